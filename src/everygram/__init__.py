@@ -1,0 +1,64 @@
+"""everygram: exact n-gram and ∞-gram queries over a tokenized corpus.
+
+The names below load when first used, so that `everygram --help` does not wait for numba.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everygram.api import Index, open
+    from everygram.errors import (
+        BuildError,
+        CorpusError,
+        DamagedIndexError,
+        EverygramError,
+        FormatError,
+        MissingExtraError,
+        QueryError,
+        TokenizerError,
+    )
+    from everygram.indexer import BuildReport, Progress, build
+    from everygram.results import (
+        Count,
+        Distribution,
+        Document,
+        Matches,
+        NextToken,
+        Occurrence,
+        Prob,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BuildError",
+    "BuildReport",
+    "CorpusError",
+    "Count",
+    "DamagedIndexError",
+    "Distribution",
+    "Document",
+    "EverygramError",
+    "FormatError",
+    "Index",
+    "Matches",
+    "MissingExtraError",
+    "NextToken",
+    "Occurrence",
+    "Prob",
+    "Progress",
+    "QueryError",
+    "TokenizerError",
+    "build",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in ("errors", "results", "indexer", "api"):
+            module = import_module(f"everygram.{home}")
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module 'everygram' has no attribute {name!r}")

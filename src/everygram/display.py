@@ -1,0 +1,209 @@
+"""What the command line shows people: answers as text, and a build's progress."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from everygram.indexer import BuildReport, Progress
+
+STAGES = {
+    "train": "training the tokenizer",
+    "read": "reading and tokenizing",
+    "sort": "sorting suffixes",
+    "write": "writing the index",
+    "publish": "publishing",
+}
+# Seconds between two lines of progress where there is no terminal.
+LINE_EVERY = 10.0
+
+
+def show_query(answer: dict[str, Any]) -> str:
+    """The tokens a query became: its texts if known, and its ids."""
+    ids = " ".join(map(str, answer["token_ids"]))
+    if answer["tokens"] is None:
+        return f"token ids {ids}"
+    tokens = " ".join(map(repr, answer["tokens"]))
+    return f"tokens    {tokens or '(none)'}" + (f"   ids {ids}" if ids else "")
+
+
+def show_count(answer: dict[str, Any]) -> str:
+    """A count."""
+    return f"count     {answer['count']:,}\n{show_query(answer)}"
+
+
+def show_prob(answer: dict[str, Any]) -> str:
+    """A probability, with the counts it is the quotient of."""
+    counts = f"{answer['continuation_count']:,} / {answer['prompt_count']:,}"
+    token = answer["continuation_id"]
+    if answer["continuation"] is not None:
+        token = f"{answer['continuation']!r} ({token})"
+    prob = "undefined: the prompt does not occur"
+    if answer["prob"] is not None:
+        prob = f"{answer['prob']:.6g}   = {counts}"
+    return (
+        f"prob      {prob}\nnext      {token}   after the last {answer['suffix_len']} of "
+        f"{len(answer['token_ids'])} tokens\n{show_query(answer)}"
+    )
+
+
+def show_distribution(answer: dict[str, Any]) -> str:
+    """The most frequent tokens of a distribution."""
+    lines = [
+        f"{answer['prompt_count']:,} occurrences of the last {answer['suffix_len']} of "
+        f"{len(answer['token_ids'])} tokens, followed by {answer['distinct']:,} different tokens",
+        show_query(answer),
+    ]
+    if answer["next"]:
+        lines.append(f"{'prob':>10}  {'count':>12}  {'id':>7}  token")
+    for token in answer["next"]:
+        text = "" if token["token"] is None else repr(token["token"])
+        lines.append(
+            f"{token['prob']:>10.6f}  {token['count']:>12,}  {token['token_id']:>7}  {text}"
+        )
+    left = answer["distinct"] - len(answer["next"])
+    if left:
+        lines.append(f"and {left:,} more (--all shows them)")
+    return "\n".join(lines)
+
+
+def show_matches(answer: dict[str, Any]) -> str:
+    """Occurrences, a line each."""
+    lines = [show_count(answer)]
+    if answer["occurrences"]:
+        lines.append(
+            f"{'document':>10}  {'offset':>9}  {'segment':>7}  {'rank':>12}  {'position':>12}"
+        )
+    lines += [
+        f"{o['document']:>10}  {o['offset']:>9}  {o['segment']:>7}  {o['rank']:>12}  "
+        f"{o['position']:>12}"
+        for o in answer["occurrences"]
+    ]
+    return "\n".join(lines)
+
+
+def _row(document: object, offset: object, segment: object, rank: object, position: object) -> str:
+    return f"{document:>10}  {offset:>9}  {segment:>7}  {rank:>12}  {position:>12}"
+
+
+def show_document(answer: dict[str, Any]) -> str:
+    """A document or the part around a match, the match between » and «."""
+    shown = len(answer["token_ids"])
+    head = f"document  {answer['number']}   {answer['length']:,} tokens"
+    if shown < answer["length"]:
+        head += f", {answer['start']:,} to {answer['start'] + shown:,} shown"
+    if answer["match"] is not None:
+        head += (
+            f"   occurrence {answer['occurrence']} of {answer['count']:,}, at tokens "
+            f"{answer['match'][0]:,} to {answer['match'][1]:,}"
+        )
+    lines = [head, *(f"{name}: {value}" for name, value in answer["metadata"].items()), ""]
+    if answer["parts"] is not None:
+        before, match, after = answer["parts"]
+        lines.append(f"{before}»{match}«{after}")
+    elif answer["text"] is not None:
+        lines.append(answer["text"])
+    else:
+        lines.append(" ".join(map(str, answer["token_ids"])))
+    return "\n".join(lines)
+
+
+def show_info(answer: dict[str, Any]) -> str:
+    """What an index is, a line a fact."""
+    return "\n".join(
+        f"{name:<18} {f'{value:,}' if isinstance(value, int) else repr(value)}"
+        for name, value in answer.items()
+    )
+
+
+def show_report(report: BuildReport) -> str:
+    """What a build made and how long each stage took."""
+    lines = [
+        f"{report.path}: {report.num_documents:,} documents, {report.num_tokens:,} tokens, "
+        f"{report.num_segments} segment{'' if report.num_segments == 1 else 's'}",
+        ", ".join(f"{STAGES[stage]} {spent:.1f} s" for stage, spent in report.seconds.items()),
+    ]
+    if report.skipped:
+        lines.append(f"{report.skipped:,} skipped:")
+        lines += [f"  {skip}" for skip in report.skips]
+        if report.skipped > len(report.skips):
+            lines.append(f"  and {report.skipped - len(report.skips):,} more")
+    return "\n".join(lines)
+
+
+@contextmanager
+def build_progress() -> Iterator[Callable[[Progress], None]]:
+    """What to report a build's progress to: bars on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        with _bars() as report:
+            yield report
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description:<24}"),
+        BarColumn(24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rates]}"),
+        console=Console(stderr=True),
+    )
+    tasks: list[TaskID] = []
+    current = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal current
+        if progress.stage != current:
+            finish_stage()
+            current = progress.stage
+            tasks.append(bars.add_task(STAGES[current], total=None, rates=""))
+        if current in ("train", "read"):
+            total = max(1, progress.total_bytes)
+            bars.update(tasks[-1], total=total, completed=progress.bytes_read)
+        bars.update(tasks[-1], rates=_rates(progress))
+
+    def finish_stage() -> None:
+        for task in tasks[-1:]:
+            bars.update(task, total=1, completed=1)
+
+    with bars:
+        yield report
+        finish_stage()
+
+
+def _lines() -> Callable[[Progress], None]:
+    current = ""
+    next_line = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal current, next_line
+        now = time.monotonic()
+        if progress.stage == current and now < next_line:
+            return
+        next_line = now + LINE_EVERY
+        line = f"[{progress.seconds:7.1f} s] {STAGES[progress.stage]}"
+        if progress.stage == current and progress.bytes_read:
+            done = progress.bytes_read / max(1, progress.total_bytes)
+            left = progress.seconds * (1 - done) / max(done, 1e-9)
+            line += f": {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", ")
+        current = progress.stage
+        print(line, file=sys.stderr, flush=True)
+
+    return report
+
+
+def _rates(progress: Progress) -> str:
+    if progress.stage != "read":
+        return ""
+    rate = progress.bytes_read / 1e6 / max(progress.seconds, 1e-9)
+    return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"

@@ -1,0 +1,254 @@
+"""The on-disk format, version 1: what every file of an index holds, and the manifest.
+
+This docstring is the specification. `segment.py` writes and reads a segment's files, `index.py`
+publishes the manifest; neither names a file or a field that is not named here.
+
+An index is a directory::
+
+    manifest.json            what is in the index; written last, so an index without it is none
+    tokenizer.json           the tokenizer, as the `tokenizers` library saves it
+                             (absent when the tokenizer is `bytes` or there is none)
+    .lock                    taken (flock) by the one writer; readers ignore it
+    segment-000001/          one folder a segment, numbered from 1, numbers never reused
+        tokens.bin
+        suffix_array.bin
+        fences.bin
+        unigrams.bin
+        document_offsets.bin
+        metadata.bin
+        metadata_offsets.bin
+
+All integers are little-endian and unsigned. A *token* has the index's dtype: u8, u16 or u32, the
+narrowest whose all-ones id is not in the vocabulary; that id is the *separator*.
+
+A segment of D documents and T tokens is one stream of n = T + D tokens: every document preceded
+by one separator. The end of the stream reads as a separator too. A *position* counts tokens in
+that stream, a *rank* counts suffixes in their order.
+
+==================== ========== ========= =====================================================
+file                 entries    entry     content
+==================== ========== ========= =====================================================
+tokens.bin           n          token     the stream
+suffix_array.bin     n          u32 / u40 position of the suffix of each rank; 5 bytes an entry
+                                          once n reaches 2³²
+fences.bin           ⌈n/s⌉      u64       the key of every s-th suffix (ranks 0, s, 2s, …),
+                                          s = `fence_spacing`
+unigrams.bin         U          u64, u32  all first ranks, then all ids, of the U distinct
+                                          tokens of the stream, ascending: the suffixes that
+                                          start with ids[i] have ranks [first[i], first[i+1])
+document_offsets.bin D          u64       position of each document's separator
+metadata.bin         –          –         the documents' metadata, UTF-8 JSON, end to end
+metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], offsets[d+1])
+==================== ========== ========= =====================================================
+
+*Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
+the suffix's own start aside. Suffixes that are equal so far may stand either way round.
+
+*Key.* The first 8 bytes of a suffix's tokens, first token in the highest bits (8 tokens of u8,
+4 of u16, 2 of u32); what follows a separator other than the suffix's first token is zero. Keys
+never decrease with rank.
+
+Worked example, u8, the documents "ab" and "b" (`|` is the separator, 255)::
+
+    position          0  1  2  3  4
+    tokens.bin        |  a  b  |  b
+    suffix_array.bin  1  2  4  0  3         a b | < b | = b | < | a b | < | b |
+    fences.bin        61 62 ff 00 00 00 00 00   (read as one u64, highest byte first)
+    unigrams.bin      first 0 1 3   ids 97 98 255
+    document_offsets  0 3
+
+*Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
+the same file without the `checksum` key, so any change shows. Every file of a segment is listed
+with its size and SHA-256. `sign` is 1 for a segment that adds its counts (−1 is reserved for
+segments of deleted documents); `first_document` is the number of its first document.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everygram.errors import DamagedIndexError, FormatError
+
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+LOCK = ".lock"
+SEGMENT_PREFIX = "segment-"
+
+TOKENS = "tokens.bin"
+SUFFIX_ARRAY = "suffix_array.bin"
+FENCES = "fences.bin"
+UNIGRAMS = "unigrams.bin"
+DOCUMENT_OFFSETS = "document_offsets.bin"
+METADATA = "metadata.bin"
+METADATA_OFFSETS = "metadata_offsets.bin"
+SEGMENT_FILES = (
+    TOKENS,
+    SUFFIX_ARRAY,
+    FENCES,
+    UNIGRAMS,
+    DOCUMENT_OFFSETS,
+    METADATA,
+    METADATA_OFFSETS,
+)
+
+TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
+    "u8": np.dtype("u1"),
+    "u16": np.dtype("<u2"),
+    "u32": np.dtype("<u4"),
+}
+POSITION = np.dtype("<u4")
+OFFSET = np.dtype("<u8")
+KEY = np.dtype("<u8")
+UNIGRAM_ENTRY_BYTES = 12
+
+# Streams of this many tokens and more take 5-byte positions. Tests lower it.
+WIDE_POSITIONS_FROM = 2**32
+WIDE_POSITION_BYTES = 5
+FENCE_SPACING = 64
+
+
+def token_dtype(vocab_size: int) -> str:
+    """The narrowest of u8, u16 and u32 whose all-ones id is free, for ids in [0, vocab_size)."""
+    for name, dtype in TOKEN_DTYPES.items():
+        if vocab_size <= np.iinfo(dtype).max:
+            return name
+    raise FormatError(
+        f"vocabulary of {vocab_size:,} ids: expected at most {2**32 - 1:,} (ids are 32-bit)"
+    )
+
+
+def separator_of(dtype: str) -> int:
+    """The separator of a token dtype: its all-ones id."""
+    return int(np.iinfo(TOKEN_DTYPES[dtype]).max)
+
+
+def position_bytes(stream_len: int) -> int:
+    """Bytes of a suffix-array entry for a stream of that many tokens: 4, or 5 past 2³²."""
+    return POSITION.itemsize if stream_len < WIDE_POSITIONS_FROM else WIDE_POSITION_BYTES
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TokenizerEntry:
+    """Which tokenizer made the ids.
+
+    `kind` is "bytes", "huggingface" (then `tokenizer.json` is there, with this SHA-256) or
+    "none"; `source` says where it came from, for people; `query_prefix` is what a string query
+    gets in front.
+    """
+
+    kind: str
+    source: str
+    sha256: str | None
+    query_prefix: str
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """One segment: its folder's name, counts, widths, and files by name."""
+
+    name: str
+    sign: int
+    first_document: int
+    num_documents: int
+    num_tokens: int
+    position_bytes: int
+    fence_spacing: int
+    files: dict[str, FileEntry]
+
+    @property
+    def stream_len(self) -> int:
+        """Tokens of the stream, separators included."""
+        return self.num_tokens + self.num_documents
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index is: everything a reader must know before it opens a segment."""
+
+    everygram_version: str
+    dtype: str
+    separator: int
+    vocab_size: int
+    tokenizer: TokenizerEntry
+    segments: tuple[SegmentEntry, ...]
+    format_version: int = FORMAT_VERSION
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The exact bytes of `manifest.json`."""
+    fields = asdict(manifest)
+    return _dump(fields | {"checksum": hashlib.sha256(_dump(fields)).hexdigest()})
+
+
+def decode_manifest(data: bytes, path: Path) -> Manifest:
+    """Read the bytes of `manifest.json`; `path` is the index, for the messages.
+
+    Raises FormatError for something that is no everygram manifest or of another version, and
+    DamagedIndexError for one that was changed after it was written.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise DamagedIndexError(
+            f"index '{path}': {MANIFEST} is not JSON ({error}); restore it or rebuild the index"
+        ) from None
+    if not isinstance(fields, dict) or "format_version" not in fields or "checksum" not in fields:
+        raise FormatError(
+            f"index '{path}': {MANIFEST} is not an everygram manifest: expected an object with "
+            "'format_version' and 'checksum'"
+        )
+    version = fields["format_version"]
+    checksum = fields.pop("checksum")
+    sound = (
+        data == _dump(fields | {"checksum": checksum})
+        and hashlib.sha256(_dump(fields)).hexdigest() == checksum
+    )
+    if version != FORMAT_VERSION and (sound or not isinstance(version, int)):
+        raise FormatError(
+            f"index '{path}': format {version}, this version reads {FORMAT_VERSION}; "
+            "rebuild it or upgrade everygram"
+        )
+    if not sound:
+        raise DamagedIndexError(
+            f"index '{path}': {MANIFEST} does not match its own checksum: it was changed or "
+            "damaged after it was written; restore it or rebuild the index"
+        )
+    segments = tuple(
+        SegmentEntry(
+            **segment
+            | {"files": {name: FileEntry(**file) for name, file in segment["files"].items()}}
+        )
+        for segment in fields["segments"]
+    )
+    return Manifest(
+        **fields | {"tokenizer": TokenizerEntry(**fields["tokenizer"]), "segments": segments}
+    )
+
+
+def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int]]:
+    """The files of a segment whose size follows from its counts, with that size in bytes."""
+    n = segment.stream_len
+    yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
+    yield SUFFIX_ARRAY, n * segment.position_bytes
+    yield FENCES, -(-n // segment.fence_spacing) * KEY.itemsize
+    yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
+    yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"

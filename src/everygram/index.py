@@ -1,0 +1,185 @@
+"""A directory of segments: made, published in one step, opened, verified.
+
+Knows which segments make an index; knows nothing of text, tokens or queries.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from everygram import format as fmt
+from everygram.errors import BuildError, DamagedIndexError, FormatError
+from everygram.segment import Segment, check_sizes, fsync_directory
+
+
+@contextlib.contextmanager
+def new_index(path: Path) -> Iterator[None]:
+    """Hold the folder of an index that is being made; nothing of it stays if the body raises.
+
+    Creates the folder, takes its lock (which dies with its process) and removes what a killed
+    build left. The body writes segments and ends with `publish`. Raises BuildError when the
+    folder already holds an index, something else, or another writer.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(
+                f"index '{path}' is being written by another process; wait for it or choose "
+                "another folder"
+            ) from None
+        _refuse_taken(path)
+        _remove_unpublished(path)
+        try:
+            yield
+        except BaseException:
+            if not (path / fmt.MANIFEST).exists():
+                _remove_unpublished(path)
+                with contextlib.suppress(OSError):
+                    (path / fmt.LOCK).unlink()
+                    path.rmdir()
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
+    """Make the index what `manifest` says, in one step: readers see all of it or none.
+
+    Precondition: every file of its segments is on disk and synced.
+    """
+    if tokenizer_json is not None:
+        _write_synced(path / fmt.TOKENIZER, tokenizer_json)
+    temporary = path / (fmt.MANIFEST + ".tmp")
+    _write_synced(temporary, fmt.encode_manifest(manifest))
+    fsync_directory(path)
+    temporary.rename(path / fmt.MANIFEST)
+    fsync_directory(path)
+
+
+def read_manifest(path: Path) -> fmt.Manifest:
+    """The manifest of the index at `path`.
+
+    Raises FormatError when there is none or it is foreign, DamagedIndexError when it was changed.
+    """
+    try:
+        data = (path / fmt.MANIFEST).read_bytes()
+    except FileNotFoundError:
+        if not path.exists():
+            raise FormatError(f"index '{path}': no such folder") from None
+        if any(path.glob(fmt.SEGMENT_PREFIX + "*")):
+            raise FormatError(
+                f"index '{path}': its build did not finish ({fmt.MANIFEST} is missing); run the "
+                "build again"
+            ) from None
+        raise FormatError(
+            f"index '{path}': not an everygram index: expected a folder with {fmt.MANIFEST}; make "
+            "one with 'everygram build'"
+        ) from None
+    except NotADirectoryError:
+        raise FormatError(f"index '{path}': expected a folder, found a file") from None
+    except OSError as error:
+        raise FormatError(f"index '{path}': {fmt.MANIFEST}: {error.strerror}") from None
+    return fmt.decode_manifest(data, path)
+
+
+def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
+    """The bytes of the index's tokenizer.json, checked against the manifest's hash, or None."""
+    if manifest.tokenizer.sha256 is None:
+        return None
+    try:
+        data = (path / fmt.TOKENIZER).read_bytes()
+    except FileNotFoundError:
+        raise DamagedIndexError(
+            f"{path / fmt.TOKENIZER}: missing; restore it or rebuild the index"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != manifest.tokenizer.sha256:
+        raise DamagedIndexError(
+            f"{path / fmt.TOKENIZER}: not the tokenizer the index was built with (its SHA-256 "
+            "differs from the manifest's); restore it or rebuild the index"
+        )
+    return data
+
+
+def open_segments(path: Path, manifest: fmt.Manifest) -> list[Segment]:
+    """Map every segment. Raises DamagedIndexError when a file is missing or has another size."""
+    return [Segment(path / entry.name, entry, manifest.dtype) for entry in manifest.segments]
+
+
+def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:
+    """Check all of an index; returns what is wrong, in words: empty means sound.
+
+    Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
+    changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
+    for what is no index at all.
+    """
+    try:
+        manifest = read_manifest(path)
+        read_tokenizer_json(path, manifest)
+    except DamagedIndexError as error:
+        return [str(error)]
+    problems = []
+    total = sum(file.bytes for entry in manifest.segments for file in entry.files.values())
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    first_document = 0
+    for entry in manifest.segments:
+        if entry.first_document != first_document or entry.sign != 1:
+            problems.append(f"{fmt.MANIFEST}: {entry.name}: unexpected first document or sign")
+        first_document += entry.num_documents
+        try:
+            check_sizes(path / entry.name, entry, manifest.dtype)
+            segment = Segment(path / entry.name, entry, manifest.dtype)
+        except DamagedIndexError as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{segment.folder}: {problem}" for problem in segment.verify(advance)]
+    return problems
+
+
+def _refuse_taken(path: Path) -> None:
+    if (path / fmt.MANIFEST).exists():
+        raise BuildError(
+            f"'{path}' already holds an index; remove the folder or choose another with --out"
+        )
+    foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry.name))
+    if foreign:
+        raise BuildError(
+            f"'{path}' is not empty: it holds {foreign[0]!r}"
+            + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else "")
+            + "; choose an empty or a new folder"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    ours = (fmt.LOCK, fmt.TOKENIZER, fmt.MANIFEST + ".tmp")
+    return name in ours or name.startswith(fmt.SEGMENT_PREFIX)
+
+
+def _remove_unpublished(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name.startswith(fmt.SEGMENT_PREFIX):
+            shutil.rmtree(entry)
+        elif entry.name != fmt.LOCK and _is_ours(entry.name):
+            entry.unlink()
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,66 @@
+"""Every compiled function: arrays and integers in, arrays and integers out.
+
+Kernels do not validate: each lists its preconditions and the caller proves them. They hold no
+lock on the interpreter, and compile once per machine (the result is cached on disk).
+
+Common arguments:
+
+- `tokens`: u8, u16 or u32, shape (n,): a segment's stream.
+- `sa`: the suffix array: u32, shape (n,), or u8, shape (n, 5) for 5-byte positions.
+- `separator`: the all-ones id of the token dtype, as int64.
+- `query`: int64, shape (m,): ids in the vocabulary, or the separator.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile without the GIL, lazily (one variant for each set of dtypes), cached on disk."""
+    return cast(F, numba.njit(nogil=True, cache=True)(function))
+
+
+@kernel
+def position_at(sa: np.ndarray, rank: int) -> int:
+    """The position at `rank`, from 4-byte or 5-byte entries (numba prunes the other branch)."""
+    if sa.ndim == 1:
+        return np.int64(sa[rank])
+    return (
+        np.int64(sa[rank, 0])
+        | np.int64(sa[rank, 1]) << 8
+        | np.int64(sa[rank, 2]) << 16
+        | np.int64(sa[rank, 3]) << 24
+        | np.int64(sa[rank, 4]) << 32
+    )
+
+
+@kernel
+def token_at(tokens: np.ndarray, position: int, separator: int) -> int:
+    """The token at `position`; the end of the stream reads as a separator."""
+    return np.int64(tokens[position]) if position < tokens.shape[0] else separator
+
+
+@kernel
+def suffix_key(tokens: np.ndarray, position: int, separator: int) -> np.uint64:
+    """The first 8 bytes of the suffix's tokens as one integer that orders as they do.
+
+    The first token is in the highest bits; all after a separator other than the suffix's own
+    first token is zero, because the order of suffixes does not look there.
+    """
+    bits = 8 * tokens.itemsize
+    shift = 64
+    key = np.uint64(0)
+    i = 0
+    while shift > 0:
+        token = token_at(tokens, position + i, separator)
+        shift -= bits
+        key |= np.uint64(token) << np.uint64(shift)
+        if token == separator and i > 0:
+            break
+        i += 1
+    return key

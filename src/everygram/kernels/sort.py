@@ -1,0 +1,87 @@
+"""Around the sorter: from a byte sorter's array to ours, fence keys, and the check of an order."""
+
+import numpy as np
+
+from everygram.kernels import kernel, position_at, suffix_key, token_at
+
+
+@kernel
+def keep_token_starts(byte_sa: np.ndarray, itemsize: int, stream_len: int, out: np.ndarray) -> None:
+    """Of a suffix array over bytes keep the suffixes that start a token of the stream, in order.
+
+    out: any integer dtype, shape (stream_len,). It may be the front of `byte_sa`'s own memory,
+    with entries no wider: entry k is written after entry k of `byte_sa` was read. Positions from
+    `stream_len` on (the separator put behind the stream) are dropped.
+    """
+    k = 0
+    end = itemsize * stream_len
+    for rank in range(byte_sa.shape[0]):
+        position = byte_sa[rank]
+        if position < end and position % itemsize == 0:
+            out[k] = position // itemsize
+            k += 1
+
+
+@kernel
+def widen(positions: np.ndarray, out: np.ndarray) -> None:
+    """Write positions (any integer dtype, shape (n,)) as 5-byte entries (u8, shape (n, 5))."""
+    for rank in range(positions.shape[0]):
+        position = np.int64(positions[rank])
+        for byte in range(5):
+            out[rank, byte] = np.uint8((position >> (8 * byte)) & 0xFF)
+
+
+@kernel
+def fence_keys(
+    tokens: np.ndarray, sa: np.ndarray, separator: int, spacing: int, keys: np.ndarray
+) -> None:
+    """keys[i] (u64) becomes the key of the suffix at rank i * spacing."""
+    for i in range(keys.shape[0]):
+        keys[i] = suffix_key(tokens, position_at(sa, i * spacing), separator)
+
+
+@kernel
+def invert(sa: np.ndarray, rank_of: np.ndarray) -> int:
+    """rank_of[position] becomes the rank; returns the first rank whose entry is wrong, or -1.
+
+    Wrong: out of range, or standing at an earlier rank already. rank_of: u32 or int64, shape
+    (n,), filled with n by the caller.
+    """
+    n = rank_of.shape[0]
+    for rank in range(n):
+        position = position_at(sa, rank)
+        if position < 0 or position >= n or rank_of[position] != n:
+            return rank
+        rank_of[position] = rank
+    return -1
+
+
+@kernel
+def first_disorder(tokens: np.ndarray, sa: np.ndarray, rank_of: np.ndarray, separator: int) -> int:
+    """First rank whose suffix is above the next rank's, or -1 when the array is in order.
+
+    Precondition: `invert` returned -1 and filled `rank_of`. Neighbours that start with the same
+    token are in order if what follows is, which the ranks one token on tell (Burkhardt &
+    Kärkkäinen 2003); only where those disagree, as they may for suffixes that are equal up to
+    their separators, the tokens are compared. Linear time but for such ties.
+    """
+    n = tokens.shape[0]
+    for rank in range(n - 1):
+        a, b = position_at(sa, rank), position_at(sa, rank + 1)
+        token_a, token_b = tokens[a], tokens[b]
+        if token_a < token_b:
+            continue
+        if token_a > token_b:
+            return rank
+        a += 1
+        b += 1
+        next_a, next_b = token_at(tokens, a, separator), token_at(tokens, b, separator)
+        if next_b == separator or (next_a != separator and rank_of[a] < rank_of[b]):
+            continue
+        while next_a == next_b and next_a != separator:
+            a += 1
+            b += 1
+            next_a, next_b = token_at(tokens, a, separator), token_at(tokens, b, separator)
+        if next_a > next_b:
+            return rank
+    return -1

@@ -1,0 +1,300 @@
+"""What queries answer: small frozen objects, numpy arrays inside, `as_dict` for JSON.
+
+A result carries the query's ids and, where the index has a tokenizer, the tokens they are, so
+that an answer always shows what was asked.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+# token id -> its text, or None where the index has no tokenizer
+TokenText = Callable[[int], str] | None
+
+
+def token_texts(ids: np.ndarray, token_text: TokenText) -> list[str] | None:
+    """The tokens of ids as text, or None without a tokenizer."""
+    return None if token_text is None else [token_text(token_id) for token_id in ids.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What every result has: the query's ids (int64, shape (m,)) and how they read."""
+
+    query: np.ndarray
+    _token_text: TokenText = field(repr=False)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The ids the query became."""
+        ids: list[int] = self.query.tolist()
+        return ids
+
+    @property
+    def tokens(self) -> list[str] | None:
+        """The tokens the query became, or None when the index has no tokenizer."""
+        return token_texts(self.query, self._token_text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values, under the names of its attributes."""
+        return {"token_ids": self.token_ids, "tokens": self.tokens}
+
+
+class Count(int):
+    """A count: an integer that also knows the `token_ids` and `tokens` it counted."""
+
+    _result: Result
+
+    def __new__(cls, count: int, query: np.ndarray, token_text: TokenText) -> "Count":
+        self = super().__new__(cls, count)
+        self._result = Result(query, token_text)
+        return self
+
+    @property
+    def count(self) -> int:
+        """The plain integer."""
+        return int(self)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The ids the query became."""
+        return self._result.token_ids
+
+    @property
+    def tokens(self) -> list[str] | None:
+        """The tokens the query became, or None when the index has no tokenizer."""
+        return self._result.tokens
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return self._result.as_dict() | {"count": self.count}
+
+
+@dataclass(frozen=True, eq=False)
+class Prob(Result):
+    """The probability of one token after a prompt.
+
+    `query` is the prompt. `prob` = continuation_count / prompt_count, `nan` when the prompt does
+    not occur. `suffix_len` is the length of the suffix of the prompt that was used: all of it for
+    an n-gram, the longest that occurs for ∞-gram.
+    """
+
+    continuation_id: int
+    prompt_count: int
+    continuation_count: int
+    suffix_len: int
+
+    @property
+    def continuation(self) -> str | None:
+        """The token whose probability this is, or None when the index has no tokenizer."""
+        return None if self._token_text is None else self._token_text(self.continuation_id)
+
+    @property
+    def prob(self) -> float:
+        """continuation_count / prompt_count, or nan for a prompt that does not occur."""
+        return self.continuation_count / self.prompt_count if self.prompt_count else math.nan
+
+    def __repr__(self) -> str:
+        return (
+            f"Prob({self.prob:.6g} = {self.continuation_count:,} / {self.prompt_count:,}, "
+            f"continuation={self.continuation or self.continuation_id!r}, "
+            f"suffix_len={self.suffix_len})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values; an undefined probability is None."""
+        return super().as_dict() | {
+            "continuation_id": self.continuation_id,
+            "continuation": self.continuation,
+            "prompt_count": self.prompt_count,
+            "continuation_count": self.continuation_count,
+            "prob": self.prob if self.prompt_count else None,
+            "suffix_len": self.suffix_len,
+        }
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """One token of a distribution."""
+
+    token_id: int
+    token: str | None
+    count: int
+    prob: float
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution(Result):
+    """The next-token distribution of a prompt (`query`), exact.
+
+    next_ids: int64, shape (k,), ascending: the tokens that follow, the separator for the end of
+    a document; counts: int64, shape (k,), which sum to `prompt_count`. Empty when the prompt does
+    not occur. `suffix_len` as in `Prob`.
+    """
+
+    prompt_count: int
+    next_ids: np.ndarray
+    counts: np.ndarray
+    suffix_len: int
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """float64, shape (k,); sums to 1."""
+        return self.counts / max(1, self.prompt_count)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether only one token ever follows."""
+        return len(self) == 1
+
+    @property
+    def next_tokens(self) -> list[str] | None:
+        """The tokens of `next_ids` as text, or None when the index has no tokenizer."""
+        return token_texts(self.next_ids, self._token_text)
+
+    def top(self, k: int | None = 10) -> list[NextToken]:
+        """The k most frequent tokens (all with None), ties by id."""
+        order = np.argsort(-self.counts, kind="stable")[:k]
+        token_text = self._token_text
+        return [
+            NextToken(
+                token_id=(token_id := int(self.next_ids[i])),
+                token=None if token_text is None else token_text(token_id),
+                count=int(self.counts[i]),
+                prob=float(self.probs[i]),
+            )
+            for i in order
+        ]
+
+    def __len__(self) -> int:
+        """How many distinct tokens follow."""
+        return int(self.next_ids.shape[0])
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
+        return (
+            f"Distribution({len(self):,} tokens after {self.prompt_count:,} occurrences, "
+            f"suffix_len={self.suffix_len}: {shown}{', …' if len(self) > 5 else ''})"
+        )
+
+    def as_dict(self, top: int | None = None) -> dict[str, Any]:
+        """The result as JSON values, with the `top` most frequent tokens (all with None)."""
+        return super().as_dict() | {
+            "prompt_count": self.prompt_count,
+            "suffix_len": self.suffix_len,
+            "distinct": len(self),
+            "sparse": self.sparse,
+            "next": [vars(token) for token in self.top(top)],
+        }
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One place a query occurs at.
+
+    `position` is in the segment's stream; `offset` in the document's tokens, −1 for a query that
+    starts with the separator before the document.
+    """
+
+    segment: int
+    rank: int
+    position: int
+    document: int
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Matches(Result):
+    """Where a query occurs.
+
+    intervals: int64, shape (segments, 2), half-open ranges of ranks; count: their total size.
+    The occurrences asked for, each int64, shape (k,): segments, ranks, positions, documents,
+    offsets (see Occurrence).
+    """
+
+    count: int
+    intervals: np.ndarray
+    segments: np.ndarray
+    ranks: np.ndarray
+    positions: np.ndarray
+    documents: np.ndarray
+    offsets: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Matches({self.count:,} occurrences, {len(self):,} listed)"
+
+    def __len__(self) -> int:
+        """How many occurrences are listed here."""
+        return int(self.ranks.shape[0])
+
+    def __iter__(self) -> Iterator[Occurrence]:
+        columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
+        return (Occurrence(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return super().as_dict() | {
+            "count": self.count,
+            "intervals": self.intervals.tolist(),
+            "occurrences": [vars(occurrence) for occurrence in self],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """A document, or the part of it around a match.
+
+    ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is the
+    whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
+    range of the match in the document's tokens, and `occurrence` what was asked for.
+    """
+
+    number: int
+    metadata: dict[str, Any]
+    length: int
+    start: int
+    ids: np.ndarray
+    match: tuple[int, int] | None
+    occurrence: int | None
+    count: int | None
+    _decode: Callable[[np.ndarray], str] | None
+
+    @property
+    def text(self) -> str | None:
+        """The text of `ids`, or None when the index has no tokenizer."""
+        return None if self._decode is None else self._decode(self.ids)
+
+    @property
+    def parts(self) -> tuple[str, str, str] | None:
+        """The text before the match, of it, and after it; None without match or tokenizer."""
+        if self.match is None or self._decode is None:
+            return None
+        begin, end = self.match[0] - self.start, self.match[1] - self.start
+        ids, decode = self.ids, self._decode
+        return decode(ids[:begin]), decode(ids[begin:end]), decode(ids[end:])
+
+    def __repr__(self) -> str:
+        shown = self.text if self.text is not None else str(self.ids)
+        return (
+            f"Document({self.number}, {self.length:,} tokens, metadata={self.metadata!r}, "
+            f"{shown[:80]!r}{'…' if len(shown) > 80 else ''})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return {
+            "number": self.number,
+            "metadata": self.metadata,
+            "length": self.length,
+            "start": self.start,
+            "token_ids": self.ids.tolist(),
+            "text": self.text,
+            "match": None if self.match is None else list(self.match),
+            "parts": None if self.parts is None else list(self.parts),
+            "occurrence": self.occurrence,
+            "count": self.count,
+        }

@@ -1,0 +1,70 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import everygram
+from everygram import format as fmt
+from everygram.index import new_index, publish
+from everygram.segment import SegmentWriter
+
+
+def write_index(path, documents, dtype, segments=1, vocab_size=None):
+    """An index of id lists in that many segments (some empty of documents are left out)."""
+    cuts = [len(documents) * i // segments for i in range(segments + 1)]
+    entries = []
+    with new_index(path):
+        for start, end in itertools.pairwise(cuts):
+            if start == end:
+                continue
+            folder = path / f"{fmt.SEGMENT_PREFIX}{len(entries) + 1:06d}"
+            writer = SegmentWriter(folder, dtype, first_document=start)
+            for document in documents[start:end]:
+                writer.add(as_ids(document, dtype), b"{}")
+            entries.append(writer.finish(lambda stage: None))
+        publish(
+            path,
+            fmt.Manifest(
+                everygram_version="test",
+                dtype=dtype,
+                separator=fmt.separator_of(dtype),
+                vocab_size=fmt.separator_of(dtype) if vocab_size is None else vocab_size,
+                tokenizer=fmt.TokenizerEntry("none", "none", None, ""),
+                segments=tuple(entries),
+            ),
+            None,
+        )
+    return path
+
+
+def as_ids(document, dtype):
+    return np.array(document, fmt.TOKEN_DTYPES[dtype])
+
+
+def write_jsonl(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture(scope="session")
+def texts():
+    return [
+        "natural language processing with natural language models",
+        "the quick brown fox jumps over the lazy dog",
+        "",
+        "natural language",
+        "héllo wörld — 日本語のテキスト 😀",
+        "the the the the the",
+    ]
+
+
+@pytest.fixture(scope="session")
+def text_index(tmp_path_factory, texts):
+    """A bytes index of a few documents with metadata."""
+    folder = tmp_path_factory.mktemp("text")
+    records = [{"text": text, "id": i, "lang": "en"} for i, text in enumerate(texts)]
+    corpus = write_jsonl(folder / "corpus.jsonl", records)
+    everygram.build(corpus, folder / "index")
+    with everygram.open(folder / "index") as index:
+        yield index

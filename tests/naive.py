@@ -1,0 +1,76 @@
+"""The oracle: every query answered by brute force over lists of documents.
+
+A document is the events separator, its tokens, separator; a query occurs where it is a stretch of
+a document's events. Written for being obviously right, with nothing shared with the product.
+"""
+
+import math
+
+
+class NaiveIndex:
+    def __init__(self, documents, separator):
+        self.documents = [list(document) for document in documents]
+        self.separator = separator
+
+    def occurrences(self, query):
+        """(document, offset of the match in its tokens; -1 is the separator before), sorted."""
+        query = list(query)
+        found = []
+        for number, document in enumerate(self.documents):
+            events = [self.separator, *document, self.separator]
+            # The empty query and the separator alone would match the end as well as the start:
+            # each document has one event for the two.
+            last = len(events) - max(2, len(query))
+            for start in range(last + 1):
+                if events[start : start + len(query)] == query:
+                    found.append((number, start - 1))
+        return found
+
+    def count(self, query):
+        return len(self.occurrences(query))
+
+    def following(self, prompt):
+        """{token: how often it follows the prompt}; the separator is the end of a document."""
+        prompt = list(prompt)
+        counts = {}
+        for document in self.documents:
+            events = [self.separator, *document, self.separator]
+            # What follows nothing is every event but the document's start.
+            for start in range(0 if prompt else 1, len(events) - len(prompt)):
+                if events[start : start + len(prompt)] == prompt:
+                    token = events[start + len(prompt)]
+                    counts[token] = counts.get(token, 0) + 1
+        return counts
+
+    def prob(self, prompt, token):
+        """(prompt count, continuation count, probability)."""
+        counts = self.following(prompt)
+        total = sum(counts.values())
+        seen = counts.get(token, 0)
+        return total, seen, seen / total if total else math.nan
+
+    def suffix_len(self, prompt):
+        """Length of the longest suffix of the prompt that something follows."""
+        prompt = list(prompt)
+        return next(
+            (
+                length
+                for length in range(len(prompt), 0, -1)
+                if self.following(prompt[len(prompt) - length :])
+            ),
+            0,
+        )
+
+    def longest_suffix(self, prompt):
+        length = self.suffix_len(prompt)
+        return list(prompt)[len(prompt) - length :]
+
+    def suffix_array(self):
+        """The suffixes of the stream in the format's order, ties by position."""
+        stream = [t for document in self.documents for t in (self.separator, *document)]
+
+        def key(position):
+            suffix = [*stream[position:], self.separator]
+            return suffix[: suffix.index(self.separator, 1) + 1]
+
+        return sorted(range(len(stream)), key=key)

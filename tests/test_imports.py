@@ -1,0 +1,83 @@
+"""Imports point down the list of layers; heavy libraries stay where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src" / "everygram"
+
+# A module imports only from layers above its own in this list (or its own package's modules).
+LAYERS = [
+    ["errors", "kernels"],
+    ["format", "tokenizer", "suffix_array"],
+    ["corpus", "segment", "results"],
+    ["index"],
+    ["indexer", "engine"],
+    ["api"],
+    ["__init__"],
+    ["display", "server"],
+    ["cli"],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+# Libraries that only these may import.
+RESERVED = {
+    "numba": {"kernels", "cli"},
+    "pydivsufsort": {"suffix_array"},
+    "tokenizers": {"tokenizer"},
+    "fastapi": {"server"},
+    "uvicorn": {"server"},
+    "pydantic": {"server"},
+    "typer": {"cli"},
+    "rich": {"display"},
+}
+FORBIDDEN = {
+    "engine": {"tokenizer", "corpus", "indexer"},
+    "server": {"kernels", "segment", "numpy"},
+}
+
+
+def imports_of(path):
+    """(module, line) of every import in the file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            if node.module == "everygram":
+                for name in node.names:
+                    module = name.name if name.name in RANK else "__init__"
+                    yield f"everygram.{module}", node.lineno
+            else:
+                yield node.module, node.lineno
+
+
+def test_imports_point_down():
+    seen = set()
+    for path in sorted(SOURCE.rglob("*.py")):
+        here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        assert here in RANK, f"{path}: give it a layer in LAYERS"
+        seen.add(here)
+        for module, line in imports_of(path):
+            place = f"{path.relative_to(SOURCE)}:{line} imports {module}"
+            parts = module.split(".")
+            if parts[0] != "everygram":
+                assert here in RESERVED.get(parts[0], {here}), place
+                if here == "kernels":
+                    assert parts[0] in {"numpy", "numba", "collections", "typing"}, place
+                assert parts[0] not in FORBIDDEN.get(here, ()), place
+                continue
+            there = parts[1] if len(parts) > 1 else "__init__"
+            assert there == here or RANK[there] < RANK[here], place
+            assert there not in FORBIDDEN.get(here, ()), place
+    assert seen == set(RANK)
+
+
+def test_the_command_line_starts_without_heavy_imports():
+    script = (
+        "import sys, everygram.cli; "
+        "print([m for m in ('numba', 'numpy', 'fastapi', 'tokenizers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
