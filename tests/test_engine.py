@@ -273,8 +273,13 @@ def test_long_prompts(tmp_path):
 def test_bad_queries(tmp_path, query, says):
     path = write_index(tmp_path / "index", [[1, 2, 3]], "u8", vocab_size=10)
     engine = open_engine(path)
-    for ask in (engine.count, engine.find, engine.ntd, engine.infgram_ntd):
-        with pytest.raises(QueryError, match=says):
+    for ask, name in [
+        (engine.count, "query"),
+        (engine.find, "query"),
+        (engine.ntd, "prompt"),
+        (engine.infgram_ntd, "prompt"),
+    ]:
+        with pytest.raises(QueryError, match=says.replace("query", name)):
             ask(query)
     with pytest.raises(QueryError, match=says):
         engine.count_batch([[1], query])

@@ -223,6 +223,8 @@ class Index:
         """
         if (number is None) == (query is None):
             raise QueryError("document: expected a number or a query, one of the two")
+        if query is None and occurrence != 0:
+            raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None and (isinstance(context, bool) or context < 0):
             raise QueryError(f"context: expected 0 or more, found {context}")
         decode = self._decode

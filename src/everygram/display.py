@@ -19,13 +19,14 @@ STAGES = {
 LINE_EVERY = 10.0
 
 
-def show_query(answer: dict[str, Any]) -> str:
-    """The tokens a query became: its texts if known, and its ids."""
+def show_query(answer: dict[str, Any], label: str = "query") -> str:
+    """The tokens a query or prompt became: as text if known, and their ids."""
     ids = " ".join(map(str, answer["token_ids"]))
+    if not ids:
+        return f"{label:<8}  (empty)"
     if answer["tokens"] is None:
-        return f"token ids {ids}"
-    tokens = " ".join(map(repr, answer["tokens"]))
-    return f"tokens    {tokens or '(none)'}" + (f"   ids {ids}" if ids else "")
+        return f"{label:<8}  ids {ids}"
+    return f"{label:<8}  {' '.join(map(repr, answer['tokens']))}   ids {ids}"
 
 
 def show_count(answer: dict[str, Any]) -> str:
@@ -35,37 +36,50 @@ def show_count(answer: dict[str, Any]) -> str:
 
 def show_prob(answer: dict[str, Any]) -> str:
     """A probability, with the counts it is the quotient of."""
-    counts = f"{answer['continuation_count']:,} / {answer['prompt_count']:,}"
-    token = answer["continuation_id"]
-    if answer["continuation"] is not None:
-        token = f"{answer['continuation']!r} ({token})"
     prob = "undefined: the prompt does not occur"
     if answer["prob"] is not None:
-        prob = f"{answer['prob']:.6g}   = {counts}"
-    return (
-        f"prob      {prob}\nnext      {token}   after the last {answer['suffix_len']} of "
-        f"{len(answer['token_ids'])} tokens\n{show_query(answer)}"
+        counts = f"{answer['continuation_count']:,} / {answer['prompt_count']:,}"
+        prob = f"{answer['prob']:.6g} = {counts}"
+    token = f"id {answer['continuation_id']}"
+    if answer["continuation"] is not None:
+        token = f"{answer['continuation']!r}   {token}"
+    return "\n".join(
+        [
+            f"prob      {prob}",
+            f"of        {token}",
+            f"after     {_context(answer)}",
+            show_query(answer, "prompt"),
+        ]
     )
 
 
 def show_distribution(answer: dict[str, Any]) -> str:
     """The most frequent tokens of a distribution."""
     lines = [
-        f"{answer['prompt_count']:,} occurrences of the last {answer['suffix_len']} of "
-        f"{len(answer['token_ids'])} tokens, followed by {answer['distinct']:,} different tokens",
-        show_query(answer),
+        f"after     {_context(answer)}: {_count(answer['prompt_count'], 'occurrence')}, "
+        f"{_count(answer['distinct'], 'different token')} next",
+        show_query(answer, "prompt"),
     ]
     if answer["next"]:
         lines.append(f"{'prob':>10}  {'count':>12}  {'id':>7}  token")
     for token in answer["next"]:
         text = "" if token["token"] is None else repr(token["token"])
-        lines.append(
-            f"{token['prob']:>10.6f}  {token['count']:>12,}  {token['token_id']:>7}  {text}"
-        )
+        row = f"{token['prob']:>10.6f}  {token['count']:>12,}  {token['token_id']:>7}  {text}"
+        lines.append(row.rstrip())
     left = answer["distinct"] - len(answer["next"])
     if left:
         lines.append(f"and {left:,} more (--all shows them)")
     return "\n".join(lines)
+
+
+def _context(answer: dict[str, Any]) -> str:
+    asked = len(answer["token_ids"])
+    used = answer["suffix_len"]
+    return "the whole prompt" if used == asked else f"the last {used} of its {asked} tokens"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def show_matches(answer: dict[str, Any]) -> str:
@@ -90,7 +104,7 @@ def _row(document: object, offset: object, segment: object, rank: object, positi
 def show_document(answer: dict[str, Any]) -> str:
     """A document or the part around a match, the match between » and «."""
     shown = len(answer["token_ids"])
-    head = f"document  {answer['number']}   {answer['length']:,} tokens"
+    head = f"document  {answer['number']}   {_count(answer['length'], 'token')}"
     if shown < answer["length"]:
         head += f", {answer['start']:,} to {answer['start'] + shown:,} shown"
     if answer["match"] is not None:
@@ -120,8 +134,8 @@ def show_info(answer: dict[str, Any]) -> str:
 def show_report(report: BuildReport) -> str:
     """What a build made and how long each stage took."""
     lines = [
-        f"{report.path}: {report.num_documents:,} documents, {report.num_tokens:,} tokens, "
-        f"{report.num_segments} segment{'' if report.num_segments == 1 else 's'}",
+        f"{report.path}: {_count(report.num_documents, 'document')}, "
+        f"{_count(report.num_tokens, 'token')}, {_count(report.num_segments, 'segment')}",
         ", ".join(f"{STAGES[stage]} {spent:.1f} s" for stage, spent in report.seconds.items()),
     ]
     if report.skipped:

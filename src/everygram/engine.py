@@ -39,15 +39,18 @@ class Engine:
         self.stream_len = sum(segment.stream_len for segment in segments)
         self.num_documents = sum(segment.num_documents for segment in segments)
 
-    def check_query(self, query: Ids) -> np.ndarray:
-        """The query as int64, shape (m,). Raises QueryError for what is no list of known ids."""
+    def check_query(self, query: Ids, name: str = "query") -> np.ndarray:
+        """The query as int64, shape (m,); `name` is what messages call it.
+
+        Raises QueryError for what is no flat list of ids in the vocabulary.
+        """
         try:
             ids = np.asarray(query)
         except (ValueError, OverflowError) as error:
-            raise QueryError(f"query: expected a flat list of token ids: {error}") from None
+            raise QueryError(f"{name}: expected a flat list of token ids: {error}") from None
         if ids.ndim != 1:
             raise QueryError(
-                f"query: expected a flat list of token ids, found {ids.ndim} dimensions: "
+                f"{name}: expected a flat list of token ids, found {ids.ndim} dimensions: "
                 f"{_short(query)}"
             )
         if ids.size == 0:
@@ -56,26 +59,26 @@ class Engine:
             for place, value in enumerate(query):
                 if isinstance(value, bool) or not isinstance(value, int | np.integer):
                     raise QueryError(
-                        f"query[{place}]: expected a token id (an integer), found {_short(value)}"
+                        f"{name}[{place}]: expected a token id (an integer), found {_short(value)}"
                     )
             # Integers past 64 bits make an array of floats or objects.
             ids = np.array(list(query), object)
         if ids.min() < 0 or ids.max() >= self.vocab_size:
-            self._refuse_ids(ids)
+            self._refuse_ids(ids, name)
         # A fresh, writable array: kernels compile once, not again for a read-only query.
         return ids.astype(np.int64)
 
-    def _refuse_ids(self, ids: np.ndarray) -> None:
+    def _refuse_ids(self, ids: np.ndarray, name: str) -> None:
         bad = np.flatnonzero(((ids < 0) | (ids >= self.vocab_size)) & (ids != self.separator))
         if bad.size:
             raise QueryError(
-                f"query[{bad[0]}]: token id {ids[bad[0]]} is outside the vocabulary: expected 0 to "
-                f"{self.vocab_size - 1}, or the separator {self.separator}"
+                f"{name}[{bad[0]}]: token id {ids[bad[0]]} is outside the vocabulary: expected "
+                f"0 to {self.vocab_size - 1}, or the separator {self.separator}"
             )
 
     def check_continuation(self, continuation: int) -> int:
         """The continuation, if it is one known id or the separator. Raises QueryError."""
-        return int(self.check_query([continuation])[0])
+        return int(self.check_query([continuation], "continuation")[0])
 
     def find(self, query: Ids) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with the query.
@@ -110,12 +113,12 @@ class Engine:
 
     def prob(self, prompt: Ids, continuation: int) -> tuple[int, int]:
         """How often the prompt occurs, and how often the continuation follows it."""
-        ids = self.check_query(prompt)
+        ids = self.check_query(prompt, "prompt")
         return self._prob(ids, self.check_continuation(continuation))
 
     def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[int, int, int]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
-        suffix = self._longest_suffix(self.check_query(prompt))
+        suffix = self._longest_suffix(self.check_query(prompt, "prompt"))
         counts = self._prob(suffix, self.check_continuation(continuation))
         return *counts, suffix.shape[0]
 
@@ -125,11 +128,11 @@ class Engine:
         Tokens ascend: int64, shape (k,), as the counts. Exact at any number of occurrences;
         the cost follows k.
         """
-        return self._ntd(self.check_query(prompt))
+        return self._ntd(self.check_query(prompt, "prompt"))
 
     def infgram_ntd(self, prompt: Ids) -> tuple[int, np.ndarray, np.ndarray, int]:
         """As `ntd` for the longest suffix of the prompt that occurs; its length comes fourth."""
-        suffix = self._longest_suffix(self.check_query(prompt))
+        suffix = self._longest_suffix(self.check_query(prompt, "prompt"))
         return *self._ntd(suffix), suffix.shape[0]
 
     def locate(

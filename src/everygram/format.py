@@ -48,13 +48,13 @@ the suffix's own start aside. Suffixes that are equal so far may stand either wa
 4 of u16, 2 of u32); what follows a separator other than the suffix's first token is zero. Keys
 never decrease with rank.
 
-Worked example, u8, the documents "ab" and "b" (`|` is the separator, 255)::
+Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
 
-    position          0  1  2  3  4
-    tokens.bin        |  a  b  |  b
-    suffix_array.bin  1  2  4  0  3         a b | < b | = b | < | a b | < | b |
+    position          0  1  2  3  4  5
+    tokens.bin        |  a  b  |  b  a
+    suffix_array.bin  1  5  4  2  0  3      ab| < a| < ba| < b| < |ab| < |ba|
     fences.bin        61 62 ff 00 00 00 00 00   (read as one u64, highest byte first)
-    unigrams.bin      first 0 1 3   ids 97 98 255
+    unigrams.bin      first 0 2 4   ids 97 98 255
     document_offsets  0 3
 
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of

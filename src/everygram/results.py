@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from everygram.errors import QueryError
+
 # token id -> its text, or None where the index has no tokenizer
 TokenText = Callable[[int], str] | None
 
@@ -157,7 +159,9 @@ class Distribution(Result):
         return token_texts(self.next_ids, self._token_text)
 
     def top(self, k: int | None = 10) -> list[NextToken]:
-        """The k most frequent tokens (all with None), ties by id."""
+        """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
+        if k is not None and k < 0:
+            raise QueryError(f"top: expected 0 or more, found {k}")
         order = np.argsort(-self.counts, kind="stable")[:k]
         token_text = self._token_text
         return [
@@ -176,9 +180,10 @@ class Distribution(Result):
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
+        more = f", … {len(self) - 5:,} more" if len(self) > 5 else ""
         return (
-            f"Distribution({len(self):,} tokens after {self.prompt_count:,} occurrences, "
-            f"suffix_len={self.suffix_len}: {shown}{', …' if len(self) > 5 else ''})"
+            f"Distribution(prompt_count={self.prompt_count}, suffix_len={self.suffix_len}, "
+            f"next={{{shown}{more}}})"
         )
 
     def as_dict(self, top: int | None = None) -> dict[str, Any]:

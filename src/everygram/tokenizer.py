@@ -149,7 +149,8 @@ def load_tokenizer(specification: str) -> Tokenizer:
     if path.is_dir() and (path / "tokenizer.json").is_file():
         path = path / "tokenizer.json"
     if path.is_file():
-        return HuggingFaceTokenizer(path.read_bytes(), specification)
+        # Enough of the path for people to know it by; what identifies it is its hash.
+        return HuggingFaceTokenizer(path.read_bytes(), "/".join(path.absolute().parts[-2:]))
     if path.suffix == ".json" or path.is_absolute() or specification.startswith("."):
         raise TokenizerError(f"tokenizer '{specification}': no such file")
     import tokenizers

@@ -1,0 +1,1 @@
+"""The REST service: `everygram.server.app` needs the extra `everygram[server]`."""

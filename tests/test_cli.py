@@ -1,0 +1,217 @@
+"""The command line as a user meets it: answers, JSON, standard input, exit codes, help."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import write_jsonl
+from everygram import cli
+
+QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document"]
+COMMANDS = ["build", "info", "verify", *QUERIES, "serve"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process; returns exit code, output, error output."""
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["everygram", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def path(text_index):
+    return text_index.path
+
+
+def test_build_info_verify(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two", "k": 1}, {"text": "two"}])
+    code, out, err = run("build", corpus, "--out", tmp_path / "index", "--tokenizer", "train:256")
+    assert code == 0
+    assert "2 documents, 10 tokens, 1 segment" in out
+    assert f'everygram count {tmp_path / "index"} "some words"' in out
+    assert [line.split("] ")[1] for line in err.splitlines()] == [
+        "training the tokenizer",
+        "reading and tokenizing",
+        "sorting suffixes",
+        "writing the index",
+        "publishing",
+    ]
+    code, out, _ = run("info", tmp_path / "index", "--json")
+    assert code == 0
+    assert json.loads(out)["tokenizer"] == "train:256"
+    code, out, _ = run("info", tmp_path / "index")
+    assert "num_documents      2\n" in out
+    assert run("verify", tmp_path / "index")[:2] == (0, f"{tmp_path / 'index'}: sound\n")
+    tokens = tmp_path / "index" / "segment-000001" / "tokens.bin"
+    data = bytearray(tokens.read_bytes())
+    data[3] ^= 1
+    tokens.write_bytes(data)
+    code, out, _ = run("verify", tmp_path / "index")
+    assert code == 1
+    assert "tokens.bin: content does not match its checksum" in out
+    code, out, _ = run("verify", tmp_path / "index", "--json")
+    assert code == 1
+    assert json.loads(out)["sound"] is False
+
+
+def test_build_skips_when_told_to(run, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"body": "a"}\nnope\n')
+    code, _, err = run("build", tmp_path / "c.jsonl", "--out", tmp_path / "i")
+    assert code == 1
+    assert "c.jsonl:1: no field 'text'; the record has 'body'; name the text with --text" in err
+    options = ("--text-field", "body", "--on-error", "skip")
+    code, out, _ = run("build", tmp_path / "c.jsonl", "--out", tmp_path / "i", *options)
+    assert code == 0
+    assert "1 skipped:\n" in out
+    assert "c.jsonl:2: not a JSON record" in out
+
+
+def test_build_from_token_ids(run, tmp_path):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0")
+    assert run("build", tmp_path / "ids.bin", "--out", tmp_path / "i", *options)[0] == 0
+    code, out, _ = run("count", tmp_path / "i", "--ids", "5,6")
+    assert (code, out) == (0, "count     1\nquery     ids 5 6\n")
+    code, out, _ = run("document", tmp_path / "i", "--number", "0")
+    assert out.endswith("\n5 6\n")
+    code, _, err = run("count", tmp_path / "i", "five")
+    assert code == 1
+    assert "has no tokenizer" in err
+
+
+def test_count(run, path):
+    assert run("count", path, "the") == (
+        0,
+        "count     7\nquery     't' 'h' 'e'   ids 116 104 101\n",
+        "",
+    )
+    code, out, _ = run("count", path, "the", "--json")
+    assert code == 0
+    assert json.loads(out) == {"count": 7, "tokens": ["t", "h", "e"], "token_ids": [*b"the"]}
+    for ids in ("116,104,101", "116 104 101", "[116, 104, 101]"):
+        assert run("count", path, "--ids", ids, "--json")[1] == out
+    assert run("count", path, "xyzzy")[:2][0] == 0
+
+
+@pytest.mark.parametrize("command", QUERIES)
+def test_every_query_answers_people_and_programs(run, path, command):
+    """--json is what the Python API's as_dict gives; people get text with the same numbers."""
+    code, out, err = run(command, path, "the")
+    assert (code, err) == (0, "")
+    assert not out.startswith("{")
+    code, out, _ = run(command, path, "the", "--json")
+    assert code == 0
+    assert "token_ids" in json.loads(out)
+    ids = run(command, path, "--ids", "116,104,101", "--json")[1]
+    assert ids == out
+    lines = run(command, path, "-", stdin="the\nthe\r\n")
+    assert lines[:2] == (0, out + out)
+    lines = run(command, path, "--ids", "-", stdin="116,104,101\n[116, 104, 101]\n")
+    assert lines[:2] == (0, out + out)
+
+
+def test_the_answers_in_words(run, path):
+    assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation", "a")[1]
+    assert "undefined: the prompt does not occur" in run("prob", path, "zzz")[1]
+    out = run("ntd", path, "e", "--top", "1")[1]
+    assert "after     the whole prompt: 13 occurrences, 5 different tokens next" in out
+    out = run("infgram-ntd", path, "zz natural lang")[1]
+    assert "after     the last 13 of its 15 tokens: 1 occurrence, 1 different token next" in out
+    out = run("ntd", path, "e", "--top", "1")[1]
+    assert "more (--all shows them)" in out
+    assert "more (--all" not in run("ntd", path, "e", "--all")[1]
+    out = run("document", path, "quick", "--context", "4")[1]
+    assert "the »quick« bro" in out
+    assert "lang: en" in out
+    assert run("document", path, "--number", "3")[1].endswith("\nnatural language\n")
+    listed = run("find", path, "the", "--limit", "2")[1].splitlines()
+    assert len(listed) == 2 + 1 + 2
+
+
+def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts):
+    code, out, _ = run("count", path, "--ids", "-", stdin="116\n999\nx\n\n")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert answers[0]["count"] == "".join(texts).count("t")
+    assert "token id 999 is outside the vocabulary" in answers[1]["error"]
+    assert "expected token ids like 1,2,3, found 'x'" in answers[2]["error"]
+    assert answers[3]["token_ids"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["count", "INDEX"], 2, "expected a query or --ids"),
+        (["count", "INDEX", "a", "--ids", "1"], 2, "expected a query or --ids"),
+        (["count", "INDEX", "--ids", "999"], 2, "outside the vocabulary: expected 0 to 254"),
+        (["count", "INDEX", "--ids", "a,b"], 2, "expected token ids like 1,2,3"),
+        (["count", "nowhere", "a"], 1, "index 'nowhere': no such folder"),
+        (["count", "INDEX", "a", "--nope"], 2, "No such option"),
+        (["prob", "INDEX", ""], 2, "the query is empty"),
+        (["find", "INDEX", "a", "--limit", "-1"], 2, "--limit"),
+        (["document", "INDEX", "--number", "99"], 2, "document 99: the index has 0 to 5"),
+        (["document", "INDEX", "a", "--number", "1"], 2, "not both"),
+        (["document", "INDEX", "zzz"], 2, "the query occurs 0 times"),
+        (["build", "nowhere.jsonl", "--out", "OUT"], 1, "nowhere.jsonl: no such file"),
+        (["build", "--out", "OUT"], 2, "Missing argument"),
+        (["verify", "nowhere"], 1, "no such folder"),
+        (["serve", "nowhere"], 1, "no such folder"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_exit_codes_and_messages(run, path, tmp_path, arguments, code, says):
+    given = [{"INDEX": path, "OUT": tmp_path / "out"}.get(a, a) for a in arguments]
+    left, out, err = run(*given)
+    assert left == code
+    assert says in " ".join(err.replace("│", " ").split())
+    assert out == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"everygram {command} " in out
+
+
+def test_version(run):
+    import everygram
+
+    assert run("--version")[:2] == (0, f"everygram {everygram.__version__}\n")
+
+
+def test_a_reader_that_leaves_early_is_no_error(path, tmp_path):
+    (tmp_path / "queries").write_text("the\n" * 20_000)
+    everygram = Path(sys.executable).with_name("everygram")
+    done = subprocess.run(
+        f"'{everygram}' count '{path}' - < '{tmp_path / 'queries'}' | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout)["count"] == 7
+    assert done.stderr == ""
+
+
+def test_a_missing_extra_is_named(run, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "everygram.server.app", raising=False)
+    code, _, err = run("serve", path)
+    assert code == 1
+    assert "pip install 'everygram[server]'" in err

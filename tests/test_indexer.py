@@ -1,0 +1,282 @@
+"""Builds: what they take, what they refuse; one that dies leaves nothing that opens."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import everygram
+from conftest import write_jsonl
+from everygram import index as directory
+from everygram import indexer
+from everygram.errors import BuildError, CorpusError, FormatError, TokenizerError
+from naive import NaiveIndex
+
+TEXTS = ["one two three", "", "two three two three", "日本語", "three"]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return write_jsonl(
+        tmp_path / "corpus.jsonl", [{"text": text, "n": i} for i, text in enumerate(TEXTS)]
+    )
+
+
+def same_answers(index, documents):
+    naive = NaiveIndex(documents, index.separator)
+    for document in documents:
+        for start in range(len(document)):
+            piece = document[start : start + 4]
+            assert index.count(piece) == naive.count(piece)
+    assert index.count([]) == naive.count([])
+    for number, document in enumerate(documents):
+        assert index.document(number).ids.tolist() == document
+
+
+def test_a_build_reports_what_it_made(corpus, tmp_path):
+    stages = []
+    report = everygram.build(corpus, tmp_path / "index", progress=lambda p: stages.append(p))
+    assert (report.num_documents, report.num_segments, report.skipped) == (5, 1, 0)
+    assert report.num_tokens == sum(len(text.encode()) for text in TEXTS)
+    seen = list(dict.fromkeys(progress.stage for progress in stages))
+    assert seen == ["read", "sort", "write", "publish"] == list(report.seconds)
+    assert stages[-1].bytes_read == stages[-1].total_bytes == corpus.stat().st_size
+    assert stages[-1].documents == 5
+    with everygram.open(tmp_path / "index") as index:
+        same_answers(index, [list(text.encode()) for text in TEXTS])
+        assert [index.document(i).metadata for i in range(5)] == [{"n": i} for i in range(5)]
+        assert [index.document(i).text for i in range(5)] == TEXTS
+    assert directory.verify(tmp_path / "index", lambda done, total: None) == []
+
+
+@pytest.mark.parametrize("limit", [1, 10, 20, 30])
+def test_segments_are_cut_at_documents_and_answer_as_one(corpus, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(indexer, "MAX_SEGMENT_BYTES", limit)
+    report = everygram.build(corpus, tmp_path / "index")
+    assert report.num_segments == {1: 5, 10: 5, 20: 3, 30: 3}[limit]
+    with everygram.open(tmp_path / "index") as index:
+        same_answers(index, [list(text.encode()) for text in TEXTS])
+        assert index.find("three", limit=100).count == 4
+        assert sorted(index.find("three").documents.tolist()) == [0, 2, 2, 4]
+    assert directory.verify(tmp_path / "index", lambda done, total: None) == []
+
+
+def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr(indexer, "REPORT_EVERY", 1)
+    everygram.build([corpus, corpus], tmp_path / "index", tokenizer="train:300")
+    with everygram.open(tmp_path / "index") as index:
+        assert [index.document(i).text for i in range(10)] == TEXTS * 2
+        assert index.tokenizer.source == "train:300"
+
+
+def test_an_empty_corpus_makes_an_empty_index(tmp_path):
+    (tmp_path / "none.jsonl").write_text("")
+    report = everygram.build(tmp_path / "none.jsonl", tmp_path / "index")
+    assert (report.num_documents, report.num_segments) == (0, 0)
+    with everygram.open(tmp_path / "index") as index:
+        assert index.count("") == index.count("a") == 0
+        assert len(index.infgram_ntd("abc")) == 0
+        assert index.infgram_prob("abc", "d").as_dict()["prob"] is None
+        assert index.find("a").count == 0
+        with pytest.raises(everygram.QueryError, match="document 0: the index has none"):
+            index.document(0)
+
+
+@pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
+def test_pretokenized(tmp_path, dtype):
+    width = np.dtype(f"<u{int(dtype[1:]) // 8}")
+    top = np.iinfo(width).max
+    documents = [[1, 2, 3, 2], [], [2, top - 1]]
+    stream = [token for document in documents for token in (*document, 0)]
+    np.array(stream, width).tofile(tmp_path / "ids.bin")
+    everygram.build(tmp_path / "ids.bin", tmp_path / "index", pretokenized=dtype, separator_id=0)
+    with everygram.open(tmp_path / "index") as index:
+        assert index.manifest.dtype == dtype
+        assert index.vocab_size == top
+        assert index.tokenizer is None
+        same_answers(index, documents)
+        assert index.count([2]).tokens is None
+        assert index.document(0).text is None
+        assert index.document(0).metadata == {"path": "ids.bin"}
+        with pytest.raises(TokenizerError, match=r"has no tokenizer .* query it with token ids"):
+            index.count("text")
+
+
+def test_ids_take_the_narrowest_dtype_that_leaves_the_separator_free(tmp_path):
+    for token, dtype in [(254, "u8"), (255, "u16"), (65534, "u16"), (65535, "u32")]:
+        np.array([token, 7, token], "<u4").tofile(tmp_path / "ids.bin")
+        out = tmp_path / f"index-{token}"
+        everygram.build(tmp_path / "ids.bin", out, pretokenized="u32", separator_id=7)
+        with everygram.open(out) as index:
+            assert index.manifest.dtype == dtype
+            assert index.count([token]) == 2
+
+
+def test_pretokenized_with_its_tokenizer(tmp_path):
+    np.array([*b"ab", 255, *b"b"], "u1").tofile(tmp_path / "ids.bin")
+    everygram.build(
+        tmp_path / "ids.bin",
+        tmp_path / "index",
+        tokenizer="bytes",
+        pretokenized="u8",
+        separator_id=255,
+    )
+    with everygram.open(tmp_path / "index") as index:
+        assert index.count("b") == 2
+        assert index.document(0).text == "ab"
+
+
+def test_an_id_outside_the_tokenizers_vocabulary(tmp_path):
+    np.array([1, 0, 1, 2, 256], "<u2").tofile(tmp_path / "ids.bin")
+    with pytest.raises(
+        CorpusError, match=r"ids.bin: token 4 is 256, which is outside the vocabulary of tokenizer"
+    ):
+        everygram.build(
+            tmp_path / "ids.bin", tmp_path / "i", "bytes", pretokenized="u16", separator_id=0
+        )
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"pretokenized": "u16"}, BuildError, "need separator_id"),
+        ({"pretokenized": "u16", "separator_id": 65536}, BuildError, "expected 0 to 65535"),
+        ({"pretokenized": "u16", "separator_id": -1}, BuildError, "expected 0 to 65535"),
+        ({"pretokenized": "u64", "separator_id": 0}, BuildError, "expected u8, u16 or u32"),
+        ({"separator_id": 0}, BuildError, "goes with pretokenized"),
+        ({"on_error": "ignore"}, BuildError, "expected 'raise' or 'skip'"),
+        ({"tokenizer": "train:9"}, TokenizerError, "expected train:VOCAB"),
+        (
+            {"tokenizer": "train:300", "pretokenized": "u8", "separator_id": 0},
+            TokenizerError,
+            "no text to train on",
+        ),
+    ],
+)
+def test_bad_options_leave_nothing_behind(corpus, tmp_path, options, error, says):
+    with pytest.raises(error, match=says):
+        everygram.build(corpus, tmp_path / "index", **options)
+    assert not (tmp_path / "index").exists()
+
+
+def test_no_corpus(tmp_path):
+    with pytest.raises(CorpusError, match="no corpus given"):
+        everygram.build([], tmp_path / "index")
+
+
+def test_a_bad_line_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexer, "MAX_SEGMENT_BYTES", 3)
+    monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 1)
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"text": "good"}\n{"text": "fine"}\nbad\n{"text": "good"}\n')
+    with pytest.raises(CorpusError, match=r"c.jsonl:3: not a JSON record"):
+        everygram.build(path, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    report = everygram.build(path, tmp_path / "index", on_error="skip")
+    assert (report.num_documents, report.skipped) == (3, 1)
+    assert "c.jsonl:3" in report.skips[0]
+
+
+def test_a_taken_folder_is_refused_and_untouched(corpus, tmp_path):
+    everygram.build(corpus, tmp_path / "index")
+    before = (tmp_path / "index" / "manifest.json").read_bytes()
+    with pytest.raises(BuildError, match="already holds an index"):
+        everygram.build(corpus, tmp_path / "index")
+    assert (tmp_path / "index" / "manifest.json").read_bytes() == before
+    everygram.open(tmp_path / "index").close()
+
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(BuildError, match=r"is not empty: it holds 'mine.txt'"):
+        everygram.build(corpus, tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BuildError, match="cannot make an index at"):
+        everygram.build(corpus, tmp_path / "file")
+
+
+def run_build(corpus, out, body, tokenizer="train:300"):
+    """Build in another process whose progress callback is `body`, with tiny segments."""
+    script = f"""
+    import errno, os, signal, sys
+    from pathlib import Path
+    import everygram
+    from everygram import indexer
+    indexer.MAX_SEGMENT_BYTES = 20
+    indexer.BATCH_DOCUMENTS = 1
+    indexer.REPORT_EVERY = 1
+    steps = 0
+    def progress(p):
+        global steps
+        steps += 1
+        {body}
+    everygram.build({str(corpus)!r}, {str(out)!r}, {tokenizer!r}, progress=progress)
+    print(steps)
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
+    )
+
+
+def test_a_build_killed_at_any_stage_leaves_nothing_that_opens(corpus, tmp_path):
+    done = run_build(corpus, tmp_path / "whole", "pass")
+    steps = int(done.stdout)
+    assert steps > 10
+    out = tmp_path / "killed"
+    for step in range(1, steps + 1):
+        killed = run_build(corpus, out, f"if steps == {step}: os.kill(os.getpid(), signal.SIGKILL)")
+        assert killed.returncode == -signal.SIGKILL
+        with pytest.raises(FormatError):
+            everygram.open(out)
+    # What the killed builds left is cleaned up by the next one.
+    assert run_build(corpus, out, "pass").returncode == 0
+    assert directory.verify(out, lambda done, total: None) == []
+    names = [sorted(p.name for p in path.rglob("*")) for path in (out, tmp_path / "whole")]
+    assert names[0] == names[1]
+    with everygram.open(out) as index:
+        assert [index.document(i).text for i in range(5)] == TEXTS
+
+
+def test_killed_between_the_last_file_and_the_manifest(corpus, tmp_path):
+    out = tmp_path / "index"
+    body = "Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"  # the publishing step
+    assert run_build(corpus, out, body).returncode == -signal.SIGKILL
+    assert (out / "manifest.json.tmp").exists()
+    with pytest.raises(FormatError, match="its build did not finish"):
+        everygram.open(out)
+    assert run_build(corpus, out, "pass").returncode == 0
+    assert not (out / "manifest.json.tmp").exists()
+
+
+@pytest.mark.parametrize("stage", ["read", "sort", "write", "publish"])
+def test_a_full_disk_is_a_clear_error_with_nothing_left(corpus, tmp_path, stage):
+    def progress(p):
+        if p.stage == stage:
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(BuildError, match="no space left at"):
+        everygram.build(corpus, tmp_path / "index", progress=progress)
+    assert not (tmp_path / "index").exists()
+
+
+def test_two_writers_at_once(corpus, tmp_path):
+    out = tmp_path / "index"
+    seen = []
+
+    def progress(p):
+        if p.stage == "sort":
+            with pytest.raises(BuildError, match="being written by another process"):
+                everygram.build(corpus, out)
+            seen.append(p)
+
+    everygram.build(corpus, out, progress=progress)
+    assert seen
+    with everygram.open(out) as index:
+        assert index.num_documents == 5
