@@ -41,6 +41,8 @@ def test_count_batch(text_index):
     assert counts.dtype == np.int64
     assert counts.tolist() == [7, 3, text_index.num_tokens + text_index.num_documents, 0]
     assert text_index.count_batch([]).tolist() == []
+    with pytest.raises(QueryError, match="expected a list of queries, found one string"):
+        text_index.count_batch("the")
 
 
 def test_prob(text_index):
@@ -126,6 +128,7 @@ def test_find_pages_through_every_occurrence(text_index, texts):
 
 
 def test_find_samples_without_repeats_and_by_seed(text_index):
+    """infini-gram's search_docs repeats itself and has no seed (defect 9)."""
     first = [o.rank for o in text_index.find("e", sample=5, seed=1)]
     assert first == [o.rank for o in text_index.find("e", sample=5, seed=1)]
     assert len(set(first)) == 5
@@ -135,10 +138,13 @@ def test_find_samples_without_repeats_and_by_seed(text_index):
     assert len(text_index.find("e", sample=10_000)) == text_index.count("e")
 
 
-@pytest.mark.parametrize("options", [{"offset": -1}, {"limit": -1}, {"sample": -1}])
-def test_find_refuses_negative_numbers(text_index, options):
-    with pytest.raises(QueryError, match="expected 0 or more, found -1"):
-        text_index.find("a", **options)
+@pytest.mark.parametrize("value", [-1, 1.5, "3", True])
+@pytest.mark.parametrize("name", ["offset", "limit", "sample"])
+def test_find_refuses_what_is_no_number_of_occurrences(text_index, name, value):
+    with pytest.raises(QueryError, match=f"{name}: expected 0 or more, found {value!r}"):
+        text_index.find("a", **{name: value})
+    with pytest.raises(QueryError, match="seed: expected an integer"):
+        text_index.find("a", sample=1, seed=[1])
 
 
 def test_documents_by_number(text_index, texts):
@@ -190,6 +196,37 @@ def test_separators_at_a_querys_ends_match_beside_the_tokens(text_index):
     whole = text_index.document(query=[SEP, SEP])
     assert (whole.number, whole.length, whole.match, whole.parts) == (2, 0, (0, 0), ("", "", ""))
     assert text_index.find([SEP], limit=1).offsets.tolist() == [-1]
+
+
+def test_the_empty_query_and_a_match_that_is_a_separator(text_index):
+    for occurrence in range(text_index.count("")):
+        document = text_index.document(query="", occurrence=occurrence, context=2)
+        assert 0 <= document.match[0] == document.match[1] <= document.length
+        assert document.parts[1] == ""
+
+
+def test_the_parts_of_a_match_are_its_text(tmp_path, texts):
+    """Whatever the decoder does at the seams: strips spaces, joins pieces, cuts characters."""
+    from conftest import write_jsonl
+    from test_tokenizer import sentencepiece_like
+
+    texts = ["a b  c a b", "日本語の日本", "b a\nb"]
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in texts])
+    for name, tokenizer in [
+        ("bytes", "bytes"),
+        ("trained", "train:260"),
+        ("sentencepiece", str(sentencepiece_like(tmp_path))),
+    ]:
+        everygram.build(corpus, tmp_path / name, tokenizer=tokenizer)
+        with everygram.open(tmp_path / name) as index:
+            for number, text in enumerate(texts):
+                assert index.document(number).text == text
+                ids = index.document(number).ids.tolist()
+                for start in range(len(ids)):
+                    part = index.document(query=ids[start : start + 2], context=5)
+                    assert "".join(part.parts) == part.text
+            shown = index.document(query="b", context=1).parts if name == "sentencepiece" else None
+            assert shown in (None, ("a", " b", " "))
 
 
 def test_results_outlive_the_index(tmp_path, texts):

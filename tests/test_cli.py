@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,9 +48,11 @@ def test_build_info_verify(run, tmp_path):
     assert code == 0
     assert "2 documents, 10 tokens, 1 segment" in out
     assert f'everygram count {tmp_path / "index"} "some words"' in out
-    assert [line.split("] ")[1] for line in err.splitlines()] == [
+    lines = [line.split("] ")[1] for line in err.splitlines()]
+    assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [
         "training the tokenizer",
         "reading and tokenizing",
+        "  2 documents, 10 tokens, 0.0 MB/s",
         "sorting suffixes",
         "writing the index",
         "publishing",
@@ -128,6 +133,7 @@ def test_every_query_answers_people_and_programs(run, path, command):
 
 def test_the_answers_in_words(run, path):
     assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation", "a")[1]
+    assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation-id", "97")[1]
     assert "undefined: the prompt does not occur" in run("prob", path, "zzz")[1]
     out = run("ntd", path, "e", "--top", "1")[1]
     assert "after     the whole prompt: 13 occurrences, 5 different tokens next" in out
@@ -161,6 +167,10 @@ def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts)
         (["count", "INDEX", "a", "--ids", "1"], 2, "expected a query or --ids"),
         (["count", "INDEX", "--ids", "999"], 2, "outside the vocabulary: expected 0 to 254"),
         (["count", "INDEX", "--ids", "a,b"], 2, "expected token ids like 1,2,3"),
+        (["count", "INDEX", "--ids", "1_0"], 2, "expected token ids like 1,2,3"),
+        (["build", "x.bin", "--out", "OUT", "--separator-id", "3"], 2, "goes with pretokenized"),
+        (["build", "x.jsonl", "--out", "OUT", "--tokenizer", "train:9"], 1, "no such file"),
+        (["prob", "INDEX", "a", "--continuation", "b", "--continuation-id", "1"], 2, "not both"),
         (["count", "nowhere", "a"], 1, "index 'nowhere': no such folder"),
         (["count", "INDEX", "a", "--nope"], 2, "No such option"),
         (["prob", "INDEX", ""], 2, "the query is empty"),
@@ -207,6 +217,28 @@ def test_a_reader_that_leaves_early_is_no_error(path, tmp_path):
     )
     assert json.loads(done.stdout)["count"] == 7
     assert done.stderr == ""
+
+
+def test_a_port_that_is_taken_is_exit_code_1(path):
+    everygram = Path(sys.executable).with_name("everygram")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run([everygram, "serve", path, "--port", port], capture_output=True)
+    assert done.returncode == 1
+
+
+def test_bytes_that_are_no_text_and_terminals_that_cannot_show_it(path):
+    everygram = Path(sys.executable).with_name("everygram")
+    done = subprocess.run(
+        [everygram, "count", path, "-"], input=b"\xff\nthe\n", capture_output=True
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert "lone surrogate" in answers[0]["error"]
+    assert answers[1]["count"] == 7
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([everygram, "--help"], capture_output=True, env=env)
+    assert done.returncode == 0
 
 
 def test_a_missing_extra_is_named(run, path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 
 import numpy as np
@@ -97,7 +98,9 @@ def test_text_files_and_directories(tmp_path):
         (b'{"text": "a\xff"}', r"c.jsonl:2: not UTF-8: byte 12 of the line is 0xff"),
         (b'{"text": "\\ud800"}', r"c.jsonl:2: a lone surrogate"),
         (b'{"text": "a", "k": "\\ud800"}', r"c.jsonl:2: a lone surrogate"),
-        (b'{"text": "a", "k": NaN}', r"c.jsonl:2: not a JSON record: NaN is not JSON"),
+        (b'{"text": "a", "k": NaN}', r"c.jsonl:2: not a JSON record: NaN is no finite number"),
+        (b'{"text": "a", "k": 1e999}', r"c.jsonl:2: not a JSON record: 1e999 is no finite number"),
+        (b'{"text": "a", "text": "b"}', r"c.jsonl:2: not a JSON record: field 'text' stands twice"),
         (b"[" * 100_000, r"c.jsonl:2: not a JSON record"),
     ],
 )
@@ -127,6 +130,38 @@ def test_a_cut_off_compressed_file_is_an_error(tmp_path, compress):
     path.write_bytes(b"not compressed at all")
     with pytest.raises(CorpusError, match=r":1: the compressed file is cut off or damaged here"):
         read(path)
+
+
+def test_links_are_followed_once_and_what_cannot_be_read_is_an_error(tmp_path):
+    folder = tmp_path / "books"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.txt").write_text("two")
+    folder.mkdir()
+    (folder / "a.txt").write_text("\ufeffone")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    assert read(folder) == [("one", {"path": "a.txt"}), ("two", {"path": "link/b.txt"})]
+    (folder / "broken.txt").symlink_to("nowhere")
+    with pytest.raises(CorpusError, match=r"broken.txt: not a regular file"):
+        read(folder)
+    corpus = TextCorpus([folder], on_error="skip")
+    assert [document.text for document in corpus] == ["one", "two"]
+    assert corpus.skipped == 1
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(CorpusError, match=r"not a regular file"):
+        read(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("one")
+
+    def walk(top, followlinks, onerror):
+        yield os.fspath(top), [], ["a.txt"]
+        onerror(PermissionError(13, "Permission denied", os.fspath(tmp_path / "secret")))
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(CorpusError, match=r"secret: not a regular file, or not to be read"):
+        read(tmp_path)
 
 
 def test_a_text_file_that_is_not_utf8(tmp_path):

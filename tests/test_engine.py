@@ -271,6 +271,7 @@ def test_long_prompts(tmp_path):
     ],
 )
 def test_bad_queries(tmp_path, query, says):
+    """tokengrams drops ids it does not know: count([1, 70000, 2]) == count([1, 2])."""
     path = write_index(tmp_path / "index", [[1, 2, 3]], "u8", vocab_size=10)
     engine = open_engine(path)
     for ask, name in [

@@ -206,6 +206,7 @@ def test_every_changed_byte_of_the_manifest_is_refused(tiny):
 
 
 def test_no_manifest_is_no_index(tiny, tmp_path):
+    """A missing directory aborts infini-gram's process (defect 8)."""
     (tiny / fmt.MANIFEST).unlink()
     with pytest.raises(FormatError, match=r"its build did not finish \(manifest.json is missing"):
         everygram.open(tiny)

@@ -13,7 +13,13 @@ import everygram
 from conftest import write_jsonl
 from everygram import index as directory
 from everygram import indexer
-from everygram.errors import BuildError, CorpusError, FormatError, TokenizerError
+from everygram.errors import (
+    BuildError,
+    CorpusError,
+    FormatError,
+    OptionError,
+    TokenizerError,
+)
 from naive import NaiveIndex
 
 TEXTS = ["one two three", "", "two three two three", "日本語", "three"]
@@ -38,6 +44,7 @@ def same_answers(index, documents):
 
 
 def test_a_build_reports_what_it_made(corpus, tmp_path):
+    """Of a corpus so small that infini-gram's indexer leaves it unsorted (defect 5)."""
     stages = []
     report = everygram.build(corpus, tmp_path / "index", progress=lambda p: stages.append(p))
     assert (report.num_documents, report.num_segments, report.skipped) == (5, 1, 0)
@@ -74,6 +81,28 @@ def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
         assert index.tokenizer.source == "train:300"
 
 
+def test_one_long_document_still_trains_a_tokenizer(tmp_path, monkeypatch):
+    """Sampled by documents, a corpus of one would train on nothing or on all of it."""
+    from everygram import tokenizer
+
+    monkeypatch.setattr(tokenizer, "TRAINING_SAMPLE_BYTES", 2000)
+    monkeypatch.setattr(tokenizer, "STRETCH_CHARS", 500)
+    (tmp_path / "book.txt").write_text("natural language processing and more. " * 1000)
+    everygram.build(tmp_path / "book.txt", tmp_path / "index", tokenizer="train:300")
+    with everygram.open(tmp_path / "index") as index:
+        assert index.count("language").tokens == [" language"]
+        assert index.vocab_size > 270
+
+
+def test_the_tokenizer_may_be_a_path_object(corpus, tmp_path):
+    everygram.build(corpus, tmp_path / "one", tokenizer="train:300")
+    stored = tmp_path / "one" / "tokenizer.json"
+    everygram.build(corpus, tmp_path / "two", tokenizer=stored)
+    assert (tmp_path / "two" / "tokenizer.json").read_bytes() == stored.read_bytes()
+    with pytest.raises(TokenizerError, match=r"expected a tokenizer\.json, found none"):
+        everygram.build(corpus, tmp_path / "three", tokenizer="")
+
+
 def test_an_empty_corpus_makes_an_empty_index(tmp_path):
     (tmp_path / "none.jsonl").write_text("")
     report = everygram.build(tmp_path / "none.jsonl", tmp_path / "index")
@@ -107,14 +136,41 @@ def test_pretokenized(tmp_path, dtype):
             index.count("text")
 
 
-def test_ids_take_the_narrowest_dtype_that_leaves_the_separator_free(tmp_path):
-    for token, dtype in [(254, "u8"), (255, "u16"), (65534, "u16"), (65535, "u32")]:
-        np.array([token, 7, token], "<u4").tofile(tmp_path / "ids.bin")
-        out = tmp_path / f"index-{token}"
-        everygram.build(tmp_path / "ids.bin", out, pretokenized="u32", separator_id=7)
-        with everygram.open(out) as index:
-            assert index.manifest.dtype == dtype
-            assert index.count([token]) == 2
+@pytest.mark.parametrize(
+    ("width", "token", "vocab_size", "dtype", "size"),
+    [
+        ("u8", 254, None, "u8", 255),
+        ("u8", 255, None, "u16", 256),
+        ("u16", 9, None, "u16", 65535),
+        ("u16", 65535, None, "u32", 65536),
+        ("u32", 9, None, "u32", 2**32 - 1),
+        ("u32", 9, 10, "u8", 10),
+        ("u32", 9, 50257, "u16", 50257),
+    ],
+)
+def test_the_vocabulary_of_ids(tmp_path, width, token, vocab_size, dtype, size):
+    """Unless told otherwise every id of the width may be asked for, whether it occurs or not."""
+    np.array([token, 7, token], f"<u{int(width[1:]) // 8}").tofile(tmp_path / "ids.bin")
+    out = tmp_path / "index"
+    everygram.build(
+        tmp_path / "ids.bin", out, pretokenized=width, separator_id=7, vocab_size=vocab_size
+    )
+    with everygram.open(out) as index:
+        assert (index.manifest.dtype, index.vocab_size) == (dtype, size)
+        assert index.count([token]) == 2
+        assert index.count([size - 1]) == (2 if token == size - 1 else 0)
+        assert index.count([index.separator]) == 2
+
+
+def test_ids_that_leave_no_separator_or_are_outside_the_vocabulary(tmp_path):
+    np.array([1, 2**32 - 1], "<u4").tofile(tmp_path / "ids.bin")
+    with pytest.raises(CorpusError, match=r"token 1 is 4,294,967,295, which is outside what an"):
+        everygram.build(tmp_path / "ids.bin", tmp_path / "i", pretokenized="u32", separator_id=7)
+    np.array([1, 9], "<u4").tofile(tmp_path / "ids.bin")
+    with pytest.raises(CorpusError, match=r"outside the vocabulary given \(0 to 8\)"):
+        everygram.build(
+            tmp_path / "ids.bin", tmp_path / "i", pretokenized="u32", separator_id=7, vocab_size=9
+        )
 
 
 def test_pretokenized_with_its_tokenizer(tmp_path):
@@ -143,26 +199,29 @@ def test_an_id_outside_the_tokenizers_vocabulary(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "says"),
+    ("options", "says"),
     [
-        ({"pretokenized": "u16"}, BuildError, "need separator_id"),
-        ({"pretokenized": "u16", "separator_id": 65536}, BuildError, "expected 0 to 65535"),
-        ({"pretokenized": "u16", "separator_id": -1}, BuildError, "expected 0 to 65535"),
-        ({"pretokenized": "u64", "separator_id": 0}, BuildError, "expected u8, u16 or u32"),
-        ({"separator_id": 0}, BuildError, "goes with pretokenized"),
-        ({"on_error": "ignore"}, BuildError, "expected 'raise' or 'skip'"),
-        ({"tokenizer": "train:9"}, TokenizerError, "expected train:VOCAB"),
+        ({"pretokenized": "u16"}, "need separator_id"),
+        ({"pretokenized": "u16", "separator_id": 65536}, "expected 0 to 65535"),
+        ({"pretokenized": "u16", "separator_id": -1}, "expected 0 to 65535"),
+        ({"pretokenized": "u64", "separator_id": 0}, "expected u8, u16 or u32"),
+        ({"separator_id": 0}, "separator_id goes with pretokenized"),
+        ({"vocab_size": 9}, "vocab_size goes with pretokenized"),
+        ({"on_error": "ignore"}, "expected 'raise' or 'skip'"),
+        ({"tokenizer": "train:9"}, "expected train:VOCAB"),
+        ({"tokenizer": "train:300", "pretokenized": "u8", "separator_id": 0}, "no text to train"),
+        ({"pretokenized": "u8", "separator_id": 0, "on_error": "skip"}, "go with text"),
+        ({"pretokenized": "u8", "separator_id": 0, "vocab_size": 257}, "expected 1 to 256"),
         (
-            {"tokenizer": "train:300", "pretokenized": "u8", "separator_id": 0},
-            TokenizerError,
-            "no text to train on",
+            {"pretokenized": "u8", "separator_id": 0, "vocab_size": 9, "tokenizer": "bytes"},
+            "without a tokenizer",
         ),
     ],
 )
-def test_bad_options_leave_nothing_behind(corpus, tmp_path, options, error, says):
-    with pytest.raises(error, match=says):
-        everygram.build(corpus, tmp_path / "index", **options)
-    assert not (tmp_path / "index").exists()
+def test_bad_options_leave_nothing_behind(corpus, tmp_path, options, says):
+    with pytest.raises(OptionError, match=says):
+        everygram.build(corpus, tmp_path / "deep" / "index", **options)
+    assert not (tmp_path / "deep").exists()
 
 
 def test_no_corpus(tmp_path):
@@ -197,9 +256,60 @@ def test_a_taken_folder_is_refused_and_untouched(corpus, tmp_path):
         everygram.build(corpus, tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
 
+    assert sorted(path.name for path in (tmp_path / "notes").iterdir()) == ["mine.txt"]
+
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BuildError, match="cannot make an index at"):
         everygram.build(corpus, tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "segment-audio", "segment-000001"])
+def test_files_of_the_users_that_are_named_like_ours_are_not_touched(corpus, tmp_path, name):
+    """A folder is only taken for a killed build's if a build's lock is in it."""
+    out = tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    (out / name / "mine.wav").write_text("mine")
+    with pytest.raises(BuildError, match="is not empty"):
+        everygram.build(corpus, out)
+    assert [path.name for path in out.rglob("*")] == [name, "mine.wav"]
+    (out / ".everygram.lock").touch()
+    with pytest.raises(BuildError, match="is not empty"):
+        everygram.build(corpus, out)
+    assert (out / name / "mine.wav").read_text() == "mine"
+
+
+def test_a_failed_build_leaves_the_folders_that_were_there(corpus, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.jsonl").write_text("nope")
+    for out in (tmp_path / "empty", tmp_path / "new" / "deep"):
+        with pytest.raises(CorpusError):
+            everygram.build(tmp_path / "bad.jsonl", out)
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_that_was_removed_while_waiting_is_not_taken_for_the_lock(tmp_path, monkeypatch):
+    """A writer that fails removes its lock; another may have opened it just before."""
+    import fcntl
+
+    lock = tmp_path / "index" / ".everygram.lock"
+    flock, calls = fcntl.flock, []
+
+    def removed_first(descriptor, operation):
+        if not calls:
+            lock.unlink()
+        calls.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with directory.new_index(tmp_path / "index"):
+        assert len(calls) == 2
+        assert lock.exists()
+        with (
+            pytest.raises(BuildError, match="written by another process"),
+            directory.new_index(tmp_path / "index"),
+        ):
+            pass
 
 
 def run_build(corpus, out, body, tokenizer="train:300"):
@@ -226,6 +336,7 @@ def run_build(corpus, out, body, tokenizer="train:300"):
 
 
 def test_a_build_killed_at_any_stage_leaves_nothing_that_opens(corpus, tmp_path):
+    """infini-gram takes what a killed build left for finished (defect 10)."""
     done = run_build(corpus, tmp_path / "whole", "pass")
     steps = int(done.stdout)
     assert steps > 10

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from everygram import kernels
 from everygram.kernels.search import count_many, find, longest_suffix, next_tokens, positions_of
 from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
 from everygram.suffix_array import suffix_array
@@ -96,6 +97,22 @@ def test_search_kernels(dtype, wide_positions):
         totals = np.ones(len(queries), np.int64)
         count_many(tokens, sa, fences, spacing, separator, flat, offsets, totals)
         assert totals.tolist() == [1 + naive.count(query.tolist()) for query in queries]
+
+
+def test_compiled_code_is_kept_by_the_sources_of_all_kernels(monkeypatch, tmp_path):
+    """A changed helper must not leave the kernels that call it as they were compiled."""
+    folder = kernels._cache_folder()
+    (tmp_path / "kernels.py").write_text("changed")
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "__init__.py"))
+    assert kernels._cache_folder() != folder
+
+
+def test_without_a_place_for_compiled_code_there_is_none(monkeypatch):
+    def mkdir(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(kernels.Path, "mkdir", mkdir)
+    assert kernels._cache_folder() is None
 
 
 def test_widen_keeps_five_bytes():

@@ -42,7 +42,13 @@ def folder(tmp_path_factory):
         everygram.build(write_jsonl(folder / "corpus.jsonl", records), folder / "corpus", "bytes")
     stream = [token for document in DOCUMENTS for token in [0, *document]]
     np.array(stream, "<u2").tofile(folder / "ids.bin")
-    everygram.build(folder / "ids.bin", folder / "ids", pretokenized="u16", separator_id=0)
+    everygram.build(
+        folder / "ids.bin",
+        folder / "ids",
+        pretokenized="u16",
+        separator_id=0,
+        vocab_size=501,
+    )
     return folder
 
 
@@ -304,7 +310,7 @@ REFUSED = [
     ("corpus", "document", {}, "a number or a query"),
     ("corpus", "document", {"number": 0, "query": "a"}, "a number or a query"),
     ("corpus", "document", {"query": "language", "occurrence": 5}, "occurs 5 times"),
-    ("corpus", "document", {"query": "language", "occurrence": -1}, "occurrence -1"),
+    ("corpus", "document", {"query": "language", "occurrence": -1}, "occurrence: expected"),
     ("corpus", "document", {"query": "absent"}, "occurs 0 times"),
 ]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         EverygramError,
         FormatError,
         MissingExtraError,
+        OptionError,
         QueryError,
         TokenizerError,
     )
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
         Occurrence,
         Prob,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BuildError",
@@ -46,6 +45,7 @@ __all__ = [
     "MissingExtraError",
     "NextToken",
     "Occurrence",
+    "OptionError",
     "Prob",
     "Progress",
     "QueryError",
@@ -56,6 +56,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("everygram")
     if name in __all__:
         for home in ("errors", "results", "indexer", "api"):
             module = import_module(f"everygram.{home}")

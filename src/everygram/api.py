@@ -146,6 +146,8 @@ class Index:
 
     def count_batch(self, queries: Sequence[Query], *, raw: bool = False) -> np.ndarray:
         """How often each query occurs: int64, shape (len(queries),)."""
+        if isinstance(queries, str):
+            raise QueryError("count_batch: expected a list of queries, found one string")
         return self.engine.count_batch([self.encode(query, raw=raw) for query in queries])
 
     def prob(
@@ -197,8 +199,10 @@ class Index:
         """
         ids = self.encode(query, raw=raw)
         for name, value in (("offset", offset), ("limit", limit), ("sample", sample)):
-            if value is not None and (isinstance(value, bool) or value < 0):
-                raise QueryError(f"{name}: expected 0 or more, found {value}")
+            if value is not None or name != "sample":
+                _check_natural(name, value)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise QueryError(f"seed: expected an integer, found {seed!r}")
         intervals = self.engine.find(ids)
         count = int((intervals[:, 1] - intervals[:, 0]).sum())
         chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
@@ -225,8 +229,8 @@ class Index:
             raise QueryError("document: expected a number or a query, one of the two")
         if query is None and occurrence != 0:
             raise QueryError("occurrence: goes with a query, not with a document's number")
-        if context is not None and (isinstance(context, bool) or context < 0):
-            raise QueryError(f"context: expected 0 or more, found {context}")
+        if context is not None:
+            _check_natural("context", context)
         decode = self._decode
         if query is None:
             assert number is not None
@@ -236,7 +240,8 @@ class Index:
         wanted = self.encode(query, raw=raw)
         intervals = self.engine.find(wanted)
         count = int((intervals[:, 1] - intervals[:, 0]).sum())
-        if isinstance(occurrence, bool) or not 0 <= occurrence < count:
+        _check_natural("occurrence", occurrence)
+        if occurrence >= count:
             raise QueryError(
                 f"occurrence {occurrence}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
@@ -245,7 +250,8 @@ class Index:
         ids, metadata = self.engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
-        match = max(0, place.offset), min(length, place.offset + wanted.shape[0])
+        begin = max(0, place.offset)
+        match = begin, max(begin, min(length, place.offset + wanted.shape[0]))
         around = CONTEXT if context is None else context
         start, end = max(0, match[0] - around), min(length, match[1] + around)
         shown = ids[start:end]
@@ -285,14 +291,19 @@ class Index:
 
     @property
     def _token_text(self) -> TokenText:
-        tokenizer = self.tokenizer
-        if tokenizer is None:
-            return None
-        separator = self.separator
-        return lambda token_id: (
-            "<separator>" if token_id == separator else tokenizer.token_text(token_id)
-        )
+        return None if self.manifest.tokenizer.kind == "none" else self._show_token
+
+    def _show_token(self, token_id: int) -> str:
+        # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
+        assert self.tokenizer is not None
+        return "<separator>" if token_id == self.separator else self.tokenizer.token_text(token_id)
 
     @property
     def _decode(self) -> Any:
         return None if self.tokenizer is None else self.tokenizer.decode
+
+
+def _check_natural(name: str, value: object) -> None:
+    """Raise QueryError unless `value` is an integer from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise QueryError(f"{name}: expected 0 or more, found {value!r}")

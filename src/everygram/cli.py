@@ -5,6 +5,7 @@ many); 2 it was asked wrongly. Heavy imports wait until a command needs them.
 """
 
 import contextlib
+import io
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from everygram.errors import EverygramError, MissingExtraError, QueryError
+from everygram.errors import EverygramError, MissingExtraError, OptionError, QueryError
 
 if TYPE_CHECKING:
     from everygram.api import Index
@@ -47,17 +48,25 @@ ContinuationOption = Annotated[
     str | None,
     typer.Option(help="The token whose probability is asked; without it, QUERY's last."),
 ]
+ContinuationIdOption = Annotated[
+    int | None, typer.Option(metavar="N", help="The same as a token id.")
+]
 TopOption = Annotated[int, typer.Option(min=0, help="Show this many of the tokens that follow.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Show every token that follows.")]
 
 
 def main() -> None:
     """Run the command line; errors go to standard error, as one message."""
+    # A terminal that cannot show a character, or bytes on standard input that are no text, must
+    # not end in a traceback: the one is escaped, the other refused as a query.
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         app()
     except EverygramError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, QueryError) else 1)
+        sys.exit(2 if isinstance(error, (QueryError, OptionError)) else 1)
     except BrokenPipeError:  # the reader of our output left: nobody to tell
         sys.stdout = None
         sys.exit(0)
@@ -110,6 +119,10 @@ def build(
         int | None,
         typer.Option(help="With --pretokenized: the id that marks documents (GPT-2: 50256)."),
     ] = None,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(help="With --pretokenized and no tokenizer: ids are below this."),
+    ] = None,
 ) -> None:
     """Index a corpus.
 
@@ -131,6 +144,7 @@ def build(
             on_error=on_error,
             pretokenized=pretokenized,
             separator_id=separator_id,
+            vocab_size=vocab_size,
             progress=report,
         )
     typer.echo(show_report(made))
@@ -200,6 +214,7 @@ def prob(
     index: IndexArgument,
     query: QueryArgument = None,
     continuation: ContinuationOption = None,
+    continuation_id: ContinuationIdOption = None,
     ids: IdsOption = None,
     raw: RawOption = False,
     as_json: JsonOption = False,
@@ -210,13 +225,16 @@ def prob(
     """
     from everygram.display import show_prob
 
+    if continuation is not None and continuation_id is not None:
+        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
+    token = continuation if continuation_id is None else continuation_id
     _answer(
         index,
         query,
         ids,
         as_json,
         show_prob,
-        lambda i, q: i.prob(q, continuation, raw=raw).as_dict(),
+        lambda i, q: i.prob(q, token, raw=raw).as_dict(),
     )
 
 
@@ -252,6 +270,7 @@ def infgram_prob(
     index: IndexArgument,
     query: QueryArgument = None,
     continuation: ContinuationOption = None,
+    continuation_id: ContinuationIdOption = None,
     ids: IdsOption = None,
     raw: RawOption = False,
     as_json: JsonOption = False,
@@ -262,13 +281,16 @@ def infgram_prob(
     """
     from everygram.display import show_prob
 
+    if continuation is not None and continuation_id is not None:
+        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
+    token = continuation if continuation_id is None else continuation_id
     _answer(
         index,
         query,
         ids,
         as_json,
         show_prob,
-        lambda i, q: i.infgram_prob(q, continuation, raw=raw).as_dict(),
+        lambda i, q: i.infgram_prob(q, token, raw=raw).as_dict(),
     )
 
 
@@ -393,7 +415,10 @@ def serve(
             "pip install 'everygram[server]'"
         ) from None
     _announce_compilation()
-    run(indexes, host, port)
+    try:
+        run(indexes, host, port)
+    except SystemExit as left:  # uvicorn's own codes, for an address that is taken and the like
+        raise typer.Exit(1 if left.code else 0) from None
 
 
 def _answer(
@@ -434,10 +459,9 @@ def _opened(path: Path) -> Iterator["Index"]:
 def _parse_ids(text: str | None) -> list[int]:
     """Ids out of `1,2,3`, `1 2 3` or `[1, 2, 3]`; nothing is no ids."""
     parts = re.split(r"[,\s]+", (text or "").strip().removeprefix("[").removesuffix("]").strip())
-    try:
-        return [int(part) for part in parts if part]
-    except ValueError:
-        raise QueryError(f"--ids: expected token ids like 1,2,3, found {text!r}") from None
+    if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
+        raise QueryError(f"--ids: expected token ids like 1,2,3, found {text!r}")
+    return [int(part) for part in parts if part]
 
 
 def _print(answer: dict[str, Any], show: Callable[[dict[str, Any]], str], as_json: bool) -> None:

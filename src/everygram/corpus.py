@@ -8,13 +8,14 @@ its JSON record, or the path of its file, as UTF-8 JSON.
 import gzip
 import io
 import json
+import math
 import os
 import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,8 +55,9 @@ class TextCorpus:
 
     A line of JSON is a document: `text_field` is its text, the rest of the record its metadata.
     Any other file is one document whose metadata is `{"path": …}`, relative to the directory
-    given. Directories are read in sorted order, JSON lines in them as such; names that start
-    with a dot are passed over. Blank lines between records are not documents.
+    given. Directories are read in sorted order, links followed, JSON lines in them as such; names
+    that start with a dot are passed over. Blank lines between records are not documents; a byte
+    order mark at a file's start is not text.
 
     Iterating reads the files from the start each time. With `on_error="skip"` what cannot be
     read is counted in `skipped` and the first of it listed in `skips`; otherwise it raises
@@ -71,14 +73,13 @@ class TextCorpus:
         self.skips: list[str] = []
         self.bytes_read = 0
         self._files = list(_text_files(paths))
-        self.total_bytes = sum(path.stat().st_size for path, _ in self._files)
+        self.total_bytes = sum(_size(path) for path, _ in self._files)
 
     @property
     def estimated_text_bytes(self) -> int:
         """Size of all text, compressed files taken as a third of what they hold."""
         return sum(
-            path.stat().st_size * (3 if path.suffix in (".gz", ".zst") else 1)
-            for path, _ in self._files
+            _size(path) * (3 if path.suffix in (".gz", ".zst") else 1) for path, _ in self._files
         )
 
     def __iter__(self) -> Iterator[TextDocument]:
@@ -86,6 +87,9 @@ class TextCorpus:
         for path, relative in self._files:
             before = self.bytes_read
             try:
+                if not path.is_file():
+                    # A broken link, a pipe, a folder that cannot be listed.
+                    raise CorpusError(f"{path}: not a regular file, or not to be read")
                 if path.name.endswith(JSON_LINES):
                     yield from self._json_lines(path)
                 else:
@@ -94,7 +98,7 @@ class TextCorpus:
                 self._skip(error)
             except OSError as error:
                 self._skip(CorpusError(f"{path}: cannot be read: {error.strerror or error}"))
-            self.bytes_read = before + path.stat().st_size
+            self.bytes_read = before + _size(path)
 
     def _json_lines(self, path: Path) -> Iterator[TextDocument]:
         before = self.bytes_read
@@ -123,10 +127,14 @@ class TextCorpus:
                     yield document
 
     def _record(self, line: bytes, place: str) -> TextDocument:
-        # json, not a faster reader: those make floats of integers past 64 bits, and metadata
-        # must come back as it went in.
+        # json, not a faster reader: those make floats of integers past 64 bits.
         try:
-            record = json.loads(line.decode(), parse_constant=_refuse_constant)
+            record = json.loads(
+                line.decode(),
+                parse_constant=_finite,
+                parse_float=_finite,
+                object_pairs_hook=_distinct,
+            )
         except UnicodeDecodeError as error:
             raise CorpusError(
                 f"{place}: not UTF-8: byte {error.start + 1} of the line is "
@@ -159,7 +167,7 @@ class TextCorpus:
     def _text_file(self, path: Path, relative: str) -> TextDocument:
         data = path.read_bytes()
         try:
-            return TextDocument(data.decode(), encode_metadata({"path": relative}))
+            return TextDocument(data.decode("utf-8-sig"), encode_metadata({"path": relative}))
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise CorpusError(
@@ -260,23 +268,18 @@ class TokenCorpus:
 
 def encode_metadata(record: dict[str, Any]) -> bytes:
     """A record as the index stores it: compact UTF-8 JSON."""
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _text_files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
     """Every file to read, with the path its metadata gives."""
     for given in paths:
         if given.is_dir():
-            found = False
-            for folder, folders, names in os.walk(given):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(names):
-                    path = Path(folder, name)
-                    if not name.startswith(".") and path.is_file():
-                        found = True
-                        yield path, path.relative_to(given).as_posix()
-            if not found:
+            files = list(_files_below(given))
+            if not files:
                 raise CorpusError(f"{given}: the directory has no files to read")
+            for path in files:
+                yield path, path.relative_to(given).as_posix()
         elif not given.exists():
             raise CorpusError(f"{given}: no such file or directory")
         elif given.name.endswith((*JSON_LINES, ".txt")):
@@ -288,6 +291,28 @@ def _text_files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
             )
 
 
+def _files_below(given: Path) -> Iterator[Path]:
+    """Files in sorted order, links to folders followed once each, dotted names passed over.
+
+    A folder that cannot be listed stands for itself, so that reading it is an error.
+    """
+    unlisted: list[Path] = []
+    seen: set[str] = set()
+    walk = os.walk(
+        given, followlinks=True, onerror=lambda error: unlisted.append(Path(error.filename))
+    )
+    for folder, folders, names in walk:
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+    yield from unlisted
+
+
 def _lines(raw: io.BufferedReader, path: Path) -> io.BufferedIOBase:
     if path.suffix == ".gz":
         return gzip.GzipFile(fileobj=raw)
@@ -296,8 +321,28 @@ def _lines(raw: io.BufferedReader, path: Path) -> io.BufferedIOBase:
     return raw
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no finite number")
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {twice!r} stands twice")
+    return record
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 when it cannot be asked, which reading it will report."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _json_type(value: object) -> str:

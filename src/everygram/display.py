@@ -16,7 +16,7 @@ STAGES = {
     "publish": "publishing",
 }
 # Seconds between two lines of progress where there is no terminal.
-LINE_EVERY = 10.0
+LINE_EVERY = 5.0
 
 
 def show_query(answer: dict[str, Any], label: str = "query") -> str:
@@ -86,12 +86,9 @@ def show_matches(answer: dict[str, Any]) -> str:
     """Occurrences, a line each."""
     lines = [show_count(answer)]
     if answer["occurrences"]:
-        lines.append(
-            f"{'document':>10}  {'offset':>9}  {'segment':>7}  {'rank':>12}  {'position':>12}"
-        )
+        lines.append(_row("document", "offset", "segment", "rank", "position"))
     lines += [
-        f"{o['document']:>10}  {o['offset']:>9}  {o['segment']:>7}  {o['rank']:>12}  "
-        f"{o['position']:>12}"
+        _row(o["document"], o["offset"], o["segment"], o["rank"], o["position"])
         for o in answer["occurrences"]
     ]
     return "\n".join(lines)
@@ -196,22 +193,26 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
 
 
 def _lines() -> Callable[[Progress], None]:
-    current = ""
+    last: Progress | None = None
     next_line = 0.0
 
+    def write(progress: Progress, text: str) -> None:
+        print(f"[{progress.seconds:7.1f} s] {text}", file=sys.stderr, flush=True)
+
     def report(progress: Progress) -> None:
-        nonlocal current, next_line
+        nonlocal last, next_line
         now = time.monotonic()
-        if progress.stage == current and now < next_line:
-            return
-        next_line = now + LINE_EVERY
-        line = f"[{progress.seconds:7.1f} s] {STAGES[progress.stage]}"
-        if progress.stage == current and progress.bytes_read:
+        if last is None or progress.stage != last.stage:
+            if last is not None and last.stage == "read":
+                write(last, f"  {_rates(last)}")
+            write(progress, STAGES[progress.stage])
+            next_line = now + LINE_EVERY
+        elif now >= next_line and progress.bytes_read:
             done = progress.bytes_read / max(1, progress.total_bytes)
-            left = progress.seconds * (1 - done) / max(done, 1e-9)
-            line += f": {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", ")
-        current = progress.stage
-        print(line, file=sys.stderr, flush=True)
+            left = progress.stage_seconds * (1 - done) / done
+            write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
+            next_line = now + LINE_EVERY
+        last = progress
 
     return report
 
@@ -219,5 +220,5 @@ def _lines() -> Callable[[Progress], None]:
 def _rates(progress: Progress) -> str:
     if progress.stage != "read":
         return ""
-    rate = progress.bytes_read / 1e6 / max(progress.seconds, 1e-9)
+    rate = progress.bytes_read / 1e6 / max(progress.stage_seconds, 1e-3)
     return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"

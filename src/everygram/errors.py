@@ -9,6 +9,10 @@ class QueryError(EverygramError, ValueError):
     """A query that has no defined answer: an id outside the vocabulary, a float, a bad option."""
 
 
+class OptionError(EverygramError, ValueError):
+    """An option that makes no sense, alone or beside the others."""
+
+
 class CorpusError(EverygramError):
     """A corpus file that cannot be read as what it claims to be; names file and place."""
 

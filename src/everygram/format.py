@@ -8,7 +8,7 @@ An index is a directory::
     manifest.json            what is in the index; written last, so an index without it is none
     tokenizer.json           the tokenizer, as the `tokenizers` library saves it
                              (absent when the tokenizer is `bytes` or there is none)
-    .lock                    taken (flock) by the one writer; readers ignore it
+    .everygram.lock          taken (flock) by the one writer; readers ignore it
     segment-000001/          one folder a segment, numbered from 1, numbers never reused
         tokens.bin
         suffix_array.bin
@@ -78,7 +78,7 @@ FORMAT_VERSION = 1
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-LOCK = ".lock"
+LOCK = ".everygram.lock"
 SEGMENT_PREFIX = "segment-"
 
 TOKENS = "tokens.bin"

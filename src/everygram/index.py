@@ -7,36 +7,32 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from everygram import format as fmt
 from everygram.errors import BuildError, DamagedIndexError, FormatError
-from everygram.segment import Segment, check_sizes, fsync_directory
+from everygram.segment import Segment, fsync_directory
 
 
 @contextlib.contextmanager
 def new_index(path: Path) -> Iterator[None]:
-    """Hold the folder of an index that is being made; nothing of it stays if the body raises.
+    """Hold the folder of an index that is being made; if the body raises, all is as before.
 
     Creates the folder, takes its lock (which dies with its process) and removes what a killed
-    build left. The body writes segments and ends with `publish`. Raises BuildError when the
-    folder already holds an index, something else, or another writer.
+    build left there. The body writes segments and ends with `publish`. Raises BuildError when
+    the folder holds an index, anything a build did not put there, or another writer.
     """
     try:
+        _refuse_taken(path)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = _take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"index '{path}' is being written by another process; wait for it or choose "
-                "another folder"
-            ) from None
         _refuse_taken(path)
         _remove_unpublished(path)
         try:
@@ -44,12 +40,13 @@ def new_index(path: Path) -> Iterator[None]:
         except BaseException:
             if not (path / fmt.MANIFEST).exists():
                 _remove_unpublished(path)
-                with contextlib.suppress(OSError):
-                    (path / fmt.LOCK).unlink()
-                    path.rmdir()
+                (path / fmt.LOCK).unlink()
+                for folder in missing:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
             raise
     finally:
-        os.close(descriptor)
+        os.close(lock)
 
 
 def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
@@ -111,8 +108,15 @@ def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
 
 
 def open_segments(path: Path, manifest: fmt.Manifest) -> list[Segment]:
-    """Map every segment. Raises DamagedIndexError when a file is missing or has another size."""
-    return [Segment(path / entry.name, entry, manifest.dtype) for entry in manifest.segments]
+    """Map every segment.
+
+    Raises DamagedIndexError when a file is missing or has another size, FormatError when it
+    cannot be read.
+    """
+    try:
+        return [Segment(path / entry.name, entry, manifest.dtype) for entry in manifest.segments]
+    except OSError as error:
+        raise FormatError(f"index '{path}': cannot be read: {error}") from None
 
 
 def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:
@@ -142,7 +146,6 @@ def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:
             problems.append(f"{fmt.MANIFEST}: {entry.name}: unexpected first document or sign")
         first_document += entry.num_documents
         try:
-            check_sizes(path / entry.name, entry, manifest.dtype)
             segment = Segment(path / entry.name, entry, manifest.dtype)
         except DamagedIndexError as error:
             problems.append(str(error))
@@ -151,30 +154,60 @@ def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:
     return problems
 
 
+def _take_lock(path: Path) -> int:
+    """The descriptor of the folder's lock, held. Raises BuildError when another process has it."""
+    while True:
+        descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BuildError(
+                f"index '{path}' is being written by another process; wait for it or choose "
+                "another folder"
+            ) from None
+        # A writer that failed removes its lock: one that was opened before is nobody's.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), (path / fmt.LOCK).stat()):
+                return descriptor
+        os.close(descriptor)
+
+
 def _refuse_taken(path: Path) -> None:
-    if (path / fmt.MANIFEST).exists():
+    """Raise BuildError unless the folder is absent, empty, or holds only a killed build's files."""
+    if not path.exists():
+        return
+    names = sorted(entry.name for entry in path.iterdir())
+    if fmt.MANIFEST in names:
         raise BuildError(
             f"'{path}' already holds an index; remove the folder or choose another with --out"
         )
-    foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry.name))
+    # Without a build's lock nothing in it is a build's, whatever its name.
+    foreign = [name for name in names if fmt.LOCK not in names or not _is_ours(path / name)]
     if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise BuildError(
-            f"'{path}' is not empty: it holds {foreign[0]!r}"
-            + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else "")
-            + "; choose an empty or a new folder"
+            f"'{path}' is not empty: it holds {foreign[0]!r}{more}; choose an empty or a new folder"
         )
 
 
-def _is_ours(name: str) -> bool:
-    ours = (fmt.LOCK, fmt.TOKENIZER, fmt.MANIFEST + ".tmp")
-    return name in ours or name.startswith(fmt.SEGMENT_PREFIX)
+def _is_ours(path: Path) -> bool:
+    """Whether a build may have put this into its folder."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
+            entry.name in fmt.SEGMENT_FILES for entry in path.iterdir()
+        )
+    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.MANIFEST + ".tmp")
 
 
 def _remove_unpublished(path: Path) -> None:
+    """Remove all but the lock. Precondition: `_refuse_taken` refused nothing."""
     for entry in path.iterdir():
-        if entry.name.startswith(fmt.SEGMENT_PREFIX):
+        if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != fmt.LOCK and _is_ours(entry.name):
+        elif entry.name != fmt.LOCK:
             entry.unlink()
 
 

@@ -1,6 +1,5 @@
 """Corpus to index: read, tokenize, sort, write, publish."""
 
-import contextlib
 import errno
 import os
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from everygram import format as fmt
 from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
-from everygram.errors import BuildError, CorpusError, TokenizerError
+from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
 from everygram.index import new_index, publish
 from everygram.segment import SegmentWriter
 from everygram.tokenizer import (
@@ -36,7 +35,8 @@ class Progress:
     """Where a build is.
 
     `stage` is "train", "read", "sort", "write" or "publish"; documents, tokens and bytes count
-    what has been read so far, `total_bytes` the corpus files, `seconds` is since the start.
+    what has been read so far, `total_bytes` the corpus files; `seconds` is since the start,
+    `stage_seconds` what this stage has taken.
     """
 
     stage: str
@@ -45,6 +45,7 @@ class Progress:
     bytes_read: int
     total_bytes: int
     seconds: float
+    stage_seconds: float
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ class BuildReport:
 def build(
     corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
-    tokenizer: str | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
     *,
     text_field: str = "text",
     on_error: OnError = "raise",
     pretokenized: str | None = None,
     separator_id: int | None = None,
+    vocab_size: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
     """Index a corpus into a new folder.
@@ -80,15 +82,18 @@ def build(
     on_error: "skip" leaves out, counts and lists what cannot be read, instead of raising.
     pretokenized: "u8", "u16" or "u32": the corpus is raw little-endian token ids, its documents
         marked by `separator_id`; `tokenizer` then names the tokenizer that made them, if known.
+    vocab_size: for ids without a tokenizer: they are in [0, vocab_size). Unless given, every id
+        of that width is in the vocabulary.
 
-    Raises CorpusError, TokenizerError, BuildError; what was there before is untouched then.
+    Raises OptionError, CorpusError, TokenizerError, BuildError; what was there before is untouched
+    then.
     """
     paths = [Path(corpus)] if isinstance(corpus, (str, os.PathLike)) else [Path(p) for p in corpus]
-    if on_error not in ("raise", "skip"):
-        raise BuildError(f"on_error: expected 'raise' or 'skip', found {on_error!r}")
+    _check_options(text_field, on_error, pretokenized, separator_id, vocab_size, tokenizer)
     if not paths:
         raise CorpusError("no corpus given: expected at least one file or directory")
     out = Path(out)
+    named = None if tokenizer is None else os.fspath(tokenizer)
     clock = _Clock(progress or (lambda _: None))
     encoder: Tokenizer | None
     try:
@@ -96,18 +101,15 @@ def build(
             documents: Iterable[TokenDocument]
             source: TextCorpus | TokenCorpus
             if pretokenized is None:
-                if separator_id is not None:
-                    raise BuildError("separator_id goes with pretokenized: text has no separators")
-                source = TextCorpus(paths, text_field, on_error)
-                clock.source = source
-                encoder = _text_tokenizer(tokenizer or "bytes", source, clock)
+                source = clock.source = TextCorpus(paths, text_field, on_error)
+                encoder = _text_tokenizer("bytes" if named is None else named, source, clock)
                 vocab_size = encoder.vocab_size
                 documents = _encoded(source, encoder)
             else:
-                source = _token_corpus(paths, pretokenized, separator_id)
-                clock.source = source
-                encoder = None if tokenizer is None else _known_tokenizer(tokenizer)
-                vocab_size = _vocab_size(source, encoder)
+                assert separator_id is not None
+                source = clock.source = TokenCorpus(paths, pretokenized, separator_id)
+                encoder = None if named is None else load_tokenizer(named)
+                vocab_size = _vocab_size(source, pretokenized, vocab_size, encoder)
                 documents = source
             dtype = fmt.token_dtype(vocab_size)
             segments = tuple(_write_segments(out, documents, dtype, clock))
@@ -127,7 +129,7 @@ def build(
             clock.leave()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
+            raise BuildError(f"cannot build '{out}': {error}") from error
         raise BuildError(
             f"no space left at '{out}' ({error.strerror}); what was written was removed; free "
             "some or choose another disk"
@@ -176,7 +178,8 @@ class _Clock:
                 tokens=self.tokens,
                 bytes_read=self.source.bytes_read if self.source else 0,
                 total_bytes=self.source.total_bytes if self.source else 0,
-                seconds=time.monotonic() - self._start,
+                seconds=(now := time.monotonic()) - self._start,
+                stage_seconds=self.seconds.get(self._stage, 0.0) + now - self._entered,
             )
         )
 
@@ -189,7 +192,7 @@ def _write_segments(
     number = 0
     writer: SegmentWriter | None = None
     clock.enter("read")
-    with contextlib.ExitStack() as cleanup:
+    try:
         for document in documents:
             size = (1 + document.ids.shape[0]) * itemsize
             if writer is not None and writer.stream_bytes + size > MAX_SEGMENT_BYTES:
@@ -200,7 +203,6 @@ def _write_segments(
                 number += 1
                 folder = out / f"{fmt.SEGMENT_PREFIX}{number:06d}"
                 writer = SegmentWriter(folder, dtype, first_document=clock.documents)
-                cleanup.callback(writer.abort)
             writer.add(document.ids, document.metadata)
             clock.documents += 1
             clock.tokens += document.ids.shape[0]
@@ -209,12 +211,21 @@ def _write_segments(
         clock.report()
         if writer is not None:
             yield writer.finish(clock.enter)
+    except BaseException:
+        if writer is not None:
+            writer.abort()
+        raise
 
 
 def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[TokenDocument]:
     """Encode documents in batches, in order."""
     for batch in _batches(corpus):
         ids = tokenizer.encode_batch([document.text for document in batch])
+        if any(each.max(initial=0) >= tokenizer.vocab_size for each in ids):
+            raise TokenizerError(
+                f"tokenizer '{tokenizer.source}' made an id outside its own vocabulary of "
+                f"{tokenizer.vocab_size:,}"
+            )
         for document, document_ids in zip(batch, ids, strict=True):
             yield TokenDocument(document_ids, document.metadata)
 
@@ -248,43 +259,72 @@ def _text_tokenizer(specification: str, corpus: TextCorpus, clock: _Clock) -> To
     return train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
 
 
-def _known_tokenizer(specification: str) -> Tokenizer:
-    if specification.startswith("train:"):
-        raise TokenizerError(
-            f"tokenizer '{specification}': token ids hold no text to train on; name the tokenizer "
+def _check_options(
+    text_field: str,
+    on_error: str,
+    pretokenized: str | None,
+    separator_id: int | None,
+    vocab_size: int | None,
+    tokenizer: object,
+) -> None:
+    """Raise OptionError for options that make no sense, alone or together."""
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"on_error: expected 'raise' or 'skip', found {on_error!r}")
+    if pretokenized is None:
+        for name, value in (("separator_id", separator_id), ("vocab_size", vocab_size)):
+            if value is not None:
+                raise OptionError(f"{name} goes with pretokenized: text has no ids of its own")
+        return
+    if pretokenized not in fmt.TOKEN_DTYPES:
+        raise OptionError(f"pretokenized: expected u8, u16 or u32, found {pretokenized!r}")
+    if text_field != "text" or on_error != "raise":
+        raise OptionError("text_field and on_error go with text, not with pretokenized ids")
+    if isinstance(tokenizer, str) and tokenizer.startswith("train:"):
+        raise OptionError(
+            f"tokenizer '{tokenizer}': token ids hold no text to train on; name the tokenizer "
             "that made them, or none"
         )
-    return load_tokenizer(specification)
-
-
-def _token_corpus(paths: list[Path], pretokenized: str, separator_id: int | None) -> TokenCorpus:
-    if pretokenized not in fmt.TOKEN_DTYPES:
-        raise BuildError(f"pretokenized: expected u8, u16 or u32, found {pretokenized!r}")
     largest = fmt.separator_of(pretokenized)
     if separator_id is None:
-        raise BuildError(
+        raise OptionError(
             "pretokenized files need separator_id: the id that marks their documents (GPT-2's "
             f"end of text is 50256; infini-gram's files have {largest})"
         )
     if not 0 <= separator_id <= largest:
-        raise BuildError(
+        raise OptionError(
             f"separator_id: expected 0 to {largest} for {pretokenized}, found {separator_id}"
         )
-    return TokenCorpus(paths, pretokenized, separator_id)
-
-
-def _vocab_size(corpus: TokenCorpus, tokenizer: Tokenizer | None) -> int:
-    """The tokenizer's vocabulary, which every id must be in; without one, up to the largest id."""
-    used = corpus.max_id() + 1
-    if tokenizer is None:
-        return used
-    if used > tokenizer.vocab_size:
-        place = corpus.place_of_id_above(tokenizer.vocab_size - 1)
-        raise CorpusError(
-            f"{place}, which is outside the vocabulary of tokenizer '{tokenizer.source}' "
-            f"(0 to {tokenizer.vocab_size - 1:,}): another tokenizer, dtype or separator id?"
+    if vocab_size is not None and (tokenizer is not None or not 0 < vocab_size <= largest + 1):
+        raise OptionError(
+            f"vocab_size: expected 1 to {largest + 1} for {pretokenized} ids without a tokenizer, "
+            f"found {vocab_size}"
         )
-    return tokenizer.vocab_size
+
+
+def _vocab_size(
+    corpus: TokenCorpus, dtype: str, vocab_size: int | None, tokenizer: Tokenizer | None
+) -> int:
+    """The vocabulary of ids: what was said, or its tokenizer's, or every id of the width.
+
+    Of the last, the all-ones id is left to the separator unless the corpus uses it. Raises
+    CorpusError for an id outside.
+    """
+    largest = corpus.max_id()
+    if tokenizer is not None:
+        vocab_size = tokenizer.vocab_size
+        whose = f"the vocabulary of tokenizer '{tokenizer.source}'"
+    elif vocab_size is not None:
+        whose = "the vocabulary given"
+    else:
+        vocab_size = max(fmt.separator_of(dtype), largest + 1)
+        whose = "what an index can hold"
+    limit = min(vocab_size, fmt.separator_of("u32"))
+    if largest >= limit:
+        raise CorpusError(
+            f"{corpus.place_of_id_above(limit - 1)}, which is outside {whose} "
+            f"(0 to {limit - 1:,}): another tokenizer, width or separator id?"
+        )
+    return vocab_size
 
 
 def _tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:

@@ -4,6 +4,7 @@ A result carries the query's ids and, where the index has a tokenizer, the token
 that an answer always shows what was asked.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -160,8 +161,8 @@ class Distribution(Result):
 
     def top(self, k: int | None = 10) -> list[NextToken]:
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
-        if k is not None and k < 0:
-            raise QueryError(f"top: expected 0 or more, found {k}")
+        if k is not None and (not isinstance(k, int) or k < 0):
+            raise QueryError(f"top: expected 0 or more, found {k!r}")
         order = np.argsort(-self.counts, kind="stable")[:k]
         token_text = self._token_text
         return [
@@ -275,12 +276,20 @@ class Document:
 
     @property
     def parts(self) -> tuple[str, str, str] | None:
-        """The text before the match, of it, and after it; None without match or tokenizer."""
+        """`text` before the match, of it, and after it; None without match or tokenizer."""
         if self.match is None or self._decode is None:
             return None
-        begin, end = self.match[0] - self.start, self.match[1] - self.start
-        ids, decode = self.ids, self._decode
-        return decode(ids[:begin]), decode(ids[begin:end]), decode(ids[end:])
+        # Pieces decoded on their own lose spaces and cut characters at the seams: cut the text.
+        text = self._decode(self.ids)
+        begin, end = (self._text_len(text, place - self.start) for place in self.match)
+        return text[:begin], text[begin:end], text[end:]
+
+    def _text_len(self, text: str, num_tokens: int) -> int:
+        """How many characters of the text the first tokens make, cut characters left out."""
+        assert self._decode is not None
+        piece = self._decode(self.ids[:num_tokens]).rstrip("\ufffd")
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(piece, text, strict=False))
+        return sum(1 for _ in same)
 
     def __repr__(self) -> str:
         shown = self.text if self.text is not None else str(self.ids)

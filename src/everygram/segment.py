@@ -4,6 +4,7 @@ Documents' ids in, the files of `everygram.format` out, and back as arrays that 
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -106,9 +107,9 @@ class SegmentWriter:
         )
 
     def abort(self) -> None:
-        """Close the files; what is in them is left to whoever removes the folder."""
-        self._tokens.close()
-        self._metadata.close()
+        """Let go of the files; what is in them is left to whoever removes the folder."""
+        self._tokens.abandon()
+        self._metadata.abandon()
 
     def _write(self, name: str, chunks: "list[np.ndarray] | Iterator[np.ndarray]") -> fmt.FileEntry:
         file = _HashedFile(self._folder / name)
@@ -315,9 +316,13 @@ class _HashedFile:
         self._digest.update(view)
         self._size += view.nbytes
 
-    def close(self) -> fmt.FileEntry:
-        if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+    def abandon(self) -> None:
+        # Closing writes out what is buffered, which a full disk refuses: that is not news.
+        with contextlib.suppress(OSError):
             self._file.close()
+
+    def close(self) -> fmt.FileEntry:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
         return fmt.FileEntry(self._size, self._digest.hexdigest())

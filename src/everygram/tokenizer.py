@@ -14,28 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from everygram.errors import TokenizerError
+from everygram.errors import OptionError, TokenizerError
 
 # Text that `train:VOCAB` learns from: more changes few merges and costs minutes.
 TRAINING_SAMPLE_BYTES = 32 << 20
+# It is sampled in stretches of this length: a corpus may be one long document.
+STRETCH_CHARS = 1 << 16
 
 
 class Tokenizer(ABC):
     """Text to ids and back.
 
     `kind` and `source` are the manifest's; `json` is what `tokenizer.json` holds, or None;
-    ids are in [0, vocab_size); `query_prefix` goes in front of a string query.
+    ids are in [0, vocab_size); `query_prefix` goes in front of a string query; `adds_space` tells
+    whether the tokenizer puts a space in front of any text by itself.
     """
 
     kind: str
     source: str
     vocab_size: int
     query_prefix: str
+    adds_space: bool
     json: bytes | None
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text: uint8 or uint32, shape (len,). Special tokens in it are text."""
+        """The ids of each text: uint8 or uint32, shape (len,). Special tokens in it are text.
+
+        Raises TokenizerError for a text that cannot be encoded.
+        """
 
     @abstractmethod
     def decode(self, ids: np.ndarray) -> str:
@@ -50,14 +57,29 @@ def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarr
     """The ids of a query: int64, shape (len,).
 
     Unless `raw`, `query_prefix` goes in front of a text that does not start with white space,
-    so that a word is looked up as it stands inside a sentence.
+    so that a word is looked up as it stands inside a sentence; `raw` also leaves out the space
+    that some tokenizers put in front themselves. Raises TokenizerError.
     """
-    if not raw and text and not text[0].isspace():
+    if raw and text:
+        return _encode_inside(tokenizer, text).astype(np.int64)
+    if text and not text[0].isspace():
         text = tokenizer.query_prefix + text
-    try:
-        return tokenizer.encode_batch([text])[0].astype(np.int64)
-    except UnicodeEncodeError as error:
-        raise TokenizerError(f"query is not valid Unicode text: {error}") from None
+    return tokenizer.encode_batch([text])[0].astype(np.int64)
+
+
+def _encode_inside(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a text with nothing put in front of it."""
+    if not tokenizer.adds_space:
+        return tokenizer.encode_batch([text])[0]
+    # What such a tokenizer puts in front goes before a mark, and is cut off with it.
+    for mark in ("\n", "\0", "|"):
+        head, both = tokenizer.encode_batch([mark, mark + text])
+        if np.array_equal(both[: head.shape[0]], head):
+            return both[head.shape[0] :]
+    raise TokenizerError(
+        f"tokenizer '{tokenizer.source}' cannot encode {text!r} without a space in front; query "
+        "with token ids"
+    )
 
 
 class ByteTokenizer(Tokenizer):
@@ -67,10 +89,11 @@ class ByteTokenizer(Tokenizer):
     source = "bytes"
     vocab_size = 255
     query_prefix = ""
+    adds_space = False
     json = None
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+        return [np.frombuffer(_utf8(text), np.uint8) for text in texts]
 
     def decode(self, ids: np.ndarray) -> str:
         return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
@@ -110,13 +133,27 @@ class HuggingFaceTokenizer(Tokenizer):
         steps = list(_steps(description))
         byte_level = [step for step in steps if step.get("type") == "ByteLevel"]
         self._byte_of = {char: byte for byte, char in _byte_level_chars()} if byte_level else None
-        adds_space = any(step.get("add_prefix_space") for step in _steps_of_input(description))
-        self.query_prefix = " " if byte_level and not adds_space else ""
+        self.adds_space = any(
+            step.get("add_prefix_space")
+            or step.get("type") == "Prepend"
+            or (step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never")
+            for step in _steps_of_input(description)
+        )
+        self.query_prefix = " " if byte_level and not self.adds_space else ""
+        self._added = {
+            token_id: token.content
+            for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
+        }
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         for text in texts:
-            text.encode()  # a lone surrogate has no bytes: UnicodeEncodeError, not a panic
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            _utf8(text)  # the library would panic
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(
+                f"tokenizer '{self.source}' cannot encode a text: {error}"
+            ) from None
         # Some normalizers put a space in front of nothing: an empty text has no tokens.
         return [
             np.array(encoding.ids if text else [], np.uint32)
@@ -131,11 +168,23 @@ class HuggingFaceTokenizer(Tokenizer):
         token: str | None = self._tokenizer.id_to_token(token_id)
         if token is None:
             return f"<unused {token_id}>"
+        if token_id in self._added:
+            return token
         if self._byte_of is not None and all(char in self._byte_of for char in token):
             return bytes(self._byte_of[char] for char in token).decode(errors="backslashreplace")
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes([int(token[3:5], 16)]).decode(errors="backslashreplace")
         return token.replace("▁", " ")
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"not valid Unicode text: {text[error.start]!r} at character {error.start + 1} is a "
+            "lone surrogate"
+        ) from None
 
 
 def load_tokenizer(specification: str) -> Tokenizer:
@@ -148,11 +197,16 @@ def load_tokenizer(specification: str) -> Tokenizer:
     path = Path(specification)
     if path.is_dir() and (path / "tokenizer.json").is_file():
         path = path / "tokenizer.json"
-    if path.is_file():
+    if specification and path.is_file():
         # Enough of the path for people to know it by; what identifies it is its hash.
         return HuggingFaceTokenizer(path.read_bytes(), "/".join(path.absolute().parts[-2:]))
-    if path.suffix == ".json" or path.is_absolute() or specification.startswith("."):
-        raise TokenizerError(f"tokenizer '{specification}': no such file")
+    if (
+        not specification
+        or path.suffix == ".json"
+        or path.is_absolute()
+        or specification.startswith(".")
+    ):
+        raise TokenizerError(f"tokenizer '{specification}': expected a tokenizer.json, found none")
     import tokenizers
 
     try:
@@ -167,12 +221,12 @@ def load_tokenizer(specification: str) -> Tokenizer:
 
 
 def training_vocab_size(specification: str) -> int | None:
-    """VOCAB of `train:VOCAB`, or None for any other specification. Raises TokenizerError."""
+    """VOCAB of `train:VOCAB`, or None for any other specification. Raises OptionError."""
     if not specification.startswith("train:"):
         return None
     number = specification.removeprefix("train:")
     if not number.isdecimal() or not 256 <= int(number) <= 1_000_000:
-        raise TokenizerError(
+        raise OptionError(
             f"tokenizer '{specification}': expected train:VOCAB with VOCAB from 256 (one id a "
             "byte) to 1000000"
         )
@@ -183,14 +237,22 @@ def train_tokenizer(texts: Iterable[str], text_bytes: int, vocab_size: int) -> T
     """A byte-level BPE of at most `vocab_size` ids, learned from a sample of the texts.
 
     `text_bytes` estimates the size of all texts: of a larger corpus an even, seeded sample of
-    documents of about 32 MiB is taken, so that the same corpus gives the same tokenizer.
+    stretches of text, about 32 MiB, is taken, so that the same corpus gives the same tokenizer.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     keep = min(1.0, TRAINING_SAMPLE_BYTES / max(1, text_bytes))
     choice = random.Random(0)
-    sample = (text for text in texts if choice.random() < keep)
+    stretches = (
+        text[start : start + STRETCH_CHARS]
+        for text in texts
+        for start in range(0, len(text), STRETCH_CHARS)
+    )
+    # The first always, so that no corpus that has text trains on none.
+    sample = (
+        stretch for number, stretch in enumerate(stretches) if choice.random() < keep or number == 0
+    )
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -11,7 +11,10 @@ Common arguments:
 - `query`: int64, shape (m,): ids in the vocabulary, or the separator.
 """
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,9 +23,41 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _cache_folder() -> str | None:
+    """Where compiled kernels are kept, named after the sources of all of them.
+
+    numba's own cache looks at the one file a kernel is in, and would go on using old code of
+    the helpers that kernel calls. None when no place for it can be written.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    places = [Path(__file__).parent / "__pycache__", Path("~/.cache/everygram").expanduser()]
+    if numba.config.CACHE_DIR:
+        places.insert(0, Path(numba.config.CACHE_DIR))
+    for place in places:
+        folder = place / f"kernels-{digest.hexdigest()[:16]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return None
+
+
+_CACHE_FOLDER = _cache_folder()
+
+
 def kernel(function: F) -> F:
     """Compile without the GIL, lazily (one variant for each set of dtypes), cached on disk."""
-    return cast(F, numba.njit(nogil=True, cache=True)(function))
+    users = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _CACHE_FOLDER or users
+    try:
+        compiled = numba.njit(nogil=True, cache=_CACHE_FOLDER is not None)(function)
+    finally:
+        numba.config.CACHE_DIR = users
+    return cast(F, compiled)
 
 
 @kernel

@@ -1,0 +1,72 @@
+"""What the benchmarks share: the machine, the commit, and the shape of their output."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+def provenance() -> dict[str, Any]:
+    """What a figure means nothing without: date, machine, commit, command."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cpu": _field("/proc/cpuinfo", "model name"),
+        "cores": os.cpu_count(),
+        "memory_gib": round(int(_field("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "commit": _commit(),
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def print_provenance(facts: dict[str, Any]) -> None:
+    """The facts, with what is known of the corpus, as the lines that go above a table."""
+    print(f"\n{facts['date']}, everygram at {facts['commit']}")
+    print(f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB; {facts['system']}")
+    print(
+        f"{facts['corpus']}: {facts['bytes']:,} bytes, {facts['tokens']:,} tokens, "
+        f"{facts['documents']:,} documents\n"
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A markdown table; all but the first `words` columns align right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.ljust(w) if i < words else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """The whole result as JSON, if a path was given."""
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _field(path: str, name: str) -> str:
+    """The first value of a `name : value` line in a file of /proc."""
+    for line in Path(path).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return "unknown"
+
+
+def _commit() -> str:
+    """The commit of the source measured, marked when the tree differs from it."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
+    found = subprocess.run(git, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "no commit"
