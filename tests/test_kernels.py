@@ -41,32 +41,6 @@ def rank_of(sa, n):
     return inverse
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("seed", range(10))
-def test_suffix_array_is_in_the_order_of_the_format(dtype, seed):
-    documents = random_documents(seed)
-    tokens, separator = stream_of(documents, dtype)
-    naive = NaiveIndex(documents, separator)
-    sa = suffix_array(tokens)
-    assert sorted(sa.tolist()) == list(range(len(tokens)))
-
-    def until_separator(position):
-        suffix = [*tokens[position:].tolist(), separator]
-        return suffix[: suffix.index(separator, 1) + 1]
-
-    expected = [until_separator(position) for position in naive.suffix_array()]
-    assert [until_separator(position) for position in sa.tolist()] == expected
-    assert first_disorder(tokens, sa, rank_of(sa, len(tokens)), separator) == -1
-
-
-def test_suffix_array_of_every_string_over_two_tokens():
-    for length in range(9):
-        for document in itertools.product([0, 1], repeat=length):
-            tokens, separator = stream_of([document], np.uint16)
-            expected = NaiveIndex([document], separator).suffix_array()
-            assert suffix_array(tokens).tolist() == expected
-
-
 @pytest.mark.parametrize("wide_positions", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_search_kernels(dtype, wide_positions):

@@ -42,7 +42,8 @@ metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], off
 ==================== ========== ========= =====================================================
 
 *Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
-the suffix's own start aside. Suffixes that are equal so far may stand either way round.
+the suffix's own start aside. Suffixes that are equal so far stand in the order of their positions:
+one corpus makes one array, however it was built. (Readers may not rely on the latter.)
 
 *Key.* The first 8 bytes of a suffix's tokens, first token in the highest bits (8 tokens of u8,
 4 of u16, 2 of u32); what follows a separator other than the suffix's first token is zero. Keys

@@ -21,7 +21,7 @@ from everygram.tokenizer import (
     training_vocab_size,
 )
 
-# A segment's stream: the sorter takes about six times this much memory. Tests lower it.
+# A segment's stream: the sorter takes two to six times this much memory. Tests lower it.
 MAX_SEGMENT_BYTES = 1 << 30
 # Text encoded at a time: enough to keep every core busy, little enough to hold.
 BATCH_CHARS = 1 << 22

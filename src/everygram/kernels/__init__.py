@@ -19,6 +19,9 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,6 +61,34 @@ def kernel(function: F) -> F:
     finally:
         numba.config.CACHE_DIR = users
     return cast(F, compiled)
+
+
+def _prefetch(array: np.ndarray, index: int) -> None:
+    """Ask for array[index] to be in the cache soon; any index does, none is read."""
+
+
+if numba.config.DISABLE_JIT:
+    prefetch = _prefetch
+else:
+
+    @intrinsic
+    def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
+        """As `_prefetch`: one machine instruction (LLVM's llvm.prefetch)."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+            integer = ir.IntType(32)
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [pointer.type, *[integer] * 3]),
+                "llvm.prefetch.p0",
+            )
+            # For reading, to be kept in all caches, data and not instructions.
+            builder.call(function, [pointer, *(ir.Constant(integer, i) for i in (0, 3, 1))])
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64), generate
 
 
 @kernel

@@ -1,25 +1,8 @@
-"""Around the sorter: from a byte sorter's array to ours, fence keys, and the check of an order."""
+"""Around the sorter: 5-byte positions, fence keys, and the check of an order."""
 
 import numpy as np
 
 from everygram.kernels import kernel, position_at, suffix_key, token_at
-
-
-@kernel
-def keep_token_starts(byte_sa: np.ndarray, itemsize: int, stream_len: int, out: np.ndarray) -> None:
-    """Of a suffix array over bytes keep the suffixes that start a token of the stream, in order.
-
-    out: any integer dtype, shape (stream_len,). It may be the front of `byte_sa`'s own memory,
-    with entries no wider: entry k is written after entry k of `byte_sa` was read. Positions from
-    `stream_len` on (the separator put behind the stream) are dropped.
-    """
-    k = 0
-    end = itemsize * stream_len
-    for rank in range(byte_sa.shape[0]):
-        position = byte_sa[rank]
-        if position < end and position % itemsize == 0:
-            out[k] = position // itemsize
-            k += 1
 
 
 @kernel
