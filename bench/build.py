@@ -122,36 +122,13 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
     """The indexers, in the order in which they take turns."""
     tokens = work / "tokens.u16"
     ours, ours_from_tokens = work / "everygram", work / "everygram-from-tokens"
-    infini, infini_from_text = work / "infini-gram", work / "infini-gram-from-text"
-    suffix_table = work / "tokengrams.idx"
-    peer_python = str(peers / "bin" / "python")
+    infini_from_text = work / "infini-gram-from-text"
     build = "import sys, everygram; everygram.build(sys.argv[1], sys.argv[2], sys.argv[3]"
 
-    def infini_gram(index: Path) -> list[str]:
-        # All the memory there is: with less it sorts in more parts.
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-        options = {
-            "data_dir": index / "corpus",
-            "save_dir": index,
-            "tokenizer": "gpt2",
-            "token_dtype": "u16",
-            "cpus": os.cpu_count(),
-            "mem": memory,
-            "ulimit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        }
-        arguments = [word for k, v in options.items() for word in (f"--{k}", str(v))]
-        return [peer_python, "-m", "infini_gram.indexing", *arguments]
-
-    def prepare_infini_gram(index: Path) -> None:
-        shutil.rmtree(index, ignore_errors=True)
-        (index / "corpus").mkdir(parents=True)
-        if index == infini:
-            # With these two files in place its indexer takes the tokenizing step as done.
-            shutil.copyfile(tokens, index / "tokenized.0")
-            starts = np.flatnonzero(np.memmap(tokens, np.uint16, "r") == SEPARATOR)
-            (starts * 2).astype(np.uint64).tofile(index / "offset.0")
-            return
-        (index / "corpus" / corpus.name).symlink_to(corpus)
+    def prepare_infini_gram() -> None:
+        shutil.rmtree(infini_from_text, ignore_errors=True)
+        (infini_from_text / "corpus").mkdir(parents=True)
+        (infini_from_text / "corpus" / corpus.name).symlink_to(corpus)
         # Its tokenizers are names, looked up on the hub unless the working directory, which is
         # WORK, has a folder of that name.
         named = work / "gpt2"
@@ -170,8 +147,8 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
         Side(
             TEXT,
             "infini-gram",
-            lambda: prepare_infini_gram(infini_from_text),
-            infini_gram(infini_from_text),
+            prepare_infini_gram,
+            infini_gram(infini_from_text, peers),
             [infini_from_text],
         ),
         Side(
@@ -185,25 +162,53 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
             ],
             [ours_from_tokens],
         ),
-        Side(
-            TOKENS,
-            "infini-gram",
-            lambda: prepare_infini_gram(infini),
-            infini_gram(infini),
-            [infini],
-        ),
+        *peers_from_tokens(tokens, work, peers),
+    ]
+
+
+def peers_from_tokens(tokens: Path, work: Path, peers: Path) -> list[Side]:
+    """The peers' indexers of a u16 stream, which leave their indexes in WORK."""
+    infini, suffix_table = work / "infini-gram", work / "tokengrams.idx"
+
+    def prepare_infini_gram() -> None:
+        shutil.rmtree(infini, ignore_errors=True)
+        (infini / "corpus").mkdir(parents=True)
+        # With these two files in place its indexer takes the tokenizing step as done.
+        shutil.copyfile(tokens, infini / "tokenized.0")
+        starts = np.flatnonzero(np.memmap(tokens, np.uint16, "r") == SEPARATOR)
+        (starts * 2).astype(np.uint64).tofile(infini / "offset.0")
+
+    return [
+        Side(TOKENS, "infini-gram", prepare_infini_gram, infini_gram(infini, peers), [infini]),
         Side(
             TOKENS,
             "tokengrams",
             lambda: suffix_table.unlink(missing_ok=True),
             [
-                *(peer_python, "-c"),
+                *(str(peers / "bin" / "python"), "-c"),
                 "import sys, tokengrams; tokengrams.MemmapIndex.build(*sys.argv[1:], vocab=65536)",
                 *(str(tokens), str(suffix_table)),
             ],
             [tokens, suffix_table],
         ),
     ]
+
+
+def infini_gram(index: Path, peers: Path) -> list[str]:
+    """The command that indexes `index`/corpus, with all cores and memory."""
+    # With less memory it sorts in more parts.
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    options = {
+        "data_dir": index / "corpus",
+        "save_dir": index,
+        "tokenizer": "gpt2",
+        "token_dtype": "u16",
+        "cpus": os.cpu_count(),
+        "mem": memory,
+        "ulimit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    }
+    arguments = [word for k, v in options.items() for word in (f"--{k}", str(v))]
+    return [str(peers / "bin" / "python"), "-m", "infini_gram.indexing", *arguments]
 
 
 def measure(side: Side, work: Path) -> Run:
