@@ -12,7 +12,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tests-installed check
 	$(BIN)/pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/pytest tests/test_kernels.py tests/test_suffix_array.py tests/test_engine.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest tests/test_kernels.py \
+		tests/test_suffix_array.py tests/test_external_sort.py tests/test_engine.py
 
 check: $(VENV)/.tests-installed
 	$(BIN)/ruff check .

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydivsufsort
 
 from build import SEPARATOR, TOKENS, measure, peers_from_tokens, proc_fields
 from common import markdown_table, print_provenance, provenance, write_json
@@ -84,6 +85,8 @@ def main() -> None:
     args = parser.parse_args()
     tokens, work = args.tokens.resolve(), args.work.resolve() / "sort"
     work.mkdir(parents=True, exist_ok=True)
+    # In the processes to come; pydivsufsort's library would use all cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
     if args.large and not args.large.exists():
         make_large(tokens, args.large)
 
@@ -180,8 +183,6 @@ def warm_up() -> None:
 
 def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
     """The suffix array, ties in another order than ours. Filtered in place, to save memory."""
-    import pydivsufsort
-
     # One more separator, so that the end of the stream sorts as one.
     big_endian = np.empty(tokens.shape[0] + 1, ">u2")
     big_endian[:-1] = tokens
@@ -277,6 +278,13 @@ def any_tokens(_: Path, length: int) -> np.ndarray:
     return document(np.random.default_rng(0).integers(0, 50_000, length - 1, np.uint16))
 
 
+def low_high(_: Path, length: int) -> np.ndarray:
+    """Every second suffix is LMS, its substring rare: what is kept between the passes is most."""
+    tokens = np.random.default_rng(0).integers(0, 25_000, length - 1, np.uint16)
+    tokens[::2] += 25_000
+    return document(tokens)
+
+
 TEXTS: dict[str, Callable[[Path, int], np.ndarray]] = {
     NATURAL: natural,
     "one token repeated": one_token,
@@ -289,6 +297,7 @@ TEXTS: dict[str, Callable[[Path, int], np.ndarray]] = {
     "empty documents": empty_documents,
     "2 tokens at random": two_tokens,
     "50,000 tokens at random": any_tokens,
+    "the same, high and low in turn": low_high,
     LARGE: natural,
 }
 HARD = [text for text in TEXTS if text not in (NATURAL, LARGE)]

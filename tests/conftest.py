@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -6,8 +7,9 @@ import pytest
 
 import everygram
 from everygram import format as fmt
+from everygram.external_sort import write_suffix_array
 from everygram.index import new_index, publish
-from everygram.segment import SegmentWriter
+from everygram.segment import SegmentWriter, finish_segment
 
 
 def write_index(path, documents, dtype, segments=1, vocab_size=None):
@@ -19,10 +21,15 @@ def write_index(path, documents, dtype, segments=1, vocab_size=None):
             if start == end:
                 continue
             folder = path / f"{fmt.SEGMENT_PREFIX}{len(entries) + 1:06d}"
-            writer = SegmentWriter(folder, dtype, first_document=start)
+            writer = SegmentWriter(folder, dtype)
             for document in documents[start:end]:
                 writer.add(as_ids(document, dtype), b"{}")
-            entries.append(writer.finish(lambda stage: None))
+            files, length = writer.close(), writer.stream_len
+            write_suffix_array(folder, dtype, length, [], 1, lambda done, total: None)
+            entry = finish_segment(
+                folder, dtype, length, end - start, files, lambda done, total: None
+            )
+            entries.append(dataclasses.replace(entry, first_document=start))
         publish(
             path,
             fmt.Manifest(
@@ -32,6 +39,7 @@ def write_index(path, documents, dtype, segments=1, vocab_size=None):
                 vocab_size=fmt.separator_of(dtype) if vocab_size is None else vocab_size,
                 tokenizer=fmt.TokenizerEntry("none", "none", None, ""),
                 segments=tuple(entries),
+                build={},
             ),
             None,
         )

@@ -69,8 +69,14 @@ class NaiveIndex:
         """The suffixes of the stream in the format's order, ties by position."""
         stream = [t for document in self.documents for t in (self.separator, *document)]
 
-        def key(position):
-            suffix = [*stream[position:], self.separator]
-            return suffix[: suffix.index(self.separator, 1) + 1]
+        return suffix_order(stream, self.separator)
 
-        return sorted(range(len(stream)), key=key)
+
+def suffix_order(stream, separator):
+    """Positions by their tokens up to and including the next separator, ties by position."""
+
+    def key(position):
+        suffix = [*stream[position:], separator]
+        return suffix[: suffix.index(separator, 1) + 1]
+
+    return sorted(range(len(stream)), key=key)

@@ -46,7 +46,9 @@ def test_build_info_verify(run, tmp_path):
     corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two", "k": 1}, {"text": "two"}])
     code, out, err = run("build", corpus, "--out", tmp_path / "index", "--tokenizer", "train:256")
     assert code == 0
-    assert "2 documents, 10 tokens, 1 segment" in out
+    assert "documents               2\n" in out
+    assert "tokens                  10\n" in out
+    assert re.search(r"peak memory             \d+ MiB", out)
     assert f'everygram count {tmp_path / "index"} "some words"' in out
     lines = [line.split("] ")[1] for line in err.splitlines()]
     assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [

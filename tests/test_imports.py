@@ -9,10 +9,10 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 
 # A module imports only from layers above its own in this list (or its own package's modules).
 LAYERS = [
-    ["errors", "kernels"],
+    ["errors", "kernels", "progress"],
     ["format", "tokenizer", "suffix_array"],
     ["corpus", "segment", "results"],
-    ["index"],
+    ["index", "external_sort"],
     ["indexer", "engine"],
     ["api"],
     ["__init__"],

@@ -11,8 +11,8 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
+from everygram import external_sort, indexer
 from everygram import index as directory
-from everygram import indexer
 from everygram.errors import (
     BuildError,
     CorpusError,
@@ -47,28 +47,21 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
     """Of a corpus so small that infini-gram's indexer leaves it unsorted (defect 5)."""
     stages = []
     report = everygram.build(corpus, tmp_path / "index", progress=lambda p: stages.append(p))
-    assert (report.num_documents, report.num_segments, report.skipped) == (5, 1, 0)
+    assert (report.num_documents, report.skipped) == (5, 0)
+    assert report.peak_bytes > 0
+    assert report.index_bytes == sum(
+        path.stat().st_size for path in (tmp_path / "index" / "segment-000001").iterdir()
+    )
     assert report.num_tokens == sum(len(text.encode()) for text in TEXTS)
     seen = list(dict.fromkeys(progress.stage for progress in stages))
     assert seen == ["read", "sort", "write", "publish"] == list(report.seconds)
-    assert stages[-1].bytes_read == stages[-1].total_bytes == corpus.stat().st_size
+    read = [progress for progress in stages if progress.stage == "read"][-1]
+    assert read.done == read.total == corpus.stat().st_size
     assert stages[-1].documents == 5
     with everygram.open(tmp_path / "index") as index:
         same_answers(index, [list(text.encode()) for text in TEXTS])
         assert [index.document(i).metadata for i in range(5)] == [{"n": i} for i in range(5)]
         assert [index.document(i).text for i in range(5)] == TEXTS
-    assert directory.verify(tmp_path / "index", lambda done, total: None) == []
-
-
-@pytest.mark.parametrize("limit", [1, 10, 20, 30])
-def test_segments_are_cut_at_documents_and_answer_as_one(corpus, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(indexer, "MAX_SEGMENT_BYTES", limit)
-    report = everygram.build(corpus, tmp_path / "index")
-    assert report.num_segments == {1: 5, 10: 5, 20: 3, 30: 3}[limit]
-    with everygram.open(tmp_path / "index") as index:
-        same_answers(index, [list(text.encode()) for text in TEXTS])
-        assert index.find("three", limit=100).count == 4
-        assert sorted(index.find("three").documents.tolist()) == [0, 2, 2, 4]
     assert directory.verify(tmp_path / "index", lambda done, total: None) == []
 
 
@@ -106,7 +99,8 @@ def test_the_tokenizer_may_be_a_path_object(corpus, tmp_path):
 def test_an_empty_corpus_makes_an_empty_index(tmp_path):
     (tmp_path / "none.jsonl").write_text("")
     report = everygram.build(tmp_path / "none.jsonl", tmp_path / "index")
-    assert (report.num_documents, report.num_segments) == (0, 0)
+    assert report.num_documents == report.num_tokens == 0
+    assert [path.name for path in (tmp_path / "index").iterdir() if path.is_dir()] == []
     with everygram.open(tmp_path / "index") as index:
         assert index.count("") == index.count("a") == 0
         assert len(index.infgram_ntd("abc")) == 0
@@ -230,12 +224,12 @@ def test_no_corpus(tmp_path):
 
 
 def test_a_bad_line_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexer, "MAX_SEGMENT_BYTES", 3)
+    monkeypatch.setattr(external_sort, "MIN_BLOCK", 3)
     monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 1)
     path = tmp_path / "c.jsonl"
     path.write_text('{"text": "good"}\n{"text": "fine"}\nbad\n{"text": "good"}\n')
     with pytest.raises(CorpusError, match=r"c.jsonl:3: not a JSON record"):
-        everygram.build(path, tmp_path / "index")
+        everygram.build(path, tmp_path / "index", memory=1)
     assert not (tmp_path / "index").exists()
     report = everygram.build(path, tmp_path / "index", on_error="skip")
     assert (report.num_documents, report.skipped) == (3, 1)
@@ -312,69 +306,126 @@ def test_a_lock_that_was_removed_while_waiting_is_not_taken_for_the_lock(tmp_pat
             pass
 
 
-def run_build(corpus, out, body, tokenizer="train:300"):
-    """Build in another process whose progress callback is `body`, with tiny segments."""
+def run_build(corpus, out, body, options=""):
+    """Build in another process whose progress callback is `body`, with tiny blocks."""
     script = f"""
-    import errno, os, signal, sys
+    import os, signal
     from pathlib import Path
     import everygram
-    from everygram import indexer
-    indexer.MAX_SEGMENT_BYTES = 20
-    indexer.BATCH_DOCUMENTS = 1
-    indexer.REPORT_EVERY = 1
+    from everygram import external_sort, indexer
+    external_sort.MIN_BLOCK = 4
+    indexer.BATCH_DOCUMENTS = indexer.REPORT_EVERY = 1
     steps = 0
+    stages = []
     def progress(p):
         global steps
         steps += 1
+        stages.append(p.stage)
         {body}
-    everygram.build({str(corpus)!r}, {str(out)!r}, {tokenizer!r}, progress=progress)
-    print(steps)
+    everygram.build(
+        {str(corpus)!r}, {str(out)!r}, "train:300", memory=1, threads=2, progress=progress{options}
+    )
+    print(steps, *dict.fromkeys(stages))
     """
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
     )
 
 
-def test_a_build_killed_at_any_stage_leaves_nothing_that_opens(corpus, tmp_path):
+def files_of(path):
+    """Everything an index consists of, but the manifest, whose report of the build differs."""
+    return {
+        file.relative_to(path): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name != "manifest.json"
+    }
+
+
+def test_a_build_killed_at_any_stage_leaves_nothing_that_opens_and_goes_on(corpus, tmp_path):
     """infini-gram takes what a killed build left for finished (defect 10)."""
     done = run_build(corpus, tmp_path / "whole", "pass")
-    steps = int(done.stdout)
-    assert steps > 10
-    out = tmp_path / "killed"
-    for step in range(1, steps + 1):
+    steps, *stages = done.stdout.split()
+    assert stages == ["train", "read", "sort", "merge", "write", "publish"]
+    skipped = {}
+    for step in range(1, int(steps) + 1):
+        out = tmp_path / f"killed-{step}"
         killed = run_build(corpus, out, f"if steps == {step}: os.kill(os.getpid(), signal.SIGKILL)")
         assert killed.returncode == -signal.SIGKILL
         with pytest.raises(FormatError):
             everygram.open(out)
-    # What the killed builds left is cleaned up by the next one.
-    assert run_build(corpus, out, "pass").returncode == 0
-    assert directory.verify(out, lambda done, total: None) == []
-    names = [sorted(p.name for p in path.rglob("*")) for path in (out, tmp_path / "whole")]
-    assert names[0] == names[1]
-    with everygram.open(out) as index:
-        assert [index.document(i).text for i in range(5)] == TEXTS
+        again = run_build(corpus, out, "pass")
+        assert again.returncode == 0, again.stderr
+        skipped[step] = [stage for stage in stages if stage not in again.stdout.split()]
+        assert files_of(out) == files_of(tmp_path / "whole")
+        assert directory.verify(out, lambda done, total: None) == []
+    # Each finished stage was not run again.
+    assert list(skipped.values()) == sorted(skipped.values(), key=len)
+    assert skipped[1] == []
+    assert skipped[int(steps)] == ["train", "read", "sort", "merge"]
 
 
 def test_killed_between_the_last_file_and_the_manifest(corpus, tmp_path):
     out = tmp_path / "index"
-    body = "Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"  # the publishing step
+    body = "if p.stage == 'publish': Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     assert run_build(corpus, out, body).returncode == -signal.SIGKILL
     assert (out / "manifest.json.tmp").exists()
     with pytest.raises(FormatError, match="its build did not finish"):
         everygram.open(out)
     assert run_build(corpus, out, "pass").returncode == 0
-    assert not (out / "manifest.json.tmp").exists()
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".everygram.lock",
+        "manifest.json",
+        "segment-000001",
+        "tokenizer.json",
+    ]
 
 
-@pytest.mark.parametrize("stage", ["read", "sort", "write", "publish"])
-def test_a_full_disk_is_a_clear_error_with_nothing_left(corpus, tmp_path, stage):
+def test_an_interrupted_build_refuses_other_arguments_and_changed_files(corpus, tmp_path):
+    out = tmp_path / "index"
+    kill = "if p.stage == 'sort': os.kill(os.getpid(), signal.SIGKILL)"
+    assert run_build(corpus, out, kill).returncode == -signal.SIGKILL
+    with pytest.raises(BuildError, match="interrupted build with other arguments: run it again"):
+        everygram.build(corpus, out)
+    assert (out / "build.json").exists()
+    with corpus.open("a") as file:
+        file.write('{"text": "more"}\n')
+    refused = run_build(corpus, out, "pass")
+    assert "interrupted build with other inputs" in refused.stderr
+    assert run_build(corpus, out, "pass", options=", restart=True").returncode == 0
+    with everygram.open(out) as index:
+        assert index.num_documents == len(TEXTS) + 1
+
+
+@pytest.mark.parametrize("stage", ["read", "sort", "merge", "write", "publish"])
+def test_a_full_disk_is_a_clear_error_with_nothing_lost(corpus, tmp_path, monkeypatch, stage):
+    monkeypatch.setattr(external_sort, "MIN_BLOCK", 20)
+    out = tmp_path / "index"
+    failing = True
+
     def progress(p):
-        if p.stage == stage:
+        if p.stage == stage and failing:
             raise OSError(28, os.strerror(28))
 
-    with pytest.raises(BuildError, match="no space left at"):
-        everygram.build(corpus, tmp_path / "index", progress=progress)
-    assert not (tmp_path / "index").exists()
+    with pytest.raises(BuildError, match=r"no space left at .* run the same build again"):
+        everygram.build(corpus, out, memory=1, progress=progress)
+    with pytest.raises(FormatError):
+        everygram.open(out)
+    # Before the corpus is read there is nothing to keep.
+    assert out.exists() == (stage != "read")
+    failing = False
+    seen = []
+    everygram.build(corpus, out, memory=1, progress=lambda p: seen.append(p.stage))
+    assert ("read" in seen) == (stage == "read")
+    with everygram.open(out) as index:
+        assert [index.document(i).text for i in range(5)] == TEXTS
+
+
+def test_space_is_checked_before_it_is_used(corpus, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(BuildError, match=r"no space left at .*: sorting needs 0.0 GB"):
+        everygram.build(corpus, tmp_path / "index")
 
 
 def test_two_writers_at_once(corpus, tmp_path):

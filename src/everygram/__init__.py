@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         QueryError,
         TokenizerError,
     )
-    from everygram.indexer import BuildReport, Progress, build
+    from everygram.indexer import build
+    from everygram.progress import BuildReport, Progress
     from everygram.results import (
         Count,
         Distribution,
@@ -61,7 +62,7 @@ def __getattr__(name: str) -> Any:
 
         return version("everygram")
     if name in __all__:
-        for home in ("errors", "results", "indexer", "api"):
+        for home in ("errors", "results", "progress", "indexer", "api"):
             module = import_module(f"everygram.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -123,14 +123,26 @@ def build(
         int | None,
         typer.Option(help="With --pretokenized and no tokenizer: ids are below this."),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="4GiB", help="To hold at most; half of what is free unless given."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="To use at most; one a processor unless given.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an interrupted build finished.")
+    ] = False,
 ) -> None:
-    """Index a corpus.
+    """Index a corpus. A build that is interrupted goes on where it was when run again.
 
     [dim]everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json[/dim]
 
     [dim]everygram build books/ --out books-index --tokenizer train:16000[/dim]
 
     [dim]everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256[/dim]
+
+    [dim]everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB[/dim]
     """
     from everygram import indexer
     from everygram.display import build_progress, show_report
@@ -145,6 +157,9 @@ def build(
             pretokenized=pretokenized,
             separator_id=separator_id,
             vocab_size=vocab_size,
+            memory=None if memory is None else _parse_size(memory),
+            threads=threads,
+            restart=restart,
             progress=report,
         )
     typer.echo(show_report(made))
@@ -462,6 +477,15 @@ def _parse_ids(text: str | None) -> list[int]:
     if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
         raise QueryError(f"--ids: expected token ids like 1,2,3, found {text!r}")
     return [int(part) for part in parts if part]
+
+
+def _parse_size(text: str) -> int:
+    """Bytes out of `4GiB`, `512M`, `2e9`."""
+    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if match is None:
+        raise OptionError(f"--memory: expected a size like 4GiB or 500MB, found {text!r}")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
 
 
 def _print(answer: dict[str, Any], show: Callable[[dict[str, Any]], str], as_json: bool) -> None:

@@ -76,6 +76,11 @@ class TextCorpus:
         self.total_bytes = sum(_size(path) for path, _ in self._files)
 
     @property
+    def files(self) -> list[Path]:
+        """The files that are read, in order."""
+        return [path for path, _ in self._files]
+
+    @property
     def estimated_text_bytes(self) -> int:
         """Size of all text, compressed files taken as a third of what they hold."""
         return sum(
@@ -213,13 +218,13 @@ class TokenCorpus:
                     f"{path}: {size:,} bytes is not a whole number of {dtype} tokens "
                     f"({self._dtype.itemsize} bytes each): cut off, or another dtype?"
                 )
-        self._files = paths
+        self.files = paths
         self.total_bytes = sum(path.stat().st_size for path in paths)
 
     def max_id(self) -> int:
         """The largest id that is not the separator id; -1 if there is none. Reads every file."""
         largest = -1
-        for path in self._files:
+        for path in self.files:
             for chunk in self._chunks(path):
                 ids = chunk[chunk != self._separator_id]
                 largest = max(largest, int(ids.max(initial=0)) if ids.size else -1)
@@ -227,7 +232,7 @@ class TokenCorpus:
 
     def place_of_id_above(self, limit: int) -> str:
         """File and token number of the first id above `limit`, the separator id aside."""
-        for path in self._files:
+        for path in self.files:
             before = 0
             for chunk in self._chunks(path):
                 bad = np.flatnonzero((chunk > limit) & (chunk != self._separator_id))
@@ -238,7 +243,7 @@ class TokenCorpus:
 
     def __iter__(self) -> Iterator[TokenDocument]:
         self.bytes_read = 0
-        for path in self._files:
+        for path in self.files:
             metadata = encode_metadata({"path": path.name})
             pieces: list[np.ndarray] | None = None  # of the open document, if one is open
             starts_documents = False

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from everygram.indexer import BuildReport, Progress
+from everygram.progress import BuildReport, Progress
 
 STAGES = {
     "train": "training the tokenizer",
     "read": "reading and tokenizing",
     "sort": "sorting suffixes",
+    "merge": "merging blocks",
     "write": "writing the index",
     "publish": "publishing",
 }
@@ -129,12 +130,16 @@ def show_info(answer: dict[str, Any]) -> str:
 
 
 def show_report(report: BuildReport) -> str:
-    """What a build made and how long each stage took."""
-    lines = [
-        f"{report.path}: {_count(report.num_documents, 'document')}, "
-        f"{_count(report.num_tokens, 'token')}, {_count(report.num_segments, 'segment')}",
-        ", ".join(f"{STAGES[stage]} {spent:.1f} s" for stage, spent in report.seconds.items()),
+    """What a build made, how long each stage took, how much memory and disk."""
+    tokens = max(1, report.num_tokens)
+    rows = [
+        ("documents", f"{report.num_documents:,}"),
+        ("tokens", f"{report.num_tokens:,}"),
+        *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
+        ("peak memory", f"{report.peak_bytes / 2**20:,.0f} MiB"),
+        ("on disk", f"{report.index_bytes:,} bytes, {report.index_bytes / tokens:.2f} a token"),
     ]
+    lines = [str(report.path), *(f"  {name:<24}{value}" for name, value in rows)]
     if report.skipped:
         lines.append(f"{report.skipped:,} skipped:")
         lines += [f"  {skip}" for skip in report.skips]
@@ -178,9 +183,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
             finish_stage()
             current = progress.stage
             tasks.append(bars.add_task(STAGES[current], total=None, rates=""))
-        if current in ("train", "read"):
-            total = max(1, progress.total_bytes)
-            bars.update(tasks[-1], total=total, completed=progress.bytes_read)
+        if progress.total:
+            bars.update(tasks[-1], total=progress.total, completed=progress.done)
         bars.update(tasks[-1], rates=_rates(progress))
 
     def finish_stage() -> None:
@@ -207,8 +211,8 @@ def _lines() -> Callable[[Progress], None]:
                 write(last, f"  {_rates(last)}")
             write(progress, STAGES[progress.stage])
             next_line = now + LINE_EVERY
-        elif now >= next_line and progress.bytes_read:
-            done = progress.bytes_read / max(1, progress.total_bytes)
+        elif now >= next_line and progress.done:
+            done = progress.done / progress.total
             left = progress.stage_seconds * (1 - done) / done
             write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
             next_line = now + LINE_EVERY
@@ -218,7 +222,10 @@ def _lines() -> Callable[[Progress], None]:
 
 
 def _rates(progress: Progress) -> str:
-    if progress.stage != "read":
+    """How fast the stage goes, in its own measure."""
+    rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
+    if progress.stage == "read":
+        return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
+    if not progress.done:
         return ""
-    rate = progress.bytes_read / 1e6 / max(progress.stage_seconds, 1e-3)
-    return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
+    return f"{rate:.1f} {'MB' if progress.stage in ('train', 'write') else 'M tokens'}/s"

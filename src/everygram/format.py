@@ -9,6 +9,7 @@ An index is a directory::
     tokenizer.json           the tokenizer, as the `tokenizers` library saves it
                              (absent when the tokenizer is `bytes` or there is none)
     .everygram.lock          taken (flock) by the one writer; readers ignore it
+    build.json               only while it is being built: the stages that are finished
     segment-000001/          one folder a segment, numbered from 1, numbers never reused
         tokens.bin
         suffix_array.bin
@@ -61,7 +62,8 @@ Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
 the same file without the `checksum` key, so any change shows. Every file of a segment is listed
 with its size and SHA-256. `sign` is 1 for a segment that adds its counts (−1 is reserved for
-segments of deleted documents); `first_document` is the number of its first document.
+segments of deleted documents); `first_document` is the number of its first document. `build` is
+the report of the build, for people: seconds a stage, peak memory, what was skipped.
 """
 
 import hashlib
@@ -80,6 +82,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 LOCK = ".everygram.lock"
+BUILD = "build.json"
 SEGMENT_PREFIX = "segment-"
 
 TOKENS = "tokens.bin"
@@ -89,6 +92,9 @@ UNIGRAMS = "unigrams.bin"
 DOCUMENT_OFFSETS = "document_offsets.bin"
 METADATA = "metadata.bin"
 METADATA_OFFSETS = "metadata_offsets.bin"
+# Only while a segment is being built: sorted blocks, and the array as it is written.
+RUNS = "runs.bin"
+UNFINISHED = "suffix_array.tmp"
 SEGMENT_FILES = (
     TOKENS,
     SUFFIX_ARRAY,
@@ -187,6 +193,7 @@ class Manifest:
     vocab_size: int
     tokenizer: TokenizerEntry
     segments: tuple[SegmentEntry, ...]
+    build: dict[str, Any]
     format_version: int = FORMAT_VERSION
 
 

@@ -6,11 +6,13 @@ Knows which segments make an index; knows nothing of text, tokens or queries.
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from everygram import format as fmt
 from everygram.errors import BuildError, DamagedIndexError, FormatError
@@ -18,12 +20,14 @@ from everygram.segment import Segment, fsync_directory
 
 
 @contextlib.contextmanager
-def new_index(path: Path) -> Iterator[None]:
-    """Hold the folder of an index that is being made; if the body raises, all is as before.
+def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | None]:
+    """Hold the folder of an index that is being made; gives the state a killed build left, if any.
 
-    Creates the folder, takes its lock (which dies with its process) and removes what a killed
-    build left there. The body writes segments and ends with `publish`. Raises BuildError when
-    the folder holds an index, anything a build did not put there, or another writer.
+    Creates the folder and takes its lock, which dies with its process. What a build left there is
+    removed unless it says that stages are finished (see `write_build_state`), and in any case with
+    `restart`. The body writes segments and ends with `publish`. If it raises, all is as before,
+    but that finished stages are kept once the corpus is read. Raises BuildError when the folder
+    holds an index, anything a build did not put there, or another writer.
     """
     try:
         _refuse_taken(path)
@@ -34,12 +38,15 @@ def new_index(path: Path) -> Iterator[None]:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
     try:
         _refuse_taken(path)
-        _remove_unpublished(path)
+        if restart or not (path / fmt.BUILD).exists():
+            remove_unpublished(path)
         try:
-            yield
+            yield _read_build_state(path)
         except BaseException:
-            if not (path / fmt.MANIFEST).exists():
-                _remove_unpublished(path)
+            state = _read_build_state(path)
+            read = state is not None and state.get("segment") is not None
+            if not read and not (path / fmt.MANIFEST).exists():
+                remove_unpublished(path)
                 (path / fmt.LOCK).unlink()
                 for folder in missing:
                     with contextlib.suppress(OSError):
@@ -49,18 +56,40 @@ def new_index(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def write_build_state(path: Path, state: dict[str, Any]) -> None:
+    """Note, in one step, which stages of a build are finished (JSON values)."""
+    temporary = path / (fmt.BUILD + ".tmp")
+    _write_synced(temporary, json.dumps(state, indent=2).encode())
+    temporary.rename(path / fmt.BUILD)
+    fsync_directory(path)
+
+
+def _read_build_state(path: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads((path / fmt.BUILD).read_bytes())
+    except FileNotFoundError:
+        return None
+    return state
+
+
 def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
     """Make the index what `manifest` says, in one step: readers see all of it or none.
 
     Precondition: every file of its segments is on disk and synced.
     """
     if tokenizer_json is not None:
-        _write_synced(path / fmt.TOKENIZER, tokenizer_json)
+        write_tokenizer_json(path, tokenizer_json)
     temporary = path / (fmt.MANIFEST + ".tmp")
     _write_synced(temporary, fmt.encode_manifest(manifest))
     fsync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
     fsync_directory(path)
+    (path / fmt.BUILD).unlink(missing_ok=True)
+
+
+def write_tokenizer_json(path: Path, data: bytes) -> None:
+    """Keep the tokenizer's file in the index."""
+    _write_synced(path / fmt.TOKENIZER, data)
 
 
 def read_manifest(path: Path) -> fmt.Manifest:
@@ -197,12 +226,13 @@ def _is_ours(path: Path) -> bool:
         return False
     if path.is_dir():
         return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
-            entry.name in fmt.SEGMENT_FILES for entry in path.iterdir()
+            entry.name in (*fmt.SEGMENT_FILES, fmt.RUNS, fmt.UNFINISHED) for entry in path.iterdir()
         )
-    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.MANIFEST + ".tmp")
+    temporary = (fmt.MANIFEST + ".tmp", fmt.BUILD, fmt.BUILD + ".tmp")
+    return path.name in (fmt.LOCK, fmt.TOKENIZER, *temporary)
 
 
-def _remove_unpublished(path: Path) -> None:
+def remove_unpublished(path: Path) -> None:
     """Remove all but the lock. Precondition: `_refuse_taken` refused nothing."""
     for entry in path.iterdir():
         if entry.is_dir():

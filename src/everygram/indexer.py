@@ -1,19 +1,29 @@
-"""Corpus to index: read, tokenize, sort, write, publish."""
+"""Corpus to index: read, tokenize, sort, write, publish; interrupted, it goes on where it was."""
 
 import errno
 import os
-import time
+import shutil
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
 
 from everygram import format as fmt
 from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
-from everygram.index import new_index, publish
-from everygram.segment import SegmentWriter
+from everygram.external_sort import Block, BlockSorter, write_suffix_array
+from everygram.index import new_index, publish, write_build_state, write_tokenizer_json
+from everygram.progress import BuildReport, Clock, PeakMemory, Progress
+from everygram.segment import SegmentWriter, finish_segment
 from everygram.tokenizer import (
+    HuggingFaceTokenizer,
     Tokenizer,
     load_tokenizer,
     tokenizer_hash,
@@ -21,44 +31,15 @@ from everygram.tokenizer import (
     training_vocab_size,
 )
 
-# A segment's stream: the sorter takes two to six times this much memory. Tests lower it.
-MAX_SEGMENT_BYTES = 1 << 30
 # Text encoded at a time: enough to keep every core busy, little enough to hold.
-BATCH_CHARS = 1 << 22
+BATCH_CHARS = 1 << 20
 BATCH_DOCUMENTS = 4096
+# Batches under way at once: one being encoded, others being read and written.
+BATCHES = 3
 # Documents between two reports of progress.
 REPORT_EVERY = 256
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a build is.
-
-    `stage` is "train", "read", "sort", "write" or "publish"; documents, tokens and bytes count
-    what has been read so far, `total_bytes` the corpus files; `seconds` is since the start,
-    `stage_seconds` what this stage has taken.
-    """
-
-    stage: str
-    documents: int
-    tokens: int
-    bytes_read: int
-    total_bytes: int
-    seconds: float
-    stage_seconds: float
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build made: counts, what it left out (`skips` lists the first), seconds a stage."""
-
-    path: Path
-    num_documents: int
-    num_tokens: int
-    num_segments: int
-    skipped: int
-    skips: tuple[str, ...]
-    seconds: dict[str, float]
+# The share of the memory that is free which a build takes unless told otherwise.
+MEMORY_SHARE = 0.5
 
 
 def build(
@@ -71,12 +52,16 @@ def build(
     pretokenized: str | None = None,
     separator_id: int | None = None,
     vocab_size: int | None = None,
+    memory: int | None = None,
+    threads: int | None = None,
+    restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
     """Index a corpus into a new folder.
 
     corpus: one path or several: `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.txt`, directories.
-    out: a folder that does not exist, is empty, or holds a build that was killed.
+    out: a folder that does not exist, is empty, or holds a build that was interrupted, which then
+        goes on from its last finished stage if nothing has changed.
     tokenizer: "bytes" (the default), the path of a `tokenizer.json`, "train:VOCAB", or a hub name.
     text_field: the field of a JSON record that is its text.
     on_error: "skip" leaves out, counts and lists what cannot be read, instead of raising.
@@ -84,143 +69,255 @@ def build(
         marked by `separator_id`; `tokenizer` then names the tokenizer that made them, if known.
     vocab_size: for ids without a tokenizer: they are in [0, vocab_size). Unless given, every id
         of that width is in the vocabulary.
+    memory: bytes to hold at most, mapped files aside; half of what is free unless given. What does
+        not fit is sorted in blocks and merged: the index is the same, whatever the memory.
+    threads: to use at most; one for each processor unless given.
+    restart: throw away what an interrupted build finished.
 
     Raises OptionError, CorpusError, TokenizerError, BuildError; what was there before is untouched
-    then.
+    then, and stages finished after the corpus was read are kept for the next try.
     """
     paths = [Path(corpus)] if isinstance(corpus, (str, os.PathLike)) else [Path(p) for p in corpus]
     _check_options(text_field, on_error, pretokenized, separator_id, vocab_size, tokenizer)
+    for name, value in (("memory", memory), ("threads", threads)):
+        if value is not None and value < 1:
+            raise OptionError(f"{name}: expected 1 or more, found {value}")
     if not paths:
         raise CorpusError("no corpus given: expected at least one file or directory")
     out = Path(out)
     named = None if tokenizer is None else os.fspath(tokenizer)
-    clock = _Clock(progress or (lambda _: None))
-    encoder: Tokenizer | None
+    if memory is None:
+        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    arguments = {
+        "corpus": [str(path.absolute()) for path in paths],
+        "tokenizer": named,
+        "text_field": text_field,
+        "on_error": on_error,
+        "pretokenized": pretokenized,
+        "separator_id": separator_id,
+        "vocab_size": vocab_size,
+    }
+    clock = Clock(progress or (lambda _: None))
     try:
-        with new_index(out):
-            documents: Iterable[TokenDocument]
+        with new_index(out, restart) as left, PeakMemory() as peak:
+            encoder: Tokenizer | None
             source: TextCorpus | TokenCorpus
+            documents: Iterable[TokenDocument]
             if pretokenized is None:
-                source = clock.source = TextCorpus(paths, text_field, on_error)
-                encoder = _text_tokenizer("bytes" if named is None else named, source, clock)
-                vocab_size = encoder.vocab_size
-                documents = _encoded(source, encoder)
+                source = TextCorpus(paths, text_field, on_error)
+                state = _begin(out, left, arguments, source, clock)
+                encoder = _text_tokenizer(
+                    out, "bytes" if named is None else named, source, state, clock
+                )
+                size = encoder.vocab_size
+                documents = _encoded(source, encoder, threads)
             else:
                 assert separator_id is not None
-                source = clock.source = TokenCorpus(paths, pretokenized, separator_id)
+                source = TokenCorpus(paths, pretokenized, separator_id)
+                state = _begin(out, left, arguments, source, clock)
                 encoder = None if named is None else load_tokenizer(named)
-                vocab_size = _vocab_size(source, pretokenized, vocab_size, encoder)
+                size = _vocab_size(source, pretokenized, vocab_size, encoder)
                 documents = source
-            dtype = fmt.token_dtype(vocab_size)
-            segments = tuple(_write_segments(out, documents, dtype, clock))
+            dtype = fmt.token_dtype(size)
+            entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
+            segments = () if entry is None else (entry,)
             clock.enter("publish")
+            clock.leave()
+            report = BuildReport(
+                path=out,
+                num_documents=sum(segment.num_documents for segment in segments),
+                num_tokens=sum(segment.num_tokens for segment in segments),
+                skipped=state["skipped"],
+                skips=tuple(state["skips"]),
+                seconds=clock.seconds,
+                peak_bytes=peak.bytes,
+                index_bytes=sum(f.bytes for s in segments for f in s.files.values()),
+            )
             publish(
                 out,
                 fmt.Manifest(
                     everygram_version=version("everygram"),
                     dtype=dtype,
                     separator=fmt.separator_of(dtype),
-                    vocab_size=vocab_size,
+                    vocab_size=size,
                     tokenizer=_tokenizer_entry(encoder),
                     segments=segments,
+                    build={
+                        "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
+                        "peak_bytes": report.peak_bytes,
+                        "skipped": report.skipped,
+                    },
                 ),
                 None if encoder is None else encoder.json,
             )
-            clock.leave()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise BuildError(f"cannot build '{out}': {error}") from error
         raise BuildError(
-            f"no space left at '{out}' ({error.strerror}); what was written was removed; free "
-            "some or choose another disk"
+            f"no space left at '{out}' ({error.strerror}); free some, then run the same build again"
         ) from None
-    return BuildReport(
-        path=out,
-        num_documents=sum(segment.num_documents for segment in segments),
-        num_tokens=sum(segment.num_tokens for segment in segments),
-        num_segments=len(segments),
-        skipped=source.skipped,
-        skips=tuple(source.skips),
-        seconds=clock.seconds,
-    )
+    return report
 
 
-class _Clock:
-    """Counts what a build has read, times its stages and reports both."""
+def _begin(
+    out: Path,
+    state: dict[str, Any] | None,
+    arguments: dict[str, Any],
+    source: TextCorpus | TokenCorpus,
+    clock: Clock,
+) -> dict[str, Any]:
+    """The state to go on from: what an interrupted build finished, if it was of the same.
 
-    def __init__(self, progress: Callable[[Progress], None]) -> None:
-        self._progress = progress
-        self._stage = ""
-        self._start = self._entered = time.monotonic()
-        self.source: TextCorpus | TokenCorpus | None = None
-        self.documents = 0
-        self.tokens = 0
-        self.seconds: dict[str, float] = {}
-
-    def enter(self, stage: str) -> None:
-        self.leave()
-        self._stage = stage
-        self.report()
-
-    def leave(self) -> None:
-        now = time.monotonic()
-        if self._stage:
-            spent = now - self._entered
-            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
-        self._stage = ""
-        self._entered = now
-
-    def report(self) -> None:
-        self._progress(
-            Progress(
-                stage=self._stage,
-                documents=self.documents,
-                tokens=self.tokens,
-                bytes_read=self.source.bytes_read if self.source else 0,
-                total_bytes=self.source.total_bytes if self.source else 0,
-                seconds=(now := time.monotonic()) - self._start,
-                stage_seconds=self.seconds.get(self._stage, 0.0) + now - self._entered,
+    Its keys: "arguments" and "inputs" it was started with; "trained"; once the corpus is read,
+    "segment" (counts and files), "cuts", "skipped", "skips"; "blocks" sorted so far; "merged".
+    """
+    inputs = [[str(path.absolute()), *_size_and_time(path)] for path in source.files]
+    if state is None:
+        return {
+            "arguments": arguments,
+            "inputs": inputs,
+            "trained": False,
+            "segment": None,
+            "cuts": [],
+            "skipped": 0,
+            "skips": [],
+            "blocks": [],
+            "merged": False,
+            "seconds": {},
+        }
+    for name, now in (("arguments", arguments), ("inputs", inputs)):
+        if state[name] != now:
+            raise BuildError(
+                f"'{out}' holds an interrupted build with other {name}: run it again as it was, or "
+                "start over with --restart"
             )
-        )
+    clock.seconds.update(state["seconds"])
+    return state
 
 
-def _write_segments(
-    out: Path, documents: Iterable[TokenDocument], dtype: str, clock: _Clock
-) -> Iterator[fmt.SegmentEntry]:
-    """Cut the documents into segments of at most MAX_SEGMENT_BYTES (or one document)."""
-    itemsize = fmt.TOKEN_DTYPES[dtype].itemsize
-    number = 0
-    writer: SegmentWriter | None = None
-    clock.enter("read")
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _save(out: Path, state: dict[str, Any], clock: Clock) -> None:
+    """Note what is finished: a build that is killed goes on from here."""
+    write_build_state(out, state | {"seconds": clock.seconds})
+
+
+def _write_segment(
+    out: Path,
+    state: dict[str, Any],
+    documents: Iterable[TokenDocument],
+    source: TextCorpus | TokenCorpus,
+    dtype: str,
+    memory: int,
+    threads: int,
+    clock: Clock,
+) -> fmt.SegmentEntry | None:
+    """Read, sort, merge and write, each unless it is done; None for a corpus of no documents."""
+    folder = out / f"{fmt.SEGMENT_PREFIX}000001"
+    if state["segment"] is None:
+        if folder.exists():
+            shutil.rmtree(folder)
+        clock.enter("read")
+        sorter = _read(folder, documents, source, dtype, memory, threads, clock, state)
+        if sorter is None:
+            return None
+        _save(out, state, clock)
+    else:
+        cuts = [(start, end) for start, end in state["cuts"]]
+        done = [Block(**block) for block in state["blocks"]]
+        sorter = BlockSorter.resumed(folder, dtype, threads, cuts, done)
+    segment = state["segment"]
+    stream_len = clock.tokens = segment["stream_len"]
+    clock.documents = segment["num_documents"]
+    if not state["merged"]:
+        clock.enter("sort")
+        to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
+        _check_space(out, to_write + (stream_len * fmt.POSITION.itemsize if state["cuts"] else 0))
+        blocks = []
+        for block in sorter.sorted_blocks():
+            blocks.append(block)
+            state["blocks"] = [asdict(block) for block in blocks]
+            _save(out, state, clock)
+            clock.report(block.end, stream_len)
+        if blocks:
+            clock.enter("merge")
+        write_suffix_array(folder, dtype, stream_len, blocks, threads, clock.report)
+        state["merged"] = True
+        _save(out, state, clock)
+    clock.enter("write")
+    files = {name: fmt.FileEntry(**file) for name, file in segment["files"].items()}
+    return finish_segment(folder, dtype, stream_len, segment["num_documents"], files, clock.report)
+
+
+def _read(
+    folder: Path,
+    documents: Iterable[TokenDocument],
+    source: TextCorpus | TokenCorpus,
+    dtype: str,
+    memory: int,
+    threads: int,
+    clock: Clock,
+    state: dict[str, Any],
+) -> BlockSorter | None:
+    """Write the documents' tokens and metadata; blocks of them are sorted in the background."""
+    writer = SegmentWriter(folder, dtype)
+    sorter = BlockSorter(folder, dtype, memory, threads)
     try:
         for document in documents:
-            size = (1 + document.ids.shape[0]) * itemsize
-            if writer is not None and writer.stream_bytes + size > MAX_SEGMENT_BYTES:
-                yield writer.finish(clock.enter)
-                writer = None
-                clock.enter("read")
-            if writer is None:
-                number += 1
-                folder = out / f"{fmt.SEGMENT_PREFIX}{number:06d}"
-                writer = SegmentWriter(folder, dtype, first_document=clock.documents)
+            start = writer.stream_len
             writer.add(document.ids, document.metadata)
+            sorter.advance(start, writer.stream_len, writer.flush)
             clock.documents += 1
             clock.tokens += document.ids.shape[0]
             if clock.documents % REPORT_EVERY == 0:
-                clock.report()
-        clock.report()
-        if writer is not None:
-            yield writer.finish(clock.enter)
+                clock.report(source.bytes_read, source.total_bytes)
+        clock.report(source.bytes_read, source.total_bytes)
+        files = writer.close()
     except BaseException:
-        if writer is not None:
-            writer.abort()
+        sorter.abort()
+        writer.abort()
         raise
+    sorter.end()
+    state["skipped"], state["skips"] = source.skipped, source.skips
+    if writer.num_documents == 0:
+        shutil.rmtree(folder)
+        return None
+    state["cuts"] = sorter.cuts
+    state["segment"] = {
+        "num_documents": writer.num_documents,
+        "stream_len": writer.stream_len,
+        "files": {name: asdict(file) for name, file in files.items()},
+    }
+    return sorter
 
 
-def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[TokenDocument]:
-    """Encode documents in batches, in order."""
-    for batch in _batches(corpus):
-        ids = tokenizer.encode_batch([document.text for document in batch])
+def _check_space(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise BuildError(
+            f"no space left at '{out}': sorting needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB "
+            "are free; free some, then run the same build again"
+        )
+
+
+def _encoded(
+    corpus: Iterable[TextDocument], tokenizer: Tokenizer, threads: int
+) -> Iterator[TokenDocument]:
+    """Encode documents in batches, in order; some are encoded while others are read or written."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # of the tokenizers library
+    pending: deque[tuple[list[TextDocument], Future[list[np.ndarray]]]] = deque()
+
+    def finished() -> Iterator[TokenDocument]:
+        batch, encoding = pending.popleft()
+        ids = encoding.result()
         if any(each.max(initial=0) >= tokenizer.vocab_size for each in ids):
             raise TokenizerError(
                 f"tokenizer '{tokenizer.source}' made an id outside its own vocabulary of "
@@ -228,6 +325,15 @@ def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[T
             )
         for document, document_ids in zip(batch, ids, strict=True):
             yield TokenDocument(document_ids, document.metadata)
+
+    with ThreadPoolExecutor(BATCHES - 1) as pool:
+        for batch in _batches(corpus):
+            texts = [document.text for document in batch]
+            pending.append((batch, pool.submit(tokenizer.encode_batch, texts)))
+            if len(pending) == BATCHES:
+                yield from finished()
+        while pending:
+            yield from finished()
 
 
 def _batches(corpus: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
@@ -243,20 +349,31 @@ def _batches(corpus: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
         yield batch
 
 
-def _text_tokenizer(specification: str, corpus: TextCorpus, clock: _Clock) -> Tokenizer:
+def _text_tokenizer(
+    out: Path, specification: str, corpus: TextCorpus, state: dict[str, Any], clock: Clock
+) -> Tokenizer:
+    """The tokenizer named, or one trained on the corpus, or that which a killed build trained."""
     vocab_size = training_vocab_size(specification)
     if vocab_size is None:
         return load_tokenizer(specification)
+    if state["trained"]:
+        return HuggingFaceTokenizer((out / fmt.TOKENIZER).read_bytes(), specification)
     clock.enter("train")
 
     def texts() -> Iterator[str]:
         for number, document in enumerate(corpus):
             if number % REPORT_EVERY == 0:
-                clock.report()
+                clock.report(corpus.bytes_read, corpus.total_bytes)
             yield document.text
-        clock.report()
+        clock.report(corpus.bytes_read, corpus.total_bytes)
 
-    return train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
+    trained = train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
+    assert trained.json is not None
+    write_tokenizer_json(out, trained.json)
+    state["trained"] = True
+    clock.leave()
+    _save(out, state, clock)
+    return trained
 
 
 def _check_options(

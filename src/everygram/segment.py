@@ -9,7 +9,6 @@ import hashlib
 import json
 import mmap
 import os
-from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,103 +18,94 @@ import numpy as np
 from everygram import format as fmt
 from everygram.errors import DamagedIndexError
 from everygram.kernels.search import next_tokens
-from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
-from everygram.suffix_array import suffix_array
+from everygram.kernels.sort import fence_keys, first_disorder, invert
 
 # Bytes written, hashed or compared at a time.
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 
 
 class SegmentWriter:
-    """Takes documents, then sorts and writes the segment's files, each hashed and fsynced.
+    """Takes documents and writes what needs no sorting: tokens, offsets, metadata.
 
-    Tokens go to disk as they come; in memory is one offset a document until `finish`, which
-    holds the stream and its suffix array.
+    Everything goes to disk as it comes. `close`, then sort (`everygram.external_sort`), then
+    `finish_segment`.
     """
 
-    def __init__(self, folder: Path, dtype: str, first_document: int) -> None:
+    def __init__(self, folder: Path, dtype: str) -> None:
         folder.mkdir()
-        self._folder = folder
-        self._dtype = dtype
-        self._first_document = first_document
+        self.folder = folder
         self._token_dtype = fmt.TOKEN_DTYPES[dtype]
         self._separator = np.full(1, fmt.separator_of(dtype), self._token_dtype)
-        self._tokens = _HashedFile(folder / fmt.TOKENS)
-        self._metadata = _HashedFile(folder / fmt.METADATA)
-        self._document_offsets = array("Q")
-        self._metadata_offsets = array("Q", [0])
+        names = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
+        self._files = {name: _HashedFile(folder / name) for name in names}
+        self._metadata_len = 0
+        self._add_offset(fmt.METADATA_OFFSETS, 0)
         self.stream_len = 0
-
-    @property
-    def stream_bytes(self) -> int:
-        """Size of the stream so far."""
-        return self.stream_len * self._token_dtype.itemsize
-
-    @property
-    def num_documents(self) -> int:
-        """Documents added so far."""
-        return len(self._document_offsets)
+        self.num_documents = 0
 
     def add(self, ids: np.ndarray, metadata: bytes) -> None:
         """Append a document. Precondition: every id is in the vocabulary."""
-        self._document_offsets.append(self.stream_len)
-        self._tokens.write(self._separator.data)
-        self._tokens.write(np.ascontiguousarray(ids, self._token_dtype).data)
-        self._metadata.write(metadata)
-        self._metadata_offsets.append(self._metadata_offsets[-1] + len(metadata))
+        self._add_offset(fmt.DOCUMENT_OFFSETS, self.stream_len)
+        tokens = self._files[fmt.TOKENS]
+        tokens.write(self._separator.data)
+        tokens.write(np.ascontiguousarray(ids, self._token_dtype).data)
+        self._files[fmt.METADATA].write(metadata)
+        self._metadata_len += len(metadata)
+        self._add_offset(fmt.METADATA_OFFSETS, self._metadata_len)
         self.stream_len += 1 + ids.shape[0]
+        self.num_documents += 1
 
-    def finish(self, stage: Callable[[str], None]) -> fmt.SegmentEntry:
-        """Sort and write everything else; calls `stage("sort")` and `stage("write")` in turn.
+    def flush(self) -> None:
+        """Let others read the tokens added so far."""
+        self._files[fmt.TOKENS].flush()
 
-        Precondition: at least one document.
-        """
-        files = {
-            fmt.TOKENS: self._tokens.close(),
-            fmt.METADATA: self._metadata.close(),
-            fmt.DOCUMENT_OFFSETS: self._write(
-                fmt.DOCUMENT_OFFSETS, [np.array(self._document_offsets, fmt.OFFSET)]
-            ),
-            fmt.METADATA_OFFSETS: self._write(
-                fmt.METADATA_OFFSETS, [np.array(self._metadata_offsets, fmt.OFFSET)]
-            ),
-        }
-        stage("sort")
-        tokens = np.fromfile(self._folder / fmt.TOKENS, self._token_dtype)
-        positions = suffix_array(tokens)
-        # Read-only like the maps of an open segment: kernels compile for one kind of array.
-        tokens.setflags(write=False)
-        positions.setflags(write=False)
-        stage("write")
-        width = fmt.position_bytes(self.stream_len)
-        files[fmt.SUFFIX_ARRAY] = self._write(fmt.SUFFIX_ARRAY, _entries(positions, width))
-        separator = fmt.separator_of(self._dtype)
-        unigrams = unigram_table(tokens, positions, separator)
-        files[fmt.UNIGRAMS] = self._write(fmt.UNIGRAMS, [unigrams])
-        fences = fence_table(tokens, positions, separator, fmt.FENCE_SPACING)
-        files[fmt.FENCES] = self._write(fmt.FENCES, [fences])
-        fsync_directory(self._folder)
-        return fmt.SegmentEntry(
-            name=self._folder.name,
-            sign=1,
-            first_document=self._first_document,
-            num_documents=self.num_documents,
-            num_tokens=self.stream_len - self.num_documents,
-            position_bytes=width,
-            fence_spacing=fmt.FENCE_SPACING,
-            files=files,
-        )
+    def close(self) -> dict[str, fmt.FileEntry]:
+        """Sync the files; returns their entries for the manifest."""
+        return {name: file.close() for name, file in self._files.items()}
 
     def abort(self) -> None:
         """Let go of the files; what is in them is left to whoever removes the folder."""
-        self._tokens.abandon()
-        self._metadata.abandon()
+        for file in self._files.values():
+            file.abandon()
 
-    def _write(self, name: str, chunks: "list[np.ndarray] | Iterator[np.ndarray]") -> fmt.FileEntry:
-        file = _HashedFile(self._folder / name)
-        for chunk in chunks:
-            file.write(chunk.data)
-        return file.close()
+    def _add_offset(self, name: str, offset: int) -> None:
+        self._files[name].write(offset.to_bytes(fmt.OFFSET.itemsize, "little"))
+
+
+def finish_segment(
+    folder: Path,
+    dtype: str,
+    stream_len: int,
+    num_documents: int,
+    files: dict[str, fmt.FileEntry],
+    progress: Callable[[int, int], None],
+) -> fmt.SegmentEntry:
+    """Write what follows from the sorted suffixes; returns the manifest's entry.
+
+    Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
+    Calls `progress(bytes, bytes in all)` while it reads that back for its checksum.
+    """
+    tokens = map_tokens(folder, dtype, stream_len)
+    width = fmt.position_bytes(stream_len)
+    sa = _map_positions(folder, width)
+    separator = fmt.separator_of(dtype)
+    fences = fence_table(tokens, sa, separator, fmt.FENCE_SPACING)
+    files = files | {
+        fmt.UNIGRAMS: _write_array(folder / fmt.UNIGRAMS, unigram_table(tokens, sa, separator)),
+        fmt.FENCES: _write_array(folder / fmt.FENCES, fences),
+        fmt.SUFFIX_ARRAY: _hash_file(folder / fmt.SUFFIX_ARRAY, sa.nbytes, progress),
+    }
+    fsync_directory(folder)
+    return fmt.SegmentEntry(
+        name=folder.name,
+        sign=1,
+        first_document=0,
+        num_documents=num_documents,
+        num_tokens=stream_len - num_documents,
+        position_bytes=width,
+        fence_spacing=fmt.FENCE_SPACING,
+        files=files,
+    )
 
 
 class Segment:
@@ -138,12 +128,8 @@ class Segment:
         self.num_documents = entry.num_documents
         self.stream_len = entry.stream_len
         check_sizes(folder, entry, dtype)
-        self.tokens = _map(folder / fmt.TOKENS, fmt.TOKEN_DTYPES[dtype])
-        if entry.position_bytes == fmt.POSITION.itemsize:
-            self.suffix_array = _map(folder / fmt.SUFFIX_ARRAY, fmt.POSITION)
-        else:
-            raw = _map(folder / fmt.SUFFIX_ARRAY, np.dtype("u1"))
-            self.suffix_array = raw.reshape(-1, entry.position_bytes)
+        self.tokens = map_tokens(folder, dtype, self.stream_len)
+        self.suffix_array = _map_positions(folder, entry.position_bytes)
         self.fences = _map(folder / fmt.FENCES, fmt.KEY)
         unigrams = _map(folder / fmt.UNIGRAMS, np.dtype("u1"))
         distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
@@ -280,33 +266,50 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _entries(positions: np.ndarray, width: int) -> Iterator[np.ndarray]:
-    """The bytes of suffix_array.bin, a stretch at a time."""
-    for start in range(0, positions.shape[0], CHUNK):
-        part = positions[start : start + CHUNK]
-        if width == fmt.POSITION.itemsize:
-            yield np.ascontiguousarray(part, fmt.POSITION)
-        else:
-            wide = np.empty((part.shape[0], width), np.uint8)
-            widen(part, wide)
-            yield wide
+def map_tokens(folder: Path, dtype: str, stream_len: int) -> np.ndarray:
+    """The first `stream_len` tokens, read-only; more may be on their way."""
+    return _map(folder / fmt.TOKENS, fmt.TOKEN_DTYPES[dtype], stream_len)
 
 
-def _map(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
-    """The file as a read-only array. It stays mapped while the array lives."""
-    if path.stat().st_size == 0:  # mmap refuses empty files
+def _map_positions(folder: Path, width: int) -> np.ndarray:
+    if width == fmt.POSITION.itemsize:
+        return _map(folder / fmt.SUFFIX_ARRAY, fmt.POSITION)
+    return _map(folder / fmt.SUFFIX_ARRAY, np.dtype("u1")).reshape(-1, width)
+
+
+def _write_array(path: Path, content: np.ndarray) -> fmt.FileEntry:
+    file = _HashedFile(path)
+    file.write(content.data)
+    return file.close()
+
+
+def _hash_file(path: Path, size: int, progress: Callable[[int, int], None]) -> fmt.FileEntry:
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done, size)
+    return fmt.FileEntry(done, digest.hexdigest())
+
+
+def _map(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
+    """The file (its first `count` entries) as a read-only array, mapped while that lives."""
+    if count == 0 or path.stat().st_size == 0:  # mmap refuses empty files
         empty = np.empty(0, dtype)
         empty.setflags(write=False)
         return empty
     with path.open("rb") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, dtype, count)
 
 
 class _HashedFile:
     """A file written from the start, hashed on the way, fsynced when closed."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=CHUNK)
+        self._file = path.open("wb", buffering=CHUNK)
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -315,6 +318,9 @@ class _HashedFile:
         self._file.write(view)
         self._digest.update(view)
         self._size += view.nbytes
+
+    def flush(self) -> None:
+        self._file.flush()
 
     def abandon(self) -> None:
         # Closing writes out what is buffered, which a full disk refuses: that is not news.

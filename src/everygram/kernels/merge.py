@@ -89,9 +89,13 @@ def order_on_diagonal(
     for stretch in range(begin >> STRETCH, (i >> STRETCH) + 1):
         slot = ((distance * 0x9E3779B1 + stretch * 0x85EBCA6B) >> 7) & mask
         start = max(begin, stretch << STRETCH)
-        if diagonals[slot, 0] == distance and diagonals[slot, 1] >> STRETCH == stretch:
-            if diagonals[slot, 1] <= start and diagonals[slot, 2] == i:
-                break
+        if (
+            diagonals[slot, 0] == distance
+            and diagonals[slot, 1] >> STRETCH == stretch
+            and diagonals[slot, 1] <= start
+            and diagonals[slot, 2] == i
+        ):
+            break
         diagonals[slot, 0] = distance
         diagonals[slot, 1] = start
         diagonals[slot, 2] = i
@@ -122,22 +126,60 @@ def rank_in_run(
 
 
 @kernel
+def undecided(text: np.ndarray, sa: np.ndarray, separator: int) -> int:
+    """How many of the last suffixes of a block need what follows it to be ordered.
+
+    text, sa: the block's, ordered as if a separator followed. Those suffixes are the ones that
+    occur a second time in the block, up to its end: if one does, all shorter ones do, so the
+    longest tells. It then stands right behind one that begins like it. None holds a separator but
+    at its start.
+    """
+    n = text.shape[0]
+    first = n - 1
+    while first > 0 and np.int64(text[first]) != separator:
+        first -= 1
+    longest = np.int64(0)
+    for rank in range(1, n):
+        position, other = np.int64(sa[rank]), np.int64(sa[rank - 1])
+        length = n - position
+        if position >= first and other < position and length > longest:
+            k = length - 1
+            while k >= 0 and text[other + k] == text[position + k]:
+                k -= 1
+            if k < 0:
+                longest = length
+    return longest
+
+
+@kernel
+def keep_below(sa: np.ndarray, limit: int) -> int:
+    """The entries below `limit` to the front, in order; returns how many."""
+    k = 0
+    for i in range(sa.shape[0]):
+        if sa[i] < limit:
+            sa[k] = sa[i]
+            k += 1
+    return k
+
+
+@kernel
 def sort_few(
-    text: np.ndarray, separator: int, positions: np.ndarray, diagonals: np.ndarray
+    text: np.ndarray, separator: int, base: int, positions: np.ndarray, diagonals: np.ndarray
 ) -> None:
-    """Sort positions (int64) of the text by their suffixes: merge sort by `comes_before`."""
+    """Sort positions (u32, relative to `base`) by their suffixes: merge sort by `comes_before`."""
     k = positions.shape[0]
-    other = np.empty(k, np.int64)
+    other = np.empty_like(positions)
     width = 1
     while width < k:
         for lo in range(0, k, 2 * width):
             mid, hi = min(lo + width, k), min(lo + 2 * width, k)
             left, right = lo, mid
             for out in range(lo, hi):
-                if left < mid and (
-                    right == hi
-                    or comes_before(text, separator, positions[left], positions[right], diagonals)
-                ):
+                take_left = left < mid
+                if take_left and right < hi:
+                    a, b = base + np.int64(positions[left]), base + np.int64(positions[right])
+                    take_left = comes_before(text, separator, a, b, diagonals)
+                if take_left:
                     other[out] = positions[left]
                     left += 1
                 else:

@@ -1,0 +1,320 @@
+"""A stream of tokens on disk to its suffix array on disk, in bounded memory, on all cores.
+
+A stream that fits is sorted at once. A longer one is cut into blocks, each sorted in memory and
+spilled as a run, while the rest is still being read; then the runs are merged by several threads,
+each into its own stretch of the output. The array is the same bytes whichever way it came about.
+
+Blocks end at documents where they can: what follows a separator does not matter to the order of
+what precedes it. A document longer than a block is cut, and of the suffixes in front of such a cut
+those that occur in the block a second time, up to the cut, are sorted by what follows it and make
+a small run of their own.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from everygram import format as fmt
+from everygram.kernels.merge import (
+    DIAGONALS,
+    READY,
+    keep_below,
+    merge,
+    rank_in_run,
+    sort_few,
+    start_merge,
+    undecided,
+)
+from everygram.kernels.sort import widen
+from everygram.segment import fsync_directory, map_tokens
+from everygram.suffix_array import suffix_array
+
+# Memory to sort a token of a block: 4-byte entries and what sorting needs beside them, the text
+# being a mapped file. A block has fewer than 2³¹ tokens.
+BYTES_A_TOKEN = 8
+MAX_BLOCK = 2**31 - 2
+# Of the memory given, what reading and merging take: buffers, tables, batches of documents.
+RESERVED = 32 << 20
+# The smallest block: below this, merging would take more memory than sorting. Tests lower it.
+MIN_BLOCK = 1 << 16
+# Positions a merging thread writes at a time.
+WRITE = 1 << 18
+# Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
+STRETCHES = 4
+SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens [start, end) of the stream; its last `leftover` sorted entries are a run apart."""
+
+    start: int
+    end: int
+    leftover: int
+
+
+class BlockSorter:
+    """Cuts a growing stream into blocks and sorts them in the background.
+
+    `advance` after each document, `end`, then `sorted_blocks`. Nothing is sorted before the stream
+    is too long to be sorted at once, and if it never is there are no blocks. `cuts`: all blocks'
+    [start, end).
+    """
+
+    def __init__(self, folder: Path, dtype: str, memory: int, threads: int) -> None:
+        self._folder = folder
+        self._dtype = dtype
+        self._whole = min(MAX_BLOCK, max(MIN_BLOCK, (memory - RESERVED) // BYTES_A_TOKEN))
+        self._block_len = max(1, self._whole // threads)
+        self._end = 0
+        self._pool = ThreadPoolExecutor(threads)
+        self._sorting: list[Future[Block]] = []
+        self.cuts: list[tuple[int, int]] = []
+
+    @classmethod
+    def resumed(
+        cls,
+        folder: Path,
+        dtype: str,
+        threads: int,
+        cuts: list[tuple[int, int]],
+        done: list[Block],
+    ) -> Self:
+        """A sorter whose stream has ended, and of whose blocks some are sorted."""
+        self = cls(folder, dtype, 0, threads)
+        self.cuts = cuts
+        self._end = cuts[-1][1] if cuts else 0
+        known = {block.start: block for block in done}
+        for start, end in cuts:
+            if start in known:
+                future: Future[Block] = Future()
+                future.set_result(known[start])
+                self._sorting.append(future)
+            else:
+                self._sorting.append(self._pool.submit(self._sort, start, end, self._end))
+        return self
+
+    def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
+        """The stream now ends at `end`, with the document that starts at `document`.
+
+        `flush` makes it readable.
+        """
+        start = self.cuts[-1][1] if self.cuts else 0
+        if end - start > self._block_len and document > start:
+            self.cuts.append((start, document))
+            start = document
+        while end - start > self._block_len:
+            self.cuts.append((start, start + self._block_len))
+            start += self._block_len
+        self._end = end
+        if end > self._whole and len(self._sorting) < len(self.cuts):
+            flush()
+            self._submit()
+
+    def end(self) -> None:
+        """The stream is complete and readable."""
+        start = self.cuts[-1][1] if self.cuts else 0
+        if self._end <= self._whole:
+            self.cuts = []
+        elif start < self._end:
+            self.cuts.append((start, self._end))
+        self._submit()
+
+    def sorted_blocks(self) -> Iterator[Block]:
+        """The blocks in order, each as soon as it is sorted and on disk."""
+        for future in self._sorting:
+            yield future.result()
+        self._pool.shutdown()
+
+    def abort(self) -> None:
+        """Sort no further block."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self) -> None:
+        for start, end in self.cuts[len(self._sorting) :]:
+            self._sorting.append(self._pool.submit(self._sort, start, end, self._end))
+
+    def _sort(self, start: int, end: int, readable: int) -> Block:
+        """Sort tokens [start, end) and spill them; `readable` tokens are on disk."""
+        tokens = map_tokens(self._folder, self._dtype, readable)
+        separator = fmt.separator_of(self._dtype)
+        sa = suffix_array(tokens[start:end])
+        leftover = 0
+        if end < readable and tokens[end] != separator:
+            leftover = int(undecided(tokens[start:end], sa, separator))
+        decided = int(keep_below(sa, end - start - leftover)) if leftover else end - start
+        with _descriptor(self._folder / fmt.RUNS) as runs:
+            _write_at(runs, sa[:decided], start * fmt.POSITION.itemsize)
+            del sa
+            if leftover:
+                rest = np.arange(decided, end - start, dtype=np.uint32)
+                sort_few(tokens, separator, start, rest, np.zeros((DIAGONALS, 4), np.int64))
+                _write_at(runs, rest, (start + decided) * fmt.POSITION.itemsize)
+            os.fsync(runs)
+        return Block(start, end, leftover)
+
+
+def write_suffix_array(
+    folder: Path,
+    dtype: str,
+    stream_len: int,
+    blocks: list[Block],
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Make `suffix_array.bin`, in one step: from the sorted blocks, or by sorting all at once.
+
+    Calls `progress(tokens, tokens in all)`. Precondition: the blocks cover the stream, or there
+    are none and it fits in memory.
+    """
+    tokens = map_tokens(folder, dtype, stream_len)
+    width = fmt.position_bytes(stream_len)
+    path = folder / fmt.SUFFIX_ARRAY
+    temporary = folder / fmt.UNFINISHED
+    with _descriptor(temporary) as out:
+        if not blocks:
+            sa = suffix_array(tokens, lambda share: progress(int(share * stream_len), stream_len))
+            for start in range(0, stream_len, WRITE):
+                _write_at(out, _entries(sa[start : start + WRITE], width), start * width)
+        else:
+            _merge_blocks(folder, tokens, blocks, out, width, threads, progress)
+        os.fsync(out)
+    temporary.rename(path)
+    fsync_directory(folder)
+    (folder / fmt.RUNS).unlink(missing_ok=True)
+
+
+def _merge_blocks(
+    folder: Path,
+    tokens: np.ndarray,
+    blocks: list[Block],
+    out: int,
+    width: int,
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    separator = int(np.iinfo(tokens.dtype).max)
+    runs = np.memmap(folder / fmt.RUNS, fmt.POSITION, "r").view(np.ndarray)
+    # First entry, end and base of each run.
+    spans = np.array(
+        [
+            span
+            for block in blocks
+            for span in (
+                (block.start, block.end - block.leftover, block.start),
+                (block.end - block.leftover, block.end, block.start),
+            )
+            if span[0] < span[1]
+        ],
+        np.int64,
+    )
+    bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
+    lock = threading.Lock()
+    done = 0
+
+    def merge_stretch(number: int) -> None:
+        nonlocal done
+        first, last = bounds[number], bounds[number + 1]
+        at = int((first - spans[:, 0]).sum())
+        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2]):
+            _write_at(out, _entries(positions, width), at * width)
+            at += positions.shape[0]
+            with lock:
+                done += positions.shape[0]
+                progress(done, tokens.shape[0])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(merge_stretch, i) for i in range(bounds.shape[0] - 1)]:
+            future.result()
+
+
+def _cut_evenly(
+    tokens: np.ndarray, separator: int, runs: np.ndarray, spans: np.ndarray, stretches: int
+) -> np.ndarray:
+    """Where each stretch of the output starts in each run: int64, shape (stretches + 1, runs)."""
+    diagonals = np.zeros((DIAGONALS, 4), np.int64)
+    samples = np.concatenate(
+        [
+            base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
+            for first, last, base in spans.tolist()
+            # A run counts for its length: the few suffixes before a cut for nothing.
+            if last - first >= SAMPLES
+        ]
+        or [np.empty(0, np.int64)]
+    )
+    samples = np.unique(samples)
+    sort_few(tokens, separator, 0, samples, diagonals)
+    bounds = np.empty((stretches + 1, spans.shape[0]), np.int64)
+    bounds[0], bounds[-1] = spans[:, 0], spans[:, 1]
+    for number in range(1, stretches):
+        if samples.shape[0] == 0:
+            bounds[number] = spans[:, 0]
+            continue
+        splitter = int(samples[samples.shape[0] * number // stretches])
+        for run, (first, last, base) in enumerate(spans.tolist()):
+            bounds[number, run] = rank_in_run(
+                tokens, separator, runs, first, last, base, splitter, diagonals
+            )
+    return bounds
+
+
+def _merged(
+    tokens: np.ndarray,
+    separator: int,
+    runs: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    bases: np.ndarray,
+) -> Iterator[np.ndarray]:
+    """The merged positions of runs[first:last] of each run, in order, a buffer at a time."""
+    num_runs = first.shape[0]
+    leaves = 1 << (num_runs - 1).bit_length()
+    empty = np.zeros_like(first)
+    state = (
+        tokens,
+        separator,
+        runs,
+        np.stack([first, last, bases, empty, empty], axis=1),
+        np.empty((num_runs, READY), np.int64),
+        np.empty((num_runs, READY), np.uint64),
+        np.empty((leaves, 2), np.int64),
+        np.empty(leaves, np.uint64),
+        np.zeros((DIAGONALS, 4), np.int64),
+    )
+    start_merge(*state)
+    out = np.empty(WRITE, np.int64)
+    while count := merge(*state, out):
+        yield out[:count]
+
+
+def _entries(positions: np.ndarray, width: int) -> np.ndarray:
+    """Positions as suffix_array.bin has them."""
+    if width == fmt.POSITION.itemsize:
+        return np.ascontiguousarray(positions, fmt.POSITION)
+    wide = np.empty((positions.shape[0], width), np.uint8)
+    widen(positions, wide)
+    return wide
+
+
+@contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_at(descriptor: int, entries: np.ndarray, offset: int) -> None:
+    """Write an array at a byte offset; several threads may at once."""
+    data = entries.data.cast("B") if entries.size else memoryview(b"")
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written

@@ -1,0 +1,115 @@
+"""Where a build is, how long its stages take, and how much memory it holds."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+MEMORY_SAMPLE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a build is.
+
+    `stage` is "train", "read", "sort", "merge", "write" or "publish"; `done` of `total` is its own
+    measure (bytes of corpus files, tokens, or bytes of the array). documents and tokens count what
+    has been read; `seconds` is since the start, `stage_seconds` what this stage has taken.
+    """
+
+    stage: str
+    done: int
+    total: int
+    documents: int
+    tokens: int
+    seconds: float
+    stage_seconds: float
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made.
+
+    `skips` lists the first of what was `skipped`; `seconds` is what each stage took; `peak_bytes`
+    the most memory held at once, page cache and mapped files not counted; `index_bytes` all files.
+    """
+
+    path: Path
+    num_documents: int
+    num_tokens: int
+    skipped: int
+    skips: tuple[str, ...]
+    seconds: dict[str, float]
+    peak_bytes: int
+    index_bytes: int
+
+
+class Clock:
+    """Times a build's stages, holds what it has read, and reports both."""
+
+    def __init__(self, progress: Callable[[Progress], None]) -> None:
+        self._progress = progress
+        self._stage = ""
+        self._start = self._entered = time.monotonic()
+        self.documents = 0
+        self.tokens = 0
+        self.seconds: dict[str, float] = {}
+
+    def enter(self, stage: str) -> None:
+        """End the stage that was on and begin another."""
+        self.leave()
+        self._stage = stage
+        self.report()
+
+    def leave(self) -> None:
+        """End the stage that was on."""
+        now = time.monotonic()
+        if self._stage:
+            spent = now - self._entered
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
+        self._stage = ""
+        self._entered = now
+
+    def report(self, done: int = 0, total: int = 0) -> None:
+        """Report the stage's own measure, and the time."""
+        now = time.monotonic()
+        self._progress(
+            Progress(
+                stage=self._stage,
+                done=done,
+                total=total,
+                documents=self.documents,
+                tokens=self.tokens,
+                seconds=now - self._start,
+                stage_seconds=self.seconds.get(self._stage, 0.0) + now - self._entered,
+            )
+        )
+
+
+class PeakMemory:
+    """Samples this process's memory, mapped files aside, while a build runs."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            memory = self._process.memory_info()
+            self.bytes = max(self.bytes, memory.rss - getattr(memory, "shared", 0))
+            if self._stop.wait(MEMORY_SAMPLE_SECONDS):
+                return
