@@ -1,5 +1,6 @@
 """Blocks, spills and merges: always the bytes of the naive sort, whatever the cuts and threads."""
 
+import itertools
 import random
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import everygram
 from everygram import external_sort, segment
 from everygram import format as fmt
-from everygram.external_sort import Block, BlockSorter, write_suffix_array
+from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
 from everygram.kernels import merge as kernels
 from naive import NaiveIndex, suffix_order
 
@@ -30,9 +31,8 @@ def sort_in_blocks(folder, documents, dtype, block, threads):
         writer.close()
         sorter.end()
         blocks = list(sorter.sorted_blocks())
-        assert all(end - start <= block for start, end in sorter.cuts)
-        if sorter.cuts:
-            assert [end for _, end in sorter.cuts[:-1]] == [start for start, _ in sorter.cuts[1:]]
+        assert all(cut.end - cut.start <= block for cut in sorter.cuts)
+        assert all(a.end == b.start for a, b in itertools.pairwise(blocks))
         done = []
         write_suffix_array(
             writer.folder, dtype, writer.stream_len, blocks, threads, lambda *p: done.append(p)
@@ -78,6 +78,16 @@ FAMILIES = {
 def test_blocks_of_any_size(tmp_path, name, block):
     """Documents longer than a block are cut; their pieces still merge into the one order."""
     check(tmp_path, FAMILIES[name], "u16", block, threads=1)
+
+
+@pytest.mark.parametrize("block", [7, 13, 50])
+@pytest.mark.parametrize("most", [0, 5])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_documents_that_are_nothing_but_repeats_are_not_cut(
+    tmp_path, monkeypatch, name, most, block
+):
+    monkeypatch.setattr(external_sort, "MAX_LEFTOVER", most)
+    check(tmp_path, FAMILIES[name], "u16", block, threads=2)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
@@ -139,7 +149,11 @@ def test_blocks_that_are_sorted_already_are_not_sorted_again(tmp_path):
     documents = FAMILIES["short documents"]
     sort_in_blocks(tmp_path, documents, "u16", 20, 1)
     sorter = BlockSorter.resumed(
-        tmp_path / "segment-000001", "u16", 1, [(0, 10), (10, 20)], [Block(0, 10, 0)]
+        tmp_path / "segment-000001",
+        "u16",
+        1,
+        [Cut(0, 10, False), Cut(10, 20, False)],
+        [Block(0, 10, 0)],
     )
     # Had block 0 been sorted again, it would have been written again.
     assert list(sorter.sorted_blocks()) == [Block(0, 10, 0), Block(10, 20, 0)]

@@ -7,7 +7,9 @@ each into its own stretch of the output. The array is the same bytes whichever w
 Blocks end at documents where they can: what follows a separator does not matter to the order of
 what precedes it. A document longer than a block is cut, and of the suffixes in front of such a cut
 those that occur in the block a second time, up to the cut, are sorted by what follows it and make
-a small run of their own.
+a small run of their own. If they are many, the document is nothing but repeats: its pieces would
+have to be compared for their whole length again and again, so it is sorted in one, in time that is
+still linear, and in more memory than was asked for.
 """
 
 import os
@@ -42,6 +44,8 @@ BYTES_A_TOKEN = 8
 MAX_BLOCK = 2**31 - 2
 # Of the memory given, what reading and merging take: buffers, tables, batches of documents.
 RESERVED = 32 << 20
+# Suffixes before a cut that are sorted by what follows it; more, and the document is not cut.
+MAX_LEFTOVER = 1 << 16
 # The smallest block: below this, merging would take more memory than sorting. Tests lower it.
 MIN_BLOCK = 1 << 16
 # Positions a merging thread writes at a time.
@@ -52,8 +56,17 @@ SAMPLES = 64
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Tokens [start, end) of the stream, to be sorted as a block; `inside`: ends in a document."""
+
+    start: int
+    end: int
+    inside: bool
+
+
+@dataclass(frozen=True)
 class Block:
-    """Tokens [start, end) of the stream; its last `leftover` sorted entries are a run apart."""
+    """Tokens [start, end), sorted and spilled; the last `leftover` entries are a run apart."""
 
     start: int
     end: int
@@ -64,8 +77,7 @@ class BlockSorter:
     """Cuts a growing stream into blocks and sorts them in the background.
 
     `advance` after each document, `end`, then `sorted_blocks`. Nothing is sorted before the stream
-    is too long to be sorted at once, and if it never is there are no blocks. `cuts`: all blocks'
-    [start, end).
+    is too long to be sorted at once, and if it never is there are no blocks.
     """
 
     def __init__(self, folder: Path, dtype: str, memory: int, threads: int) -> None:
@@ -74,9 +86,10 @@ class BlockSorter:
         self._whole = min(MAX_BLOCK, max(MIN_BLOCK, (memory - RESERVED) // BYTES_A_TOKEN))
         self._block_len = max(1, self._whole // threads)
         self._end = 0
+        self._done: list[Block] = []
         self._pool = ThreadPoolExecutor(threads)
-        self._sorting: list[Future[Block]] = []
-        self.cuts: list[tuple[int, int]] = []
+        self._sorting: list[Future[Block | None]] = []
+        self.cuts: list[Cut] = []
 
     @classmethod
     def resumed(
@@ -84,21 +97,17 @@ class BlockSorter:
         folder: Path,
         dtype: str,
         threads: int,
-        cuts: list[tuple[int, int]],
+        cuts: list[Cut],
         done: list[Block],
     ) -> Self:
         """A sorter whose stream has ended, and of whose blocks some are sorted."""
         self = cls(folder, dtype, 0, threads)
-        self.cuts = cuts
-        self._end = cuts[-1][1] if cuts else 0
-        known = {block.start: block for block in done}
-        for start, end in cuts:
-            if start in known:
-                future: Future[Block] = Future()
-                future.set_result(known[start])
-                self._sorting.append(future)
-            else:
-                self._sorting.append(self._pool.submit(self._sort, start, end, self._end))
+        # What is done may be several cuts in one: see `sorted_blocks`.
+        sorted_to = done[-1].end if done else 0
+        self.cuts = [cut for cut in cuts if cut.start >= sorted_to]
+        self._end = cuts[-1].end if cuts else 0
+        self._done = done
+        self._submit()
         return self
 
     def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
@@ -106,12 +115,12 @@ class BlockSorter:
 
         `flush` makes it readable.
         """
-        start = self.cuts[-1][1] if self.cuts else 0
+        start = self.cuts[-1].end if self.cuts else 0
         if end - start > self._block_len and document > start:
-            self.cuts.append((start, document))
+            self.cuts.append(Cut(start, document, inside=False))
             start = document
         while end - start > self._block_len:
-            self.cuts.append((start, start + self._block_len))
+            self.cuts.append(Cut(start, start + self._block_len, inside=True))
             start += self._block_len
         self._end = end
         if end > self._whole and len(self._sorting) < len(self.cuts):
@@ -120,17 +129,29 @@ class BlockSorter:
 
     def end(self) -> None:
         """The stream is complete and readable."""
-        start = self.cuts[-1][1] if self.cuts else 0
+        start = self.cuts[-1].end if self.cuts else 0
         if self._end <= self._whole:
             self.cuts = []
         elif start < self._end:
-            self.cuts.append((start, self._end))
+            self.cuts.append(Cut(start, self._end, inside=False))
         self._submit()
 
     def sorted_blocks(self) -> Iterator[Block]:
         """The blocks in order, each as soon as it is sorted and on disk."""
-        for future in self._sorting:
-            yield future.result()
+        yield from self._done
+        number = 0
+        while number < len(self.cuts):
+            first = number
+            while self.cuts[number].inside:
+                number += 1
+            number += 1
+            # The pieces of one document, or a block that needs no other.
+            pieces = [future.result() for future in self._sorting[first:number]]
+            blocks = [piece for piece in pieces if piece is not None]
+            if len(blocks) < len(pieces):
+                start, end = self.cuts[first].start, self.cuts[number - 1].end
+                blocks = [self._sort_whole(start, end)]
+            yield from blocks
         self._pool.shutdown()
 
     def abort(self) -> None:
@@ -138,27 +159,38 @@ class BlockSorter:
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:
-        for start, end in self.cuts[len(self._sorting) :]:
-            self._sorting.append(self._pool.submit(self._sort, start, end, self._end))
+        for cut in self.cuts[len(self._sorting) :]:
+            self._sorting.append(self._pool.submit(self._sort, cut, self._end))
 
-    def _sort(self, start: int, end: int, readable: int) -> Block:
-        """Sort tokens [start, end) and spill them; `readable` tokens are on disk."""
+    def _sort(self, cut: Cut, readable: int) -> Block | None:
+        """Sort and spill a block; `readable` tokens are on disk. None: it should not be cut."""
         tokens = map_tokens(self._folder, self._dtype, readable)
         separator = fmt.separator_of(self._dtype)
-        sa = suffix_array(tokens[start:end])
+        length = cut.end - cut.start
+        sa = suffix_array(tokens[cut.start : cut.end])
         leftover = 0
-        if end < readable and tokens[end] != separator:
-            leftover = int(undecided(tokens[start:end], sa, separator))
-        decided = int(keep_below(sa, end - start - leftover)) if leftover else end - start
+        if cut.inside and cut.end < readable and tokens[cut.end] != separator:
+            most = MAX_LEFTOVER + 1
+            leftover = int(undecided(tokens[cut.start : cut.end], sa, separator, most))
+            if leftover > MAX_LEFTOVER:
+                return None
+            keep_below(sa, length - leftover)
+        rest = np.arange(length - leftover, length, dtype=np.uint32)
+        sort_few(tokens, separator, cut.start, rest, np.zeros((DIAGONALS, 4), np.int64))
+        self._spill(cut.start, sa[: length - leftover], rest)
+        return Block(cut.start, cut.end, leftover)
+
+    def _sort_whole(self, start: int, end: int) -> Block:
+        sa = suffix_array(map_tokens(self._folder, self._dtype, end)[start:end])
+        self._spill(start, sa)
+        return Block(start, end, 0)
+
+    def _spill(self, start: int, *parts: np.ndarray) -> None:
         with _descriptor(self._folder / fmt.RUNS) as runs:
-            _write_at(runs, sa[:decided], start * fmt.POSITION.itemsize)
-            del sa
-            if leftover:
-                rest = np.arange(decided, end - start, dtype=np.uint32)
-                sort_few(tokens, separator, start, rest, np.zeros((DIAGONALS, 4), np.int64))
-                _write_at(runs, rest, (start + decided) * fmt.POSITION.itemsize)
+            for part in parts:
+                _write_at(runs, part, start * fmt.POSITION.itemsize)
+                start += part.shape[0]
             os.fsync(runs)
-        return Block(start, end, leftover)
 
 
 def write_suffix_array(

@@ -18,7 +18,7 @@ import psutil
 from everygram import format as fmt
 from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
-from everygram.external_sort import Block, BlockSorter, write_suffix_array
+from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
 from everygram.index import new_index, publish, write_build_state, write_tokenizer_json
 from everygram.progress import BuildReport, Clock, PeakMemory, Progress
 from everygram.segment import SegmentWriter, finish_segment
@@ -231,7 +231,7 @@ def _write_segment(
             return None
         _save(out, state, clock)
     else:
-        cuts = [(start, end) for start, end in state["cuts"]]
+        cuts = [Cut(**cut) for cut in state["cuts"]]
         done = [Block(**block) for block in state["blocks"]]
         sorter = BlockSorter.resumed(folder, dtype, threads, cuts, done)
     segment = state["segment"]
@@ -290,7 +290,7 @@ def _read(
     if writer.num_documents == 0:
         shutil.rmtree(folder)
         return None
-    state["cuts"] = sorter.cuts
+    state["cuts"] = [asdict(cut) for cut in sorter.cuts]
     state["segment"] = {
         "num_documents": writer.num_documents,
         "stream_len": writer.stream_len,

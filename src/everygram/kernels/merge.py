@@ -126,8 +126,8 @@ def rank_in_run(
 
 
 @kernel
-def undecided(text: np.ndarray, sa: np.ndarray, separator: int) -> int:
-    """How many of the last suffixes of a block need what follows it to be ordered.
+def undecided(text: np.ndarray, sa: np.ndarray, separator: int, most: int) -> int:
+    """How many of the last suffixes of a block need what follows it to be ordered, up to `most`.
 
     text, sa: the block's, ordered as if a separator followed. Those suffixes are the ones that
     occur a second time in the block, up to its end: if one does, all shorter ones do, so the
@@ -136,7 +136,7 @@ def undecided(text: np.ndarray, sa: np.ndarray, separator: int) -> int:
     """
     n = text.shape[0]
     first = n - 1
-    while first > 0 and np.int64(text[first]) != separator:
+    while first > n - most and first > 0 and np.int64(text[first]) != separator:
         first -= 1
     longest = np.int64(0)
     for rank in range(1, n):
