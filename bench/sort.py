@@ -5,7 +5,7 @@ Three tables:
 - the sorters: ours and libdivsufsort (over the tokens' big-endian bytes, what starts a token kept)
   on one thread each, and the peers' whole way from a file of tokens to an index on all cores;
 - hard texts, periodic or repetitive, next to natural text of the same length, ours alone;
-- growth: the first 1 and 10 million tokens, all, and a larger stream if one is given, ours alone.
+- growth: the first 1, 10 and 20 million tokens, all, a larger stream if one is given, ours alone.
 
 Every run is a process of its own, and the texts and sides take turns, so that a change in the
 machine's load falls on all. Ours and libdivsufsort: CPU time of the call that sorts, the tokens

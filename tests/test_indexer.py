@@ -396,6 +396,23 @@ def test_an_interrupted_build_refuses_other_arguments_and_changed_files(corpus, 
         assert index.num_documents == len(TEXTS) + 1
 
 
+def test_an_interrupted_build_refuses_a_changed_tokenizer(corpus, tmp_path):
+    everygram.build(corpus, tmp_path / "one", "train:300")
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_bytes((tmp_path / "one" / "tokenizer.json").read_bytes())
+
+    def fail(p):
+        if p.stage == "sort":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        everygram.build(corpus, tmp_path / "two", tokenizer, progress=fail)
+    tokenizer.write_bytes(tokenizer.read_bytes() + b"\n")
+    with pytest.raises(BuildError, match="whose tokenizer has changed"):
+        everygram.build(corpus, tmp_path / "two", tokenizer)
+    everygram.build(corpus, tmp_path / "two", tokenizer, restart=True)
+
+
 @pytest.mark.parametrize("stage", ["read", "sort", "merge", "write", "publish"])
 def test_a_full_disk_is_a_clear_error_with_nothing_lost(corpus, tmp_path, monkeypatch, stage):
     monkeypatch.setattr(external_sort, "MIN_BLOCK", 20)

@@ -24,6 +24,7 @@ from typing import Self
 import numpy as np
 
 from everygram import format as fmt
+from everygram.errors import BuildError
 from everygram.kernels.merge import (
     DIAGONALS,
     READY,
@@ -38,9 +39,10 @@ from everygram.kernels.sort import widen
 from everygram.segment import fsync_directory, map_tokens
 from everygram.suffix_array import suffix_array
 
-# Memory to sort a token of a block: 4-byte entries and what sorting needs beside them, the text
-# being a mapped file. A block has fewer than 2³¹ tokens.
-BYTES_A_TOKEN = 8
+# Memory to sort a token of a block, the text being a mapped file: 4-byte entries and what sorting
+# needs beside them, 2 for natural text and 4.5 for the worst that was found. A block has fewer
+# than 2³¹ tokens.
+BYTES_A_TOKEN = 9
 MAX_BLOCK = 2**31 - 2
 # Of the memory given, what reading and merging take: buffers, tables, batches of documents.
 RESERVED = 32 << 20
@@ -152,10 +154,9 @@ class BlockSorter:
                 start, end = self.cuts[first].start, self.cuts[number - 1].end
                 blocks = [self._sort_whole(start, end)]
             yield from blocks
-        self._pool.shutdown()
 
     def abort(self) -> None:
-        """Sort no further block."""
+        """Sort no block that is not being sorted already, and wait for those."""
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:
@@ -181,6 +182,11 @@ class BlockSorter:
         return Block(cut.start, cut.end, leftover)
 
     def _sort_whole(self, start: int, end: int) -> Block:
+        if end - start >= 2**32:
+            raise BuildError(
+                f"a document of {end - start:,} tokens that is nothing but repeats: up to "
+                f"{2**32 - 1:,} can be sorted; split it"
+            )
         sa = suffix_array(map_tokens(self._folder, self._dtype, end)[start:end])
         self._spill(start, sa)
         return Block(start, end, 0)
@@ -188,7 +194,8 @@ class BlockSorter:
     def _spill(self, start: int, *parts: np.ndarray) -> None:
         with _descriptor(self._folder / fmt.RUNS) as runs:
             for part in parts:
-                _write_at(runs, part, start * fmt.POSITION.itemsize)
+                entries = np.ascontiguousarray(part, fmt.POSITION)
+                _write_at(runs, entries, start * fmt.POSITION.itemsize)
                 start += part.shape[0]
             os.fsync(runs)
 

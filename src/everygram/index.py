@@ -67,7 +67,7 @@ def write_build_state(path: Path, state: dict[str, Any]) -> None:
 def _read_build_state(path: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads((path / fmt.BUILD).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return state
 

@@ -120,6 +120,7 @@ def build(
                 encoder = None if named is None else load_tokenizer(named)
                 size = _vocab_size(source, pretokenized, vocab_size, encoder)
                 documents = source
+            _check_tokenizer(out, state, encoder)
             dtype = fmt.token_dtype(size)
             entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
             segments = () if entry is None else (entry,)
@@ -170,7 +171,8 @@ def _begin(
 ) -> dict[str, Any]:
     """The state to go on from: what an interrupted build finished, if it was of the same.
 
-    Its keys: "arguments" and "inputs" it was started with; "trained"; once the corpus is read,
+    Its keys: "arguments" and "inputs" it was started with; "tokenizer", the hash of its file, and
+    whether it was "trained"; once the corpus is read,
     "segment" (counts and files), "cuts", "skipped", "skips"; "blocks" sorted so far; "merged".
     """
     inputs = [[str(path.absolute()), *_size_and_time(path)] for path in source.files]
@@ -178,6 +180,7 @@ def _begin(
         return {
             "arguments": arguments,
             "inputs": inputs,
+            "tokenizer": None,
             "trained": False,
             "segment": None,
             "cuts": [],
@@ -195,6 +198,17 @@ def _begin(
             )
     clock.seconds.update(state["seconds"])
     return state
+
+
+def _check_tokenizer(out: Path, state: dict[str, Any], tokenizer: Tokenizer | None) -> None:
+    """Raise BuildError if the corpus was read with a tokenizer that has changed since."""
+    now = None if tokenizer is None else tokenizer_hash(tokenizer)
+    if state["segment"] is not None and state["tokenizer"] != now:
+        raise BuildError(
+            f"'{out}' holds an interrupted build whose tokenizer has changed: put it back, or "
+            "start over with --restart"
+        )
+    state["tokenizer"] = now
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
@@ -242,11 +256,14 @@ def _write_segment(
         to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
         _check_space(out, to_write + (stream_len * fmt.POSITION.itemsize if state["cuts"] else 0))
         blocks = []
-        for block in sorter.sorted_blocks():
-            blocks.append(block)
-            state["blocks"] = [asdict(block) for block in blocks]
-            _save(out, state, clock)
-            clock.report(block.end, stream_len)
+        try:
+            for block in sorter.sorted_blocks():
+                blocks.append(block)
+                state["blocks"] = [asdict(block) for block in blocks]
+                _save(out, state, clock)
+                clock.report(block.end, stream_len)
+        finally:
+            sorter.abort()
         if blocks:
             clock.enter("merge")
         write_suffix_array(folder, dtype, stream_len, blocks, threads, clock.report)
