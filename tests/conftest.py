@@ -25,7 +25,7 @@ def write_index(path, documents, dtype, segments=1, vocab_size=None):
             for document in documents[start:end]:
                 writer.add(as_ids(document, dtype), b"{}")
             files, length = writer.close(), writer.stream_len
-            write_suffix_array(folder, dtype, length, [], 1, lambda done, total: None)
+            write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
             entry = finish_segment(
                 folder, dtype, length, end - start, files, lambda done, total: None
             )

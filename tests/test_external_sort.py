@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,7 +36,7 @@ def sort_in_blocks(folder, documents, dtype, block, threads):
         assert all(a.end == b.start for a, b in itertools.pairwise(blocks))
         done = []
         write_suffix_array(
-            writer.folder, dtype, writer.stream_len, blocks, threads, lambda *p: done.append(p)
+            writer.folder, dtype, writer.stream_len, blocks, 0, threads, lambda *p: done.append(p)
         )
         assert sorted(path.name for path in writer.folder.iterdir()) == sorted(
             [
@@ -114,16 +115,21 @@ def test_random_documents(tmp_path_factory, documents, block, threads):
 
 
 @pytest.mark.parametrize("cut", [0, 1])
-def test_repeats_longer_than_a_stretch_of_a_diagonal(tmp_path, cut):
-    """Copies of 3,000 tokens, equal for longer than is compared before the table is asked."""
+def test_repeats_longer_than_a_stretch_of_a_diagonal(tmp_path, monkeypatch, cut):
+    """Copies that are equal for longer than is compared before the table is asked."""
+    length = 3 << kernels.STRETCH
+    if numba.config.DISABLE_JIT:  # compiled code has its constants for good
+        monkeypatch.setattr(kernels, "STRETCH", 6)
+        length = 600
     rng = random.Random(cut)
-    book = [rng.randrange(50) for _ in range(3000)]
-    documents = [book, book[7:], [5, *book], [*book[:1500], 51, *book[1501:]], book]
+    book = [rng.randrange(50) for _ in range(length)]
+    half = length // 2
+    documents = [book, book[7:], [5, *book], [*book[:half], 51, *book[half + 1 :]], book]
     if cut:
         documents = [[token for document in documents for token in document]]
     whole, blocks = sort_in_blocks(tmp_path / "a", documents, "u16", 10**6, 1)
     assert blocks == 0
-    for number, block in enumerate([997, 3100, 6001]):
+    for number, block in enumerate([length // 3, length + 100, 2 * length]):
         found, blocks = sort_in_blocks(tmp_path / str(number), documents, "u16", block, 2)
         assert blocks > 1
         assert found == whole

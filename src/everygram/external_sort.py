@@ -26,7 +26,6 @@ import numpy as np
 from everygram import format as fmt
 from everygram.errors import BuildError
 from everygram.kernels.merge import (
-    DIAGONALS,
     READY,
     keep_below,
     merge,
@@ -50,6 +49,11 @@ RESERVED = 32 << 20
 MAX_LEFTOVER = 1 << 16
 # The smallest block: below this, merging would take more memory than sorting. Tests lower it.
 MIN_BLOCK = 1 << 16
+# The table of diagonals: its entries' size, the fewest, and the share of the memory given that all
+# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them.
+DIAGONAL_BYTES = 32
+FEWEST_DIAGONALS = 1 << 14
+DIAGONALS_SHARE = 0.5
 # Positions a merging thread writes at a time.
 WRITE = 1 << 18
 # Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
@@ -177,7 +181,7 @@ class BlockSorter:
                 return None
             keep_below(sa, length - leftover)
         rest = np.arange(length - leftover, length, dtype=np.uint32)
-        sort_few(tokens, separator, cut.start, rest, np.zeros((DIAGONALS, 4), np.int64))
+        sort_few(tokens, separator, cut.start, rest, _diagonals())
         self._spill(cut.start, sa[: length - leftover], rest)
         return Block(cut.start, cut.end, leftover)
 
@@ -205,6 +209,7 @@ def write_suffix_array(
     dtype: str,
     stream_len: int,
     blocks: list[Block],
+    memory: int,
     threads: int,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -223,7 +228,7 @@ def write_suffix_array(
             for start in range(0, stream_len, WRITE):
                 _write_at(out, _entries(sa[start : start + WRITE], width), start * width)
         else:
-            _merge_blocks(folder, tokens, blocks, out, width, threads, progress)
+            _merge_blocks(folder, tokens, blocks, out, width, memory, threads, progress)
         os.fsync(out)
     temporary.rename(path)
     fsync_directory(folder)
@@ -236,6 +241,7 @@ def _merge_blocks(
     blocks: list[Block],
     out: int,
     width: int,
+    memory: int,
     threads: int,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -255,6 +261,7 @@ def _merge_blocks(
         np.int64,
     )
     bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
+    each = int(DIAGONALS_SHARE * memory / threads)
     lock = threading.Lock()
     done = 0
 
@@ -262,7 +269,7 @@ def _merge_blocks(
         nonlocal done
         first, last = bounds[number], bounds[number + 1]
         at = int((first - spans[:, 0]).sum())
-        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2]):
+        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2], each):
             _write_at(out, _entries(positions, width), at * width)
             at += positions.shape[0]
             with lock:
@@ -278,7 +285,7 @@ def _cut_evenly(
     tokens: np.ndarray, separator: int, runs: np.ndarray, spans: np.ndarray, stretches: int
 ) -> np.ndarray:
     """Where each stretch of the output starts in each run: int64, shape (stretches + 1, runs)."""
-    diagonals = np.zeros((DIAGONALS, 4), np.int64)
+    diagonals = _diagonals()
     samples = np.concatenate(
         [
             base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
@@ -311,6 +318,7 @@ def _merged(
     first: np.ndarray,
     last: np.ndarray,
     bases: np.ndarray,
+    memory: int,
 ) -> Iterator[np.ndarray]:
     """The merged positions of runs[first:last] of each run, in order, a buffer at a time."""
     num_runs = first.shape[0]
@@ -325,12 +333,18 @@ def _merged(
         np.empty((num_runs, READY), np.uint64),
         np.empty((leaves, 2), np.int64),
         np.empty(leaves, np.uint64),
-        np.zeros((DIAGONALS, 4), np.int64),
+        _diagonals(memory),
     )
     start_merge(*state)
     out = np.empty(WRITE, np.int64)
     while count := merge(*state, out):
         yield out[:count]
+
+
+def _diagonals(memory: int = 0) -> np.ndarray:
+    """An empty table of diagonals that takes at most that memory, or the smallest."""
+    entries = max(FEWEST_DIAGONALS, memory // DIAGONAL_BYTES)
+    return np.zeros((1 << entries.bit_length() - 1, 4), np.int64)
 
 
 def _entries(positions: np.ndarray, width: int) -> np.ndarray:

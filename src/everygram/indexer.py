@@ -266,7 +266,7 @@ def _write_segment(
             sorter.abort()
         if blocks:
             clock.enter("merge")
-        write_suffix_array(folder, dtype, stream_len, blocks, threads, clock.report)
+        write_suffix_array(folder, dtype, stream_len, blocks, memory, threads, clock.report)
         state["merged"] = True
         _save(out, state, clock)
     clock.enter("write")

@@ -22,9 +22,8 @@ from everygram.kernels import kernel, prefetch, suffix_key, token_at
 READY = 64
 # Tokens compared before the diagonals are asked: natural text seldom gets that far.
 SHORT = 24
-# Diagonals are kept by stretches of 2^STRETCH tokens, in a table of 4 MiB.
-STRETCH = 9
-DIAGONALS = 1 << 17
+# Diagonals are kept by stretches of 2^STRETCH tokens.
+STRETCH = 12
 
 
 @kernel
