@@ -440,9 +440,11 @@ def test_a_full_disk_is_a_clear_error_with_nothing_lost(corpus, tmp_path, monkey
 def test_space_is_checked_before_it_is_used(corpus, tmp_path, monkeypatch):
     import shutil
 
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(BuildError, match=r"no space left at .*: sorting needs 0.0 GB"):
-        everygram.build(corpus, tmp_path / "index")
+    for free, stage in ((1, "reading"), (200, "sorting")):
+        left = shutil._ntuple_diskusage(10**6, 10**6 - free, free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, left=left: left)
+        with pytest.raises(BuildError, match=rf"no space left at .*: {stage} needs 0.0 MB"):
+            everygram.build(corpus, tmp_path / "index")
 
 
 def test_two_writers_at_once(corpus, tmp_path):

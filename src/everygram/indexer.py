@@ -240,6 +240,9 @@ def _write_segment(
         if folder.exists():
             shutil.rmtree(folder)
         clock.enter("read")
+        # Ids are copied; of text, tokens take a quarter of the bytes at the very least.
+        at_least = source.total_bytes // (1 if isinstance(source, TokenCorpus) else 4)
+        _check_space(out, "reading", at_least)
         sorter = _read(folder, documents, source, dtype, memory, threads, clock, state)
         if sorter is None:
             return None
@@ -254,7 +257,8 @@ def _write_segment(
     if not state["merged"]:
         clock.enter("sort")
         to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
-        _check_space(out, to_write + (stream_len * fmt.POSITION.itemsize if state["cuts"] else 0))
+        spilled = stream_len * fmt.POSITION.itemsize if state["cuts"] else 0
+        _check_space(out, "sorting", to_write + spilled)
         blocks = []
         try:
             for block in sorter.sorted_blocks():
@@ -316,11 +320,12 @@ def _read(
     return sorter
 
 
-def _check_space(out: Path, needed: int) -> None:
+def _check_space(out: Path, stage: str, needed: int) -> None:
+    """Raise BuildError, before a stage begins, if the disk cannot hold what it writes."""
     free = shutil.disk_usage(out).free
     if free < needed:
         raise BuildError(
-            f"no space left at '{out}': sorting needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB "
+            f"no space left at '{out}': {stage} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB "
             "are free; free some, then run the same build again"
         )
 
