@@ -21,7 +21,7 @@ from everygram.errors import BuildError, CorpusError, OptionError, TokenizerErro
 from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
 from everygram.index import new_index, publish, write_build_state, write_tokenizer_json
 from everygram.progress import BuildReport, Clock, PeakMemory, Progress
-from everygram.segment import SegmentWriter, finish_segment
+from everygram.segment import SegmentWriter, finish_segment, fsync_directory
 from everygram.tokenizer import (
     HuggingFaceTokenizer,
     Tokenizer,
@@ -90,6 +90,8 @@ def build(
         memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    # The tokenizers library's own threads, fixed when it first uses them.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
     arguments = {
         "corpus": [str(path.absolute()) for path in paths],
         "tokenizer": named,
@@ -112,7 +114,7 @@ def build(
                     out, "bytes" if named is None else named, source, state, clock
                 )
                 size = encoder.vocab_size
-                documents = _encoded(source, encoder, threads)
+                documents = _encoded(source, encoder)
             else:
                 assert separator_id is not None
                 source = TokenCorpus(paths, pretokenized, separator_id)
@@ -125,7 +127,6 @@ def build(
             entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
             segments = () if entry is None else (entry,)
             clock.enter("publish")
-            clock.leave()
             report = BuildReport(
                 path=out,
                 num_documents=sum(segment.num_documents for segment in segments),
@@ -311,6 +312,7 @@ def _read(
     if writer.num_documents == 0:
         shutil.rmtree(folder)
         return None
+    fsync_directory(folder)
     state["cuts"] = [asdict(cut) for cut in sorter.cuts]
     state["segment"] = {
         "num_documents": writer.num_documents,
@@ -330,11 +332,8 @@ def _check_space(out: Path, stage: str, needed: int) -> None:
         )
 
 
-def _encoded(
-    corpus: Iterable[TextDocument], tokenizer: Tokenizer, threads: int
-) -> Iterator[TokenDocument]:
+def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[TokenDocument]:
     """Encode documents in batches, in order; some are encoded while others are read or written."""
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # of the tokenizers library
     pending: deque[tuple[list[TextDocument], Future[list[np.ndarray]]]] = deque()
 
     def finished() -> Iterator[TokenDocument]:
