@@ -65,6 +65,36 @@ class NaiveIndex:
         length = self.suffix_len(prompt)
         return list(prompt)[len(prompt) - length :]
 
+    def score(self, text, order=None):
+        """(length of the prompt, its count, continuation's count, one follows) of each token."""
+        rows = []
+        for place, token in enumerate(text):
+            prompt = list(text[:place])
+            if self.separator in prompt:
+                while self.separator in prompt[1:]:
+                    prompt = prompt[1:]
+            if order is None:
+                prompt = self.longest_suffix(prompt)
+            else:
+                prompt = prompt[max(0, len(prompt) - (order - 1)) :]
+            following = self.following(prompt)
+            total, seen = sum(following.values()), following.get(token, 0)
+            rows.append((len(prompt), total, seen, len(following) == 1))
+        return rows
+
+    def beginning_len(self, query):
+        """Length of the longest beginning of the query that occurs; 0 if none does."""
+        query = list(query)
+        return next((k for k in range(len(query), 0, -1) if self.count(query[:k])), 0)
+
+    def longest_matches(self, text):
+        """(length of the longest match, its count) at each place; (0, 0) where there is none."""
+        rows = []
+        for place in range(len(text)):
+            length = self.beginning_len(text[place:])
+            rows.append((length, self.count(text[place : place + length]) if length else 0))
+        return rows
+
     def suffix_array(self):
         """The suffixes of the stream in the format's order, ties by position."""
         stream = [t for document in self.documents for t in (self.separator, *document)]

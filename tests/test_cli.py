@@ -15,8 +15,10 @@ import pytest
 from conftest import write_jsonl
 from everygram import cli
 
-QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document"]
-COMMANDS = ["build", "info", "verify", *QUERIES, "serve"]
+# Those that are searched together, and those that are not.
+BATCHED = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd"]
+QUERIES = [*BATCHED, "score", "longest-matches", "find", "document"]
+COMMANDS = ["build", "info", "verify", *QUERIES, "serve", "warmup"]
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def run(monkeypatch, capsys):
 
     def run(*arguments, stdin=""):
         monkeypatch.setattr(sys, "argv", ["everygram", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
         code = 0
         try:
             cli.main()
@@ -152,6 +155,115 @@ def test_the_answers_in_words(run, path):
     assert len(listed) == 2 + 1 + 2
 
 
+def test_an_answer_that_is_not_exact_says_so(run, path):
+    exact = run("ntd", path, "e")[1]
+    assert run("ntd", path, "e", "--max-support", "13")[1] == exact
+    assert "exact" not in exact
+    for command in ("ntd", "infgram-ntd"):
+        out = run(command, path, "e", "--max-support", "5")[1]
+        assert "exact     no: counts may be off by 2, tokens that follow no oftener" in out
+        answer = json.loads(run(command, path, "e", "--max-support", "5", "--json")[1])
+        assert (answer["exact"], answer["error_bound"]) == (False, 2)
+        line = run(command, path, "-", "--max-support", "5", stdin="e")[1]
+        assert json.loads(line) == answer
+
+
+def test_score(run, path):
+    out = run("score", path, "the quz")[1]
+    assert re.sub(" +", " ", out).splitlines() == [
+        "model ∞-gram",
+        " prob count of suffix_len id token",
+        " 0.058824 11 187 0 116 't'",
+        " 0.727273 8 11 1 104 'h'",
+        " 0.875000 7 8 2 101 'e'",
+        " 0.857143 6 7 3 32 ' '",
+        " 0.166667 1 6 4 113 'q'",
+        " 1.000000 1 1 5 sparse 117 'u'",
+        " 0.000000 0 1 6 sparse 122 'z'",
+    ]
+    out = run("score", path, "zz", "--order", "2")[1]
+    assert out.startswith("model     2-gram\n")
+    assert run("score", path, "zzx", "--order", "3")[1].count("undefined") == 1
+    assert run("score", path, "")[1] == "model     ∞-gram\ntext      (empty)\n"
+
+
+def test_longest_matches(run, path):
+    out = run("longest-matches", path, "natural lax!")[1]
+    lines = re.sub(" +", " ", out).splitlines()
+    assert lines[:3] == ["longest 10 tokens", " length count id token", " 10 3 110 'n'"]
+    assert lines[-1] == " 0 0 33 '!'"
+    assert run("longest-matches", path, "")[1] == "longest   0 tokens\ntext      (empty)\n"
+
+
+@pytest.mark.parametrize("command", BATCHED)
+def test_many_lines_are_searched_together(run, path, monkeypatch, command):
+    """Over several groups, bad lines among them, each line is answered as it is alone."""
+    monkeypatch.setattr(cli, "GROUP", 300)
+    options = ["--continuation-id", "101"] if command.endswith("prob") else []
+    lines = ["t,h", "999", "116", "104,101", "", "116,999,1", "255", "7,116,104"]
+    alone, codes = [], []
+    for line in lines:
+        code, out, _ = run(command, path, "--ids", "-", *options, stdin=line + "\n")
+        alone.append(out)
+        codes.append(code)
+    assert codes == [1, 1, 0, 0, 0, 1, 0, 0]
+    given = "\n".join(lines * 100)
+    code, out, _ = run(command, path, "--ids", "-", *options, stdin=given)
+    assert code == 1
+    assert out == "".join(alone) * 100
+    good = "".join(f"{line}\n" for line in lines[2:5] * 200)
+    assert run(command, path, "--ids", "-", *options, stdin=good)[:2] == (
+        0,
+        "".join(alone[2:5]) * 200,
+    )
+
+
+@pytest.mark.parametrize("command", BATCHED)
+def test_ids_that_fit_the_tokens_but_not_the_vocabulary(run, tmp_path, command):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0", "--vocab-size", "400")
+    assert run("build", tmp_path / "ids.bin", "--out", tmp_path / "i", *options)[0] == 0
+    code, out, _ = run(command, tmp_path / "i", "--ids", "-", stdin="5,6\n401,6\n6,401\n5,6\n")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert answers[0] == answers[3] and answers[0]["token_ids"]
+    for number in (1, 2):
+        error = f"query[{number - 1}]: token id 401 is outside the vocabulary: expected 0 to 399"
+        assert answers[number]["error"].startswith(error)
+
+
+def test_a_prompt_without_a_continuation_is_a_bad_line(run, path):
+    code, out, _ = run("prob", path, "-", stdin="the\n\nthe")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert "the query is empty" in answers[1]["error"]
+    assert answers[0] == answers[2] and answers[0]["prob"] == 7 / 8
+
+
+def test_standard_input_is_cut_at_line_ends_alone(run, path):
+    """However much of it comes at a time, and whatever is in it."""
+    long = "the " * 600_000
+    code, out, _ = run("count", path, "-", stdin=f"a\u2028b\r\n{long}\n\nlé\n".encode())
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [len(answer["token_ids"]) for answer in answers] == [5, len(long), 0, 3]
+    assert run("count", path, "-", stdin="")[:2] == (0, "")
+
+
+@pytest.mark.parametrize("command", QUERIES)
+def test_a_program_gets_each_answer_before_it_asks_on(path, command):
+    everygram = Path(sys.executable).with_name("everygram")
+    with subprocess.Popen(
+        [everygram, command, path, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for query in ("the", "natural"):
+            process.stdin.write(query + "\n")
+            process.stdin.flush()
+            assert "token_ids" in json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
 def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts):
     code, out, _ = run("count", path, "--ids", "-", stdin="116\n999\nx\n\n")
     answers = [json.loads(line) for line in out.splitlines()]
@@ -184,6 +296,12 @@ def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts)
         (["build", "--out", "OUT"], 2, "Missing argument"),
         (["verify", "nowhere"], 1, "no such folder"),
         (["serve", "nowhere"], 1, "no such folder"),
+        (["serve", "INDEX", "--preload", "nope"], 2, "expected some of fences, suffix_array, tok"),
+        (["warmup", "nowhere"], 1, "no such folder"),
+        (["ntd", "INDEX", "a", "--max-support", "0"], 2, "--max-support"),
+        (["score", "INDEX"], 2, "expected a query or --ids"),
+        (["score", "INDEX", "a", "--order", "0"], 2, "--order"),
+        (["score", "INDEX", "--ids", "999"], 2, "[0]: token id 999 is outside"),
         (["nonsense"], 2, "No such command"),
     ],
 )
@@ -249,3 +367,70 @@ def test_a_missing_extra_is_named(run, path, monkeypatch):
     code, _, err = run("serve", path)
     assert code == 1
     assert "pip install 'everygram[server]'" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "preload"),
+    [
+        ([], ()),
+        (["--preload", "all"], "all"),
+        (["--preload", "tokens", "--preload", "fences"], ["tokens", "fences"]),
+    ],
+)
+def test_what_is_preloaded(run, path, monkeypatch, options, preload):
+    calls = []
+    monkeypatch.setattr("everygram.server.app.serve", lambda *given: calls.append(given))
+    assert run("serve", path, *options)[0] == 0
+    assert calls == [([path], "127.0.0.1", 8000, preload)]
+
+
+def test_warmup(run, path):
+    code, out, _ = run("warmup", path)
+    assert code == 0
+    assert re.fullmatch(f"{path}: (nothing left|[0-9]+ functions).*, [0-9.]+ s\n", out)
+    code, out, _ = run("warmup")
+    assert code == 0
+    assert re.findall("^tokens of ([0-9]+) bits: .*, [0-9.]+ s$", out, re.MULTILINE) == [
+        "8",
+        "16",
+        "32",
+    ]
+    code, out, _ = run("warmup")
+    assert out.count("nothing left to compile") == 3
+
+
+def test_after_warmup_nothing_is_left_to_compile(tmp_path):
+    """Neither to build nor to query needs a kernel, or a variant of one, that warmup did not."""
+    program = """
+import sys
+from everygram import cli
+from everygram.kernels import merge, sais, search, sort
+
+def variants():
+    return {name: len(kernel.signatures) for module in (merge, sais, search, sort)
+            for name, kernel in vars(module).items() if hasattr(kernel, "signatures")}
+
+def run(*arguments):
+    sys.argv = ["everygram", *arguments]
+    try:
+        cli.main()
+    except SystemExit as left:
+        assert not left.code
+
+run("warmup")
+before = variants()
+for tokenizer in ("bytes", "train:300"):
+    run("build", "c.jsonl", "--out", tokenizer, "--tokenizer", tokenizer)
+    for command in sys.argv_of:
+        run(command, tokenizer, "one")
+    run("document", tokenizer, "--number", "0")
+    run("ntd", tokenizer, "one", "--max-support", "1")
+    run("score", tokenizer, "one two", "--order", "2")
+assert sum(before.values()) > 20
+assert variants() == before, set(variants().items()) - set(before.items())
+""".replace("sys.argv_of", repr(QUERIES))
+    write_jsonl(tmp_path / "c.jsonl", [{"text": "one two one"}, {"text": "two one"}])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=500
+    )
+    assert done.returncode == 0, done.stderr

@@ -14,7 +14,8 @@ from everygram import format as fmt
 from everygram import index as directory
 from everygram.errors import DamagedIndexError, FormatError, QueryError
 
-GOLDEN = Path(__file__).parent / "data" / "golden-v1"
+# One written by each format version; every one must open for ever.
+GOLDEN = {version: Path(__file__).parent / "data" / f"golden-v{version}" for version in (1, 2)}
 
 
 def verify(path):
@@ -33,8 +34,9 @@ def test_the_worked_example_of_the_specification(tiny):
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert content[fmt.TOKENS] == b"\xffab\xffba"
     assert np.frombuffer(content[fmt.SUFFIX_ARRAY], "<u4").tolist() == [1, 5, 4, 2, 0, 3]
-    key = int.from_bytes(content[fmt.FENCES], "little")
-    assert key.to_bytes(8, "big") == b"ab\xff\0\0\0\0\0"
+    key, *padding = np.frombuffer(content[fmt.FENCES], "<u8").tolist()
+    assert key == (97 << 57) | (98 << 50) | (127 << 43)
+    assert padding == 15 * [2**64 - 1]
     assert np.frombuffer(content[fmt.UNIGRAMS][:24], "<u8").tolist() == [0, 2, 4]
     assert np.frombuffer(content[fmt.UNIGRAMS][24:], "<u4").tolist() == [97, 98, 255]
     assert np.frombuffer(content[fmt.DOCUMENT_OFFSETS], "<u8").tolist() == [0, 3]
@@ -44,9 +46,10 @@ def test_the_worked_example_of_the_specification(tiny):
 
 def test_the_manifest_lists_every_file_with_size_and_checksum(tiny):
     manifest = json.loads((tiny / fmt.MANIFEST).read_text())
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert (manifest["dtype"], manifest["separator"]) == ("u8", 255)
     (segment,) = manifest["segments"]
+    assert (segment["key_bits"], segment["fence_spacing"], segment["fence_fanout"]) == (7, 16, 16)
     assert (segment["num_documents"], segment["num_tokens"], segment["sign"]) == (2, 4, 1)
     assert sorted(segment["files"]) == sorted(fmt.SEGMENT_FILES)
     for name, file in segment["files"].items():
@@ -68,10 +71,12 @@ def test_no_dtype_past_32_bits():
         fmt.token_dtype(2**32)
 
 
-def test_the_golden_index_opens_and_answers():
-    """Written once by format version 1 (tests/data/make_golden.py); it must open for ever."""
-    assert verify(GOLDEN) == []
-    with everygram.open(GOLDEN) as index:
+@pytest.mark.parametrize("version", GOLDEN)
+def test_the_golden_index_opens_and_answers(version):
+    """Written once by that version (tests/data/make_golden.py)."""
+    assert verify(GOLDEN[version]) == []
+    with everygram.open(GOLDEN[version]) as index:
+        assert index.manifest.format_version == version
         assert (index.num_documents, index.num_tokens) == (3, 9)
         assert index.manifest.dtype == "u16"
         assert index.count("the cat") == 2
@@ -88,15 +93,16 @@ def test_the_golden_index_opens_and_answers():
 def test_the_golden_index_is_what_this_version_writes(tmp_path):
     import sys
 
-    sys.path.insert(0, str(GOLDEN.parent))
+    golden = GOLDEN[fmt.FORMAT_VERSION]
+    sys.path.insert(0, str(golden.parent))
     try:
         from make_golden import make
     finally:
         sys.path.pop(0)
     make(tmp_path / "again")
-    for path in sorted(GOLDEN.rglob("*")):
+    for path in sorted(golden.rglob("*")):
         if path.is_file() and path.name != fmt.MANIFEST:
-            again = tmp_path / "again" / path.relative_to(GOLDEN)
+            again = tmp_path / "again" / path.relative_to(golden)
             assert again.read_bytes() == path.read_bytes(), path.name
 
 
@@ -151,7 +157,7 @@ def test_verify_finds_every_flipped_bit(tiny, name):
         (fmt.SUFFIX_ARRAY, np.array([1, 5, 9, 2, 0, 3], "<u4"), "rank 2 is out of range"),
         (fmt.SUFFIX_ARRAY, np.array([5, 1, 4, 2, 0, 3], "<u4"), "ranks 0 and 1 are out of order"),
         (fmt.SUFFIX_ARRAY, np.array([1, 5, 4, 2, 3, 0], "<u4"), "ranks 4 and 5 are out of order"),
-        (fmt.FENCES, np.array([0], "<u8"), "not the keys of the suffixes"),
+        (fmt.FENCES, np.zeros(16, "<u8"), "not the keys of the suffixes"),
         (fmt.DOCUMENT_OFFSETS, np.array([0, 2], "<u8"), "not the positions of the separators"),
         (fmt.DOCUMENT_OFFSETS, np.array([3, 0], "<u8"), "does not start at 0"),
         (fmt.METADATA_OFFSETS, np.array([0, 5, 4], "<u8"), "not ascending"),
@@ -232,12 +238,12 @@ def test_another_format_version_says_which(tiny):
     dump = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     fields["checksum"] = hashlib.sha256(dump.encode()).hexdigest()
     (tiny / fmt.MANIFEST).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-    with pytest.raises(FormatError, match="format 9, this version reads 1; rebuild it or upgrade"):
+    with pytest.raises(FormatError, match="format 9, this version reads 1 and 2; rebuild"):
         everygram.open(tiny)
 
 
 def test_a_missing_or_swapped_tokenizer_is_refused(tmp_path):
-    copy = shutil.copytree(GOLDEN, tmp_path / "copy")
+    copy = shutil.copytree(GOLDEN[2], tmp_path / "copy")
     (copy / fmt.TOKENIZER).write_text("{}")
     with pytest.raises(DamagedIndexError, match="not the tokenizer the index was built with"):
         everygram.open(copy)

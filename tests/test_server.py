@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 import everygram
 from conftest import write_jsonl
-from everygram import DamagedIndexError, FormatError
+from everygram import DamagedIndexError, FormatError, QueryError
 from everygram.server.app import create_app
 from everygram.server.models import MAX_OCCURRENCES
 
@@ -120,10 +120,33 @@ TEXT_CASES = {
         ({"prompt": "", "top": 2**70}, lambda i: i.ntd("").as_dict()),
         ({"prompt": [97], "top": 2, "raw": True}, lambda i: i.ntd([97]).as_dict(2)),
         ({"prompt": "absent"}, lambda i: i.ntd("absent").as_dict(10)),
+        ({"prompt": "a", "max_support": 3}, lambda i: i.ntd("a", max_support=3).as_dict(10)),
+        ({"prompt": "a", "max_support": 2**70}, lambda i: i.ntd("a").as_dict(10)),
+        ({"prompt": "a", "max_support": None, "top": 1}, lambda i: i.ntd("a").as_dict(1)),
     ],
     "infgram_ntd": [
         ({"prompt": "my language"}, lambda i: i.infgram_ntd("my language").as_dict(10)),
         ({"prompt": [1, 97], "top": 1}, lambda i: i.infgram_ntd([1, 97]).as_dict(1)),
+        (
+            {"prompt": [1, 97], "max_support": 2},
+            lambda i: i.infgram_ntd([1, 97], max_support=2).as_dict(10),
+        ),
+    ],
+    "score": [
+        ({"text": "my language"}, lambda i: i.score("my language")),
+        ({"text": "my language", "order": 3}, lambda i: i.score("my language", order=3)),
+        ({"text": [97, 255, 110], "order": 1}, lambda i: i.score([97, 255, 110], order=1)),
+        (
+            {"text": "a", "order": 2**70, "raw": True},
+            lambda i: i.score("a", order=2**70, raw=True),
+        ),
+        ({"text": "", "order": None}, lambda i: i.score("")),
+    ],
+    "longest_matches": [
+        ({"text": "my language"}, lambda i: i.longest_matches("my language")),
+        ({"text": [97, 255, 110]}, lambda i: i.longest_matches([97, 255, 110])),
+        ({"text": "日本", "raw": True}, lambda i: i.longest_matches("日本", raw=True)),
+        ({"text": ""}, lambda i: i.longest_matches("")),
     ],
     "find": [
         ({"query": "language"}, lambda i: i.find("language")),
@@ -158,6 +181,8 @@ ID_CASES = {
     "infgram_prob": [({"query": [7, 1, 2, 3]}, lambda i: i.infgram_prob([7, 1, 2, 3]))],
     "ntd": [({"prompt": [1, 2]}, lambda i: i.ntd([1, 2]))],
     "infgram_ntd": [({"prompt": [7, 1, 2]}, lambda i: i.infgram_ntd([7, 1, 2]))],
+    "score": [({"text": [7, 1, 2], "order": 2}, lambda i: i.score([7, 1, 2], order=2))],
+    "longest_matches": [({"text": [7, 1, 2]}, lambda i: i.longest_matches([7, 1, 2]))],
     "find": [({"query": [1, 2]}, lambda i: i.find([1, 2]))],
     "document": [
         ({"number": 1}, lambda i: i.document(1)),
@@ -186,6 +211,61 @@ def test_every_endpoint_answers_as_python_does(client, indexes, index, operation
         assert response.headers["content-type"] == "application/json"
     batch = ask(client, operation, {"batch": [body for body, _ in cases]}, index)
     assert (batch.status_code, batch.json()) == (200, {"results": answers})
+
+
+# What may differ between the queries of a batch.
+MIXED = {
+    "count": [
+        {"query": "language"},
+        {"query": "language", "raw": True},
+        {"query": [108, 97]},
+        {"query": ""},
+    ],
+    "prob": [
+        {"query": "natural language"},
+        {"query": "natural language", "raw": True},
+        {"query": "natural", "continuation": "language"},
+        {"query": "natural", "continuation": "l", "raw": True},
+        {"query": "natural", "continuation": 108},
+        {"query": [108, 97], "continuation": 110},
+        {"query": [108]},
+        {"query": "absent", "continuation": 299},
+    ],
+    "ntd": [
+        {"prompt": "natural"},
+        {"prompt": "natural", "raw": True, "top": 1},
+        {"prompt": "", "top": None, "max_support": 2},
+        {"prompt": [97], "max_support": 2},
+        {"prompt": [97], "max_support": 3, "top": 0},
+        {"prompt": [97]},
+        {"prompt": "absent"},
+    ],
+    "score": [{"text": "a language"}, {"text": "a language", "order": 2}, {"text": [97]}],
+    "longest_matches": [{"text": "a language"}, {"text": "a language", "raw": True}],
+}
+MIXED["infgram_prob"] = MIXED["prob"]
+MIXED["infgram_ntd"] = MIXED["ntd"]
+
+
+@pytest.mark.parametrize("operation", MIXED)
+def test_a_batch_answers_as_its_queries_do_alone(folder, tmp_path, monkeypatch, operation):
+    monkeypatch.setattr("everygram.server.app.GROUP", 50)
+    everygram.build(folder / "corpus.jsonl", tmp_path / "bpe", "train:300")
+    client = TestClient(create_app([tmp_path / "bpe"]))
+    alone = [ask(client, operation, body, "bpe").json() for body in MIXED[operation]]
+    assert all("token_ids" in answer for answer in alone)
+    # More than one thread takes at a time.
+    batch = ask(client, operation, {"batch": MIXED[operation] * 100}, "bpe")
+    assert batch.json() == {"results": alone * 100}
+
+
+@pytest.mark.parametrize("operation", ["count", "prob", "ntd", "infgram_prob", "infgram_ntd"])
+def test_a_batch_is_searched_together(folder, monkeypatch, operation):
+    monkeypatch.delattr(everygram.Index, operation)
+    client = TestClient(create_app([folder / "corpus"]))
+    bodies = [body for body, _ in TEXT_CASES[operation]]
+    results = ask(client, operation, {"batch": bodies}).json()["results"]
+    assert len(results) == len(bodies)
 
 
 @pytest.mark.parametrize("operation", TEXT_CASES)
@@ -249,6 +329,15 @@ MALFORMED = [
     ("ntd", {"query": "a"}, "#/prompt", "required"),
     ("ntd", {"prompt": "a", "top": -1}, "#/top", "greater than or equal to 0, found -1"),
     ("infgram_ntd", {"prompt": "a", "top": "3"}, "#/top", 'found "3"'),
+    ("ntd", {"prompt": "a", "max_support": 0}, "#/max_support", "or equal to 1, found 0"),
+    ("infgram_ntd", {"prompt": "a", "max_support": 1.5}, "#/max_support", "found 1.5"),
+    ("count", {"query": "a", "max_support": 1}, "#/max_support", "not permitted"),
+    ("score", {"query": "a"}, "#/text", "required"),
+    ("score", {"text": None}, "#/text", "string or a list of token ids, found null"),
+    ("score", {"text": "a", "order": 0}, "#/order", "or equal to 1, found 0"),
+    ("score", {"batch": [{"text": "a", "order": "5"}]}, "#/batch/0/order", 'found "5"'),
+    ("longest_matches", {"text": "a", "order": 2}, "#/order", "not permitted"),
+    ("longest_matches", {"text": [1, 2.0]}, "#/text/1", "integer, found 2.0"),
     ("find", {"query": "a", "limit": -1}, "#/limit", "found -1"),
     ("find", {"query": "a", "limit": MAX_OCCURRENCES + 1}, "#/limit", "10000, found 10001"),
     ("find", {"query": "a", "limit": None}, "#/limit", "found null"),
@@ -289,6 +378,12 @@ REFUSED = [
     ("corpus", "count", {"query": [1, 2**70]}, f"query[1]: token id {2**70} is outside"),
     ("corpus", "count", {"query": [256]}, "expected 0 to 254, or the separator 255"),
     ("ids", "count", {"query": [501]}, "token id 501 is outside the vocabulary"),
+    ("ids", "prob", {"query": [501, 1]}, "query[0]: token id 501 is outside"),
+    ("ids", "prob", {"query": [1, 501]}, "query[1]: token id 501 is outside"),
+    ("ids", "infgram_prob", {"query": [1, 501], "continuation": 1}, "query[1]: token id 501"),
+    ("ids", "infgram_prob", {"query": [501], "continuation": 501}, "token id 501"),
+    ("ids", "ntd", {"prompt": [501]}, "[0]: token id 501 is outside"),
+    ("ids", "infgram_ntd", {"prompt": [1, 501]}, "[1]: token id 501 is outside"),
     ("ids", "count", {"query": "language"}, "index 'ids' has no tokenizer"),
     ("ids", "prob", {"query": [1], "continuation": "a"}, "index 'ids' has no tokenizer"),
     ("ids", "document", {"query": "a"}, "index 'ids' has no tokenizer"),
@@ -301,6 +396,12 @@ REFUSED = [
     ("corpus", "infgram_prob", {"query": "a", "continuation": -1}, "token id -1 is outside"),
     ("corpus", "ntd", {"prompt": [300]}, "token id 300 is outside"),
     ("corpus", "infgram_ntd", {"prompt": [300]}, "token id 300 is outside"),
+    ("corpus", "score", {"text": [1, 300]}, "[1]: token id 300 is outside"),
+    ("corpus", "score", {"text": [1, 300], "order": 2}, "[1]: token id 300 is outside"),
+    ("corpus", "longest_matches", {"text": [-1]}, "[0]: token id -1 is outside"),
+    ("corpus", "longest_matches", {"text": "\ud800"}, "not valid Unicode"),
+    ("ids", "score", {"text": "a"}, "index 'ids' has no tokenizer"),
+    ("ids", "infgram_ntd", {"prompt": "a", "max_support": 2}, "index 'ids' has no tokenizer"),
     ("corpus", "find", {"query": [300]}, "token id 300 is outside"),
     ("corpus", "document", {"number": 5}, "document 5: the index has 0 to 4"),
     ("corpus", "document", {"number": -1}, "document -1"),
@@ -389,6 +490,7 @@ def test_an_unexpected_error_is_a_problem_that_gives_nothing_away(folder, monkey
         raise error
 
     monkeypatch.setattr(everygram.Index, "count", fail)
+    monkeypatch.setattr(everygram.Index, "count_batch", fail)
     app = create_app([folder / "corpus"])
     client = TestClient(app, raise_server_exceptions=False)
     for body in ({"query": "a"}, {"batch": [{"query": "a"}]}):
@@ -405,6 +507,47 @@ def test_what_cannot_be_served_is_refused_before_serving(folder, tmp_path):
         create_app([folder / "ids", tmp_path / "ids"])
     with pytest.raises(FormatError, match="no such folder"):
         create_app([folder / "ids", tmp_path / "absent"])
+
+
+@pytest.mark.parametrize("preload", ["all", "tokens", ["fences", "suffix_array"]])
+def test_indexes_may_be_held_in_memory(folder, indexes, preload):
+    client = TestClient(create_app([folder / "corpus", folder / "ids"], preload))
+    for index, operation, cases in CASES:
+        body, call = cases[0]
+        assert ask(client, operation, body, index).json() == expected(call(indexes[index]))
+
+
+def test_a_part_that_is_not_there_is_refused_before_serving(folder):
+    with pytest.raises(QueryError, match=r"preload: expected some of .*, found 'nope'"):
+        create_app([folder / "ids"], ["tokens", "nope"])
+
+
+def test_no_query_waits_for_a_kernel(folder):
+    """Once the service has started, queries make numba compile, or load, nothing."""
+    batches = {operation: [body for body, _ in cases] for operation, cases in TEXT_CASES.items()}
+    program = f"""
+import json, pathlib, sys
+from fastapi.testclient import TestClient
+from everygram.kernels import search
+from everygram.server.app import create_app
+
+def variants():
+    return {{name: len(kernel.signatures) for name, kernel in vars(search).items()
+            if hasattr(kernel, "signatures")}}
+
+with TestClient(create_app([pathlib.Path(sys.argv[1])])) as client:
+    client.get("/health").raise_for_status()
+    before = variants()
+    for operation, batch in {batches!r}.items():
+        url = f"/v1/indexes/corpus/{{operation}}"
+        for body in [*batch, {{"batch": batch * 50}}]:
+            client.post(url, json=body).raise_for_status()
+assert sum(before.values()) > 5
+assert variants() == before, set(variants().items()) - set(before.items())
+"""
+    command = [sys.executable, "-c", program, str(folder / "corpus")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_index_is_named_by_its_folder(folder, tmp_path, monkeypatch):

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from everygram.results import (
         Count,
         Distribution,
+        Distributions,
         Document,
+        LongestMatches,
         Matches,
         NextToken,
         Occurrence,
         Prob,
+        Probs,
+        Scores,
     )
 
 __all__ = [
@@ -38,18 +42,22 @@ __all__ = [
     "Count",
     "DamagedIndexError",
     "Distribution",
+    "Distributions",
     "Document",
     "EverygramError",
     "FormatError",
     "Index",
+    "LongestMatches",
     "Matches",
     "MissingExtraError",
     "NextToken",
     "Occurrence",
     "OptionError",
     "Prob",
+    "Probs",
     "Progress",
     "QueryError",
+    "Scores",
     "TokenizerError",
     "build",
     "open",
@@ -62,7 +70,8 @@ def __getattr__(name: str) -> Any:
 
         return version("everygram")
     if name in __all__:
-        for home in ("errors", "results", "progress", "indexer", "api"):
+        # A build needs more than a query: its module comes last.
+        for home in ("errors", "results", "progress", "api", "indexer"):
             module = import_module(f"everygram.{home}")
             if name in vars(module):
                 return vars(module)[name]

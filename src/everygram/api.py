@@ -5,30 +5,51 @@ import random
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
 from everygram import index as directory
 from everygram.engine import Engine, Ids
 from everygram.errors import QueryError, TokenizerError
-from everygram.results import Count, Distribution, Document, Matches, Prob, TokenText
+from everygram.results import (
+    Count,
+    Distribution,
+    Distributions,
+    Document,
+    LongestMatches,
+    Matches,
+    Prob,
+    Probs,
+    Scores,
+    TokenText,
+)
+from everygram.segment import PRELOADABLE
 from everygram.tokenizer import Tokenizer, encode_query, stored_tokenizer
 
 Query = str | Ids
+# A list of queries, or one array of ids that offsets divide.
+Queries = Sequence[Query] | np.ndarray
 
 # Tokens on each side of a match that `document` shows unless told otherwise.
 CONTEXT = 50
+EMPTY_PROB = (
+    "the query is empty: expected an n-gram whose last token is the continuation, or a "
+    "continuation beside it"
+)
 
 
-def open(path: str | os.PathLike[str]) -> "Index":
+def open(path: str | os.PathLike[str], *, preload: str | Sequence[str] = ()) -> "Index":
     """Open an index; it needs nothing but its folder.
 
-    Reads the manifest and checks the files' sizes: milliseconds at any size. Raises FormatError
-    for a folder that is no index of this version, DamagedIndexError for one with files missing,
-    cut off or changed.
+    Reads the manifest and checks the files' sizes: milliseconds at any size. What queries read of
+    the files the system keeps in memory while there is room. `preload` reads parts into memory of
+    this process's own right away, where nothing drives them out: some of "fences" (a tenth of the
+    index; what every search reads), "suffix_array" and "tokens", or "all". Raises FormatError for
+    a folder that is no index of a version this one reads, DamagedIndexError for one with files
+    missing, cut off or changed.
     """
-    return Index(path)
+    return Index(path, preload=preload)
 
 
 class Index:
@@ -44,11 +65,20 @@ class Index:
     ...     index.count("the standard library")
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, preload: str | Sequence[str] = ()) -> None:
         self.path = Path(path)
         self.manifest = directory.read_manifest(self.path)
         segments = directory.open_segments(self.path, self.manifest)
-        self.engine: Engine = Engine(segments, self.manifest.vocab_size, self.manifest.separator)
+        self._preload = preload
+        if isinstance(preload, str):
+            preload = PRELOADABLE if preload == "all" else (preload,)
+        self.engine: Engine = Engine(
+            segments, self.manifest.vocab_size, self.manifest.separator, preload
+        )
+        # How results show a token; None where there is no tokenizer.
+        self.token_text: TokenText = (
+            None if self.manifest.tokenizer.kind == "none" else self._show_token
+        )
         self._tokenizer_json = directory.read_tokenizer_json(self.path, self.manifest)
 
     def __enter__(self) -> Self:
@@ -60,6 +90,13 @@ class Index:
     def close(self) -> None:
         """Let go of the files. Results already given stay good; further queries raise."""
         vars(self).pop("engine", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens the index itself.
+        return {"path": self.path.absolute(), "preload": self._preload}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Index.__init__(self, state["path"], preload=state["preload"])
 
     def __getattr__(self, name: str) -> Any:
         if name == "engine":
@@ -129,6 +166,18 @@ class Index:
             )
         return encode_query(self.tokenizer, query, raw)
 
+    def encode_prob(
+        self, query: Query, continuation: str | int | None = None, *, raw: bool = False
+    ) -> np.ndarray:
+        """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
+        token = None if continuation is None else self._continuation(continuation, raw)
+        ids = self.encode(query, raw=raw)
+        if token is not None:
+            return np.append(ids, token)
+        if not ids.size:
+            raise QueryError(f"prob: {EMPTY_PROB}")
+        return ids
+
     def decode(self, ids: Ids) -> str:
         """The text of ids, separators left out."""
         checked = self.engine.check_query(ids)
@@ -141,14 +190,19 @@ class Index:
 
         The empty query counts every token and every document's end.
         """
-        ids = self.encode(query, raw=raw)
-        return Count(self.engine.count(ids), ids, self._token_text)
+        ids = self.engine.ids(query) if type(query) is list else self._ids(query, raw)
+        return Count(self.engine.count(ids), ids, self.token_text)
 
-    def count_batch(self, queries: Sequence[Query], *, raw: bool = False) -> np.ndarray:
-        """How often each query occurs: int64, shape (len(queries),)."""
-        if isinstance(queries, str):
-            raise QueryError("count_batch: expected a list of queries, found one string")
-        return self.engine.count_batch([self.encode(query, raw=raw) for query in queries])
+    def count_batch(
+        self, queries: Queries, offsets: Ids | None = None, *, raw: bool = False
+    ) -> np.ndarray:
+        """How often each query occurs: int64, shape (k,).
+
+        A batch is a list of queries, or one array of ids with `offsets` (k + 1 of them, from 0
+        up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, on all cores, in
+        a fraction of the time a query takes alone.
+        """
+        return self.engine.count_batch(*self._join(queries, offsets, raw))
 
     def prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -158,9 +212,22 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        prompt, token_id = self._prompt_and_continuation(query, continuation, raw)
-        counts = self.engine.prob(prompt, token_id)
-        return Prob(prompt, self._token_text, token_id, *counts, suffix_len=prompt.shape[0])
+        ids, token = self._prompt_and_continuation(query, continuation, raw)
+        prompt_count, count = self.engine.prob(ids)
+        return Prob(ids[:-1], self.token_text, token, prompt_count, count, ids.size - 1)
+
+    def prob_batch(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None = None,
+        offsets: Ids | None = None,
+        *,
+        raw: bool = False,
+    ) -> Probs:
+        """`prob` of each of a batch (see `count_batch`), and of its continuation."""
+        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
+        counts = self.engine.prob_batch(ids, starts, ends)
+        return Probs(ids, starts, ends, self.token_text, *counts, ends - starts - 1)
 
     def infgram_prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -169,18 +236,91 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        prompt, token_id = self._prompt_and_continuation(query, continuation, raw)
-        return Prob(prompt, self._token_text, token_id, *self.engine.infgram_prob(prompt, token_id))
+        ids, token = self._prompt_and_continuation(query, continuation, raw)
+        prompt_count, count, suffix_len = self.engine.infgram_prob(ids)
+        return Prob(ids[:-1], self.token_text, token, prompt_count, count, suffix_len)
 
-    def ntd(self, prompt: Query, *, raw: bool = False) -> Distribution:
-        """The next-token distribution after the prompt, exact; empty if it does not occur."""
-        ids = self.encode(prompt, raw=raw)
-        return Distribution(ids, self._token_text, *self.engine.ntd(ids), suffix_len=ids.shape[0])
+    def infgram_prob_batch(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None = None,
+        offsets: Ids | None = None,
+        *,
+        raw: bool = False,
+    ) -> Probs:
+        """`infgram_prob` of each of a batch (see `count_batch`), and of its continuation."""
+        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
+        lengths = self.engine.longest_suffix_batch(ids, starts, ends - 1)
+        counts = self.engine.prob_batch(ids, ends - 1 - lengths, ends)
+        return Probs(ids, starts, ends, self.token_text, *counts, lengths)
 
-    def infgram_ntd(self, prompt: Query, *, raw: bool = False) -> Distribution:
+    def ntd(
+        self, prompt: Query, *, max_support: int | None = None, raw: bool = False
+    ) -> Distribution:
+        """The next-token distribution after the prompt; empty if it does not occur.
+
+        Exact, whatever the number of occurrences, unless `max_support` is given: then, of a
+        prompt that occurs more often, about that many occurrences are looked at, and the answer
+        says by how much its counts may be wrong.
+        """
+        ids = self.engine.ids(prompt) if type(prompt) is list else self._ids(prompt, raw)
+        found = self.engine.ntd(ids, _checked_support(max_support))
+        return Distribution(ids, self.token_text, *found)
+
+    def ntd_batch(
+        self,
+        prompts: Queries,
+        offsets: Ids | None = None,
+        *,
+        max_support: int | None = None,
+        raw: bool = False,
+    ) -> Distributions:
+        """`ntd` of each of a batch of prompts (see `count_batch`)."""
+        ids, starts, ends = self._join(prompts, offsets, raw)
+        return self._distributions(ids, starts, ends, starts, max_support)
+
+    def infgram_ntd(
+        self, prompt: Query, *, max_support: int | None = None, raw: bool = False
+    ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        ids = self.encode(prompt, raw=raw)
-        return Distribution(ids, self._token_text, *self.engine.infgram_ntd(ids))
+        ids = self.engine.ids(prompt) if type(prompt) is list else self._ids(prompt, raw)
+        found = self.engine.infgram_ntd(ids, _checked_support(max_support))
+        return Distribution(ids, self.token_text, *found)
+
+    def infgram_ntd_batch(
+        self,
+        prompts: Queries,
+        offsets: Ids | None = None,
+        *,
+        max_support: int | None = None,
+        raw: bool = False,
+    ) -> Distributions:
+        """`infgram_ntd` of each of a batch of prompts (see `count_batch`)."""
+        ids, starts, ends = self._join(prompts, offsets, raw)
+        lengths = self.engine.longest_suffix_batch(ids, starts, ends)
+        return self._distributions(ids, starts, ends, ends - lengths, max_support)
+
+    def score(self, text: Query, *, order: int | None = None, raw: bool = False) -> Scores:
+        """The probability of every token of a text after those before it.
+
+        By the ∞-gram model, or the n-gram model of `order` n (a prompt of up to n − 1 tokens).
+        A separator in the text starts a new document: no prompt reaches over it. All tokens
+        together take about as many searches as there are tokens.
+        """
+        if order is not None:
+            _check_natural("order", order)
+            if order == 0:
+                raise QueryError("order: expected 1 (unigram) or more, found 0")
+        ids = self._ids(text, raw, "text")
+        return Scores(ids, self.token_text, order, *self.engine.score(ids, order))
+
+    def longest_matches(self, text: Query, *, raw: bool = False) -> LongestMatches:
+        """For every token of a text the longest match that starts there, and how often it occurs.
+
+        What decontamination and attribution start from: which parts of a text are in the corpus.
+        """
+        ids = self._ids(text, raw, "text")
+        return LongestMatches(ids, self.token_text, *self.engine.longest_matches(ids))
 
     def find(
         self,
@@ -197,7 +337,7 @@ class Index:
         `offset` and `limit` page through all occurrences in a fixed order (by segment and rank);
         `sample` instead draws that many different ones, the same for the same `seed`.
         """
-        ids = self.encode(query, raw=raw)
+        ids = self._ids(query, raw)
         for name, value in (("offset", offset), ("limit", limit), ("sample", sample)):
             if value is not None or name != "sample":
                 _check_natural(name, value)
@@ -237,7 +377,7 @@ class Index:
             ids, metadata = self.engine.document(number)
             shown = ids[:context]
             return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
-        wanted = self.encode(query, raw=raw)
+        wanted = self._ids(query, raw)
         intervals = self.engine.find(wanted)
         count = int((intervals[:, 1] - intervals[:, 0]).sum())
         _check_natural("occurrence", occurrence)
@@ -265,33 +405,108 @@ class Index:
         segments, ranks, positions = self.engine.locate(intervals, np.array(chosen, np.int64))
         documents, offsets = self.engine.documents_at(segments, positions)
         return Matches(
-            ids, self._token_text, count, intervals, segments, ranks, positions, documents, offsets
+            ids, self.token_text, count, intervals, segments, ranks, positions, documents, offsets
         )
+
+    def _ids(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
+        """The ids a query becomes, as the engine takes them."""
+        if isinstance(query, str):
+            return self.engine.ids(self.encode(query, raw=raw).tolist())
+        return self.engine.ids(query, name)
+
+    def _join(
+        self, queries: Queries, offsets: Ids | None, raw: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch as ids, starts and ends."""
+        if isinstance(queries, str):
+            raise QueryError("a batch: expected a list of queries, found one string")
+        if offsets is not None:
+            return self.engine.split(np.asarray(queries), offsets)
+        if isinstance(queries, np.ndarray) and queries.ndim == 1 and queries.dtype.kind in "iu":
+            raise QueryError(
+                "a batch: expected a list of queries, found one array of ids; give its offsets, "
+                "too, or wrap it in a list"
+            )
+        if any(issubclass(kind, str) for kind in set(map(type, queries))):
+            return self.engine.join(
+                [self._ids(query, raw, f"query {i}") for i, query in enumerate(queries)]
+            )
+        return self.engine.join(cast(Sequence[Ids], queries))
+
+    def _join_prompts(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None,
+        offsets: Ids | None,
+        raw: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch of prompts and continuations, each after its prompt, as ids, starts and ends."""
+        ids, starts, ends = self._join(queries, offsets, raw)
+        if continuations is not None:
+            if len(continuations) != starts.shape[0]:
+                raise QueryError(
+                    f"continuations: expected one for each of {starts.shape[0]:,} queries, found "
+                    f"{len(continuations):,}"
+                )
+            tokens = [self._continuation(token, raw) for token in continuations]
+            ids = self.engine.ids(np.insert(ids.astype(np.int64), ends, tokens))
+            shift = np.arange(starts.shape[0])
+            starts, ends = starts + shift, ends + shift + 1
+        empty = np.flatnonzero(starts == ends)
+        if empty.size:
+            raise QueryError(f"query {empty[0]}: {EMPTY_PROB}")
+        return ids, starts, ends
 
     def _prompt_and_continuation(
         self, query: Query, continuation: str | int | None, raw: bool
     ) -> tuple[np.ndarray, int]:
-        ids = self.encode(query, raw=raw)
-        if continuation is None:
-            if ids.shape[0] == 0:
-                raise QueryError(
-                    "prob: the query is empty: expected an n-gram whose last token is the "
-                    "continuation, or a continuation beside it"
-                )
-            return ids[:-1], int(ids[-1])
+        """The ids of the prompt and, last, of the continuation; and that once more."""
+        if continuation is not None:
+            token = self._continuation(continuation, raw)
+            prompt = query if type(query) is list else self._ids(query, raw).tolist()
+            return self.engine.ids([*prompt, token]), token
+        ids = self.engine.ids(query) if type(query) is list else self._ids(query, raw)
+        if not ids.size:
+            raise QueryError(f"prob: {EMPTY_PROB}")
+        return ids, int(ids[-1])
+
+    def _continuation(self, continuation: str | int, raw: bool) -> int:
+        """The one token a continuation is."""
+        if type(continuation) is int and 0 <= continuation < self.manifest.vocab_size:
+            return continuation
         if not isinstance(continuation, str):
-            return ids, self.engine.check_continuation(continuation)
+            return self.engine.check_continuation(continuation)
         encoded = self.encode(continuation, raw=raw)
         if encoded.shape[0] != 1:
-            tokens = [self._token_text(i) for i in encoded.tolist()] if self._token_text else []
+            tokens = [self._show_token(token_id) for token_id in encoded.tolist()]
             raise QueryError(
                 f"continuation {continuation!r}: expected one token, found {len(tokens)}: {tokens}"
             )
-        return ids, int(encoded[0])
+        return int(encoded[0])
 
-    @property
-    def _token_text(self) -> TokenText:
-        return None if self.manifest.tokenizer.kind == "none" else self._show_token
+    def _distributions(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        begins: np.ndarray,
+        max_support: int | None,
+    ) -> Distributions:
+        """The distributions of ids[begins[i]:ends[i]], shown as those of ids[starts[i]:ends[i]]."""
+        found = self.engine.ntd_batch(ids, begins, ends, _checked_support(max_support))
+        empty = np.empty(0, np.int64)
+        return Distributions(
+            ids,
+            starts,
+            ends,
+            self.token_text,
+            np.cumsum([0, *(each.ids.shape[0] for each in found)]),
+            np.concatenate([empty, *(each.ids for each in found)]),
+            np.concatenate([empty, *(each.counts for each in found)]),
+            np.array([each.prompt_count for each in found], np.int64),
+            ends - begins,
+            np.array([each.error_bound for each in found], np.int64),
+        )
 
     def _show_token(self, token_id: int) -> str:
         # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
@@ -301,6 +516,14 @@ class Index:
     @property
     def _decode(self) -> Any:
         return None if self.tokenizer is None else self.tokenizer.decode
+
+
+def _checked_support(max_support: int | None) -> int | None:
+    if max_support is not None:
+        _check_natural("max_support", max_support)
+        if max_support == 0:
+            raise QueryError("max_support: expected 1 or more, found 0")
+    return max_support
 
 
 def _check_natural(name: str, value: object) -> None:

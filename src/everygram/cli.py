@@ -1,4 +1,4 @@
-"""The command line: `everygram build`, `info`, `verify`, the queries, `serve`.
+"""The command line: `everygram build`, `info`, `verify`, the queries, `serve`, `warmup`.
 
 Exit codes: 0 done; 1 it could not be done (a damaged index, a bad corpus, a failed query among
 many); 2 it was asked wrongly. Heavy imports wait until a command needs them.
@@ -7,18 +7,23 @@ many); 2 it was asked wrongly. Heavy imports wait until a command needs them.
 import contextlib
 import io
 import json
+import random
 import re
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+import everygram
 from everygram.errors import EverygramError, MissingExtraError, OptionError, QueryError
 
 if TYPE_CHECKING:
-    from everygram.api import Index
+    from everygram.api import Index, Query
+    from everygram.results import Distributions, Probs
 
 app = typer.Typer(
     name="everygram",
@@ -53,6 +58,23 @@ ContinuationIdOption = Annotated[
 ]
 TopOption = Annotated[int, typer.Option(min=0, help="Show this many of the tokens that follow.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Show every token that follows.")]
+MaxSupportOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Look at about N occurrences, if there are more, and say how far counts may be off.",
+    ),
+]
+TextArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEXT]", help="Text, or - for one text a line on standard input, JSON lines out."
+    ),
+]
+
+# Lines of standard input that are searched together.
+GROUP = 1_000
 
 
 def main() -> None:
@@ -84,7 +106,7 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def everygram(
+def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -172,7 +194,6 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
 
     [dim]everygram info my-index[/dim]
     """
-    import everygram
     from everygram.display import show_info
 
     with everygram.open(index) as opened:
@@ -221,7 +242,14 @@ def count(
     """
     from everygram.display import show_count
 
-    _answer(index, query, ids, as_json, show_count, lambda i, q: i.count(q, raw=raw).as_dict())
+    def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
+        counts = opened.count_batch(queries).tolist()
+        return [
+            everygram.Count(number, asked, opened.token_text).as_dict()
+            for number, asked in zip(counts, queries, strict=True)
+        ]
+
+    _answer(index, query, ids, as_json, show_count, lambda i, q: i.encode(q, raw=raw), answers)
 
 
 @app.command()
@@ -238,19 +266,8 @@ def prob(
 
     [dim]everygram prob my-index "natural language processing"[/dim]
     """
-    from everygram.display import show_prob
-
-    if continuation is not None and continuation_id is not None:
-        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
-    token = continuation if continuation_id is None else continuation_id
-    _answer(
-        index,
-        query,
-        ids,
-        as_json,
-        show_prob,
-        lambda i, q: i.prob(q, token, raw=raw).as_dict(),
-    )
+    ask = everygram.Index.prob_batch
+    _answer_probs(ask, index, query, ids, continuation, continuation_id, raw, as_json)
 
 
 @app.command()
@@ -260,24 +277,16 @@ def ntd(
     ids: IdsOption = None,
     top: TopOption = 10,
     every: AllOption = False,
+    max_support: MaxSupportOption = None,
     raw: RawOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The next-token distribution after a prompt, exact.
+    """The next-token distribution after a prompt, exact unless --max-support is given.
 
     [dim]everygram ntd my-index "natural language" --top 5[/dim]
     """
-    from everygram.display import show_distribution
-
-    limit = None if every else top
-    _answer(
-        index,
-        query,
-        ids,
-        as_json,
-        show_distribution,
-        lambda i, q: i.ntd(q, raw=raw).as_dict(limit),
-    )
+    ask, limit = everygram.Index.ntd_batch, None if every else top
+    _answer_distributions(ask, index, query, ids, limit, max_support, raw, as_json)
 
 
 @app.command()
@@ -294,19 +303,8 @@ def infgram_prob(
 
     [dim]everygram infgram-prob my-index "a sentence of any length and its last word"[/dim]
     """
-    from everygram.display import show_prob
-
-    if continuation is not None and continuation_id is not None:
-        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
-    token = continuation if continuation_id is None else continuation_id
-    _answer(
-        index,
-        query,
-        ids,
-        as_json,
-        show_prob,
-        lambda i, q: i.infgram_prob(q, token, raw=raw).as_dict(),
-    )
+    ask = everygram.Index.infgram_prob_batch
+    _answer_probs(ask, index, query, ids, continuation, continuation_id, raw, as_json)
 
 
 @app.command()
@@ -316,23 +314,71 @@ def infgram_ntd(
     ids: IdsOption = None,
     top: TopOption = 10,
     every: AllOption = False,
+    max_support: MaxSupportOption = None,
     raw: RawOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The ∞-gram distribution: after the longest suffix of the prompt that occurs, exact.
+    """The ∞-gram distribution: after the longest suffix of the prompt that occurs.
 
     [dim]everygram infgram-ntd my-index "a prompt of any length"[/dim]
     """
-    from everygram.display import show_distribution
+    ask, limit = everygram.Index.infgram_ntd_batch, None if every else top
+    _answer_distributions(ask, index, query, ids, limit, max_support, raw, as_json)
 
-    limit = None if every else top
+
+@app.command()
+def score(
+    index: IndexArgument,
+    text: TextArgument = None,
+    order: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="By the N-gram model; ∞-gram unless given."),
+    ] = None,
+    ids: IdsOption = None,
+    raw: RawOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The probability of every token of a text after those before it.
+
+    [dim]everygram score my-index "a text of any length"[/dim]
+
+    [dim]everygram score my-index "a text of any length" --order 5 --json[/dim]
+    """
+    from everygram.display import show_scores
+
     _answer(
         index,
-        query,
+        text,
         ids,
         as_json,
-        show_distribution,
-        lambda i, q: i.infgram_ntd(q, raw=raw).as_dict(limit),
+        show_scores,
+        lambda i, q: i.score(q, order=order, raw=raw).as_dict(),
+    )
+
+
+@app.command()
+def longest_matches(
+    index: IndexArgument,
+    text: TextArgument = None,
+    ids: IdsOption = None,
+    raw: RawOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """For every token of a text the longest match that starts there, and how often it occurs.
+
+    [dim]everygram longest-matches my-index "a text that may be in the corpus"[/dim]
+
+    [dim]everygram longest-matches my-index - < test-set.txt > matches.jsonl[/dim]
+    """
+    from everygram.display import show_longest_matches
+
+    _answer(
+        index,
+        text,
+        ids,
+        as_json,
+        show_longest_matches,
+        lambda i, q: i.longest_matches(q, raw=raw).as_dict(),
     )
 
 
@@ -417,10 +463,20 @@ def serve(
     indexes: Annotated[list[Path], typer.Argument(metavar="INDEX...", help="The folders.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8000,
+    preload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help="Read this part of the indexes into memory first: fences, suffix_array, tokens "
+            "or all; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Serve indexes over HTTP: a REST interface whose manual is at /docs.
 
     [dim]everygram serve my-index other-index --port 8000[/dim]
+
+    [dim]everygram serve my-index --preload fences --preload tokens[/dim]
     """
     try:
         from everygram.server.app import serve as run
@@ -431,9 +487,112 @@ def serve(
         ) from None
     _announce_compilation()
     try:
-        run(indexes, host, port)
+        run(indexes, host, port, "all" if "all" in (preload or ()) else preload or ())
     except SystemExit as left:  # uvicorn's own codes, for an address that is taken and the like
         raise typer.Exit(1 if left.code else 0) from None
+
+
+@app.command()
+def warmup(
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[INDEX...]", help="Compile what these need, not everything."),
+    ] = None,
+) -> None:
+    """Compile everything for this machine now, so that no build or query has to wait for it.
+
+    What is compiled stays on disk until everygram or numba is upgraded.
+
+    [dim]everygram warmup[/dim]
+
+    [dim]everygram warmup my-index[/dim]
+    """
+    compiled = _announce_compilation()
+
+    def warm(index: Path, width: int | None = None) -> None:
+        before, start = compiled(), time.monotonic()
+        if width is not None:
+            _build_for_warmup(index, width)
+        with everygram.open(index) as opened:
+            opened.engine.warm_up()
+        number, seconds = compiled() - before, time.monotonic() - start
+        done = f"{number} functions compiled" if number else "nothing left to compile"
+        what = index if width is None else f"tokens of {8 * width} bits"
+        typer.echo(f"{what}: {done}, {seconds:.1f} s")
+
+    for index in indexes or ():
+        warm(index)
+    if not indexes:
+        with tempfile.TemporaryDirectory(prefix="everygram-") as folder:
+            for width in (1, 2, 4):
+                warm(Path(folder) / str(width), width)
+
+
+def _build_for_warmup(out: Path, width: int) -> None:
+    """Build an index that goes through all that a build can."""
+    corpus = out.with_suffix(".bin")
+    # A document longer than the smallest block, in no memory: sorted in pieces, and merged.
+    ids = random.Random(0).choices(range(200), k=100_000)
+    corpus.write_bytes(b"".join(token_id.to_bytes(width, "little") for token_id in ids))
+    everygram.build(
+        corpus,
+        out,
+        pretokenized=f"u{8 * width}",
+        separator_id=0,
+        vocab_size=256**width - 1,
+        memory=1,
+    )
+
+
+def _answer_probs(
+    ask: Callable[["Index", list[Any]], "Probs"],
+    path: Path,
+    query: str | None,
+    ids: str | None,
+    continuation: str | None,
+    continuation_id: int | None,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Answer `prob` or `infgram-prob`."""
+    from everygram.display import show_prob
+
+    if continuation is not None and continuation_id is not None:
+        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
+    token = continuation if continuation_id is None else continuation_id
+    _answer(
+        path,
+        query,
+        ids,
+        as_json,
+        show_prob,
+        lambda i, q: i.encode_prob(q, token, raw=raw),
+        lambda i, queries: [prob.as_dict() for prob in ask(i, queries)],
+    )
+
+
+def _answer_distributions(
+    ask: Callable[..., "Distributions"],
+    path: Path,
+    query: str | None,
+    ids: str | None,
+    top: int | None,
+    max_support: int | None,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Answer `ntd` or `infgram-ntd`."""
+    from everygram.display import show_distribution
+
+    _answer(
+        path,
+        query,
+        ids,
+        as_json,
+        show_distribution,
+        lambda i, q: i.encode(q, raw=raw),
+        lambda i, prompts: [d.as_dict(top) for d in ask(i, prompts, max_support=max_support)],
+    )
 
 
 def _answer(
@@ -442,30 +601,69 @@ def _answer(
     ids: str | None,
     as_json: bool,
     show: Callable[[dict[str, Any]], str],
-    ask: Callable[["Index", str | list[int]], dict[str, Any]],
+    take: Callable[["Index", "Query"], Any],
+    answers: Callable[["Index", list[Any]], list[dict[str, Any]]] | None = None,
 ) -> None:
-    """Ask one query, or each line of standard input, and print what comes back."""
+    """Answer one query, or each line of standard input, and print what comes back.
+
+    `take` refuses a query, or makes it what `answers` answers many of; without `answers` it makes
+    the answer.
+    """
     if (query is None) == (ids is None):
         raise typer.BadParameter("expected a query or --ids, one of the two")
+
+    def answer_all(index: "Index", lines: list[str]) -> Iterator[dict[str, Any]]:
+        """An answer or an error for each line."""
+        taken: list[Any] = []
+        errors: list[str | None] = []
+        for line in lines:
+            try:
+                taken.append(take(index, line if ids is None else _parse_ids(line)))
+                errors.append(None)
+            except EverygramError as error:
+                errors.append(str(error))
+        found = iter(taken if answers is None else answers(index, taken))
+        return (next(found) if error is None else {"error": error} for error in errors)
+
     with _opened(path) as index:
-        if query == "-" or ids == "-":
-            failed = False
-            for line in sys.stdin:
-                text = line.removesuffix("\n").removesuffix("\r")
-                try:
-                    answer = ask(index, text if ids is None else _parse_ids(text))
-                except EverygramError as error:
-                    failed = True
-                    answer = {"error": str(error)}
-                _print(answer, show, as_json=True)
-            raise typer.Exit(1 if failed else 0)
-        _print(ask(index, _parse_ids(ids) if query is None else query), show, as_json)
+        if query != "-" and ids != "-":
+            taken = take(index, _parse_ids(ids) if query is None else query)
+            _print(taken if answers is None else answers(index, [taken])[0], show, as_json)
+            return
+        failed = False
+        for lines in _lines(1 if answers is None else GROUP):
+            group = list(answer_all(index, lines))
+            failed = failed or any("error" in answer for answer in group)
+            typer.echo("\n".join(json.dumps(answer, ensure_ascii=False) for answer in group))
+        raise typer.Exit(1 if failed else 0)
+
+
+def _lines(most: int) -> Iterator[list[str]]:
+    """Lines of standard input, up to so many at a time.
+
+    Those that are there: a program at the other end of a pipe gets its answer before it asks on.
+    """
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)
+    begun: list[bytes] = []
+    while chunk := stdin.read1(1 << 20):
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun = []
+        begun.append(rest)
+        for start in range(0, len(lines), most):
+            yield [_decoded(line) for line in lines[start : start + most]]
+    if any(begun):
+        yield [_decoded(b"".join(begun))]
+
+
+def _decoded(line: bytes) -> str:
+    # Bytes that are no text become lone surrogates, which are refused as a query.
+    return line.removesuffix(b"\r").decode(sys.stdin.encoding, "surrogateescape")
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["Index"]:
-    import everygram
-
     _announce_compilation()
     with everygram.open(path) as index:
         yield index
@@ -492,18 +690,23 @@ def _print(answer: dict[str, Any], show: Callable[[dict[str, Any]], str], as_jso
     typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else show(answer))
 
 
-def _announce_compilation() -> None:
-    """Say so on standard error when numba has to compile: seconds, once after installation."""
+def _announce_compilation() -> Callable[[], int]:
+    """Say so on standard error when numba has to compile: seconds, once after installation.
+
+    Returns what tells how many functions it has compiled since.
+    """
     from numba.core import event
 
     class Announcer(event.Listener):
-        said = False
+        compiled = 0
 
         def on_start(self, _: object) -> None:
-            if not self.said:
-                self.said = True
+            if not self.compiled:
                 typer.echo("compiling for this machine, once after installation…", err=True)
+            self.compiled += 1
 
         def on_end(self, _: object) -> None: ...
 
-    event.register("numba:compile", Announcer())  # type: ignore[no-untyped-call]
+    announcer = Announcer()
+    event.register("numba:compile", announcer)  # type: ignore[no-untyped-call]
+    return lambda: announcer.compiled

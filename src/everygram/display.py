@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,6 +61,11 @@ def show_distribution(answer: dict[str, Any]) -> str:
         f"{_count(answer['distinct'], 'different token')} next",
         show_query(answer, "prompt"),
     ]
+    if not answer["exact"]:
+        bound = f"{answer['error_bound']:,}"
+        lines.append(
+            f"exact     no: counts may be off by {bound}, tokens that follow no oftener be missing"
+        )
     if answer["next"]:
         lines.append(f"{'prob':>10}  {'count':>12}  {'id':>7}  token")
     for token in answer["next"]:
@@ -71,6 +76,52 @@ def show_distribution(answer: dict[str, Any]) -> str:
     if left:
         lines.append(f"and {left:,} more (--all shows them)")
     return "\n".join(lines)
+
+
+def show_scores(answer: dict[str, Any]) -> str:
+    """The probability of each token of a text, a line each."""
+    model = "∞-gram" if answer["order"] is None else f"{answer['order']}-gram"
+    columns = ("suffix_lens", "prompt_counts", "continuation_counts", "probs", "sparse")
+    rows = [
+        (
+            "undefined" if prob is None else f"{prob:.6f}",
+            f"{continuation_count:,}",
+            f"{prompt_count:,}",
+            suffix_len,
+            "sparse" if sparse else "",
+        )
+        for suffix_len, prompt_count, continuation_count, prob, sparse in zip(
+            *(answer[name] for name in columns), strict=True
+        )
+    ]
+    heads = {"prob": 10, "count": 12, "of": 12, "suffix_len": 10, "": 6}
+    return _token_table(f"model     {model}", answer, heads, rows)
+
+
+def show_longest_matches(answer: dict[str, Any]) -> str:
+    """The longest match at each token of a text, a line each."""
+    rows = [
+        (f"{length:,}", f"{count:,}")
+        for length, count in zip(answer["lengths"], answer["counts"], strict=True)
+    ]
+    head = f"longest   {_count(max(answer['lengths'], default=0), 'token')}"
+    return _token_table(head, answer, {"length": 10, "count": 12}, rows)
+
+
+def _token_table(
+    head: str, answer: dict[str, Any], widths: dict[str, int], rows: Sequence[tuple[object, ...]]
+) -> str:
+    """A line for each token of a text: what is known of it in columns, and then the token."""
+    if not rows:
+        return f"{head}\n{show_query(answer, 'text')}"
+    tokens = answer["tokens"] or [None] * len(rows)
+    lines = [
+        "  ".join(f"{value:>{width}}" for value, width in zip(row, widths.values(), strict=True))
+        + f"  {token_id:>7}  {'' if token is None else repr(token)}".rstrip()
+        for row, token_id, token in zip(rows, answer["token_ids"], tokens, strict=True)
+    ]
+    titles = "  ".join(f"{title:>{width}}" for title, width in widths.items())
+    return "\n".join([head, f"{titles}  {'id':>7}  token", *lines])
 
 
 def _context(answer: dict[str, Any]) -> str:

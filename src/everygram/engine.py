@@ -9,41 +9,99 @@ A *query* is ids in [0, vocab_size) or the separator. A separator at a query's f
 that something follows. After a document's end nothing does, so as a prompt `[a, separator]`
 occurs 0 times, whereas `[separator]` is the start of a document. The empty prompt is followed by
 every token of every document and by every document's end.
+
+Queries come as `ids` makes them: arrays of the token dtype. Many come as one such array with the
+starts and ends of each in it.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import os
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import chain
+from resource import RUSAGE_SELF, getrusage
+from time import perf_counter_ns
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from everygram import format as fmt
 from everygram.errors import QueryError
-from everygram.kernels.search import (
-    count_many,
-    find,
-    longest_suffix,
-    next_tokens,
-    positions_of,
-)
-from everygram.segment import Segment
+from everygram.kernels import search
+from everygram.segment import PRELOADABLE, Segment
 
 Ids = Sequence[int] | np.ndarray
 
+# A search that takes longer than this may have waited for a disk. If the process has read from one
+# since, the next searches ask for all they may read at once.
+DISK_NS = 50_000
+COLD_SEARCHES = 64
+# As `max_support`: more than any index holds.
+NO_LIMIT = 1 << 62
+# Queries shorter than this find their packer made.
+PACKS = 256
+# Queries of a batch that one thread takes at a time.
+CHUNK = 512
+# Matches longer than this are followed, not looked for again at every place. At least 2.
+LONG = 64
+
 
 class Engine:
-    """Queries over the segments of one index. All methods may be called from several threads."""
+    """Queries over the segments of one index. All methods may be called from several threads.
 
-    def __init__(self, segments: list[Segment], vocab_size: int, separator: int) -> None:
+    `preload` names the parts to read into memory of their own: fences, suffix_array, tokens.
+    All methods raise QueryError for ids outside the vocabulary.
+    """
+
+    def __init__(
+        self,
+        segments: list[Segment],
+        vocab_size: int,
+        separator: int,
+        preload: Sequence[str] = (),
+    ) -> None:
+        unknown = [part for part in preload if part not in PRELOADABLE]
+        if unknown:
+            raise QueryError(
+                f"preload: expected some of {', '.join(PRELOADABLE)}, found {unknown[0]!r}"
+            )
         self.segments = segments
         self.vocab_size = vocab_size
         self.separator = separator
         self.stream_len = sum(segment.stream_len for segment in segments)
         self.num_documents = sum(segment.num_documents for segment in segments)
+        self._rows = np.empty((len(segments), search.COLUMNS), np.int64)
+        for row, segment in zip(self._rows, segments, strict=True):
+            row[:] = segment.prepare(vocab_size, preload)
+        name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
+        self._dtype = fmt.TOKEN_DTYPES[name]
+        self._packs = [self._pack(size) for size in range(PACKS)]
+        # Searches still to be made as if on a disk, and the reads from disks seen so far.
+        self._cold = 0
+        self._reads = _disk_reads()
+
+    def ids(self, query: Ids, name: str = "query") -> np.ndarray:
+        """The query in the token dtype, read-only; `name` is what messages call it.
+
+        Raises QueryError for what is no flat list of integers that fit. Whether they are in the
+        vocabulary is for the searches to see.
+        """
+        if self.segments and (type(query) is list or type(query) is tuple):
+            try:
+                size = len(query)
+                pack = self._packs[size] if size < PACKS else self._pack(size)
+                return np.frombuffer(pack(*query), self._dtype)
+            except struct.error:
+                pass
+        return _frozen(self.check_query(query, name), self._dtype)
+
+    def _pack(self, size: int) -> Callable[..., bytes]:
+        """What packs that many ids into the token dtype; refuses others with struct.error."""
+        return struct.Struct(f"{size}{self._dtype.char}").pack
 
     def check_query(self, query: Ids, name: str = "query") -> np.ndarray:
-        """The query as int64, shape (m,); `name` is what messages call it.
-
-        Raises QueryError for what is no flat list of ids in the vocabulary.
-        """
+        """The query as int64, shape (m,), every id of it in the vocabulary or the separator."""
         try:
             ids = np.asarray(query)
         except (ValueError, OverflowError) as error:
@@ -64,76 +122,293 @@ class Engine:
             # Integers past 64 bits make an array of floats or objects.
             ids = np.array(list(query), object)
         if ids.min() < 0 or ids.max() >= self.vocab_size:
-            self._refuse_ids(ids, name)
-        # A fresh, writable array: kernels compile once, not again for a read-only query.
+            bad = np.flatnonzero(((ids < 0) | (ids >= self.vocab_size)) & (ids != self.separator))
+            if bad.size:
+                raise QueryError(
+                    f"{name}[{bad[0]}]: token id {ids[bad[0]]} is outside the vocabulary: "
+                    f"expected 0 to {self.vocab_size - 1}, or the separator {self.separator}"
+                )
         return ids.astype(np.int64)
-
-    def _refuse_ids(self, ids: np.ndarray, name: str) -> None:
-        bad = np.flatnonzero(((ids < 0) | (ids >= self.vocab_size)) & (ids != self.separator))
-        if bad.size:
-            raise QueryError(
-                f"{name}[{bad[0]}]: token id {ids[bad[0]]} is outside the vocabulary: expected "
-                f"0 to {self.vocab_size - 1}, or the separator {self.separator}"
-            )
 
     def check_continuation(self, continuation: int) -> int:
         """The continuation, if it is one known id or the separator. Raises QueryError."""
         return int(self.check_query([continuation], "continuation")[0])
 
-    def find(self, query: Ids) -> np.ndarray:
+    def join(self, queries: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Many queries as ids, starts and ends. Raises QueryError for what is no query."""
+        try:
+            lengths = np.fromiter(map(len, queries), np.int64, len(queries))
+            if self.segments and set(map(type, queries)) <= {list}:
+                packed = self._pack(int(lengths.sum()))(*chain.from_iterable(queries))
+                return self._checked(np.frombuffer(packed, self._dtype), *_bounds(lengths))
+        except (struct.error, TypeError):
+            pass
+        checked = [self.ids(query, f"query {i}") for i, query in enumerate(queries)]
+        lengths = np.array([query.shape[0] for query in checked], np.int64)
+        flat = np.concatenate([np.empty(0, self._dtype), *checked])
+        return self._checked(_frozen(flat, self._dtype), *_bounds(lengths))
+
+    def split(self, ids: Ids, offsets: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries ids[offsets[i]:offsets[i + 1]] as ids, starts and ends. Raises QueryError."""
+        flat = self.ids(ids, "ids")
+        bounds = np.asarray(offsets)
+        if (
+            bounds.ndim != 1
+            or bounds.dtype.kind not in "iu"
+            or bounds.shape[0] == 0
+            or bounds[0] != 0
+            or bounds[-1] != flat.shape[0]
+            or (bounds[1:] < bounds[:-1]).any()
+        ):
+            raise QueryError(
+                f"offsets: expected integers ascending from 0 to the {flat.shape[0]} ids, found "
+                f"{_short(offsets)}"
+            )
+        bounds = bounds.astype(np.int64)
+        return self._checked(flat, bounds[:-1], bounds[1:])
+
+    def _checked(
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The queries, all of whose ids are known. (Searches see that, but not which query's.)"""
+        unknown = np.flatnonzero((ids >= self.vocab_size) & (ids != self.separator))
+        if unknown.size:
+            query = int(np.searchsorted(ends, unknown[0], "right"))
+            self.check_query(ids[starts[query] : ends[query]], f"query {query}")
+        return ids, starts, ends
+
+    def count(self, query: np.ndarray) -> int:
+        """Occurrences of the query. The empty query counts every token and document end."""
+        start = perf_counter_ns()
+        found: int = search.find(self._rows, query, self._cold > 0)
+        if self._cold or perf_counter_ns() - start > DISK_NS:
+            self._timed(start, 1)
+        if found < 0:
+            self.check_query(query)
+        return found
+
+    def find(self, query: np.ndarray) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with the query.
 
         Returns int64, shape (segments, 2). O(log) memory reads a segment.
         """
-        return self._intervals(self.check_query(query))
+        starts, ends = _bounds(np.array([query.shape[0]]))
+        intervals: np.ndarray = self.find_batch(query, starts, ends)[0]
+        return intervals
 
-    def count(self, query: Ids) -> int:
-        """Occurrences of the query. The empty query counts every token and document end."""
-        return _total(self.find(query))
+    def find_batch(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The intervals of each query: int64, shape (k, segments, 2)."""
+        intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
+        self._in_chunks(search.find_many, ids, starts, ends, intervals)
+        return intervals
 
-    def count_batch(self, queries: Sequence[Ids]) -> np.ndarray:
-        """Occurrences of each query: int64, shape (len(queries),)."""
-        checked = [self.check_query(query) for query in queries]
-        offsets = np.zeros(len(checked) + 1, np.int64)
-        np.cumsum([query.shape[0] for query in checked], out=offsets[1:])
-        flat = np.concatenate([np.empty(0, np.int64), *checked])
-        counts = np.zeros(len(checked), np.int64)
-        for s in self.segments:
-            count_many(
-                s.tokens,
-                s.suffix_array,
-                s.fences,
-                s.fence_spacing,
-                s.separator,
-                flat,
-                offsets,
-                counts,
-            )
+    def count_batch(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Occurrences of each query: int64, shape (k,)."""
+        return _sizes(self.find_batch(ids, starts, ends))
+
+    def prob(self, query: np.ndarray) -> tuple[int, int]:
+        """How often the prompt query[:-1] occurs, and how often the last token follows it."""
+        start = perf_counter_ns()
+        prompt_count, continuation_count = search.prob(self._rows, query, 0, self._cold > 0)
+        if self._cold or perf_counter_ns() - start > DISK_NS:
+            self._timed(start, 2)
+        if prompt_count < 0:
+            self.check_query(query)
+        return prompt_count, continuation_count
+
+    def infgram_prob(self, query: np.ndarray) -> tuple[int, int, int]:
+        """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+        start = perf_counter_ns()
+        counts: tuple[int, int, int] = search.infgram_prob(self._rows, query, self._cold > 0)
+        if self._cold or perf_counter_ns() - start > DISK_NS:
+            self._timed(start, 8)
+        if counts[0] < 0:
+            self.check_query(query)
         return counts
 
-    def prob(self, prompt: Ids, continuation: int) -> tuple[int, int]:
-        """How often the prompt occurs, and how often the continuation follows it."""
-        ids = self.check_query(prompt, "prompt")
-        return self._prob(ids, self.check_continuation(continuation))
+    def prob_batch(
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`prob` of each query (a prompt and one token): int64, shape (k,), twice."""
+        prompts = self.find_batch(ids, starts, ends - 1)
+        # Nothing follows a document's end; the separator alone is a document's start.
+        if ids.shape[0]:
+            last = ids[np.maximum(ends - 2, 0)]
+            prompts[(last == self.separator) & (ends - starts > 2)] = 0
+        return _sizes(prompts), self.count_batch(ids, starts, ends)
 
-    def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[int, int, int]:
-        """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
-        suffix = self._longest_suffix(self.check_query(prompt, "prompt"))
-        counts = self._prob(suffix, self.check_continuation(continuation))
-        return *counts, suffix.shape[0]
+    def longest_suffix_batch(
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> np.ndarray:
+        """Length of the longest suffix of each prompt that occurs: int64, shape (k,)."""
+        lengths = np.zeros(starts.shape[0], np.int64)
+        self._in_chunks(search.longest_suffixes, ids, starts, ends, lengths)
+        return lengths
 
-    def ntd(self, prompt: Ids) -> tuple[int, np.ndarray, np.ndarray]:
-        """How often the prompt occurs, the tokens that follow it, and how often each does.
+    def ntd(self, prompt: np.ndarray, max_support: int | None = None) -> "Following":
+        """The tokens that follow the prompt and how often each does, ascending.
 
-        Tokens ascend: int64, shape (k,), as the counts. Exact at any number of occurrences;
-        the cost follows k.
+        Exact at any number of occurrences; the cost follows the number of distinct tokens. With
+        `max_support` about that many occurrences are looked at, evenly spread, and counts are off
+        by `error_bound` at most.
         """
-        return self._ntd(self.check_query(prompt, "prompt"))
+        return self._ntd(prompt, False, max_support)
 
-    def infgram_ntd(self, prompt: Ids) -> tuple[int, np.ndarray, np.ndarray, int]:
-        """As `ntd` for the longest suffix of the prompt that occurs; its length comes fourth."""
-        suffix = self._longest_suffix(self.check_query(prompt, "prompt"))
-        return *self._ntd(suffix), suffix.shape[0]
+    def infgram_ntd(self, prompt: np.ndarray, max_support: int | None = None) -> "Following":
+        """As `ntd` for the longest suffix of the prompt that occurs."""
+        return self._ntd(prompt, True, max_support)
+
+    def ntd_batch(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        max_support: int | None = None,
+    ) -> list["Following"]:
+        """`ntd` of each prompt."""
+        intervals = self._prompt_intervals(ids, starts, ends)
+
+        def each(begin: int, end: int) -> list[Following]:
+            return [
+                self._following(ids[starts[i] : ends[i]], 0, intervals[i], max_support)
+                for i in range(begin, end)
+            ]
+
+        return list(chain.from_iterable(_spread(each, starts.shape[0])))
+
+    def score(
+        self, ids: np.ndarray, order: int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The probability of each token of a text after those before it.
+
+        Returns suffix_lens, prompt_counts, continuation_counts (int64) and sparse (bool), shape
+        (len,). ∞-gram without an `order`; else after the `order` − 1 tokens before. No prompt
+        reaches over a separator. O(len) searches.
+        """
+        self.check_query(ids, "text")
+        places = np.arange(ids.shape[0] + 1)
+        separators = np.flatnonzero(ids == self.separator)
+        if order is None:
+            reach = places[:-1] + self.match_lengths(ids, over_end=False)
+            starts = np.searchsorted(reach, places)
+        else:
+            # The last separator before each place, or 0.
+            begins = np.zeros_like(places)
+            begins[separators + 1] = separators
+            before = min(order, places.size) - 1
+            starts = np.maximum(np.maximum.accumulate(begins), places - before)
+        prompts = self._intervals_of_runs(ids, starts, places)
+        sizes = _sizes(prompts)
+        if order is None:
+            # A prompt that its token prolongs is the next prompt; any other is never followed by
+            # that token, or the next would begin where it does. No prompt ends a document.
+            counts = np.where(starts[1:] == starts[:-1], sizes[1:], 0)
+            counts[separators] = self.count_batch(ids, starts[separators], separators + 1)
+        else:
+            counts = _sizes(self._intervals_of_runs(ids, starts[:-1], places[1:]))
+        starts, places, prompts, prompt_counts = (
+            column[:-1] for column in (starts, places, prompts, sizes)
+        )
+        sparse = (counts == prompt_counts) & (prompt_counts > 0)
+        unseen = np.flatnonzero((counts == 0) & (prompt_counts > 0))
+        alone = np.zeros(unseen.shape[0], np.bool_)
+        search.one_follows(
+            self._rows, ids, starts[unseen], places[unseen], prompts[unseen], self._cold > 0, alone
+        )
+        sparse[unseen] = alone
+        return places - starts, prompt_counts, counts, sparse
+
+    def longest_matches(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each place of a text the length of the longest match there, and its count.
+
+        Returns int64, shape (len,), twice; a count of 0 where nothing matches. O(len) searches.
+        """
+        self.check_query(ids, "text")
+        starts = np.arange(ids.shape[0])
+        lengths = self.match_lengths(ids, over_end=True)
+        counts = _sizes(self._intervals_of_runs(ids, starts, starts + lengths))
+        counts[lengths == 0] = 0
+        return lengths, counts
+
+    def match_lengths(self, ids: np.ndarray, over_end: bool) -> np.ndarray:
+        """For each place of a text the length of the longest match there: int64, shape (len,).
+
+        A match goes up to the next separator, with `over_end` including it. All places are tried
+        for LONG tokens at once. A longer match is followed to its end: all places inside it match
+        to there as well, and those in front of the first that matches further no further.
+        """
+        n = ids.shape[0]
+        starts = np.arange(n)
+        # The next separator after each place.
+        marks = np.append(np.where(ids == self.separator, starts, n)[1:], n)[:n]
+        limits = np.minimum.accumulate(marks[::-1])[::-1]
+        if over_end:
+            limits = np.minimum(limits + 1, n)
+        lengths = np.zeros(n, np.int64)
+        self._in_chunks(search.match_many, ids, starts, np.minimum(limits, starts + LONG), lengths)
+
+        def match(start: int, end: int) -> int:
+            """Tokens of the text from `start` to `end` that occur together."""
+            found = np.zeros(1, np.int64)
+            starts, ends = np.array([start]), np.array([end])
+            search.match_many(self._rows, ids, starts, ends, self._cold > 0, found)
+            return int(found[0])
+
+        long = np.flatnonzero((lengths == LONG) & (starts + LONG < limits))
+        at = 0
+        while at < long.shape[0]:
+            start, limit = int(long[at]), int(limits[long[at]])
+            end = start + match(start, limit)
+            inside = int(np.searchsorted(long, end - LONG, "right"))
+            first, further = at, inside
+            # The first of the places inside from which the match goes on past `end`.
+            while end < limit and further - first > 1:
+                middle = (first + further) // 2
+                place = int(long[middle])
+                if match(place, end + 1) == end + 1 - place:
+                    further = middle
+                else:
+                    first = middle
+            lengths[long[at:further]] = end - long[at:further]
+            at = further
+        return lengths
+
+    def _intervals_of_runs(
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> np.ndarray:
+        """`find_batch` for the ranges of a text, without comparing long ones again and again.
+
+        Where long ranges share their start or their end, one is part of the next, and counts
+        follow in order: if those at both ends of a stretch agree, so do all between. (The
+        intervals, too, with a common start; with a common end only their sizes.)
+        """
+        intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
+        short = ends - starts <= LONG
+        intervals[short] = self.find_batch(ids, starts[short], ends[short])
+
+        def look_up(number: int) -> int:
+            one = slice(number, number + 1)
+            intervals[number] = self.find_batch(ids, starts[one], ends[one])[0]
+            return int(_sizes(intervals[one])[0])
+
+        long = np.flatnonzero(~short)
+        shared = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
+        breaks = [
+            place
+            for place in range(1, long.shape[0])
+            if long[place] != long[place - 1] + 1 or not shared[long[place - 1]]
+        ]
+        for run in np.split(long, breaks) if long.size else []:
+            stretches = [(int(run[0]), int(run[-1]), look_up(int(run[0])), look_up(int(run[-1])))]
+            while stretches:
+                first, last, low, high = stretches.pop()
+                if low == high:
+                    intervals[first:last] = intervals[first]
+                elif last - first > 1:
+                    middle = (first + last) // 2
+                    found = look_up(middle)
+                    stretches += [(first, middle, low, found), (middle, last, found, high)]
+        return intervals
 
     def locate(
         self, intervals: np.ndarray, occurrences: np.ndarray
@@ -149,8 +424,7 @@ class Engine:
         positions = np.empty(occurrences.shape[0], np.int64)
         for number in np.unique(segments).tolist():
             of_segment = segments == number
-            suffix_array = self.segments[number].suffix_array
-            positions[of_segment] = positions_of(suffix_array, ranks[of_segment])
+            positions[of_segment] = search.positions_of(self._rows[number], ranks[of_segment])
         return segments, ranks, positions
 
     def documents_at(
@@ -181,75 +455,180 @@ class Engine:
         raise QueryError(f"document {number}: the index has {numbers}")
 
     def warm_up(self) -> None:
-        """Compile every kernel that this index's dtypes need, or load it from the disk cache."""
-        self.count_batch([[]])
-        self.infgram_ntd([self.separator])
-        self.locate(self.find([]), np.arange(min(1, self.stream_len), dtype=np.int64))
+        """Compile every kernel that this index's dtype needs, or load it from the disk cache."""
+        # Nothing occurs after itself; a text of two places goes through all that many queries do.
+        query = self.ids([self.separator, self.separator])
+        one = _bounds(np.array([2]))
+        self.count(query)
+        self.prob(query)
+        self.infgram_prob(query)
+        self.infgram_ntd(query[:1])
+        self.ntd_batch(query[:1], *_bounds(np.array([1])))
+        self.longest_suffix_batch(query, *one)
+        self.score(query, None)
+        self.locate(self.find(query[:0]), np.arange(min(1, self.stream_len)))
 
-    def _intervals(self, query: np.ndarray) -> np.ndarray:
-        intervals = np.empty((len(self.segments), 2), np.int64)
-        for i, s in enumerate(self.segments):
-            intervals[i] = find(
-                s.tokens, s.suffix_array, s.fences, s.fence_spacing, s.separator, query
+    def _ntd(self, prompt: np.ndarray, longest: bool, max_support: int | None) -> "Following":
+        start = perf_counter_ns()
+        cold = self._cold > 0
+        if len(self.segments) == 1:
+            most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
+            length, prompt_count, stride, ids, counts = search.ntd(
+                self._rows, prompt, longest, most, cold
             )
+            if cold or perf_counter_ns() - start > DISK_NS:
+                self._timed(start, 2)
+            if prompt_count < 0:
+                self.check_query(prompt)
+            if length:
+                return Following(prompt_count, ids, counts, length, stride - 1 if stride else 0)
+            intervals = np.array([[0, prompt_count]])
+        else:
+            length = prompt.shape[0]
+            if longest:
+                length = search.longest_suffix(self._rows, prompt, length, cold)
+            first = prompt.shape[0] - length
+            intervals = search.prompt_intervals(self._rows, prompt, first, cold)
+            if cold or perf_counter_ns() - start > DISK_NS:
+                self._timed(start, 2)
+            if length < 0 or intervals.shape[0] < len(self.segments):
+                self.check_query(prompt)
+        return self._following(prompt, prompt.shape[0] - length, intervals, max_support)
+
+    def _prompt_intervals(
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> np.ndarray:
+        """`find_batch` of prompts: none for those that have ended their document."""
+        intervals = self.find_batch(ids, starts, ends)
+        if ids.shape[0]:
+            last = ids[np.maximum(ends - 1, 0)]
+            intervals[(last == self.separator) & (ends - starts > 1)] = 0
         return intervals
 
-    def _prompt_intervals(self, prompt: np.ndarray) -> np.ndarray:
-        """The intervals of a prompt; empty when it has ended its document."""
-        if prompt.shape[0] > 1 and prompt[-1] == self.separator:
-            return np.zeros((len(self.segments), 2), np.int64)
-        return self._intervals(prompt)
-
-    def _prob(self, prompt: np.ndarray, continuation: int) -> tuple[int, int]:
-        prompt_count = _total(self._prompt_intervals(prompt))
-        if prompt_count == 0:
-            return 0, 0
-        return prompt_count, _total(self._intervals(np.append(prompt, continuation)))
-
-    def _ntd(self, prompt: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-        intervals = self._prompt_intervals(prompt)
-        ids = [np.empty(0, np.int64)]
-        counts = [np.empty(0, np.int64)]
-        for segment, (lo, hi) in zip(self.segments, intervals.tolist(), strict=True):
+    def _following(
+        self, prompt: np.ndarray, first: int, intervals: np.ndarray, max_support: int | None
+    ) -> "Following":
+        """What follows prompt[first:], whose intervals these are."""
+        bounds = intervals.tolist()
+        prompt_count = sum(hi - lo for lo, hi in bounds)
+        length = prompt.shape[0] - first
+        stride = 0
+        if max_support is not None and prompt_count > max_support and length:
+            stride = -(-prompt_count // max_support)
+        found = []
+        for number, (lo, hi) in enumerate(bounds):
             if lo == hi:
                 continue
-            if prompt.shape[0] == 0:
+            if length == 0:
+                segment = self.segments[number]
                 ranks = segment.unigram_ranks.astype(np.int64)
-                ids.append(segment.unigram_ids.astype(np.int64))
-                counts.append(np.diff(ranks, append=segment.stream_len))
+                counts = np.diff(ranks, append=segment.stream_len)
+                found.append((segment.unigram_ids.astype(np.int64), counts))
             else:
-                following = next_tokens(
-                    segment.tokens, segment.suffix_array, self.separator, lo, hi, prompt.shape[0]
+                found.append(
+                    search.next_tokens(
+                        self._rows[number], prompt, first, lo, hi, stride, self._cold > 0
+                    )
                 )
-                ids.append(following[0])
-                counts.append(following[1])
-        if len(ids) <= 2:  # at most one segment has it: nothing to merge
-            return _total(intervals), ids[-1], counts[-1]
-        distinct, inverse = np.unique(np.concatenate(ids), return_inverse=True)
-        merged = np.zeros(distinct.shape[0], np.int64)
-        np.add.at(merged, inverse, np.concatenate(counts))
-        return _total(intervals), distinct, merged
+        error_bound = len(found) * (stride - 1) if stride else 0
+        if not found:
+            return Following(0, np.empty(0, np.int64), np.empty(0, np.int64), length, 0)
+        if len(found) == 1:  # nothing to merge
+            ids, counts = found[0]
+            return Following(prompt_count, ids, counts, length, error_bound)
+        ids, inverse = np.unique(np.concatenate([ids for ids, _ in found]), return_inverse=True)
+        merged = np.zeros(ids.shape[0], np.int64)
+        np.add.at(merged, inverse, np.concatenate([counts for _, counts in found]))
+        return Following(prompt_count, ids, merged, length, error_bound)
 
-    def _longest_suffix(self, prompt: np.ndarray) -> np.ndarray:
-        """The longest suffix of a prompt that occurs and that something follows."""
-        # No match crosses a separator: what stands before the last one cannot matter.
-        separators = np.flatnonzero(prompt == self.separator)
-        if separators.size:
-            prompt = prompt[separators[-1] :]
-        length = 0
-        for s in self.segments:
-            # A shorter suffix than another segment has is of no use: fine to find it anyway.
-            length = max(
-                length,
-                longest_suffix(
-                    s.tokens, s.suffix_array, s.fences, s.fence_spacing, s.separator, prompt
-                ),
-            )
-        return prompt[prompt.shape[0] - length :]
+    def _in_chunks(
+        self,
+        kernel: Callable[..., int | None],
+        ids: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        """Have a kernel of `kernels.search` fill `out` for all queries, on all cores."""
+
+        def chunk(begin: int, end: int) -> int | None:
+            start = perf_counter_ns()
+            part = slice(begin, end)
+            bad = kernel(self._rows, ids, starts[part], ends[part], self._cold > 0, out[part])
+            self._timed(start, end - begin)
+            return None if bad is None or bad < 0 else begin + bad
+
+        for bad in _spread(chunk, starts.shape[0]):
+            if bad is not None:
+                self.check_query(ids[starts[bad] : ends[bad]], f"query {bad}")
+
+    def _timed(self, start: int, searches: int) -> None:
+        """Learn from how long searches took whether the next will wait for a disk."""
+        if not self._cold and perf_counter_ns() - start < DISK_NS * searches:
+            return
+        reads = _disk_reads()
+        if reads != self._reads:
+            self._reads, self._cold = reads, COLD_SEARCHES
+        else:
+            self._cold = max(0, self._cold - searches)
 
 
-def _total(intervals: np.ndarray) -> int:
-    return int((intervals[:, 1] - intervals[:, 0]).sum())
+class Following(NamedTuple):
+    """What follows a prompt: tokens ascending and their counts, int64, shape (k,), twice.
+
+    The prompt is the last `suffix_len` tokens of what was asked. Counts are off by `error_bound`
+    at most, and those of tokens left out are no larger.
+    """
+
+    prompt_count: int
+    ids: np.ndarray
+    counts: np.ndarray
+    suffix_len: int
+    error_bound: int
+
+
+def _spread(work: Callable[[int, int], Any], number: int) -> list[Any]:
+    """work(begin, end) over [0, number) in chunks, in the threads of the one pool if many."""
+    bounds = [(begin, min(number, begin + CHUNK)) for begin in range(0, number, CHUNK)]
+    if len(bounds) < 2 or _cores() < 2:
+        return [work(*bound) for bound in bounds]
+    return list(_pool(os.getpid()).map(lambda bound: work(*bound), bounds))
+
+
+def _cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _disk_reads() -> int:
+    """What this process has read from disks so far, in units of no matter."""
+    usage = getrusage(RUSAGE_SELF)
+    return usage.ru_majflt + usage.ru_inblock
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of this process: those of the process it was forked from are not in it."""
+    return ThreadPoolExecutor(_cores(), "everygram")
+
+
+def _bounds(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of queries of these lengths that stand one after another."""
+    ends = np.cumsum(lengths)
+    return ends - lengths, ends
+
+
+def _frozen(ids: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """The ids in that dtype, read-only: kernels compile once, not again for arrays that are not."""
+    return np.frombuffer(ids.astype(dtype).tobytes(), dtype)
+
+
+def _sizes(intervals: np.ndarray) -> np.ndarray:
+    """Ranks in all segments' intervals: int64, shape (k,)."""
+    sizes: np.ndarray = (intervals[:, :, 1] - intervals[:, :, 0]).sum(axis=1)
+    return sizes
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The on-disk format, version 1: what every file of an index holds, and the manifest.
+"""The on-disk format, version 2: what every file of an index holds, and the manifest.
 
 This docstring is the specification. `segment.py` writes and reads a segment's files, `index.py`
 publishes the manifest; neither names a file or a field that is not named here.
@@ -32,8 +32,8 @@ file                 entries    entry     content
 tokens.bin           n          token     the stream
 suffix_array.bin     n          u32 / u40 position of the suffix of each rank; 5 bytes an entry
                                           once n reaches 2³²
-fences.bin           ⌈n/s⌉      u64       the key of every s-th suffix (ranks 0, s, 2s, …),
-                                          s = `fence_spacing`
+fences.bin           see below  u64       the fence tree: the key of every s-th suffix (ranks 0, s,
+                                          2s, …), s = `fence_spacing`, then levels above
 unigrams.bin         U          u64, u32  all first ranks, then all ids, of the U distinct
                                           tokens of the stream, ascending: the suffixes that
                                           start with ids[i] have ranks [first[i], first[i+1])
@@ -46,18 +46,29 @@ metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], off
 the suffix's own start aside. Suffixes that are equal so far stand in the order of their positions:
 one corpus makes one array, however it was built. (Readers may not rely on the latter.)
 
-*Key.* The first 8 bytes of a suffix's tokens, first token in the highest bits (8 tokens of u8,
-4 of u16, 2 of u32); what follows a separator other than the suffix's first token is zero. Keys
-never decrease with rank.
+*Key.* The first tokens of a suffix in 64 bits, `key_bits` each, the first in the highest; the
+last may be cut to its high bits. The separator is all ones; what follows one that is not the
+suffix's own first token is zero. `key_bits` is the fewest with all ones above every id of the
+segment. Keys never decrease with rank.
+
+*Fence tree.* Level 0 has the keys of every s-th suffix; level k + 1 has every 16th key of level k
+(`fence_fanout`); the last level has at most 16. Levels stand one after another, level 0 first, each
+padded with all-ones keys to a multiple of 16: a node is 128 bytes, two cache lines, and a search
+reads one a level.
 
 Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
 
     position          0  1  2  3  4  5
     tokens.bin        |  a  b  |  b  a
     suffix_array.bin  1  5  4  2  0  3      ab| < a| < ba| < b| < |ab| < |ba|
-    fences.bin        61 62 ff 00 00 00 00 00   (read as one u64, highest byte first)
+    fences.bin        c3 8b f8 00 00 00 00 00   (read as one u64, highest byte first: 97, 98, 127
+                      in 7 bits each), then 15 keys of all ones
     unigrams.bin      first 0 2 4   ids 97 98 255
     document_offsets  0 3
+
+*Version 1* had one level of fences, not padded, and keys of whole tokens (`key_bits` as wide as a
+token); its manifests have neither `key_bits` nor `fence_fanout`. It is read: the levels above are
+made when the index is opened.
 
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
 the same file without the `checksum` key, so any change shows. Every file of a segment is listed
@@ -77,7 +88,8 @@ import numpy as np
 
 from everygram.errors import DamagedIndexError, FormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -118,7 +130,10 @@ UNIGRAM_ENTRY_BYTES = 12
 # Streams of this many tokens and more take 5-byte positions. Tests lower it.
 WIDE_POSITIONS_FROM = 2**32
 WIDE_POSITION_BYTES = 5
-FENCE_SPACING = 64
+# A block of suffixes between two fences is one cache line of 4-byte positions.
+FENCE_SPACING = 16
+# Keys of a node of the fence tree; `kernels.search` has the same.
+FENCE_FANOUT = 16
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -139,6 +154,25 @@ def separator_of(dtype: str) -> int:
 def position_bytes(stream_len: int) -> int:
     """Bytes of a suffix-array entry for a stream of that many tokens: 4, or 5 past 2³²."""
     return POSITION.itemsize if stream_len < WIDE_POSITIONS_FROM else WIDE_POSITION_BYTES
+
+
+def key_bits(largest_id: int) -> int:
+    """Bits of a token in a key: the fewest whose all ones are above the largest id."""
+    return (largest_id + 1).bit_length()
+
+
+def fence_levels(stream_len: int, spacing: int) -> list[tuple[int, int]]:
+    """Start and size, in keys, of each level of a fence tree."""
+    start, size = 0, -(-stream_len // spacing)
+    levels = [(start, size)]
+    while size > FENCE_FANOUT:
+        start, size = start + _padded(size), -(-size // FENCE_FANOUT)
+        levels.append((start, size))
+    return levels
+
+
+def _padded(size: int) -> int:
+    return -(-size // FENCE_FANOUT) * FENCE_FANOUT
 
 
 @dataclass(frozen=True)
@@ -175,6 +209,8 @@ class SegmentEntry:
     num_tokens: int
     position_bytes: int
     fence_spacing: int
+    fence_fanout: int
+    key_bits: int
     files: dict[str, FileEntry]
 
     @property
@@ -226,9 +262,10 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
         data == _dump(fields | {"checksum": checksum})
         and hashlib.sha256(_dump(fields)).hexdigest() == checksum
     )
-    if version != FORMAT_VERSION and (sound or not isinstance(version, int)):
+    if version not in READABLE_VERSIONS and (sound or not isinstance(version, int)):
+        readable = " and ".join(str(number) for number in READABLE_VERSIONS)
         raise FormatError(
-            f"index '{path}': format {version}, this version reads {FORMAT_VERSION}; "
+            f"index '{path}': format {version}, this version reads {readable}; "
             "rebuild it or upgrade everygram"
         )
     if not sound:
@@ -236,9 +273,14 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
             f"index '{path}': {MANIFEST} does not match its own checksum: it was changed or "
             "damaged after it was written; restore it or rebuild the index"
         )
+    first_version = {}
+    if version == 1:
+        key_bits = 8 * TOKEN_DTYPES[fields["dtype"]].itemsize
+        first_version = {"key_bits": key_bits, "fence_fanout": 0}
     segments = tuple(
         SegmentEntry(
             **segment
+            | first_version
             | {"files": {name: FileEntry(**file) for name, file in segment["files"].items()}}
         )
         for segment in fields["segments"]
@@ -253,7 +295,11 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     n = segment.stream_len
     yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
     yield SUFFIX_ARRAY, n * segment.position_bytes
-    yield FENCES, -(-n // segment.fence_spacing) * KEY.itemsize
+    keys = -(-n // segment.fence_spacing)
+    if segment.fence_fanout:
+        start, size = fence_levels(n, segment.fence_spacing)[-1]
+        keys = start + _padded(size)
+    yield FENCES, keys * KEY.itemsize
     yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
     yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
 

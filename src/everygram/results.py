@@ -1,4 +1,4 @@
-"""What queries answer: small frozen objects, numpy arrays inside, `as_dict` for JSON.
+"""What queries answer: small objects, numpy arrays inside, `as_dict` for JSON.
 
 A result carries the query's ids and, where the index has a tokenizer, the tokens they are, so
 that an answer always shows what was asked.
@@ -6,10 +6,10 @@ that an answer always shows what was asked.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -24,23 +24,29 @@ def token_texts(ids: np.ndarray, token_text: TokenText) -> list[str] | None:
     return None if token_text is None else [token_text(token_id) for token_id in ids.tolist()]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Result:
-    """What every result has: the query's ids (int64, shape (m,)) and how they read."""
+    """What every result has: the query's ids and how they read."""
 
-    query: np.ndarray
+    _ids: np.ndarray = field(repr=False)
     _token_text: TokenText = field(repr=False)
+
+    @cached_property
+    def query(self) -> np.ndarray:
+        """The ids the query became: int64, shape (m,)."""
+        ids: np.ndarray = self._ids.astype(np.int64)
+        return ids
 
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        ids: list[int] = self.query.tolist()
+        ids: list[int] = self._ids.tolist()
         return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self.query, self._token_text)
+        return token_texts(self._ids, self._token_text)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values, under the names of its attributes."""
@@ -50,12 +56,18 @@ class Result:
 class Count(int):
     """A count: an integer that also knows the `token_ids` and `tokens` it counted."""
 
-    _result: Result
+    _ids: np.ndarray
+    _token_text: TokenText
 
-    def __new__(cls, count: int, query: np.ndarray, token_text: TokenText) -> "Count":
-        self = super().__new__(cls, count)
-        self._result = Result(query, token_text)
+    def __new__(cls, count: int, ids: np.ndarray, token_text: TokenText) -> "Count":
+        self = int.__new__(cls, count)
+        self._ids = ids
+        self._token_text = token_text
         return self
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        # What it counted goes with the index it came from; the number can travel.
+        return int, (int(self),)
 
     @property
     def count(self) -> int:
@@ -65,19 +77,20 @@ class Count(int):
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        return self._result.token_ids
+        ids: list[int] = self._ids.tolist()
+        return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return self._result.tokens
+        return token_texts(self._ids, self._token_text)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
-        return self._result.as_dict() | {"count": self.count}
+        return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Prob(Result):
     """The probability of one token after a prompt.
 
@@ -130,19 +143,27 @@ class NextToken:
     prob: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Distribution(Result):
-    """The next-token distribution of a prompt (`query`), exact.
+    """The next-token distribution of a prompt (`query`).
 
     next_ids: int64, shape (k,), ascending: the tokens that follow, the separator for the end of
     a document; counts: int64, shape (k,), which sum to `prompt_count`. Empty when the prompt does
-    not occur. `suffix_len` as in `Prob`.
+    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and less than
+    `prompt_count`: then a count is off by `error_bound` at most, and tokens that are left out
+    follow that often at most.
     """
 
     prompt_count: int
     next_ids: np.ndarray
     counts: np.ndarray
     suffix_len: int
+    error_bound: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether every count is exact and no token is left out."""
+        return self.error_bound == 0
 
     @cached_property
     def probs(self) -> np.ndarray:
@@ -163,14 +184,19 @@ class Distribution(Result):
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
         if k is not None and (not isinstance(k, int) or k < 0):
             raise QueryError(f"top: expected 0 or more, found {k!r}")
-        order = np.argsort(-self.counts, kind="stable")[:k]
+        chosen = np.arange(len(self))
+        if k is not None and k < len(self):
+            # The k-th greatest count parts those that are in from those that are not.
+            least = -np.partition(-self.counts, k - 1)[k - 1] if k else self.prompt_count + 1
+            chosen = np.flatnonzero(self.counts >= least)
+        order = chosen[np.argsort(-self.counts[chosen], kind="stable")][:k].tolist()
         token_text = self._token_text
         return [
             NextToken(
                 token_id=(token_id := int(self.next_ids[i])),
                 token=None if token_text is None else token_text(token_id),
                 count=int(self.counts[i]),
-                prob=float(self.probs[i]),
+                prob=int(self.counts[i]) / self.prompt_count,
             )
             for i in order
         ]
@@ -194,7 +220,164 @@ class Distribution(Result):
             "suffix_len": self.suffix_len,
             "distinct": len(self),
             "sparse": self.sparse,
+            "exact": self.exact,
+            "error_bound": self.error_bound,
             "next": [vars(token) for token in self.top(top)],
+        }
+
+
+@dataclass(eq=False)
+class Probs(Sequence[Prob]):
+    """Many probabilities as arrays of shape (k,); probs[i] is one of them as `Prob`.
+
+    int64: continuation_ids, prompt_counts, continuation_counts, suffix_lens, as in `Prob`.
+    """
+
+    _ids: np.ndarray = field(repr=False)
+    _starts: np.ndarray = field(repr=False)
+    _ends: np.ndarray = field(repr=False)
+    _token_text: TokenText = field(repr=False)
+    prompt_counts: np.ndarray
+    continuation_counts: np.ndarray
+    suffix_lens: np.ndarray
+
+    @property
+    def continuation_ids(self) -> np.ndarray:
+        """The tokens whose probabilities these are."""
+        ids: np.ndarray = self._ids[self._ends - 1].astype(np.int64)
+        return ids
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """float64; nan where the prompt does not occur."""
+        return _divided(self.continuation_counts, self.prompt_counts)
+
+    def __len__(self) -> int:
+        return int(self.prompt_counts.shape[0])
+
+    @overload
+    def __getitem__(self, i: int) -> Prob: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Prob]: ...
+    def __getitem__(self, i: int | slice) -> Prob | list[Prob]:
+        if isinstance(i, slice):
+            return [self[place] for place in range(*i.indices(len(self)))]
+        return Prob(
+            self._ids[self._starts[i] : self._ends[i] - 1],
+            self._token_text,
+            int(self._ids[self._ends[i] - 1]),
+            int(self.prompt_counts[i]),
+            int(self.continuation_counts[i]),
+            int(self.suffix_lens[i]),
+        )
+
+
+@dataclass(eq=False)
+class Distributions(Sequence[Distribution]):
+    """Many next-token distributions; distributions[i] is one of them as `Distribution`.
+
+    Number i has next_ids[offsets[i]:offsets[i + 1]] and their counts. All int64: offsets, shape
+    (k + 1,); next_ids and counts end to end; prompt_counts, suffix_lens, error_bounds, shape (k,).
+    """
+
+    _ids: np.ndarray = field(repr=False)
+    _starts: np.ndarray = field(repr=False)
+    _ends: np.ndarray = field(repr=False)
+    _token_text: TokenText = field(repr=False)
+    offsets: np.ndarray
+    next_ids: np.ndarray
+    counts: np.ndarray
+    prompt_counts: np.ndarray
+    suffix_lens: np.ndarray
+    error_bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.prompt_counts.shape[0])
+
+    @overload
+    def __getitem__(self, i: int) -> Distribution: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Distribution]: ...
+    def __getitem__(self, i: int | slice) -> Distribution | list[Distribution]:
+        if isinstance(i, slice):
+            return [self[place] for place in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        part = slice(self.offsets[i], self.offsets[i + 1])
+        return Distribution(
+            self._ids[self._starts[i] : self._ends[i]],
+            self._token_text,
+            int(self.prompt_counts[i]),
+            self.next_ids[part],
+            self.counts[part],
+            int(self.suffix_lens[i]),
+            int(self.error_bounds[i]),
+        )
+
+
+@dataclass(eq=False)
+class Scores(Result):
+    """The probability of each token of a text (`query`) after those before it.
+
+    Arrays of shape (len,): suffix_lens, the length of the prompt that was used; prompt_counts and
+    continuation_counts, int64; sparse, bool: whether one token alone ever follows the prompt.
+    `order` is n of the n-gram model, None for ∞-gram.
+    """
+
+    order: int | None
+    suffix_lens: np.ndarray
+    prompt_counts: np.ndarray
+    continuation_counts: np.ndarray
+    sparse: np.ndarray
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """float64, shape (len,); nan where the prompt does not occur."""
+        return _divided(self.continuation_counts, self.prompt_counts)
+
+    def __len__(self) -> int:
+        """How many tokens the text has."""
+        return int(self._ids.shape[0])
+
+    def __repr__(self) -> str:
+        model = "∞-gram" if self.order is None else f"{self.order}-gram"
+        return f"Scores({model}, {len(self):,} tokens)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values; an undefined probability is None."""
+        probs = [None if math.isnan(prob) else prob for prob in self.probs.tolist()]
+        return super().as_dict() | {
+            "order": self.order,
+            "suffix_lens": self.suffix_lens.tolist(),
+            "prompt_counts": self.prompt_counts.tolist(),
+            "continuation_counts": self.continuation_counts.tolist(),
+            "probs": probs,
+            "sparse": self.sparse.tolist(),
+        }
+
+
+@dataclass(eq=False)
+class LongestMatches(Result):
+    """For each place of a text (`query`) the longest match that starts there.
+
+    int64, shape (len,): lengths in tokens, and counts: how often that match occurs, 0 where
+    nothing matches. A match ends at a separator, which may be its last token.
+    """
+
+    lengths: np.ndarray
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        """How many tokens the text has."""
+        return int(self._ids.shape[0])
+
+    def __repr__(self) -> str:
+        return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return super().as_dict() | {
+            "lengths": self.lengths.tolist(),
+            "counts": self.counts.tolist(),
         }
 
 
@@ -213,7 +396,7 @@ class Occurrence:
     offset: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Matches(Result):
     """Where a query occurs.
 
@@ -250,7 +433,7 @@ class Matches(Result):
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Document:
     """A document, or the part of it around a match.
 
@@ -312,3 +495,10 @@ class Document:
             "occurrence": self.occurrence,
             "count": self.count,
         }
+
+
+def _divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """counts / of as float64; nan where that is 0 / 0."""
+    with np.errstate(invalid="ignore"):
+        quotients: np.ndarray = counts / of
+    return quotients

@@ -9,7 +9,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,16 @@ import numpy as np
 
 from everygram import format as fmt
 from everygram.errors import DamagedIndexError
-from everygram.kernels.search import next_tokens
-from everygram.kernels.sort import fence_keys, first_disorder, invert
+from everygram.kernels import search
+from everygram.kernels.sort import add_counts, fence_keys, first_disorder, invert
 
 # Bytes written, hashed or compared at a time.
 CHUNK = 1 << 22
+# Parts of a segment that can be held in memory, and the files of each.
+PRELOADABLE = ("fences", "suffix_array", "tokens")
+HUGE_PAGE = 1 << 21
+# Of the parts that lead every search, what is read when an index is opened.
+AT_ONCE = 4 << 20
 
 
 class SegmentWriter:
@@ -83,17 +88,28 @@ def finish_segment(
     """Write what follows from the sorted suffixes; returns the manifest's entry.
 
     Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
-    Calls `progress(bytes, bytes in all)` while it reads that back for its checksum.
+    Reads the array back once, for its checksum and the fences, and calls
+    `progress(bytes, bytes in all)`.
     """
     tokens = map_tokens(folder, dtype, stream_len)
     width = fmt.position_bytes(stream_len)
     sa = _map_positions(folder, width)
     separator = fmt.separator_of(dtype)
-    fences = fence_table(tokens, sa, separator, fmt.FENCE_SPACING)
+    bits = segment_key_bits(tokens, sa, num_documents)
+    digest = hashlib.sha256()
+
+    def hash_and_report(chunk: np.ndarray, done: int) -> None:
+        digest.update(chunk.data)
+        progress(done, sa.nbytes)
+
+    fences = _HashedFile(folder / fmt.FENCES)
+    level = fence_keys_of(tokens, sa, separator, bits, fmt.FENCE_SPACING, hash_and_report)
+    for piece in fence_tree(level):
+        fences.write(piece.data)
     files = files | {
-        fmt.UNIGRAMS: _write_array(folder / fmt.UNIGRAMS, unigram_table(tokens, sa, separator)),
-        fmt.FENCES: _write_array(folder / fmt.FENCES, fences),
-        fmt.SUFFIX_ARRAY: _hash_file(folder / fmt.SUFFIX_ARRAY, sa.nbytes, progress),
+        fmt.UNIGRAMS: _write_array(folder / fmt.UNIGRAMS, unigram_table(tokens)),
+        fmt.FENCES: fences.close(),
+        fmt.SUFFIX_ARRAY: fmt.FileEntry(sa.nbytes, digest.hexdigest()),
     }
     fsync_directory(folder)
     return fmt.SegmentEntry(
@@ -104,6 +120,8 @@ def finish_segment(
         num_tokens=stream_len - num_documents,
         position_bytes=width,
         fence_spacing=fmt.FENCE_SPACING,
+        fence_fanout=fmt.FENCE_FANOUT,
+        key_bits=bits,
         files=files,
     )
 
@@ -112,7 +130,7 @@ class Segment:
     """An open segment: its files mapped read-only as arrays.
 
     tokens: u8/u16/u32, shape (n,); suffix_array: u32, shape (n,), or u8, shape (n, 5);
-    fences: u64, shape (⌈n / spacing⌉,); unigram_ids: u32 and unigram_ranks: u64, shape (U,);
+    fences: u64, all levels of the tree; unigram_ids: u32 and unigram_ranks: u64, shape (U,);
     document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,).
 
     Opening checks that every file is there and has its size, and reads none.
@@ -131,13 +149,50 @@ class Segment:
         self.tokens = map_tokens(folder, dtype, self.stream_len)
         self.suffix_array = _map_positions(folder, entry.position_bytes)
         self.fences = _map(folder / fmt.FENCES, fmt.KEY)
-        unigrams = _map(folder / fmt.UNIGRAMS, np.dtype("u1"))
+        if not entry.fence_fanout:
+            self.fences = np.concatenate(list(fence_tree([self.fences])))
+        self._unigrams = unigrams = _map(folder / fmt.UNIGRAMS, np.dtype("u1"))
         distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
         self.unigram_ranks = unigrams[: 8 * distinct].view(fmt.OFFSET)
         self.unigram_ids = unigrams[8 * distinct :].view("<u4")
         self.document_offsets = _map(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
         self.metadata_offsets = _map(folder / fmt.METADATA_OFFSETS, fmt.OFFSET)
         self._metadata = _map(folder / fmt.METADATA, np.dtype("u1"))
+
+    def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
+        """Make ready for searches; returns the segment's row for `kernels.search`, int64.
+
+        The parts in `preload` are read into memory of their own, in huge pages where the system
+        has them; of the others, what is mapped is read from the disk page by page, as searches
+        need them. The row is good while the segment lives.
+        """
+        for part in PRELOADABLE:
+            if part in preload:
+                setattr(self, part, _in_memory(getattr(self, part)))
+        levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
+        for array in (self.tokens, self.suffix_array, self.fences, self._unigrams):
+            _advise(array, mmap.MADV_RANDOM)
+        # What every search goes through first is on its way before the first one comes.
+        upper = [self.fences[start:] for start, _ in levels]
+        for array in (self._unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
+            if array.nbytes <= AT_ONCE:
+                _advise(array, mmap.MADV_WILLNEED)
+        row = np.zeros(search.COLUMNS, np.int64)
+        row[search.TOKENS] = _address(self.tokens)
+        row[search.N] = self.stream_len
+        row[search.POSITIONS] = _address(self.suffix_array)
+        row[search.WIDTH] = self.entry.position_bytes
+        row[search.FENCES] = _address(self.fences)
+        row[search.NUM_FENCES] = self.fences.shape[0]
+        row[search.UNIGRAMS] = _address(self._unigrams)
+        row[search.NUM_UNIGRAMS] = self.unigram_ids.shape[0]
+        row[search.SPACING] = self.fence_spacing
+        row[search.KEY_BITS] = self.entry.key_bits
+        row[search.SEPARATOR] = self.separator
+        row[search.VOCAB_SIZE] = vocab_size
+        row[search.NUM_LEVELS] = len(levels)
+        row[search.LEVELS : search.LEVELS + 2 * len(levels)] = np.ravel(levels)
+        return row
 
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`."""
@@ -206,28 +261,91 @@ class Segment:
         if wrong >= 0:
             yield f"{fmt.SUFFIX_ARRAY}: ranks {wrong:,} and {wrong + 1:,} are out of order"
             return
-        fences = fence_table(self.tokens, self.suffix_array, self.separator, self.fence_spacing)
-        if not np.array_equal(fences, self.fences):
-            yield f"{fmt.FENCES}: not the keys of the suffixes"
-        unigrams = unigram_table(self.tokens, self.suffix_array, self.separator)
-        if unigrams.tobytes() != self.unigram_ranks.tobytes() + self.unigram_ids.tobytes():
+        start = 0
+        for piece in fence_tree(
+            fence_keys_of(
+                self.tokens,
+                self.suffix_array,
+                self.separator,
+                self.entry.key_bits,
+                self.fence_spacing,
+            )
+        ):
+            if not np.array_equal(piece, self.fences[start : start + piece.shape[0]]):
+                yield f"{fmt.FENCES}: not the keys of the suffixes"
+                break
+            start += piece.shape[0]
+        if not np.array_equal(unigram_table(self.tokens), self._unigrams):
             yield f"{fmt.UNIGRAMS}: not the tokens and first ranks of the suffixes"
 
 
-def unigram_table(tokens: np.ndarray, sa: np.ndarray, separator: int) -> np.ndarray:
-    """The content of unigrams.bin as bytes: first ranks (u64), then ids (u32)."""
-    ids, counts = next_tokens(tokens, sa, separator, 0, tokens.shape[0], 0)
+def unigram_table(tokens: np.ndarray) -> np.ndarray:
+    """The content of unigrams.bin as bytes: first ranks (u64), then ids (u32).
+
+    Suffixes are sorted by their first token: how often each occurs is enough. Linear time.
+    """
+    step = CHUNK // tokens.itemsize
+    chunks = [tokens[start : start + step] for start in range(0, tokens.shape[0], step)]
+    # All ones are the separator, which is there, and too many to count each id up to.
+    largest = max((int(c[c != np.iinfo(c.dtype).max].max(initial=0)) for c in chunks), default=0)
+    if largest < max(1 << 20, tokens.shape[0]):
+        table = np.zeros(largest + 2, np.int64)
+        for chunk in chunks:
+            add_counts(np.minimum(chunk, largest + 1), table)
+        ids = np.flatnonzero(table)
+        counts = table[ids]
+        ids[ids == largest + 1] = np.iinfo(tokens.dtype).max
+    else:
+        ids, counts = np.unique(tokens, return_counts=True)
     ranks = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return np.concatenate(
         [ranks.astype(fmt.OFFSET).view(np.uint8), ids.astype("<u4").view(np.uint8)]
     )
 
 
-def fence_table(tokens: np.ndarray, sa: np.ndarray, separator: int, spacing: int) -> np.ndarray:
-    """The content of fences.bin: u64, shape (⌈n / spacing⌉,)."""
-    keys = np.empty(-(-tokens.shape[0] // spacing), fmt.KEY)
-    fence_keys(tokens, sa, separator, spacing, keys)
-    return keys
+def segment_key_bits(tokens: np.ndarray, sa: np.ndarray, num_documents: int) -> int:
+    """`key_bits` of a segment: separators are its last suffixes, before them stands the largest."""
+    rank = tokens.shape[0] - num_documents - 1
+    if rank < 0:
+        return fmt.key_bits(0)
+    return fmt.key_bits(int(tokens[_position(sa, rank)]))
+
+
+def fence_keys_of(
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    separator: int,
+    bits: int,
+    spacing: int,
+    seen: Callable[[np.ndarray, int], None] = lambda chunk, done: None,
+) -> Iterator[np.ndarray]:
+    """Level 0 of the fence tree in pieces: u64.
+
+    Goes through the array a chunk at a time, and calls `seen(chunk, bytes so far)`.
+    """
+    step = CHUNK // 4
+    for start in range(0, sa.shape[0], step):
+        chunk = sa[start : start + step]
+        first = -start % spacing
+        keys = np.empty(max(0, -(-(chunk.shape[0] - first) // spacing)), fmt.KEY)
+        fence_keys(tokens, chunk, separator, bits, first, spacing, keys)
+        seen(chunk, (start + chunk.shape[0]) * sa.strides[0])
+        yield keys
+
+
+def fence_tree(level: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The content of fences.bin, piece by piece, from the pieces of its level 0."""
+    while True:
+        size = 0
+        above = []
+        for piece in level:
+            yield piece
+            above.append(piece[-size % fmt.FENCE_FANOUT :: fmt.FENCE_FANOUT])
+            size += piece.shape[0]
+        yield np.full(-size % fmt.FENCE_FANOUT, np.iinfo(fmt.KEY).max, fmt.KEY)
+        if size <= fmt.FENCE_FANOUT:
+            return
+        level = [np.concatenate(above)]
 
 
 def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
@@ -283,17 +401,6 @@ def _write_array(path: Path, content: np.ndarray) -> fmt.FileEntry:
     return file.close()
 
 
-def _hash_file(path: Path, size: int, progress: Callable[[int, int], None]) -> fmt.FileEntry:
-    digest = hashlib.sha256()
-    done = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            progress(done, size)
-    return fmt.FileEntry(done, digest.hexdigest())
-
-
 def _map(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
     """The file (its first `count` entries) as a read-only array, mapped while that lives."""
     if count == 0 or path.stat().st_size == 0:  # mmap refuses empty files
@@ -303,6 +410,43 @@ def _map(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(mapped, dtype, count)
+
+
+def _advise(array: np.ndarray, advice: int) -> None:
+    """Give the system advice on the file that an array maps, from the array's first byte on."""
+    mapped: Any = array
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    memory = mapped.obj if isinstance(mapped, memoryview) else mapped
+    if isinstance(memory, mmap.mmap) and array.nbytes:
+        start = _address(array) - _address(np.frombuffer(memory, np.uint8))
+        memory.madvise(advice, start - start % mmap.PAGESIZE)
+
+
+def _in_memory(array: np.ndarray) -> np.ndarray:
+    """A read-only copy in memory of its own, in huge pages where the system has them."""
+    if array.nbytes == 0:
+        return array
+    # Private: the system gives shared memory, Python's default, no huge pages.
+    memory = mmap.mmap(-1, array.nbytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    start = -_address(whole) % HUGE_PAGE
+    copy = whole[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    copy.setflags(write=False)
+    return copy
+
+
+def _position(sa: np.ndarray, rank: int) -> int:
+    return int.from_bytes(sa[rank].tobytes(), "little")
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class _HashedFile:

@@ -9,6 +9,7 @@ import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,6 @@ class HuggingFaceTokenizer(Tokenizer):
 
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(data.decode())
-            description = json.loads(data)
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(
                 f"tokenizer '{source}': not a tokenizer.json that the installed tokenizers "
@@ -126,10 +126,17 @@ class HuggingFaceTokenizer(Tokenizer):
         self._tokenizer.encode_special_tokens = True
         self.json = data
         self.source = source
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        if not vocabulary:
+        if self._tokenizer.get_vocab_size(with_added_tokens=True) == 0:
             raise TokenizerError(f"tokenizer '{source}': its vocabulary is empty")
-        self.vocab_size = max(vocabulary.values()) + 1
+        # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
+        description = {
+            name: None if part is None else json.loads(part.__getstate__())
+            for name, part in (
+                ("normalizer", self._tokenizer.normalizer),
+                ("pre_tokenizer", self._tokenizer.pre_tokenizer),
+                ("decoder", self._tokenizer.decoder),
+            )
+        }
         steps = list(_steps(description))
         byte_level = [step for step in steps if step.get("type") == "ByteLevel"]
         self._byte_of = {char: byte for byte, char in _byte_level_chars()} if byte_level else None
@@ -140,10 +147,16 @@ class HuggingFaceTokenizer(Tokenizer):
             for step in _steps_of_input(description)
         )
         self.query_prefix = " " if byte_level and not self.adds_space else ""
+        self._token_texts: dict[int, str] = {}
         self._added = {
             token_id: token.content
             for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
         }
+
+    @cached_property
+    def vocab_size(self) -> int:  # type: ignore[override]
+        """One more than the largest id: ids may have gaps."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         for text in texts:
@@ -165,6 +178,13 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
 
     def token_text(self, token_id: int) -> str:
+        # Asked for every token of every answer, and slow to make.
+        text = self._token_texts.get(token_id)
+        if text is None:
+            text = self._token_texts[token_id] = self._make_token_text(token_id)
+        return text
+
+    def _make_token_text(self, token_id: int) -> str:
         token: str | None = self._tokenizer.id_to_token(token_id)
         if token is None:
             return f"<unused {token_id}>"

@@ -1,6 +1,6 @@
-"""Makes the golden index of format version 1: run once a format version, never again.
+"""Makes the golden index of a format version: run once when it is new, never again.
 
-python tests/data/make_golden.py tests/data/golden-v1
+python tests/data/make_golden.py tests/data/golden-v2
 """
 
 import json

@@ -11,7 +11,9 @@ Common arguments:
 - `query`: int64, shape (m,): ids in the vocabulary, or the separator.
 """
 
+import ctypes
 import hashlib
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,9 +70,63 @@ def _prefetch(array: np.ndarray, index: int) -> None:
     """Ask for array[index] to be in the cache soon; any index does, none is read."""
 
 
+def _will_need(array: np.ndarray, index: int) -> None:
+    """Ask for the page of array[index] to be in memory soon, where the array maps a file."""
+
+
+def _array_at(address: int, length: int, dtype: Any) -> np.ndarray:
+    """The array of that many entries at an address. Precondition: it is there, and stays."""
+    size = int(length) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
+
+
+# madvise(2)'s advice of that name, on Linux and macOS.
+MADV_WILLNEED = 3
+
 if numba.config.DISABLE_JIT:
-    prefetch = _prefetch
+    prefetch, will_need, array_at = _prefetch, _will_need, _array_at
 else:
+
+    @intrinsic
+    def array_at(_: Any, address: types.Integer, length: types.Integer, dtype: Any) -> Any:
+        """As `_array_at`; dtype: a numpy scalar type, or the `dtype` of an array."""
+        array = types.Array(dtype.dtype, 1, "C")
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            made = context.make_array(array)(context, builder)
+            size = context.get_constant(
+                types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype))
+            )
+            populate_array(
+                made,
+                data=builder.inttoptr(arguments[0], made.data.type),
+                shape=cgutils.pack_array(builder, [arguments[1]]),
+                strides=cgutils.pack_array(builder, [size]),
+                itemsize=size,
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return array(types.int64, types.int64, dtype), generate
+
+    @intrinsic
+    def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
+        """As `_will_need`: the system call, which returns before the page is read."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            word, integer = ir.IntType(64), ir.IntType(32)
+            address = builder.ptrtoint(builder.gep(data, [arguments[1]]), word)
+            page = builder.and_(address, ir.Constant(word, -mmap.PAGESIZE))
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(integer, [word, word, integer]), "madvise"
+            )
+            last = builder.sub(address, page)
+            length = builder.add(last, ir.Constant(word, 1))
+            builder.call(function, [page, length, ir.Constant(integer, MADV_WILLNEED)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64), generate
 
     @intrinsic
     def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
@@ -109,24 +166,3 @@ def position_at(sa: np.ndarray, rank: int) -> int:
 def token_at(tokens: np.ndarray, position: int, separator: int) -> int:
     """The token at `position`; the end of the stream reads as a separator."""
     return np.int64(tokens[position]) if position < tokens.shape[0] else separator
-
-
-@kernel
-def suffix_key(tokens: np.ndarray, position: int, separator: int) -> np.uint64:
-    """The first 8 bytes of the suffix's tokens as one integer that orders as they do.
-
-    The first token is in the highest bits; all after a separator other than the suffix's own
-    first token is zero, because the order of suffixes does not look there.
-    """
-    bits = 8 * tokens.itemsize
-    shift = 64
-    key = np.uint64(0)
-    i = 0
-    while shift > 0:
-        token = token_at(tokens, position + i, separator)
-        shift -= bits
-        key |= np.uint64(token) << np.uint64(shift)
-        if token == separator and i > 0:
-            break
-        i += 1
-    return key

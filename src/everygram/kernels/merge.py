@@ -16,7 +16,7 @@ differ the same way there, so that each stretch of it is compared once.
 import numpy as np
 from numpy import uint64
 
-from everygram.kernels import kernel, prefetch, suffix_key, token_at
+from everygram.kernels import kernel, prefetch, token_at
 
 # Entries a run has ready at a time, with keys.
 READY = 64
@@ -24,6 +24,27 @@ READY = 64
 SHORT = 24
 # Diagonals are kept by stretches of 2^STRETCH tokens.
 STRETCH = 12
+
+
+@kernel
+def suffix_key(tokens: np.ndarray, position: int, separator: int) -> np.uint64:
+    """The first 8 bytes of the suffix's tokens as one integer that orders as they do.
+
+    The first token is in the highest bits; all after a separator other than the suffix's own
+    first token is zero, because the order of suffixes does not look there.
+    """
+    bits = 8 * tokens.itemsize
+    shift = 64
+    key = np.uint64(0)
+    i = 0
+    while shift > 0:
+        token = token_at(tokens, position + i, separator)
+        shift -= bits
+        key |= np.uint64(token) << np.uint64(shift)
+        if token == separator and i > 0:
+            break
+        i += 1
+    return key
 
 
 @kernel

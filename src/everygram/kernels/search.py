@@ -1,202 +1,807 @@
-"""Searching a sorted segment: intervals, longest suffixes, the tokens that follow.
+"""Searching sorted segments: intervals, longest matches, ∞-gram suffixes, the tokens that follow.
 
-In the order of use: `find` (an n-gram's interval, through the fences), `count_many`,
-`longest_suffix` (∞-gram), `next_tokens` (a distribution, by galloping), `positions_of`.
-Each reads about log2(fence spacing) suffix-array entries and as many places of the text an end
-of an interval, whatever the size of the segment; those reads are the cost.
+What a search costs is its reads that wait for one another. The fence tree leads to the block of
+`spacing` suffixes that holds an end of the interval, in one or two reads that miss the caches.
+The block's positions are one more, and the texts there are asked for some at a time. Many
+searches advance in *lanes*: each round asks for what every lane reads next, then reads it. What
+asks is a prefetch instruction or, when `cold`, a system call that starts reading from the disk;
+the rest is the same.
+
+In the order of use: `find`, `prob`, `infgram_prob`, `longest_suffix`, `next_tokens`, `ntd` for one
+query; `find_many`, `match_many`, `longest_suffixes` for many; `positions_of`.
+
+Arguments they share, besides those of the package:
+
+- `segments`: int64, shape (k, COLUMNS): a row a segment, where its arrays are and how they are
+  read (`describe`). Calls cost by the array they are given; this is one for all. Precondition: the
+  arrays are alive. `row` is one of its rows.
+- `query`, `prompt`, `ids`: of the token dtype. Query i of many is ids[starts[i]:ends[i]].
+- `cold`: whether reads are expected to wait for a disk.
+
+Ids of the vocabulary are below the row's VOCAB_SIZE; a query with another one, the separator
+aside, is answered −1.
 """
 
 import numpy as np
 
-from everygram.kernels import kernel, position_at, token_at
+from everygram.kernels import array_at, kernel, prefetch, will_need
+
+# A segment's row: addresses and lengths of its tokens, positions (bytes, and bytes each), keys
+# and unigrams (words); then numbers, and a start and a size for each level of the fence tree.
+TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
+SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, NUM_LEVELS, LEVELS = 8, 9, 10, 11, 12, 13
+COLUMNS = LEVELS + 2 * 12
+# Keys of a node of the fence tree: two cache lines.
+FANOUT = 16
+# Lanes that advance together: enough to hide a read behind the others' work, few enough that
+# what they asked for is still in the first cache when they come to it.
+LANES = 64
+# Suffix lengths of one prompt that are tried at a time.
+TRIALS = 4
+# Halvings a lane asks ahead for in one round. A lone search may have more reads under way, and
+# one that waits for a disk better asks for all of a block.
+FEW, MORE = 2, 4
+# Ranks in a block's cache line.
+NEAR = 16
+# Tokens after a prompt that are read together, and fences that are skipped where they are alike.
+READS = 64
+SKIP = 8
+# A lane is a search for one rank, a row of int64: the query's place in the ids; what it seeks;
+# its key (u64 bits), and how many fences precede it; the ranks [LO, HI) it may still end at; how
+# many tokens of the query match the suffixes just outside; the longest match seen so far.
+START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+FIELDS = 10
+FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH = 0, 1, 2
 
 
 @kernel
-def fences_below(fences: np.ndarray, key: np.uint64, after_equal: bool) -> int:
-    """How many fences have a key below `key` (or, with `after_equal`, at most `key`)."""
-    lo, hi = 0, fences.shape[0]
-    while lo < hi:
-        mid = (lo + hi) >> 1
-        fence = fences[mid]
-        if fence < key or (after_equal and fence == key):
-            lo = mid + 1
-        else:
-            hi = mid
-    return lo
+def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int) -> int:
+    """1 for a query that may occur, 0 for one that cannot, −1 for one with an unknown id.
 
-
-@kernel
-def bound(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    separator: int,
-    query: np.ndarray,
-    lo: int,
-    hi: int,
-    after_equal: bool,
-) -> int:
-    """First rank in [lo, hi] whose suffix is not below `query` (`after_equal`: is above it).
-
-    A suffix that begins with the query equals it. Tokens known to match at both ends of the
-    remaining range are not compared again (Manber & Myers 1993), so that a long query costs its
-    length about once and not once a step.
+    Matches never cross a separator: it may stand at a query's ends only.
     """
-    m = query.shape[0]
-    matched_lo, matched_hi = 0, 0
-    while lo < hi:
-        mid = (lo + hi) >> 1
-        position = position_at(sa, mid)
-        i = min(matched_lo, matched_hi)
-        token = np.int64(0)
-        while i < m:
-            token = token_at(tokens, position + i, separator)
-            if token != query[i]:
-                break
-            i += 1
-        below = after_equal if i == m else token < query[i]
-        if below:
-            lo, matched_lo = mid + 1, i
-        else:
-            hi, matched_hi = mid, i
-    return lo
+    fits = 1
+    for i in range(start, end):
+        token = np.int64(ids[i])
+        if token == separator:
+            if i > start and i < end - 1:
+                fits = 0
+        elif token >= vocab_size:
+            return -1
+    return fits
 
 
 @kernel
-def find(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    fences: np.ndarray,
-    spacing: int,
-    separator: int,
-    query: np.ndarray,
-) -> tuple[int, int]:
-    """The interval [lo, hi) of ranks whose suffixes begin with `query`.
+def position_in(sa: np.ndarray, width: int, rank: int) -> int:
+    """The position at a rank, from bytes; four of them become one read."""
+    at = np.uint64(rank * width)
+    position = (
+        np.int64(sa[at])
+        | np.int64(sa[at + np.uint64(1)]) << 8
+        | np.int64(sa[at + np.uint64(2)]) << 16
+        | np.int64(sa[at + np.uint64(3)]) << 24
+    )
+    if width == 5:
+        position |= np.int64(sa[at + np.uint64(4)]) << 32
+    return position
 
-    Empty when the query has a separator anywhere but at its ends: matches never cross one.
+
+@kernel
+def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane: int) -> int:
+    """Give two lanes the least and the greatest key that begins like the query of the first.
+
+    Returns how many of the query's tokens a key holds whole.
     """
-    n, m = tokens.shape[0], query.shape[0]
-    for i in range(1, m - 1):
-        if query[i] == separator:
-            return 0, 0
-    # The query's first 8 bytes as keys: the least and the greatest that begin like it.
-    bits = 8 * tokens.itemsize
+    top = (np.int64(1) << bits) - 1
     low = np.uint64(0)
     shift = 64
-    i = 0
-    while shift > 0 and i < m:
+    i, end = lanes[lane, START], lanes[lane, END]
+    whole = 0
+    while shift > 0 and i < end:
+        token = np.int64(ids[i])
         shift -= bits
-        low |= np.uint64(query[i]) << np.uint64(shift)
+        value = np.uint64(min(token, top))
+        if shift >= 0:
+            low |= value << np.uint64(shift)
+        else:
+            low |= value >> np.uint64(-shift)
+        if token >= top and token != separator:
+            # Above all ids of the segment and below its separator, whose key this is: no key is.
+            lanes[lane, KEY] = np.int64(low)
+            lanes[lane + 1, KEY] = np.int64(low - np.uint64(1))
+            return whole
+        if shift >= 0:
+            whole += 1
         i += 1
-    # All ones below `shift`; a shift by 64 bits is undefined, hence two.
     rest = np.uint64(0)
     if shift == 64:
         rest = ~np.uint64(0)
     elif shift > 0:
         rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
-    below = fences_below(fences, low, False)
-    not_above = fences_below(fences, low | rest, True)
-    first = max(0, (below - 1) * spacing + 1)
-    last = min(n, not_above * spacing)
-    if m * bits <= 64:
-        # No rank between two fences inside the interval can bound it.
-        lo = bound(tokens, sa, separator, query, first, min(n, below * spacing), False)
-        first_above = max(lo, (not_above - 1) * spacing + 1)
-        return lo, bound(tokens, sa, separator, query, first_above, last, True)
-    lo = bound(tokens, sa, separator, query, first, last, False)
-    return lo, bound(tokens, sa, separator, query, lo, last, True)
+    lanes[lane, KEY] = np.int64(low)
+    lanes[lane + 1, KEY] = np.int64(low | rest)
+    return whole
 
 
 @kernel
-def count_many(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    fences: np.ndarray,
-    spacing: int,
-    separator: int,
-    flat: np.ndarray,
-    offsets: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """Add to counts[i] the occurrences of flat[offsets[i]:offsets[i + 1]]."""
-    for i in range(counts.shape[0]):
-        lo, hi = find(tokens, sa, fences, spacing, separator, flat[offsets[i] : offsets[i + 1]])
-        counts[i] += hi - lo
+def descend(fences: np.ndarray, row: np.ndarray, lanes: np.ndarray, count: int, cold: bool) -> None:
+    """Find the places of lanes among the fences, all of them level by level.
 
-
-@kernel
-def longest_suffix(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    fences: np.ndarray,
-    spacing: int,
-    separator: int,
-    prompt: np.ndarray,
-) -> int:
-    """Length of the longest suffix of `prompt` that occurs.
-
-    Precondition: no separator but at the prompt's start. If a suffix occurs, so does every
-    shorter one: double the length while it occurs, then halve the gap; O(log) searches of
-    queries no longer than twice the answer.
+    PLACE becomes how many fences are below KEY; in every second lane, how many are not above it.
     """
-    m = prompt.shape[0]
-    occurs, absent = 0, m + 1
-    length = 1
-    while occurs + 1 < absent:
-        lo, hi = find(tokens, sa, fences, spacing, separator, prompt[m - length :])
-        if lo < hi:
-            occurs = length
+    for lane in range(count):
+        lanes[lane, PLACE] = 1
+    for level in range(row[NUM_LEVELS] - 1, -1, -1):
+        start = row[LEVELS + 2 * level]
+        size = row[LEVELS + 2 * level + 1]
+        next_start = row[LEVELS + 2 * level - 2]
+        other = np.int64(0)
+        for lane in range(count):
+            place = lanes[lane, PLACE]
+            if place == 0:
+                other = place
+                continue
+            key = np.uint64(lanes[lane, KEY])
+            node = np.uint64(start + (place - 1) * FANOUT)
+            found = np.int64(0)
+            if lane & 1:
+                for i in range(FANOUT):
+                    found += fences[node + np.uint64(i)] <= key
+            else:
+                for i in range(FANOUT):
+                    found += fences[node + np.uint64(i)] < key
+            place = min((place - 1) * FANOUT + found, size)
+            lanes[lane, PLACE] = place
+            # The ends of an interval go through the same nodes near the root.
+            if level > 0 and place > 0 and place != other:
+                node = np.uint64(next_start + (place - 1) * FANOUT)
+                if cold:
+                    will_need(fences, node)
+                else:
+                    prefetch(fences, node)
+                    prefetch(fences, node + np.uint64(FANOUT // 2))
+            other = place
+
+
+@kernel
+def unigram_interval(unigrams: np.ndarray, token: int, n: int) -> tuple[int, int]:
+    """The interval of one token. unigrams: u32, first ranks of two words each, then ids."""
+    count = unigrams.shape[0] // 3
+    lo, hi = 0, count
+    while lo < hi:
+        mid = (lo + hi) >> 1
+        if unigrams[2 * count + mid] < token:
+            lo = mid + 1
         else:
-            absent = length
-        length = min(2 * length, m) if absent > m else (occurs + absent) >> 1
-    return occurs
+            hi = mid
+    if lo == count or unigrams[2 * count + lo] != token:
+        return 0, 0
+    first = np.int64(unigrams[2 * lo]) | np.int64(unigrams[2 * lo + 1]) << 32
+    if lo + 1 == count:
+        return first, n
+    return first, np.int64(unigrams[2 * lo + 2]) | np.int64(unigrams[2 * lo + 3]) << 32
+
+
+@kernel
+def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
+    """Have array[index] fetched."""
+    if cold:
+        will_need(array, index)
+    else:
+        prefetch(array, index)
+
+
+@kernel
+def narrow(
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    width: int,
+    separator: int,
+    ids: np.ndarray,
+    lanes: np.ndarray,
+    count: int,
+    step: int,
+    depth: int,
+    cold: bool,
+) -> None:
+    """Search the ranks of every step-th lane to the end, all lanes in lock-step.
+
+    Each round cuts what is left of a lane into 2^depth parts, asks for the suffixes at the cuts
+    together, and halves `depth` times. Tokens known to match at both ends are not compared again
+    (Manber & Myers 1993), so that a long query costs its length about once.
+    """
+    n = tokens.shape[0]
+    parts = np.int64(1) << depth
+    going = True
+    while going:
+        going = False
+        for lane in range(0, count, step):
+            lo, hi = lanes[lane, LO], lanes[lane, HI]
+            if hi - lo >= NEAR:
+                for part in range(1, parts):
+                    ask_for(sa, (lo + ((hi - lo) * part >> depth)) * width, cold)
+        for lane in range(0, count, step):
+            lo, hi = lanes[lane, LO], lanes[lane, HI]
+            if lo < hi:
+                matched = min(lanes[lane, LO_MATCH], lanes[lane, HI_MATCH])
+                for part in range(1, parts):
+                    rank = lo + ((hi - lo) * part >> depth)
+                    ask_for(tokens, position_in(sa, width, rank) + matched, cold)
+        for lane in range(0, count, step):
+            lo, hi = lanes[lane, LO], lanes[lane, HI]
+            if lo >= hi:
+                continue
+            start = lanes[lane, START]
+            length = lanes[lane, END] - start
+            seeks = lanes[lane, SEEKS]
+            lo_match, hi_match = lanes[lane, LO_MATCH], lanes[lane, HI_MATCH]
+            first, size = lo, hi - lo
+            below_part, above_part = np.int64(0), parts
+            while above_part - below_part > 1:
+                part = (below_part + above_part) >> 1
+                rank = first + (size * part >> depth)
+                if rank < lo:
+                    below_part = part
+                    continue
+                if rank >= hi:
+                    above_part = part
+                    continue
+                position = position_in(sa, width, rank)
+                i = min(lo_match, hi_match)
+                token = np.int64(0)
+                sought = np.int64(0)
+                while i < length:
+                    token = separator
+                    if position + i < n:
+                        token = np.int64(tokens[np.uint64(position + i)])
+                    sought = np.int64(ids[np.uint64(start + i)])
+                    if token != sought:
+                        break
+                    i += 1
+                if seeks == ANY_MATCH:
+                    lanes[lane, BEST] = max(lanes[lane, BEST], i)
+                    if i == length:
+                        lo = hi
+                        break
+                below = seeks == FIRST_ABOVE if i == length else token < sought
+                if below:
+                    lo, lo_match, below_part = rank + 1, i, part
+                else:
+                    hi, hi_match, above_part = rank, i, part
+            lanes[lane, LO], lanes[lane, HI] = lo, hi
+            lanes[lane, LO_MATCH], lanes[lane, HI_MATCH] = lo_match, hi_match
+            going |= lo < hi
+
+
+@kernel
+def set_ranks(
+    sa: np.ndarray, width: int, lanes: np.ndarray, lane: int, lo: int, hi: int, cold: bool
+) -> None:
+    """Give a lane the ranks it may end at, and ask for their positions if they are a block's."""
+    lanes[lane, LO], lanes[lane, HI] = lo, hi
+    lanes[lane, LO_MATCH] = 0
+    lanes[lane, HI_MATCH] = 0
+    if lo < hi and hi - lo < NEAR:
+        ask_for(sa, lo * width, cold)
+        ask_for(sa, hi * width - 1, cold)
+
+
+@kernel
+def find_group(
+    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
+) -> None:
+    """The intervals of `count` queries: LO of lanes 2i and 2i + 1.
+
+    Precondition: START and END of each even lane are a query that may occur; with END below
+    START, one that cannot.
+    """
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
+    spacing, bits = row[SPACING], row[KEY_BITS]
+    for lane in range(0, 2 * count, 2):
+        lanes[lane, SEEKS], lanes[lane + 1, SEEKS] = FIRST_NOT_BELOW, FIRST_ABOVE
+        lanes[lane + 1, START], lanes[lane + 1, END] = lanes[lane, START], lanes[lane, END]
+        set_keys(ids, bits, separator, lanes, lane)
+    descend(fences, row, lanes, 2 * count, cold)
+    for lane in range(0, 2 * count, 2):
+        start = lanes[lane, START]
+        length = lanes[lane, END] - start
+        if length < 2:
+            lo, hi = np.int64(0), np.int64(0)
+            if length == 0:
+                hi = n
+            elif length == 1:
+                lo, hi = unigram_interval(unigrams, np.int64(ids[start]), n)
+            set_ranks(sa, width, lanes, lane, lo, lo, cold)
+            set_ranks(sa, width, lanes, lane + 1, hi, hi, cold)
+            continue
+        below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
+        first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
+        if length * bits > 64:
+            set_ranks(sa, width, lanes, lane, first, last, cold)
+            set_ranks(sa, width, lanes, lane + 1, first, last, cold)
+        else:
+            # No rank between two fences inside the interval can end it.
+            set_ranks(sa, width, lanes, lane, first, min(n, below * spacing), cold)
+            first = max(first, (not_above - 1) * spacing + 1)
+            set_ranks(sa, width, lanes, lane + 1, first, last, cold)
+    narrow(tokens, sa, width, separator, ids, lanes, 2 * count, 1, depth, cold)
+
+
+@kernel
+def match_group(
+    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
+) -> None:
+    """The longest beginnings of `count` queries that occur: BEST of every even lane.
+
+    Precondition: START and END of each even lane are a query with a separator only at its ends.
+    """
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    spacing, bits = row[SPACING], row[KEY_BITS]
+    for lane in range(0, 2 * count, 2):
+        lanes[lane, SEEKS] = ANY_MATCH
+        lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
+    descend(fences, row, lanes, 2 * count, cold)
+    for lane in range(0, 2 * count, 2):
+        length = lanes[lane, END] - lanes[lane, START]
+        below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
+        if below < not_above and length * bits <= 64:
+            lanes[lane, BEST] = length
+            set_ranks(sa, width, lanes, lane, 0, 0, cold)
+            continue
+        if below == not_above:
+            # The suffixes at the fences around the block are not read: their keys tell as much.
+            whole, best = lanes[lane, BEST], np.int64(0)
+            for fence in (below - 1, below):
+                if fence >= 0 and fence < row[LEVELS + 1]:
+                    differ = fences[fence] ^ np.uint64(lanes[lane, KEY])
+                    same = np.int64(0)
+                    while same < whole and differ >> np.uint64(64 - (same + 1) * bits) == 0:
+                        same += 1
+                    best = max(best, same)
+            lanes[lane, BEST] = best
+        first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
+        set_ranks(sa, width, lanes, lane, first, last, cold)
+    narrow(tokens, sa, width, separator, ids, lanes, 2 * count, 2, depth, cold)
+
+
+@kernel
+def find_many(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    cold: bool,
+    intervals: np.ndarray,
+) -> int:
+    """intervals[i, s] becomes the interval of query i in segment s: int64, shape (k, s, 2).
+
+    Returns the first query with an unknown id, or −1.
+    """
+    k = starts.shape[0]
+    group = max(1, min(k, LANES // 2))
+    lanes = np.empty((2 * group, FIELDS), np.int64)
+    depth = MORE if cold or k == 1 else FEW
+    for begin in range(0, k, group):
+        count = min(group, k - begin)
+        for s in range(segments.shape[0]):
+            row = segments[s]
+            for i in range(count):
+                start, end = starts[begin + i], ends[begin + i]
+                fits = check(ids, start, end, row[VOCAB_SIZE], row[SEPARATOR])
+                if fits < 0:
+                    return begin + i
+                lanes[2 * i, START], lanes[2 * i, END] = start, end if fits else start - 1
+            find_group(row, ids, lanes, count, depth, cold)
+            for i in range(count):
+                intervals[begin + i, s, 0] = lanes[2 * i, LO]
+                intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
+    return -1
+
+
+@kernel
+def match_many(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    cold: bool,
+    lengths: np.ndarray,
+) -> None:
+    """lengths[i] (int64) becomes the length of the longest beginning of query i that occurs.
+
+    Precondition: ids are known, and separators only at a query's ends.
+    """
+    k = starts.shape[0]
+    group = max(1, min(k, LANES // 2))
+    lanes = np.empty((2 * group, FIELDS), np.int64)
+    depth = MORE if cold or k == 1 else FEW
+    for begin in range(0, k, group):
+        count = min(group, k - begin)
+        for i in range(count):
+            lengths[begin + i] = 0
+        for s in range(segments.shape[0]):
+            for i in range(count):
+                lanes[2 * i, START], lanes[2 * i, END] = starts[begin + i], ends[begin + i]
+            match_group(segments[s], ids, lanes, count, depth, cold)
+            for i in range(count):
+                lengths[begin + i] = max(lengths[begin + i], lanes[2 * i, BEST])
+
+
+@kernel
+def longest_suffixes(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    cold: bool,
+    lengths: np.ndarray,
+) -> int:
+    """lengths[i] (int64) becomes the length of prompt i's longest suffix that occurs.
+
+    No match crosses a separator: what stands before a prompt's last one cannot matter. If a
+    suffix occurs, so does every shorter one: longer ones are tried, TRIALS at a time, until one
+    does not, then the gap is cut. Returns the first prompt with an unknown id, or −1.
+    """
+    k = starts.shape[0]
+    group = max(1, min(k, LANES // 2 // TRIALS))
+    lanes = np.empty((2 * group * TRIALS, FIELDS), np.int64)
+    prompts = np.empty(group * TRIALS, np.int64)
+    begins = np.empty(group, np.int64)
+    occurs = np.empty(group, np.int64)
+    absent = np.empty(group, np.int64)
+    depth = MORE if cold else FEW
+    for begin in range(0, k, group):
+        count = min(group, k - begin)
+        for p in range(count):
+            begins[p], occurs[p] = starts[begin + p], 0
+        for s in range(segments.shape[0]):
+            row = segments[s]
+            for p in range(count):
+                if s == 0:
+                    for i in range(starts[begin + p], ends[begin + p]):
+                        token = np.int64(ids[i])
+                        if token == row[SEPARATOR]:
+                            begins[p] = i
+                        elif token >= row[VOCAB_SIZE]:
+                            return begin + p
+                absent[p] = ends[begin + p] - begins[p] + 1
+            while True:
+                trials = 0
+                for p in range(count):
+                    end = ends[begin + p]
+                    known, longest = occurs[p], end - begins[p]
+                    gap = absent[p] - known
+                    last = known
+                    for trial in range(1, TRIALS + 1):
+                        if absent[p] > longest:
+                            length = min(known + trial * max(1, known >> 1), longest)
+                        else:
+                            length = known + gap * trial // (TRIALS + 1)
+                        if length > last:
+                            last = length
+                            lanes[2 * trials, START], lanes[2 * trials, END] = end - length, end
+                            prompts[trials] = p
+                            trials += 1
+                if trials == 0:
+                    break
+                match_group(row, ids, lanes, trials, depth, cold)
+                for trial in range(trials):
+                    p = prompts[trial]
+                    length = lanes[2 * trial, END] - lanes[2 * trial, START]
+                    if lanes[2 * trial, BEST] == length:
+                        occurs[p] = max(occurs[p], length)
+                    else:
+                        absent[p] = min(absent[p], length)
+        for p in range(count):
+            lengths[begin + p] = occurs[p]
+    return -1
+
+
+@kernel
+def find(segments: np.ndarray, query: np.ndarray, cold: bool) -> int:
+    """How often one query occurs."""
+    lanes = np.empty((2, FIELDS), np.int64)
+    total = np.int64(0)
+    for s in range(segments.shape[0]):
+        row = segments[s]
+        fits = check(query, 0, query.shape[0], row[VOCAB_SIZE], row[SEPARATOR])
+        if fits < 1:
+            return fits
+        lanes[0, START], lanes[0, END] = 0, query.shape[0]
+        find_group(row, query, lanes, 1, MORE, cold)
+        total += lanes[1, LO] - lanes[0, LO]
+    return total
+
+
+@kernel
+def prompt_intervals(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> np.ndarray:
+    """The intervals of the prompt query[start:]: int64, shape (s, 2), or (0, 2) for an unknown id.
+
+    After a document's end nothing follows: a prompt that ends one, unless it is the separator
+    alone, has none.
+    """
+    lanes = np.empty((2, FIELDS), np.int64)
+    intervals = np.zeros((segments.shape[0], 2), np.int64)
+    end = query.shape[0]
+    for s in range(segments.shape[0]):
+        row = segments[s]
+        fits = check(query, start, end, row[VOCAB_SIZE], row[SEPARATOR])
+        if fits < 0:
+            return intervals[:0]
+        if fits == 0 or (end - start > 1 and np.int64(query[end - 1]) == row[SEPARATOR]):
+            continue
+        lanes[0, START], lanes[0, END] = start, end
+        find_group(row, query, lanes, 1, MORE, cold)
+        intervals[s, 0], intervals[s, 1] = lanes[0, LO], lanes[1, LO]
+    return intervals
+
+
+@kernel
+def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tuple[int, int]:
+    """How often the prompt query[start:-1] occurs, and how often query[start:] does.
+
+    After a document's end nothing follows: a prompt that ends one, unless it is the separator
+    alone, occurs 0 times.
+    """
+    lanes = np.empty((4, FIELDS), np.int64)
+    prompts, total = np.int64(0), np.int64(0)
+    end = query.shape[0]
+    for s in range(segments.shape[0]):
+        row = segments[s]
+        fits = check(query, start, end, row[VOCAB_SIZE], row[SEPARATOR])
+        if fits < 0:
+            return -1, -1
+        lanes[0, START], lanes[0, END] = start, end - 1
+        lanes[2, START], lanes[2, END] = start, end if fits else start - 1
+        # The prompt can occur where all of it cannot, and the other way round.
+        if check(query, start, end - 1, row[VOCAB_SIZE], row[SEPARATOR]) == 0 or (
+            end - start > 2 and np.int64(query[end - 2]) == row[SEPARATOR]
+        ):
+            lanes[0, END] = start - 1
+        find_group(row, query, lanes, 2, MORE if cold else FEW, cold)
+        prompts += lanes[1, LO] - lanes[0, LO]
+        total += lanes[3, LO] - lanes[2, LO]
+    return prompts, total
+
+
+@kernel
+def longest_suffix(segments: np.ndarray, query: np.ndarray, end: int, cold: bool) -> int:
+    """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id."""
+    numbers = np.empty((3, 1), np.int64)
+    numbers[0, 0], numbers[1, 0] = 0, end
+    if longest_suffixes(segments, query, numbers[0], numbers[1], cold, numbers[2]) >= 0:
+        return -1
+    return numbers[2, 0]
+
+
+@kernel
+def infgram_prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[int, int, int]:
+    """As `prob` for the longest suffix of query[:-1] that occurs; its length comes third."""
+    end = query.shape[0] - 1
+    length = longest_suffix(segments, query, end, cold)
+    if length < 0:
+        return -1, -1, -1
+    prompts, total = prob(segments, query, end - length, cold)
+    return prompts, total, length
+
+
+@kernel
+def read_tokens(
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    width: int,
+    separator: int,
+    offset: int,
+    points: np.ndarray,
+    count: int,
+    cold: bool,
+) -> None:
+    """points[i, 1] becomes the token `offset` after the suffix of rank points[i, 0], if −1."""
+    for begin in range(0, count, READS):
+        end = min(count, begin + READS)
+        for i in range(begin, end):
+            if points[i, 1] < 0:
+                ask_for(sa, points[i, 0] * width, cold)
+        for i in range(begin, end):
+            if points[i, 1] < 0:
+                ask_for(tokens, position_in(sa, width, points[i, 0]) + offset, cold)
+        for i in range(begin, end):
+            if points[i, 1] < 0:
+                place = position_in(sa, width, points[i, 0]) + offset
+                points[i, 1] = separator
+                if place < tokens.shape[0]:
+                    points[i, 1] = np.int64(tokens[place])
+
+
+@kernel
+def grown(points: np.ndarray, count: int) -> np.ndarray:
+    """The points, with room for two more."""
+    if count + 2 <= points.shape[0]:
+        return points
+    larger = np.empty((2 * points.shape[0] + 2, 2), np.int64)
+    larger[:count] = points[:count]
+    return larger
 
 
 @kernel
 def next_tokens(
-    tokens: np.ndarray, sa: np.ndarray, separator: int, lo: int, hi: int, prompt_len: int
+    row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The distinct tokens that follow, ascending, and how often each: int64, shape (k,) twice.
 
-    Precondition: [lo, hi) is the interval of a prompt of `prompt_len` tokens that does not end
-    in a separator, unless it is the separator alone. Inside it suffixes are sorted by what
-    follows: gallop from each distinct token to the next, O(k log((hi - lo) / k)) reads.
+    Precondition: [lo, hi) is the interval, not empty, of prompt[start:], which is not empty and
+    does not end in a separator, unless it is the separator alone.
+
+    Inside the interval suffixes are sorted by what follows. Tokens are known at some ranks, at
+    first those of the fences if their keys reach that far; between two that differ the middle is
+    read, all middles together, until neighbours are known wherever they differ: O(k log(n / k))
+    reads. With a `stride` only every stride-th rank is read, and a count may be wrong by less
+    than that.
     """
-    ids = np.empty(16, np.int64)
-    counts = np.empty(16, np.int64)
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, prompt.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    spacing, bits = row[SPACING], row[KEY_BITS]
+    offset = prompt.shape[0] - start
+    points = np.empty((READS, 2), np.int64)
+    points[0, 0], points[0, 1] = lo, -1
+    count = 1
+    unknown = stride == 0
+    if stride == 0 and (offset + 1) * bits <= 64 and hi - lo > 2 * spacing:
+        shift = np.uint64(64 - (offset + 1) * bits)
+        top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+        fence, last = lo // spacing + 1, (hi - 1) // spacing
+        if cold:
+            for ahead in range(fence, last + 1, 512):
+                will_need(fences, ahead)
+        while fence <= last:
+            # The first and the last fence of those with the same token.
+            begins = fences[fence] >> shift
+            token = np.int64(begins & top)
+            if token == np.int64(top):
+                token = separator
+            points = grown(points, count)
+            points[count, 0], points[count, 1] = fence * spacing, token
+            count += 1
+            while fence + SKIP <= last and fences[fence + SKIP] >> shift == begins:
+                fence += SKIP
+            while fence + 1 <= last and fences[fence + 1] >> shift == begins:
+                fence += 1
+            if points[count - 1, 0] < fence * spacing:
+                points[count, 0], points[count, 1] = fence * spacing, token
+                count += 1
+            fence += 1
+    else:
+        step = stride if stride else (hi - lo + READS // 2 - 1) // (READS // 2)
+        unknown = stride == 0 and step > 1
+        for rank in range(lo + step, hi, step):
+            points = grown(points, count)
+            points[count, 0], points[count, 1] = rank, -1
+            count += 1
+    if points[count - 1, 0] < hi - 1:
+        points = grown(points, count)
+        points[count, 0], points[count, 1] = hi - 1, -1
+        count += 1
+    read_tokens(tokens, sa, width, separator, offset, points, count, cold)
+    while unknown:
+        unknown = False
+        more = np.empty((2 * count, 2), np.int64)
+        kept = 0
+        for i in range(count):
+            rank, token = points[i, 0], points[i, 1]
+            inside = i > 0 and i + 1 < count
+            if inside and points[i - 1, 1] == token and points[i + 1, 1] == token:
+                continue
+            more[kept, 0], more[kept, 1] = rank, token
+            kept += 1
+            if i + 1 < count and points[i + 1, 1] != token and points[i + 1, 0] > rank + 1:
+                more[kept, 0], more[kept, 1] = (rank + points[i + 1, 0]) >> 1, -1
+                kept += 1
+                unknown = True
+        points, count = more, kept
+        read_tokens(tokens, sa, width, separator, offset, points, count, cold)
+    ids = np.empty(count, np.int64)
+    counts = np.empty(count, np.int64)
     k = 0
-    rank = lo
-    while rank < hi:
-        token = token_at(tokens, position_at(sa, rank) + prompt_len, separator)
-        step = 1
-        while (
-            rank + step < hi
-            and token_at(tokens, position_at(sa, rank + step) + prompt_len, separator) == token
-        ):
-            step <<= 1
-        same, other = rank + (step >> 1), min(rank + step, hi)
-        while same + 1 < other:
-            mid = (same + other) >> 1
-            if token_at(tokens, position_at(sa, mid) + prompt_len, separator) == token:
-                same = mid
-            else:
-                other = mid
-        if k == ids.shape[0]:
-            more_ids = np.empty(2 * k, np.int64)
-            more_counts = np.empty(2 * k, np.int64)
-            more_ids[:k] = ids
-            more_counts[:k] = counts
-            ids, counts = more_ids, more_counts
-        ids[k] = token
-        counts[k] = other - rank
-        k += 1
-        rank = other
-    return ids[:k].copy(), counts[:k].copy()
+    first = lo
+    for i in range(count):
+        if i + 1 == count or points[i + 1, 1] != points[i, 1]:
+            end = hi if i + 1 == count else points[i + 1, 0]
+            ids[k], counts[k] = points[i, 1], end - first
+            first = end
+            k += 1
+    return ids[:k], counts[:k]
 
 
 @kernel
-def positions_of(sa: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+def ntd(
+    segments: np.ndarray, prompt: np.ndarray, longest: bool, max_support: int, cold: bool
+) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+    """All of a distribution in one call, where there is one segment.
+
+    Of the prompt or, with `longest`, of its longest suffix that occurs: its length, its count (−1
+    for an unknown id), the stride (0 when exact), the tokens that follow, and how often each. A
+    prompt of length 0 is answered without the tokens.
+    """
+    nothing = np.empty(0, np.int64)
+    length = prompt.shape[0]
+    if longest:
+        length = longest_suffix(segments, prompt, length, cold)
+        if length < 0:
+            return 0, -1, 0, nothing, nothing
+    start = prompt.shape[0] - length
+    intervals = prompt_intervals(segments, prompt, start, cold)
+    if intervals.shape[0] == 0:
+        return 0, -1, 0, nothing, nothing
+    lo, hi = intervals[0, 0], intervals[0, 1]
+    if length == 0 or lo == hi:
+        return length, hi - lo, 0, nothing, nothing
+    stride = np.int64(0)
+    if hi - lo > max_support:
+        stride = (hi - lo + max_support - 1) // max_support
+    ids, counts = next_tokens(segments[0], prompt, start, lo, hi, stride, cold)
+    return length, hi - lo, stride, ids, counts
+
+
+@kernel
+def positions_of(row: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """The positions at the given ranks: int64, same shape."""
+    sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
     positions = np.empty(ranks.shape[0], np.int64)
     for i in range(ranks.shape[0]):
-        positions[i] = position_at(sa, ranks[i])
+        positions[i] = position_in(sa, row[WIDTH], ranks[i])
     return positions
+
+
+@kernel
+def one_follows(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    intervals: np.ndarray,
+    cold: bool,
+    sparse: np.ndarray,
+) -> None:
+    """sparse[i] becomes whether one token alone ever follows prompt i.
+
+    intervals: int64, shape (k, s, 2), as `find_many` gives. What follows is sorted inside an
+    interval: its first and last suffix tell.
+    """
+    only = np.empty(READS, np.int64)
+    for begin in range(0, starts.shape[0], READS):
+        count = min(READS, starts.shape[0] - begin)
+        only[:count] = -1
+        for s in range(segments.shape[0]):
+            row = segments[s]
+            n, width = row[N], row[WIDTH]
+            tokens = array_at(row[TOKENS], n, ids.dtype)
+            sa = array_at(row[POSITIONS], n * width, np.uint8)
+            for i in range(begin, begin + count):
+                if intervals[i, s, 0] < intervals[i, s, 1]:
+                    ask_for(sa, intervals[i, s, 0] * width, cold)
+                    ask_for(sa, intervals[i, s, 1] * width - 1, cold)
+            for i in range(begin, begin + count):
+                if intervals[i, s, 0] < intervals[i, s, 1]:
+                    for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
+                        place = position_in(sa, width, rank) + ends[i] - starts[i]
+                        ask_for(tokens, place, cold)
+            for i in range(begin, begin + count):
+                if intervals[i, s, 0] < intervals[i, s, 1]:
+                    for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
+                        place = position_in(sa, width, rank) + ends[i] - starts[i]
+                        token = np.int64(tokens[place]) if place < n else row[SEPARATOR]
+                        if only[i - begin] == -1:
+                            only[i - begin] = token
+                        elif only[i - begin] != token:
+                            only[i - begin] = -2
+        for i in range(count):
+            sparse[begin + i] = only[i] >= 0

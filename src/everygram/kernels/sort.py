@@ -1,8 +1,11 @@
-"""Around the sorter: 5-byte positions, fence keys, and the check of an order."""
+"""Around the sorter: 5-byte positions, fence keys, token counts, and the check of an order."""
 
 import numpy as np
 
-from everygram.kernels import kernel, position_at, suffix_key, token_at
+from everygram.kernels import kernel, position_at, prefetch, token_at
+
+# Suffixes whose text is asked for before it is read.
+AHEAD = 32
 
 
 @kernel
@@ -16,11 +19,43 @@ def widen(positions: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def fence_keys(
-    tokens: np.ndarray, sa: np.ndarray, separator: int, spacing: int, keys: np.ndarray
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    separator: int,
+    bits: int,
+    first: int,
+    spacing: int,
+    keys: np.ndarray,
 ) -> None:
-    """keys[i] (u64) becomes the key of the suffix at rank i * spacing."""
+    """keys[i] (u64) becomes the key of the suffix at sa[first + i * spacing], `bits` a token."""
+    top = (np.int64(1) << bits) - 1
     for i in range(keys.shape[0]):
-        keys[i] = suffix_key(tokens, position_at(sa, i * spacing), separator)
+        ahead = first + (i + AHEAD) * spacing
+        if ahead < sa.shape[0]:
+            prefetch(tokens, position_at(sa, ahead))
+        position = position_at(sa, first + i * spacing)
+        key = np.uint64(0)
+        shift = 64
+        place = position
+        while shift > 0:
+            token = token_at(tokens, place, separator)
+            value = np.uint64(min(token, top))
+            shift -= bits
+            if shift >= 0:
+                key |= value << np.uint64(shift)
+            else:
+                key |= value >> np.uint64(-shift)
+            if token == separator and place > position:
+                break
+            place += 1
+        keys[i] = key
+
+
+@kernel
+def add_counts(tokens: np.ndarray, counts: np.ndarray) -> None:
+    """Add 1 to counts[t] for each token t. Precondition: counts is that long."""
+    for i in range(tokens.shape[0]):
+        counts[tokens[i]] += 1
 
 
 @kernel

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import uvicorn
@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from everygram import results
 from everygram.api import Index
 from everygram.errors import EverygramError, FormatError, QueryError, TokenizerError
 from everygram.server.models import (
@@ -29,6 +30,7 @@ from everygram.server.models import (
     Batch,
     Count,
     CountBody,
+    CountRequest,
     Distribution,
     Document,
     DocumentBody,
@@ -37,15 +39,25 @@ from everygram.server.models import (
     Health,
     Indexes,
     IndexInfo,
+    LongestMatches,
+    LongestMatchesBody,
     Matches,
     NtdBody,
+    NtdRequest,
     Prob,
     ProbBody,
     Problem,
+    ProbRequest,
     Q,
     Results,
+    ScoreBody,
+    Scores,
 )
 
+A = TypeVar("A")
+
+# Distributions of a batch that are held at once: one can be as long as the vocabulary.
+GROUP = 1_000
 PROBLEM_JSON = "application/problem+json"
 
 DESCRIPTION = """\
@@ -56,18 +68,22 @@ every answer shows the `token_ids` and `tokens` it became. An id outside the voc
 error. Matches never cross a document's bounds.
 
 **Batches.** Each endpoint takes one query or `{"batch": [query, …]}`, and answers one result or
-`{"results": [result, …]}` in the same order.
+`{"results": [result, …]}` in the same order. A batch of counts, probabilities or distributions is
+searched together, on all cores: a fraction of the time that a query takes alone.
 
-**Exactness.** Every answer is exact. A probability after a prompt that never occurs is `null`;
-the ∞-gram endpoints use the longest suffix of the prompt that does occur (Liu et al. 2024).
+**Exactness.** Every answer is exact, but for a distribution with a `max_support`, which says how
+far off it may be. A probability after a prompt that never occurs is `null`; the ∞-gram endpoints
+use the longest suffix of the prompt that does occur (Liu et al. 2024).
 
 **Errors.** Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`,
 `detail`, and `errors`, which points at what is wrong in the body.
 """
 
 
-def create_app(paths: Sequence[Path]) -> FastAPI:
+def create_app(paths: Sequence[Path], preload: str | Sequence[str] = ()) -> FastAPI:
     """The service over the indexes in these folders, each under its folder's name.
+
+    `preload` as in `everygram.open`, for all of them.
 
     Raises FormatError for no folder, two of one name, or one that is no index, and what else
     `everygram.open` raises; nothing is served then. Kernels are compiled, or loaded from the
@@ -88,15 +104,15 @@ def create_app(paths: Sequence[Path]) -> FastAPI:
             Exception: _on_unexpected,
         },
     )
-    app.state.indexes = _open_all(paths)
+    app.state.indexes = _open_all(paths, preload)
     app.include_router(service)
     app.include_router(queries)
     return app
 
 
-def serve(paths: Sequence[Path], host: str, port: int) -> None:
+def serve(paths: Sequence[Path], host: str, port: int, preload: str | Sequence[str] = ()) -> None:
     """Serve the indexes in these folders until interrupted. Raises as `create_app` does."""
-    uvicorn.run(create_app(paths), host=host, port=port)
+    uvicorn.run(create_app(paths, preload), host=host, port=port)
 
 
 class _Service(FastAPI):
@@ -113,7 +129,7 @@ class _Service(FastAPI):
         return schema
 
 
-def _open_all(paths: Sequence[Path]) -> dict[str, Index]:
+def _open_all(paths: Sequence[Path], preload: str | Sequence[str]) -> dict[str, Index]:
     if not paths:
         raise FormatError("no index to serve: expected at least one folder")
     indexes: dict[str, Index] = {}
@@ -124,7 +140,7 @@ def _open_all(paths: Sequence[Path]) -> dict[str, Index]:
                 f"index '{path}': there is one of that name already, '{indexes[path.name].path}'; "
                 "indexes are served under their folder's name: rename one"
             )
-        index = Index(path)
+        index = Index(path, preload=preload)
         # Loaded now, so that a tokenizer that cannot be stops the service and not a query.
         _ = index.tokenizer
         indexes[path.name] = index
@@ -158,17 +174,59 @@ def _info(name: str, index: Index) -> dict[str, Any]:
     return index.info() | {"name": name}
 
 
-def _answer(body: Q | Batch[Q], ask: Callable[[Q], dict[str, Any]]) -> dict[str, Any]:
-    """The answer to one query, or to each of a batch."""
+def _answer(
+    body: Q | Batch[Q],
+    ask: Callable[[Q], dict[str, Any]],
+    ask_all: Callable[[list[Q]], list[dict[str, Any]]] | None = None,
+) -> dict[str, Any]:
+    """The answer to one query, or to each of a batch: with `ask_all`, searched together."""
     if not isinstance(body, Batch):
         return ask(body)
-    results = []
-    for number, query in enumerate(body.batch):
+    return {"results": ask_all(body.batch) if ask_all else _each(body.batch, ask)}
+
+
+def _each(batch: list[Q], make: Callable[[Q], A]) -> list[A]:
+    """What is made of each query of a batch; an error says which one it was."""
+    made = []
+    for number, query in enumerate(batch):
         try:
-            results.append(ask(query))
+            made.append(make(query))
         except EverygramError as error:
             raise type(error)(f"#/batch/{number}: {error}") from error
-    return {"results": results}
+    return made
+
+
+def _counts(index: Index, batch: list[CountRequest]) -> list[dict[str, Any]]:
+    queries = _each(batch, lambda q: index.encode(q.query, raw=q.raw))
+    counts = index.count_batch(queries).tolist()
+    return [
+        results.Count(number, ids, index.token_text).as_dict()
+        for number, ids in zip(counts, queries, strict=True)
+    ]
+
+
+def _probs(
+    index: Index, ask: Callable[..., results.Probs], batch: list[ProbRequest]
+) -> list[dict[str, Any]]:
+    queries = _each(batch, lambda q: index.encode_prob(q.query, q.continuation, raw=q.raw))
+    return [prob.as_dict() for prob in ask(queries)]
+
+
+def _distributions(
+    index: Index, ask: Callable[..., results.Distributions], batch: list[NtdRequest]
+) -> list[dict[str, Any]]:
+    prompts = _each(batch, lambda q: index.encode(q.prompt, raw=q.raw))
+    of_support: dict[int | None, list[int]] = {}
+    for number, query in enumerate(batch):
+        of_support.setdefault(query.max_support, []).append(number)
+    answers: list[dict[str, Any]] = [{}] * len(batch)
+    for support, numbers in of_support.items():
+        for start in range(0, len(numbers), GROUP):
+            group = numbers[start : start + GROUP]
+            found = ask([prompts[number] for number in group], max_support=support)
+            for number, distribution in zip(group, found, strict=True):
+                answers[number] = distribution.as_dict(batch[number].top)
+    return answers
 
 
 def _examples(**named: dict[str, Any]) -> Any:
@@ -231,7 +289,11 @@ def count(
     ],
 ) -> Any:
     """How often the query occurs. `{"query": ""}` counts every token and every document's end."""
-    return _answer(body, lambda q: index.count(q.query, raw=q.raw).as_dict())
+    return _answer(
+        body,
+        lambda q: index.count(q.query, raw=q.raw).as_dict(),
+        lambda batch: _counts(index, batch),
+    )
 
 
 @queries.post("/prob", summary="n-gram probability", response_model=Prob | Results[Prob])
@@ -251,7 +313,11 @@ def prob(
     Without a continuation it is the query's last token, and the prompt what stands before. `prob`
     is null when the prompt does not occur.
     """
-    return _answer(body, lambda q: index.prob(q.query, q.continuation, raw=q.raw).as_dict())
+    return _answer(
+        body,
+        lambda q: index.prob(q.query, q.continuation, raw=q.raw).as_dict(),
+        lambda batch: _probs(index, index.prob_batch, batch),
+    )
 
 
 @queries.post(
@@ -261,14 +327,23 @@ def ntd(
     index: ServedIndex,
     body: Annotated[
         NtdBody,
-        _examples(text={"prompt": "natural language"}, token_ids={"prompt": [11802], "top": 3}),
+        _examples(
+            text={"prompt": "natural language"},
+            token_ids={"prompt": [11802], "top": 3},
+            bounded={"prompt": "the", "max_support": 1000},
+        ),
     ],
 ) -> Any:
     """Which tokens follow the prompt, and how often, exact at any number of occurrences.
 
-    `next` is empty when the prompt does not occur.
+    `next` is empty when the prompt does not occur. `max_support` bounds the work: `exact` and
+    `error_bound` say what that did to the answer.
     """
-    return _answer(body, lambda q: index.ntd(q.prompt, raw=q.raw).as_dict(q.top))
+    return _answer(
+        body,
+        lambda q: index.ntd(q.prompt, max_support=q.max_support, raw=q.raw).as_dict(q.top),
+        lambda batch: _distributions(index, index.ntd_batch, batch),
+    )
 
 
 @queries.post("/infgram_prob", summary="∞-gram probability", response_model=Prob | Results[Prob])
@@ -286,7 +361,11 @@ def infgram_prob(
 
     `suffix_len` is how much of the prompt that was.
     """
-    return _answer(body, lambda q: index.infgram_prob(q.query, q.continuation, raw=q.raw).as_dict())
+    return _answer(
+        body,
+        lambda q: index.infgram_prob(q.query, q.continuation, raw=q.raw).as_dict(),
+        lambda batch: _probs(index, index.infgram_prob_batch, batch),
+    )
 
 
 @queries.post(
@@ -305,7 +384,53 @@ def infgram_ntd(
     ],
 ) -> Any:
     """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-    return _answer(body, lambda q: index.infgram_ntd(q.prompt, raw=q.raw).as_dict(q.top))
+    return _answer(
+        body,
+        lambda q: index.infgram_ntd(q.prompt, max_support=q.max_support, raw=q.raw).as_dict(q.top),
+        lambda batch: _distributions(index, index.infgram_ntd_batch, batch),
+    )
+
+
+@queries.post("/score", summary="Score a text", response_model=Scores | Results[Scores])
+def score(
+    index: ServedIndex,
+    body: Annotated[
+        ScoreBody,
+        _examples(
+            text={"text": "a new method of natural language processing"},
+            five_gram={"text": "a new method of natural language processing", "order": 5},
+            token_ids={"text": [649, 11802, 3303]},
+        ),
+    ],
+) -> Any:
+    """The probability of every token of a text after those before it.
+
+    By the ∞-gram model, or the n-gram model of `order` n. A separator in the text starts a new
+    document.
+    """
+    return _answer(body, lambda q: index.score(q.text, order=q.order, raw=q.raw).as_dict())
+
+
+@queries.post(
+    "/longest_matches",
+    summary="Longest matches of a text",
+    response_model=LongestMatches | Results[LongestMatches],
+)
+def longest_matches(
+    index: ServedIndex,
+    body: Annotated[
+        LongestMatchesBody,
+        _examples(
+            text={"text": "a new method of natural language processing"},
+            token_ids={"text": [649, 11802, 3303]},
+        ),
+    ],
+) -> Any:
+    """For every token of a text the longest match that starts there, and how often it occurs.
+
+    What decontamination and attribution start from: which parts of a text are in the corpus.
+    """
+    return _answer(body, lambda q: index.longest_matches(q.text, raw=q.raw).as_dict())
 
 
 @queries.post("/find", summary="Find an n-gram", response_model=Matches | Results[Matches])

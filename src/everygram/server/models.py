@@ -102,7 +102,36 @@ class NtdRequest(Request):
         int | None,
         Field(ge=0, description="How many tokens to list, most frequent first; null lists all."),
     ] = 10
+    max_support: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Of a prompt that occurs more often, look at about this many occurrences; "
+            "`error_bound` then says how far counts may be off. Null: at all, exact.",
+        ),
+    ] = None
     raw: Raw = False
+
+
+class LongestMatchesRequest(Request):
+    """A text whose parts are looked for."""
+
+    text: QueryField
+    raw: Raw = False
+
+
+class ScoreRequest(LongestMatchesRequest):
+    """A text whose tokens' probabilities are asked for."""
+
+    order: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="The n of the n-gram model: a token's prompt is up to n − 1 tokens. "
+            "Null: ∞-gram.",
+            examples=[5],
+        ),
+    ] = None
 
 
 class FindRequest(Request):
@@ -184,6 +213,8 @@ _Either = Annotated[
 CountBody = _Either[CountRequest, Batch[CountRequest]]
 ProbBody = _Either[ProbRequest, Batch[ProbRequest]]
 NtdBody = _Either[NtdRequest, Batch[NtdRequest]]
+ScoreBody = _Either[ScoreRequest, Batch[ScoreRequest]]
+LongestMatchesBody = _Either[LongestMatchesRequest, Batch[LongestMatchesRequest]]
 FindBody = _Either[FindRequest, Batch[FindRequest]]
 DocumentBody = _Either[DocumentRequest, Batch[DocumentRequest]]
 
@@ -279,7 +310,7 @@ class NextToken(BaseModel):
 
 
 class Distribution(Result):
-    """The next-token distribution of a prompt, exact."""
+    """The next-token distribution of a prompt."""
 
     prompt_count: Annotated[int, Field(description=PROMPT_COUNT, examples=[3714])]
     suffix_len: Annotated[int, Field(description=SUFFIX_LEN, examples=[2])]
@@ -287,12 +318,65 @@ class Distribution(Result):
         int, Field(description="How many different tokens follow, listed or not.", examples=[61])
     ]
     sparse: Annotated[bool, Field(description="Whether only one token ever follows.")]
+    exact: Annotated[
+        bool, Field(description="Whether every count is exact and no token is left out.")
+    ]
+    error_bound: Annotated[
+        int,
+        Field(
+            description="How far a count may be off, and how often a token that is left out may "
+            "follow: 0 unless `max_support` is less than `prompt_count`.",
+            examples=[0],
+        ),
+    ]
     next: Annotated[
         list[NextToken],
         Field(
             description="The tokens that follow, most frequent first, ties by id; empty when the "
             "prompt does not occur."
         ),
+    ]
+
+
+class Scores(Result):
+    """The probability of each token of a text after those before it, a list entry a token."""
+
+    order: Annotated[int | None, Field(description="n of the n-gram model; null: ∞-gram.")]
+    suffix_lens: Annotated[
+        list[int],
+        Field(description="Tokens of the prompt that were used (0: none).", examples=[[0, 1]]),
+    ]
+    prompt_counts: Annotated[
+        list[int], Field(description="Occurrences of that prompt.", examples=[[21000000, 5200]])
+    ]
+    continuation_counts: Annotated[
+        list[int],
+        Field(description="How often the token follows that prompt.", examples=[[5200, 3714]]),
+    ]
+    probs: Annotated[
+        list[float | None],
+        Field(
+            description="continuation_count / prompt_count; null where the prompt does not occur.",
+            examples=[[0.0002476, 0.7142308]],
+        ),
+    ]
+    sparse: Annotated[
+        list[bool],
+        Field(
+            description="Whether only one token ever follows the prompt.", examples=[[False, False]]
+        ),
+    ]
+
+
+class LongestMatches(Result):
+    """The longest match that starts at each token of a text, a list entry a token."""
+
+    lengths: Annotated[
+        list[int],
+        Field(description="Tokens of the match; 0: nothing matches.", examples=[[2, 1]]),
+    ]
+    counts: Annotated[
+        list[int], Field(description="Occurrences of that match.", examples=[[3714, 9100]])
     ]
 
 
