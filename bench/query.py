@@ -2,13 +2,22 @@
 
 Over the indexes that `build.py` left in WORK. Queries are drawn with a seed: n-grams of 1–8 tokens
 from anywhere in the corpus, as many that do not occur (such n-grams with one token changed), short
-prompts from the corpus, and long ones from held-out text. Each side is a process in its own
-environment that first answers every query, untimed; then the sides take turns for ROUNDS rounds.
-A query's time is its fastest round: on a shared machine the rest is mostly other people's work.
+prompts from the corpus, long ones from held-out text, and held-out texts. Each side is a process in
+its own environment that first answers every query, untimed; then the sides take turns for ROUNDS
+rounds. A query's time is the median of its rounds; the tables show the median, the 90th and the
+99th percentile over the queries. In a batch each query has an equal share of the call's time.
 
-Answers are compared with everygram's one by one. infini-gram's `ntd` is exact up to 1,000
-occurrences (`max_support`) and samples beyond, so those two cases stand apart; what it marks
-approximate is timed, not compared.
+everygram's batches, scores and longest matches run on one processor unless they say otherwise; all
+else of everygram is one thread anyway. infini-gram starts threads of its own for every query and
+may use all processors. Its `score` is a call of `infgram_prob` for each token of a text, after all
+tokens before it.
+
+Answers are compared with everygram's one by one; those about a text token by token. infini-gram's
+`ntd` is exact up to 1,000 occurrences (`max_support`) and samples beyond, so those two cases stand
+apart, too; what it marks approximate is timed, not compared. Its `creativity`, where the longest
+match from each token of a text ends, does not look at the first suffix of its array.
+
+The last table is the project's targets, each a ratio of two medians (or other percentiles) above.
 
 usage: python bench/query.py --work WORK --held-out DATA/validation.jsonl --peers bench/.peers \
            --json WORK/query.json
@@ -18,6 +27,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,27 +37,50 @@ import numpy as np
 import everygram
 from common import markdown_table, print_provenance, provenance, write_json
 from everygram.corpus import TextCorpus
+from query_side import BATCH_CALLS
 
-NUM_COUNTS, NUM_PROMPTS = 2000, 1000
+NUM_COUNTS, NUM_PROMPTS, NUM_TEXTS = 2000, 1000, 8
 LONG_PROMPT = 200
+SCORED, MATCHED = 1001, 1000
 SUPPORT = 1000
 
-# For each set of queries: the sides, and the call that each answers it with.
-INFINI = ("infini-gram", "infini-gram, no prefetch")
+OURS, PRELOADED = "everygram", "everygram, preloaded"
+INFINI = "infini-gram"
+INFINIS = (INFINI, "infini-gram, no prefetch")
+PEERS_PYTHON = (*INFINIS, "tokengrams")
+
+
+def calls(name: str, *batches: str) -> list[tuple[str, str]]:
+    """The sides that have a call of this name; everygram also has it in batches."""
+    ours = [(OURS, name), *((OURS, batch) for batch in batches), (PRELOADED, name)]
+    return [*ours, *((side, name) for side in INFINIS)]
+
+
+# For each set of queries: the sides, and the call that each answers it with; ours first.
 ALL_COUNT = [
-    ("everygram", "count"),
-    ("everygram", "count_batch"),
-    *((side, "count") for side in INFINI),
+    *calls("count", "count_batch", "count_batch, arrays"),
     ("tokengrams", "count"),
     ("tokengrams", "contains"),
 ]
+OCCUR, DO_NOT = "n-grams that occur", "n-grams that do not"
+SCORE, MATCHES = "score", "longest_matches"
 COMPARED = {
-    "n-grams that occur": ALL_COUNT,
-    "n-grams that do not": ALL_COUNT,
-    "prob": [(side, "prob") for side in ("everygram", *INFINI)],
-    "ntd": [*((side, "ntd") for side in ("everygram", *INFINI)), ("tokengrams", "count_next")],
-    "infgram_prob": [(side, "infgram_prob") for side in ("everygram", *INFINI)],
-    "infgram_ntd": [(side, "infgram_ntd") for side in ("everygram", *INFINI)],
+    OCCUR: ALL_COUNT,
+    DO_NOT: ALL_COUNT,
+    "prob": calls("prob", "prob_batch"),
+    "ntd": [*calls("ntd", "ntd_batch"), ("tokengrams", "count_next")],
+    "infgram_prob": calls("infgram_prob", "infgram_prob_batch"),
+    "infgram_ntd": calls("infgram_ntd", "infgram_ntd_batch"),
+    SCORE: [
+        (OURS, "score"),
+        (OURS, "score, all cores"),
+        *((side, "infgram_prob of each token") for side in INFINIS),
+    ],
+    MATCHES: [
+        (OURS, "longest_matches"),
+        (OURS, "longest_matches, all cores"),
+        *((side, "creativity") for side in INFINIS),
+    ],
 }
 # Disagreements kept in the JSON.
 SHOWN = 20
@@ -55,10 +88,11 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Result:
-    """One side's µs a query, over each query's fastest round, and how it compares.
+    """One side's µs a query, over each query's median round, and how it compares.
 
-    `ratio` is to everygram's median. `agree` counts answers that say what everygram's do, None
-    where they are approximate; the first that do not are in `disagreements`.
+    `ratio` is to everygram's median. Of `compared` answers (a text has one a token) `agree` say
+    what everygram's do, None where they are approximate; the first that do not are in
+    `disagreements`.
     """
 
     queries: str
@@ -69,8 +103,38 @@ class Result:
     p90: float
     p99: float
     ratio: float
+    compared: int
     agree: int | None
     disagreements: list[Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A target: their `percentile` of a call is at least `factor` times ours."""
+
+    what: str
+    queries: str
+    ours: str
+    side: str
+    theirs: str
+    factor: float
+    percentile: str = "median"
+
+
+GOALS = [
+    Goal("count", OCCUR, "count", INFINI, "count", 50),
+    Goal("count, batches of 1,000", OCCUR, "count_batch", INFINI, "count", 150),
+    Goal("the same, from arrays", OCCUR, "count_batch, arrays", INFINI, "count", 150),
+    Goal("count against tokengrams' contains", OCCUR, "count", "tokengrams", "contains", 1),
+    Goal("the same, absent n-grams", DO_NOT, "count", "tokengrams", "contains", 1),
+    Goal("prob", "prob", "prob", INFINI, "prob", 50),
+    Goal("exact ntd", "ntd", "ntd", INFINI, "ntd", 40),
+    Goal("exact ntd, p99", "ntd", "ntd", INFINI, "ntd", 4, "p99"),
+    Goal("infgram_prob", "infgram_prob", "infgram_prob", INFINI, "infgram_prob", 150),
+    Goal("exact infgram_ntd", "infgram_ntd", "infgram_ntd", INFINI, "infgram_ntd", 100),
+    Goal("score, 1,001 tokens", SCORE, "score", INFINI, "infgram_prob of each token", 500),
+    Goal("longest_matches, 1,000 tokens", MATCHES, "longest_matches", INFINI, "creativity", 150),
+]
 
 
 class Process:
@@ -127,25 +191,33 @@ def main() -> None:
     (work / "queries.json").write_text(json.dumps(queries))
 
     peer_python = str(args.peers.absolute() / "bin" / "python")
+    sides = dict.fromkeys(side for compared in COMPARED.values() for side, _ in compared)
     processes = {
-        side: Process(side, sys.executable if side == "everygram" else peer_python, work)
-        for side in dict.fromkeys(side for calls in COMPARED.values() for side, _ in calls)
+        side: Process(side, peer_python if side in PEERS_PYTHON else sys.executable, work)
+        for side in sides
     }
     results = []
-    for name, calls in COMPARED.items():
-        answers = [processes[side].ask(name, call, "answers") for side, call in calls]
+    for name, compared in COMPARED.items():
+        answers = [processes[side].ask(name, call, "answers") for side, call in compared]
         rounds = [
-            [processes[side].ask(name, call, "times") for side, call in calls]
+            [processes[side].ask(name, call, "times") for side, call in compared]
             for _ in range(args.rounds)
         ]
         # µs, shape (sides, queries).
-        fastest = np.array(rounds).min(axis=0) / 1e3
+        times = np.median(np.array(rounds), axis=0) / 1e3
         for part, chosen in parts(name, answers[0]).items():
-            ours = float(np.median(fastest[0, chosen]))
-            for (side, call), theirs, times in zip(calls, answers, fastest, strict=True):
-                same = [agrees(answers[0][i], theirs[i], end_of_document) for i in chosen]
-                other = [i for i, yes in zip(chosen, same, strict=True) if yes is False]
-                median, p90, p99 = np.percentile(times[chosen], (50, 90, 99)).tolist()
+            ours = float(np.median(times[0, chosen]))
+            for (side, call), theirs, each in zip(compared, answers, times, strict=True):
+                if part != name and call in BATCH_CALLS:
+                    continue  # a share of the time of all
+                same = [
+                    (agrees(a, b, end_of_document), [queries[name][i][:1], a, b])
+                    for i in chosen
+                    for a, b in answered(name, answers[0][i], theirs[i])
+                ]
+                other = [shown for yes, shown in same if yes is False]
+                known = all(yes is not None for yes, _ in same)
+                median, p90, p99 = np.percentile(each[chosen], (50, 90, 99)).tolist()
                 results.append(
                     Result(
                         part,
@@ -156,8 +228,9 @@ def main() -> None:
                         p90,
                         p99,
                         median / ours,
-                        None if None in same else len(chosen) - len(other),
-                        [[queries[name][i], answers[0][i], theirs[i]] for i in other[:SHOWN]],
+                        len(same),
+                        len(same) - len(other) if known else None,
+                        other[:SHOWN],
                     )
                 )
         print(f"{name}: done", flush=True)
@@ -166,7 +239,11 @@ def main() -> None:
 
     print_provenance(facts)
     print(table(results))
-    write_json(args.json, facts | {"results": [asdict(result) for result in results]})
+    goals = [met(goal, results) for goal in GOALS]
+    print(f"\n{targets_table(goals)}")
+    write_json(
+        args.json, facts | {"results": [asdict(result) for result in results], "targets": goals}
+    )
 
 
 def draw(
@@ -196,6 +273,12 @@ def draw(
         start = int(rng.integers(len(ids) - LONG_PROMPT))
         return ids[start : start + LONG_PROMPT + 1]
 
+    def held_out_text(length: int) -> list[int]:
+        long_enough = [ids for ids in texts if len(ids) >= length]
+        ids = long_enough[rng.integers(len(long_enough))]
+        start = int(rng.integers(len(ids) - length + 1))
+        return ids[start : start + length]
+
     lengths = [1 + i % 8 for i in range(NUM_COUNTS)]
     short = [ngram(2 + i % 5) for i in range(NUM_PROMPTS)]
     long = [held_out_prompt() for _ in range(NUM_PROMPTS)]
@@ -206,19 +289,27 @@ def draw(
         "ntd": [[ids[:-1]] for ids in short],
         "infgram_prob": [[ids[:-1], ids[-1]] for ids in long],
         "infgram_ntd": [[ids[:-1]] for ids in long],
+        SCORE: [[held_out_text(SCORED)] for _ in range(NUM_TEXTS)],
+        MATCHES: [[held_out_text(MATCHED)] for _ in range(NUM_TEXTS)],
     }
 
 
 def parts(name: str, ours: list[Any]) -> dict[str, list[int]]:
-    """A set's queries by number: distributions apart by whether infini-gram's can be exact."""
+    """A set's queries by number; distributions also by whether infini-gram's can be exact."""
+    whole = {name: list(range(len(ours)))}
     if not name.endswith("ntd"):
-        return {name: list(range(len(ours)))}
+        return whole
     support = [sum(answer["counts"].values()) for answer in ours]
     found = {
         f"{name}, ≤ {SUPPORT:,} occurrences": [i for i, n in enumerate(support) if n <= SUPPORT],
         f"{name}, > {SUPPORT:,} occurrences": [i for i, n in enumerate(support) if n > SUPPORT],
     }
-    return {part: chosen for part, chosen in found.items() if chosen}
+    return whole | {part: chosen for part, chosen in found.items() if chosen}
+
+
+def answered(name: str, ours: Any, theirs: Any) -> list[tuple[Any, Any]]:
+    """The pairs of answers to compare: one, or for a text one a token."""
+    return list(zip(ours, theirs, strict=True)) if name in (SCORE, MATCHES) else [(ours, theirs)]
 
 
 def agrees(ours: Any, theirs: Any, end_of_document: dict[str, str]) -> bool | None:
@@ -247,22 +338,56 @@ def folded(counts: dict[str, int], same: dict[str, str]) -> dict[str, int]:
     return found
 
 
-def table(results: list[Result]) -> str:
+def table(results: Sequence[Result]) -> str:
     """The rows as markdown."""
     header = ["queries", "side", "call", "median µs", "p90", "p99", "×", "agree"]
     rows = []
     for r in results:
-        spread = ["–", "–"] if r.call == "count_batch" else [number(r.p90), number(r.p99)]
-        agree = "approximate" if r.agree is None else f"{r.agree:,} of {r.number:,}"
-        if (r.side, r.call) == ("everygram", COMPARED[r.queries.split(",")[0]][0][1]):
+        spread = ["–", "–"] if r.call in BATCH_CALLS else [number(r.p90), number(r.p99)]
+        agree = "approximate" if r.agree is None else f"{r.agree:,} of {r.compared:,}"
+        if (r.side, r.call) == COMPARED[r.queries.split(",")[0]][0]:
             agree = "–"
         row = [r.queries, r.side, f"`{r.call}`", number(r.median), *spread, f"{r.ratio:.2f}", agree]
         rows.append(row)
     return markdown_table(header, rows, words=3)
 
 
+def met(goal: Goal, results: Sequence[Result]) -> dict[str, Any]:
+    """A target with what was measured of it, µs."""
+
+    def measured(side: str, call: str) -> float:
+        wanted = (goal.queries, side, call)
+        row = next(r for r in results if (r.queries, r.side, r.call) == wanted)
+        found: float = getattr(row, goal.percentile)
+        return found
+
+    ours, theirs = measured(OURS, goal.ours), measured(goal.side, goal.theirs)
+    facts = asdict(goal) | {"our_us": ours, "their_us": theirs, "ratio": theirs / ours}
+    return facts | {"met": theirs / ours >= goal.factor}
+
+
+def targets_table(goals: Sequence[dict[str, Any]]) -> str:
+    """A row a target: its factor, both sides' µs, the ratio found."""
+    header = ["target", "against", "everygram µs", "its µs", "wanted ×", "found ×", "met"]
+    rows = [
+        [
+            goal["what"],
+            f"{goal['side']} `{goal['theirs']}`",
+            number(goal["our_us"]),
+            number(goal["their_us"]),
+            f"{goal['factor']:,}",
+            number(goal["ratio"]),
+            "yes" if goal["met"] else "**no**",
+        ]
+        for goal in goals
+    ]
+    return markdown_table(header, rows, words=2)
+
+
 def number(value: float) -> str:
     """Two or three digits that mean something."""
+    if value < 10:
+        return f"{value:.2f}"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 

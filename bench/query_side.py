@@ -4,8 +4,10 @@ usage: python query_side.py SIDE WORK QUERIES.json
 
 Opens SIDE's index in WORK, then reads requests on stdin, a JSON object a line, and prints `done`
 after each: `{"set": …, "call": …, "answers": PATH}` writes the set's answers (which warms up, too);
-with `"times": PATH` instead it writes nanoseconds a query. All sides share this file so that all
-are timed by the same loop; only the standard library and the side's own package are needed.
+with `"times": PATH` instead it writes nanoseconds a query. Calls in BATCH_CALLS take BATCH queries
+at once, and each is given its share of the time; those in ONE_CPU run on one processor. All sides
+share this file so that all are timed by the same loop; only the standard library and the side's
+own package are needed.
 """
 
 import gc
@@ -21,15 +23,27 @@ from typing import Any
 # A call, and what of its result is compared with the other sides.
 Calls = dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]]
 
-# These take a whole set at once.
-BATCH_CALLS = ("count_batch",)
+# These take many queries: a list of the first arguments, a list of the second, if there is one.
+BATCH = 1000
+BATCH_CALLS = (
+    "count_batch",
+    "count_batch, arrays",
+    "prob_batch",
+    "ntd_batch",
+    "infgram_prob_batch",
+    "infgram_ntd_batch",
+)
+# These would share their searches out to threads, one for each processor there is.
+ONE_CPU = (*BATCH_CALLS, "score", "longest_matches")
 
 
-def everygram(work: Path) -> Calls:
+def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
     """everygram's calls; `probs` is read too, because infini-gram's answer has it."""
+    import numpy as np
+
     from everygram import open as open_index
 
-    index = open_index(work / "everygram")
+    index = open_index(work / "everygram", preload=preload)
 
     def prob(call: Callable[..., Any], prompt: list[int], continuation: int) -> Any:
         result = call(prompt, continuation)
@@ -46,13 +60,39 @@ def everygram(work: Path) -> Calls:
         found = dict(zip(answer[0].next_ids.tolist(), answer[0].counts.tolist(), strict=True))
         return {"exact": True, "suffix_len": answer[0].suffix_len, "counts": found}
 
+    def probs(call: Callable[..., Any], prompts: Any, continuations: Any) -> Any:
+        results = call(prompts, continuations)
+        return results, results.probs
+
+    def counts_of_all(answer: Any) -> list[list[int]]:
+        return [counts((result,)) for result in answer[0]]
+
+    def distributions(results: Any) -> list[dict[str, Any]]:
+        return [distribution((result,)) for result in results]
+
+    def scores(result: Any) -> list[list[int]]:
+        columns = (result.prompt_counts, result.continuation_counts, result.suffix_lens)
+        return np.stack(columns, axis=1).tolist()
+
+    def ends(result: Any) -> list[int]:
+        return (np.arange(result.lengths.shape[0]) + result.lengths).tolist()
+
     return {
         "count": (index.count, int),
         "count_batch": (index.count_batch, lambda counts: counts.tolist()),
+        "count_batch, arrays": (index.count_batch, lambda counts: counts.tolist()),
         "prob": (partial(prob, index.prob), counts),
+        "prob_batch": (partial(probs, index.prob_batch), counts_of_all),
         "infgram_prob": (partial(prob, index.infgram_prob), counts),
+        "infgram_prob_batch": (partial(probs, index.infgram_prob_batch), counts_of_all),
         "ntd": (partial(ntd, index.ntd), distribution),
+        "ntd_batch": (index.ntd_batch, distributions),
         "infgram_ntd": (partial(ntd, index.infgram_ntd), distribution),
+        "infgram_ntd_batch": (index.infgram_ntd_batch, distributions),
+        "score": (index.score, scores),
+        "score, all cores": (index.score, scores),
+        "longest_matches": (index.longest_matches, ends),
+        "longest_matches, all cores": (index.longest_matches, ends),
     }
 
 
@@ -77,12 +117,17 @@ def infini_gram(work: Path, **options: int) -> Calls:
         exact = not answer["approx"]
         return {"exact": exact, "suffix_len": answer.get("suffix_len"), "counts": found}
 
+    def score(ids: list[int]) -> list[Any]:
+        return [engine.infgram_prob(ids[:i], token) for i, token in enumerate(ids)]
+
     return {
         "count": (engine.count, lambda answer: answer["count"]),
         "prob": (engine.prob, counts),
         "infgram_prob": (engine.infgram_prob, counts),
         "ntd": (engine.ntd, distribution),
         "infgram_ntd": (engine.infgram_ntd, distribution),
+        "infgram_prob of each token": (score, lambda answers: list(map(counts, answers))),
+        "creativity": (engine.creativity, lambda answer: answer["rs"]),
     }
 
 
@@ -105,6 +150,8 @@ def tokengrams(work: Path) -> Calls:
 
 SIDES: dict[str, Callable[[Path], Calls]] = {
     "everygram": everygram,
+    "everygram, preloaded": partial(everygram, preload="all"),
+    "everygram, fences preloaded": partial(everygram, preload="fences"),
     "infini-gram": infini_gram,
     # Its prefetching is for a cold index on disk; a warm one is faster without.
     "infini-gram, no prefetch": partial(
@@ -123,23 +170,42 @@ def main() -> None:
     calls = SIDES[side](Path(work))
     gc.disable()
     print("ready", file=replies)
+    everywhere = os.sched_getaffinity(0)
     for line in sys.stdin:
         request = json.loads(line)
-        call, comparable = calls[request["call"]]
+        name = request["call"]
+        call, comparable = calls[name]
         arguments = queries[request["set"]]
-        size = len(arguments)
-        batch = request["call"] in BATCH_CALLS
-        if batch:
-            arguments = [[[words[0] for words in arguments]]]
+        os.sched_setaffinity(0, {max(everywhere)} if name in ONE_CPU else everywhere)
+        if name in BATCH_CALLS:
+            arguments = batches(arguments, as_arrays=name.endswith("arrays"))
         if "answers" in request:
             answers = [comparable(call(*words)) for words in arguments]
-            Path(request["answers"]).write_text(json.dumps(answers[0] if batch else answers))
+            if name in BATCH_CALLS:
+                answers = [answer for batch in answers for answer in batch]
+            Path(request["answers"]).write_text(json.dumps(answers))
         else:
-            times = [timed(call, words) for words in arguments]
-            each = [times[0] / size] * size if batch else times
-            Path(request["times"]).write_text(json.dumps(each))
+            times: list[float] = [timed(call, words) for words in arguments]
+            if name in BATCH_CALLS:
+                times = [time / BATCH for time in times for _ in range(BATCH)]
+            Path(request["times"]).write_text(json.dumps(times))
         gc.collect()
         print("done", file=replies)
+
+
+def batches(arguments: list[list[Any]], as_arrays: bool) -> list[list[Any]]:
+    """Queries' arguments, BATCH of them at a time; as ids and offsets if asked."""
+    assert len(arguments) % BATCH == 0
+    parts = [arguments[i : i + BATCH] for i in range(0, len(arguments), BATCH)]
+    together = [list(map(list, zip(*part, strict=True))) for part in parts]
+    if not as_arrays:
+        return together
+    import numpy as np
+
+    return [
+        [np.concatenate(ids).astype(np.uint16), np.cumsum([0, *map(len, ids)])]
+        for (ids,) in together
+    ]
 
 
 def timed(call: Callable[..., Any], words: list[Any]) -> int:

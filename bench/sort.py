@@ -34,7 +34,7 @@ import numpy as np
 import pydivsufsort
 
 from build import SEPARATOR, TOKENS, measure, peers_from_tokens, proc_fields
-from common import markdown_table, print_provenance, provenance, write_json
+from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
 from everygram.kernels.sort import first_disorder, invert
 from everygram.suffix_array import suffix_array
 
@@ -123,18 +123,6 @@ def main() -> None:
     print(f"\n{hard_table(ours)}")
     print(f"\n{growth_table([run for run in ours if run.text in (NATURAL, LARGE)])}")
     write_json(args.json, facts | {"runs": [asdict(run) for run in runs]})
-
-
-def corpus_facts(path: Path) -> dict[str, Any]:
-    """What `print_provenance` says of the corpus."""
-    stream = np.memmap(path, np.uint16, "r")
-    documents = int(np.count_nonzero(stream == SEPARATOR))
-    return {
-        "corpus": path.name,
-        "bytes": path.stat().st_size,
-        "tokens": stream.shape[0] - documents,
-        "documents": documents,
-    }
 
 
 def report(number: int, run: Run) -> None:

@@ -1,0 +1,285 @@
+"""How many reads of a disk does a cold count wait for, one after another?
+
+Over indexes of a stream of 500 million tokens and more (`sort.py --large` makes one), built in
+LARGE where they are not there yet. n-grams of 1–8 tokens from anywhere in the stream, drawn with a
+seed, are counted one by one through each side's Python API in a process whose code is warm, with
+every page of the index dropped from memory, and none of it left by `mincore`, in one of three ways:
+
+- dropped, opened: for every n-gram the index is closed, dropped and opened anew, and this one
+  counted. (What opening asks for is cold, too, but asked for before; opening is timed apart.)
+- open, dropped: it stays open, and everything is dropped for every n-gram, with what opening asked
+  for. (everygram has learned that reads wait for a disk, and asks for all it may read in a round.)
+- series: dropped and opened once; the next n-grams find in memory what those before them read.
+
+Counted by the kernel, as differences over one call: *major faults*, page faults that asked for a
+page and waited for it. Pages that `madvise` has asked for before are none, even where the thread
+then sleeps until they are there. So *waits* count every time that a thread went to sleep (voluntary
+context switches), less what the same count does when warm (infini-gram waits for threads of its
+own), or the major faults where they are more: the reads that wait for one another. *KiB* is all
+that was read, ahead included; *µs* the wall time of the call. Where `perf` may trace, some runs of
+everygram tell in which file its thread was when it slept for the disk.
+
+usage: python bench/cold.py --tokens DATA/large.u16 --tokenizer DATA/gpt2.tokenizer.json \
+           --work LARGE --peers bench/.peers --json LARGE/cold.json
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import everygram
+from build import SEPARATOR, peers_from_tokens
+from cold_side import DROPPED, OPENED, SERIES
+from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
+
+OURS, FENCES = "everygram", "everygram, fences preloaded"
+SIDES = (OURS, FENCES, "infini-gram", "infini-gram, no prefetch")
+# Parts of a series: from this n-gram on, up to the next.
+STAGES = (0, 10, 50)
+# The project's targets for a count, in reads that wait for one another.
+MEDIAN_TARGET, P99_TARGET = 5, 15
+FILES = ("unigrams.bin", "fences.bin", "suffix_array.bin", "tokens.bin", "other")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tokens", type=Path, required=True, help="u16, 65535 before documents")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json, u16 ids")
+    parser.add_argument("--work", type=Path, required=True, help="the indexes are left here")
+    parser.add_argument("--peers", type=Path, required=True, help="what bench/peers.sh made")
+    parser.add_argument("--number", type=int, default=200, help="n-grams")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write every count here")
+    args = parser.parse_args()
+    work, peers = args.work.resolve(), args.peers.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    build(args.tokens.resolve(), args.tokenizer.resolve(), work, peers)
+    # Pages that are still to be written cannot be dropped.
+    os.sync()
+
+    facts = provenance() | corpus_facts(args.tokens)
+    stream = np.memmap(args.tokens, np.uint16, "r")
+    queries = draw(stream, args.number, np.random.default_rng(args.seed))
+    (work / "cold-queries.json").write_text(json.dumps(queries))
+    results = {}
+    for when in (OPENED, DROPPED, SERIES):
+        for side in SIDES:
+            results[when, side] = run(side, when, work, peers)
+            assert results[when, side]["answers"] == results[OPENED, OURS]["answers"], side
+            print(f"{when}: {side}: done", flush=True)
+    traced = {}
+    try:
+        traced = trace(work, peers)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        print(f"without a trace: {error}", flush=True)
+    for result in results.values():
+        for each, warm in zip(result["measured"], result["warm"], strict=True):
+            each["waits"] = max(each["major_faults"], each["sleeps"] - warm["sleeps"])
+            del each["maps"]
+
+    print_provenance(facts)
+    probes = np.concatenate([result["probes"] for result in results.values()]) / 1e3
+    median, p99 = np.percentile(probes, (50, 99))
+    print(f"A page from anywhere in a file, by itself: {median:,.0f} µs, p99 {p99:,.0f} µs\n")
+    print(table({key: result["measured"] for key, result in results.items()}))
+    opening = {side: np.median(results[OPENED, side]["opening"]) / 1e6 for side in SIDES}
+    print("\nOpening: " + "; ".join(f"{side} {ms:,.1f} ms" for side, ms in opening.items()))
+    if traced:
+        print(f"\n{where_table(traced)}")
+    print(f"\n{targets_table(results)}")
+    runs = [{"when": when, "side": side} | result for (when, side), result in results.items()]
+    write_json(args.json, facts | {"runs": runs, "traced": traced})
+
+
+def build(tokens: Path, tokenizer: Path, work: Path, peers: Path) -> None:
+    """Make the indexes that are not there."""
+    if not (work / OURS / "manifest.json").exists():
+        build_from_tokens(tokens, tokenizer, work / OURS)
+    infini_gram = next(s for s in peers_from_tokens(tokens, work, peers) if s.name == "infini-gram")
+    index = work / infini_gram.name
+    if not (index / "table.0").exists():
+        infini_gram.prepare()
+        sort_for_infini_gram(index, peers)
+
+
+def sort_for_infini_gram(index: Path, peers: Path) -> None:
+    """Infini-gram's suffix array in one part, by the program its indexer sorts parts with.
+
+    The indexer would then compare all suffixes again, to merge its parts, even a single one: more
+    than half an hour where documents are near-copies. A single part is the same to the byte.
+    """
+    [program] = peers.glob("lib/python*/site-packages/infini_gram/rust_indexing")
+    tokens, parts = index / "tokenized.0", index / "parts"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    size = tokens.stat().st_size
+    # As the indexer does: enough bytes for an offset in the file.
+    width = math.ceil(math.log2(size) / 8)
+    options = {
+        "data-file": tokens,
+        "parts-dir": parts,
+        "start-byte": 0,
+        "end-byte": size,
+        "ratio": width,
+        "token-width": 2,
+    }
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    subprocess.run([program, "make-part", *arguments], check=True, stdout=subprocess.DEVNULL)
+    [part] = parts.iterdir()
+    part.rename(index / "table.0")
+    parts.rmdir()
+
+
+def build_from_tokens(tokens: Path, tokenizer: Path, index: Path) -> None:
+    """everygram's index of a stream."""
+    shutil.rmtree(index, ignore_errors=True)
+    everygram.build(tokens, index, str(tokenizer), pretokenized="u16", separator_id=SEPARATOR)
+
+
+def draw(stream: np.ndarray, number: int, rng: np.random.Generator) -> list[list[int]]:
+    """n-grams from anywhere in a stream, 1–8 tokens in turn."""
+    found: list[list[int]] = []
+    while len(found) < number:
+        length = 1 + len(found) % 8
+        start = int(rng.integers(stream.shape[0] - length))
+        ids = stream[start : start + length].tolist()
+        if SEPARATOR not in ids:
+            found.append(ids)
+    return [found[i] for i in rng.permutation(number)]
+
+
+def run(
+    side: str, when: str, work: Path, peers: Path, prefix: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `cold_side.py` measures of one side; `prefix` goes before its command."""
+    python = sys.executable if side.startswith(OURS) else str(peers / "bin" / "python")
+    script = Path(__file__).with_name("cold_side.py")
+    results = work / "cold-results.json"
+    files = [str(work), str(work / "cold-queries.json"), when, str(results)]
+    subprocess.run([*prefix, python, str(script), side, *files], check=True)
+    found: dict[str, Any] = json.loads(results.read_text())
+    return found
+
+
+def trace(work: Path, peers: Path) -> dict[str, list[dict[str, int]]]:
+    """For some runs of everygram how often each count slept for the disk, by file."""
+    data = work / "perf.data"
+    # Asleep and not to be woken by a signal: waiting for a page.
+    sleeps = ["-e", "sched:sched_switch", "--filter", "prev_state & 2"]
+    record = ["perf", "record", "-q", "-e", "page-faults", *sleeps, "-c", "1", "-d"]
+    script = ["perf", "script", "-i", str(data), "-F", "time,event,addr", "--ns"]
+    found = {}
+    for side, when in ((OURS, OPENED), (OURS, DROPPED), (FENCES, OPENED)):
+        prefix = [*record, "-k", "CLOCK_MONOTONIC", "-o", str(data), "--"]
+        result = run(side, when, work, peers, prefix)
+        lines = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+        events = []
+        for line in lines.splitlines():
+            seconds, event, address = line.split()
+            whole, _, fraction = seconds.rstrip(":").partition(".")
+            is_fault = event.startswith("page-faults")
+            at = int(whole) * 10**9 + int(fraction)
+            events.append((at, int(address, 16) if is_fault else None))
+        events.sort(key=lambda event: event[0])
+        times = [at for at, _ in events]
+        found[f"{side}; {when}"] = [
+            files_of(
+                events[bisect_left(times, each["start"]) : bisect_left(times, each["end"])],
+                each["maps"],
+            )
+            for each in result["measured"]
+        ]
+        data.unlink()
+    return found
+
+
+def files_of(
+    events: Sequence[tuple[int, int | None]], maps: Sequence[Sequence[Any]]
+) -> dict[str, int]:
+    """Sleeps in each file. events: page faults, with their addresses, and sleeps, without."""
+    found = dict.fromkeys(FILES, 0)
+    name = "other"
+    for _, address in events:
+        if address is None:
+            found[name if name in FILES else "other"] += 1
+        else:
+            files = (file for start, end, file in maps if start <= address < end)
+            name = next(files, "other")
+    return found
+
+
+def table(measured: dict[tuple[str, str], list[dict[str, int]]]) -> str:
+    """A row a side and situation; a series in stages."""
+    header = ["when", "side", "n-grams", "waits", "p90", "p99", "most"]
+    header += ["major faults", "p99", "KiB", "median µs", "p90", "p99"]
+    rows = []
+    for (when, side), counts in measured.items():
+        stages = {when: counts}
+        if when == SERIES:
+            bounds = [*(low for low in STAGES if low < len(counts)), len(counts)]
+            stages = {
+                f"{when}, {low + 1}–{high}": counts[low:high] for low, high in pairwise(bounds)
+            }
+        for stage, some in stages.items():
+            waits = np.percentile(column(some, "waits"), (50, 90, 99, 100))
+            faults = np.percentile(column(some, "major_faults"), (50, 99))
+            micros = (column(some, "end") - column(some, "start")) / 1e3
+            rows.append(
+                [
+                    stage,
+                    side,
+                    str(len(some)),
+                    *(f"{value:.0f}" for value in (*waits, *faults)),
+                    f"{np.median(column(some, 'read_bytes')) / 1024:,.0f}",
+                    *(f"{value:,.0f}" for value in np.percentile(micros, (50, 90, 99))),
+                ]
+            )
+    return markdown_table(header, rows, words=2)
+
+
+def where_table(traced: dict[str, list[dict[str, int]]]) -> str:
+    """Mean sleeps of a count in each file."""
+    header = ["mean sleeps for the disk in", *FILES, "all"]
+    rows = []
+    for run_of, counts in traced.items():
+        means = [float(column(counts, name).mean()) for name in FILES]
+        rows.append([run_of, *(f"{mean:.2f}" for mean in (*means, sum(means)))])
+    return markdown_table(header, rows)
+
+
+def targets_table(results: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The targets next to what was found, by either way to count."""
+    header = ["when", "side", f"waits: median ≤ {MEDIAN_TARGET}", f"p99 ≤ {P99_TARGET}", "met"]
+    header += [f"major faults: median ≤ {MEDIAN_TARGET}", f"p99 ≤ {P99_TARGET}", "met"]
+    rows = []
+    for when in (OPENED, DROPPED):
+        for side in SIDES:
+            row = [when, side]
+            for name in ("waits", "major_faults"):
+                found = column(results[when, side]["measured"], name)
+                median, p99 = np.percentile(found, (50, 99))
+                good = median <= MEDIAN_TARGET and p99 <= P99_TARGET
+                met = ("yes" if good else "**no**") if side.startswith(OURS) else "–"
+                row += [f"{median:.0f}", f"{p99:.0f}", met]
+            rows.append(row)
+    return markdown_table(header, rows, words=2)
+
+
+def column(counts: Sequence[dict[str, int]], name: str) -> np.ndarray:
+    """One figure of all counts."""
+    return np.array([each[name] for each in counts])
+
+
+if __name__ == "__main__":
+    main()
