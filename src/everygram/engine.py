@@ -77,8 +77,9 @@ class Engine:
         name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
         self._dtype = fmt.TOKEN_DTYPES[name]
         self._packs = [self._pack(size) for size in range(PACKS)]
-        # Searches still to be made as if on a disk, and the reads from disks seen so far.
-        self._cold = 0
+        # Searches still to be made as if on a disk, as the first are, and the reads from disks
+        # seen so far.
+        self._cold = COLD_SEARCHES
         self._reads = _disk_reads()
 
     def ids(self, query: Ids, name: str = "query") -> np.ndarray:

@@ -43,6 +43,8 @@ TRIALS = 4
 FEW, MORE = 2, 4
 # Ranks in a block's cache line.
 NEAR = 16
+# All pages of the unigrams' ids are asked for at once up to so many ids.
+FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 # Tokens after a prompt that are read together, and fences that are skipped where they are alike.
 READS = 64
 SKIP = 8
@@ -127,10 +129,9 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
 def descend(fences: np.ndarray, row: np.ndarray, lanes: np.ndarray, count: int, cold: bool) -> None:
     """Find the places of lanes among the fences, all of them level by level.
 
-    PLACE becomes how many fences are below KEY; in every second lane, how many are not above it.
+    PLACE, 1 at first, becomes how many fences are below KEY; in every second lane, how many are
+    not above it. A lane with 0 needs none.
     """
-    for lane in range(count):
-        lanes[lane, PLACE] = 1
     for level in range(row[NUM_LEVELS] - 1, -1, -1):
         start = row[LEVELS + 2 * level]
         size = row[LEVELS + 2 * level + 1]
@@ -164,9 +165,12 @@ def descend(fences: np.ndarray, row: np.ndarray, lanes: np.ndarray, count: int, 
 
 
 @kernel
-def unigram_interval(unigrams: np.ndarray, token: int, n: int) -> tuple[int, int]:
+def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tuple[int, int]:
     """The interval of one token. unigrams: u32, first ranks of two words each, then ids."""
     count = unigrams.shape[0] // 3
+    if cold and count <= FEW_IDS:
+        for i in range(2 * count, 3 * count, WORDS_A_PAGE):
+            will_need(unigrams, i)
     lo, hi = 0, count
     while lo < hi:
         mid = (lo + hi) >> 1
@@ -304,7 +308,11 @@ def find_group(
     for lane in range(0, 2 * count, 2):
         lanes[lane, SEEKS], lanes[lane + 1, SEEKS] = FIRST_NOT_BELOW, FIRST_ABOVE
         lanes[lane + 1, START], lanes[lane + 1, END] = lanes[lane, START], lanes[lane, END]
-        set_keys(ids, bits, separator, lanes, lane)
+        lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
+        # Shorter queries are answered by the unigrams.
+        if lanes[lane, END] - lanes[lane, START] > 1:
+            lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
+            set_keys(ids, bits, separator, lanes, lane)
     descend(fences, row, lanes, 2 * count, cold)
     for lane in range(0, 2 * count, 2):
         start = lanes[lane, START]
@@ -314,7 +322,7 @@ def find_group(
             if length == 0:
                 hi = n
             elif length == 1:
-                lo, hi = unigram_interval(unigrams, np.int64(ids[start]), n)
+                lo, hi = unigram_interval(unigrams, np.int64(ids[start]), n, cold)
             set_ranks(sa, width, lanes, lane, lo, lo, cold)
             set_ranks(sa, width, lanes, lane + 1, hi, hi, cold)
             continue
@@ -346,6 +354,7 @@ def match_group(
     spacing, bits = row[SPACING], row[KEY_BITS]
     for lane in range(0, 2 * count, 2):
         lanes[lane, SEEKS] = ANY_MATCH
+        lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
         lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
     descend(fences, row, lanes, 2 * count, cold)
     for lane in range(0, 2 * count, 2):
@@ -660,7 +669,7 @@ def next_tokens(
         top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
         fence, last = lo // spacing + 1, (hi - 1) // spacing
         if cold:
-            for ahead in range(fence, last + 1, 512):
+            for ahead in range(fence, last + 1, WORDS_A_PAGE // 2):
                 will_need(fences, ahead)
         while fence <= last:
             # The first and the last fence of those with the same token.
