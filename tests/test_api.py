@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 import math
 import pickle
 import random
@@ -752,3 +753,42 @@ def test_threads_share_an_index(ids_index, oracle):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(24)))
+
+
+def test_a_dropped_index_lets_go_of_its_memory(text_index):
+    import gc
+    import weakref
+
+    index = everygram.open(text_index.path, preload="all")
+    index.count("natural")
+    engine = weakref.ref(index.engine)
+    gc.disable()
+    try:
+        del index
+        assert engine() is None
+    finally:
+        gc.enable()
+
+
+def test_what_is_no_id_is_refused_in_any_wrapping(text_index):
+    for query in ([np.array([1, 2])], ([1], [2]), [np.array([1])] * 2, [[1], [2]]):
+        with pytest.raises(QueryError, match="expected a"):
+            text_index.count(query)
+    for queries in (5, {"a": 1}, None):
+        with pytest.raises(QueryError, match="expected a list of queries"):
+            text_index.count_batch(queries)
+    with pytest.raises(QueryError, match="continuations: expected a list"):
+        text_index.prob_batch([[1]], continuations=5)
+    with pytest.raises(QueryError, match=r"expected a (flat list|token id)"):
+        text_index.count_batch([[1, 2], [3]], offsets=[0, 1])
+    with pytest.raises(QueryError, match="offsets: expected integers ascending"):
+        text_index.count_batch([1, 2], offsets=[[0], [1, 2]])
+
+
+def test_numpy_integers_are_integers(text_index):
+    prompts = ["natural", " "]
+    for number in (np.int64(3), np.uint64(3), np.uint8(3)):
+        assert text_index.ntd_batch(prompts, max_support=number)[1].prompt_count > 0
+        scores = text_index.score("natural", order=number)
+        assert json.loads(json.dumps(scores.as_dict()))["order"] == 3
+    assert everygram.open(text_index.path, preload=["all"]).count("natural") == 3

@@ -373,7 +373,7 @@ def test_a_missing_extra_is_named(run, path, monkeypatch):
     ("options", "preload"),
     [
         ([], ()),
-        (["--preload", "all"], "all"),
+        (["--preload", "all"], ["all"]),
         (["--preload", "tokens", "--preload", "fences"], ["tokens", "fences"]),
     ],
 )
@@ -434,3 +434,18 @@ assert variants() == before, set(variants().items()) - set(before.items())
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=500
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_program_ends_with_its_code_and_all_it_wrote(path):
+    """It leaves without tidying up: nothing of its output may be lost."""
+    program = [sys.executable, "-c", "from everygram.cli import run; run()"]
+    lines = "the\n" * 5000
+    done = subprocess.run(
+        [*program, "count", path, "-"], input=lines, capture_output=True, text=True
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5000)
+    done = subprocess.run([*program, "count", path, "--ids", "70000"], capture_output=True)
+    assert done.returncode == 2
+    assert b"token id 70000 is outside" in done.stderr
+    done = subprocess.run([*program, "info", "nowhere"], capture_output=True)
+    assert done.returncode == 1

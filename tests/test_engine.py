@@ -777,3 +777,22 @@ def test_batches_from_several_threads_at_once(tmp_path, monkeypatch):
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(ask, range(12))) == 12 * (20 if SLOW else 100)
+
+
+def test_an_order_of_more_than_long(tmp_path, monkeypatch):
+    """Prompts that move on at both ends have no long part in common with the next."""
+    monkeypatch.setattr(engines, "LONG", 3)
+    documents = [[1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [2, 3, 1, 2, 3, 1, 2]]
+    engine = engine_of(tmp_path, documents, segments=2)
+    naive = NaiveIndex(documents, SEP)
+    for text in ([1, 2, 3] * 5, [SEP, *documents[0], 9, *documents[1]]):
+        check_text(engine, naive, text)
+
+
+@pytest.mark.parametrize("counted", [0, 3, 10**6])
+def test_unigrams_of_large_ids(tmp_path, monkeypatch, counted):
+    monkeypatch.setattr("everygram.segment.MOST_COUNTED", counted)
+    monkeypatch.setattr("everygram.segment.CHUNK", 16)
+    documents = [[0, 2**32 - 2, 5], [5, 70_000], [], [2**31, 5]]
+    engine = engine_of(tmp_path, documents, "u32")
+    check_all(engine, documents, [[], [5], [2**32 - 2], [2**31], [1], [70_000, 2**32 - 1]])

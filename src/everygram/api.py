@@ -70,14 +70,12 @@ class Index:
         self.manifest = directory.read_manifest(self.path)
         segments = directory.open_segments(self.path, self.manifest)
         self._preload = preload
-        if isinstance(preload, str):
-            preload = PRELOADABLE if preload == "all" else (preload,)
+        parts = (preload,) if isinstance(preload, str) else tuple(preload)
         self.engine: Engine = Engine(
-            segments, self.manifest.vocab_size, self.manifest.separator, preload
-        )
-        # How results show a token; None where there is no tokenizer.
-        self.token_text: TokenText = (
-            None if self.manifest.tokenizer.kind == "none" else self._show_token
+            segments,
+            self.manifest.vocab_size,
+            self.manifest.separator,
+            PRELOADABLE if "all" in parts else parts,
         )
         self._tokenizer_json = directory.read_tokenizer_json(self.path, self.manifest)
 
@@ -311,6 +309,7 @@ class Index:
             _check_natural("order", order)
             if order == 0:
                 raise QueryError("order: expected 1 (unigram) or more, found 0")
+            order = int(order)
         ids = self._ids(text, raw, "text")
         return Scores(ids, self.token_text, order, *self.engine.score(ids, order))
 
@@ -418,10 +417,11 @@ class Index:
         self, queries: Queries, offsets: Ids | None, raw: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A batch as ids, starts and ends."""
-        if isinstance(queries, str):
-            raise QueryError("a batch: expected a list of queries, found one string")
+        if isinstance(queries, str) or not isinstance(queries, Sequence | np.ndarray):
+            found = "one string" if isinstance(queries, str) else repr(queries)
+            raise QueryError(f"a batch: expected a list of queries, found {found}")
         if offsets is not None:
-            return self.engine.split(np.asarray(queries), offsets)
+            return self.engine.split(cast(Ids, queries), offsets)
         if isinstance(queries, np.ndarray) and queries.ndim == 1 and queries.dtype.kind in "iu":
             raise QueryError(
                 "a batch: expected a list of queries, found one array of ids; give its offsets, "
@@ -443,6 +443,8 @@ class Index:
         """A batch of prompts and continuations, each after its prompt, as ids, starts and ends."""
         ids, starts, ends = self._join(queries, offsets, raw)
         if continuations is not None:
+            if not isinstance(continuations, Sequence | np.ndarray):
+                raise QueryError(f"continuations: expected a list, found {continuations!r}")
             if len(continuations) != starts.shape[0]:
                 raise QueryError(
                     f"continuations: expected one for each of {starts.shape[0]:,} queries, found "
@@ -514,6 +516,11 @@ class Index:
         return "<separator>" if token_id == self.separator else self.tokenizer.token_text(token_id)
 
     @property
+    def token_text(self) -> TokenText:
+        """How results show a token; None where there is no tokenizer."""
+        return None if self.manifest.tokenizer.kind == "none" else self._show_token
+
+    @property
     def _decode(self) -> Any:
         return None if self.tokenizer is None else self.tokenizer.decode
 
@@ -523,6 +530,7 @@ def _checked_support(max_support: int | None) -> int | None:
         _check_natural("max_support", max_support)
         if max_support == 0:
             raise QueryError("max_support: expected 1 or more, found 0")
+        max_support = int(max_support)
     return max_support
 
 

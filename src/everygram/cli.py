@@ -75,6 +75,8 @@ TextArgument = Annotated[
 
 # Lines of standard input that are searched together.
 GROUP = 1_000
+# Distributions that are held at once: one can be as long as the vocabulary.
+DISTRIBUTIONS = 64
 
 
 def run() -> None:
@@ -89,9 +91,9 @@ def run() -> None:
         main()
     except SystemExit as end:
         code = end.code
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads on
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads on
+            stream.flush()
     os._exit(code if isinstance(code, int) else int(bool(code)))
 
 
@@ -508,7 +510,7 @@ def serve(
     _announce_compilation()
     gc.enable()
     try:
-        serve_all(indexes, host, port, "all" if "all" in (preload or ()) else preload or ())
+        serve_all(indexes, host, port, preload or ())
     except SystemExit as left:  # uvicorn's own codes, for an address that is taken and the like
         raise typer.Exit(1 if left.code else 0) from None
 
@@ -616,7 +618,13 @@ def _answer_distributions(
         as_json,
         show_distribution,
         lambda i, q: i.encode(q, raw=raw),
-        lambda i, prompts: [d.as_dict(top) for d in ask(i, prompts, max_support=max_support)],
+        lambda i, prompts: [
+            distribution.as_dict(top)
+            for start in range(0, len(prompts), DISTRIBUTIONS)
+            for distribution in ask(
+                i, prompts[start : start + DISTRIBUTIONS], max_support=max_support
+            )
+        ],
     )
 
 

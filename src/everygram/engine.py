@@ -41,8 +41,8 @@ COLD_SEARCHES = 64
 NO_LIMIT = 1 << 62
 # Queries shorter than this find their packer made.
 PACKS = 256
-# Queries of a batch that one thread takes at a time.
-CHUNK = 512
+# Queries of a batch that one thread takes at a time; of distributions, which can be long, fewer.
+CHUNK, FEW = 512, 8
 # Matches longer than this are followed, not looked for again at every place. At least 2.
 LONG = 64
 
@@ -51,7 +51,8 @@ class Engine:
     """Queries over the segments of one index. All methods may be called from several threads.
 
     `preload` names the parts to read into memory of their own: fences, suffix_array, tokens.
-    All methods raise QueryError for ids outside the vocabulary.
+    Methods that take a query raise QueryError for ids outside the vocabulary; those that take
+    many leave it to `join` and `split`.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class Engine:
         """The query in the token dtype, read-only; `name` is what messages call it.
 
         Raises QueryError for what is no flat list of integers that fit. Whether they are in the
-        vocabulary is for the searches to see.
+        vocabulary is for the searches to see. (A bool in a list is the integer that it is.)
         """
         if self.segments and (type(query) is list or type(query) is tuple):
             try:
                 size = len(query)
                 pack = self._packs[size] if size < PACKS else self._pack(size)
                 return np.frombuffer(pack(*query), self._dtype)
-            except struct.error:
+            except (struct.error, TypeError):
                 pass
         return _frozen(self.check_query(query, name), self._dtype)
 
@@ -152,7 +153,10 @@ class Engine:
     def split(self, ids: Ids, offsets: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries ids[offsets[i]:offsets[i + 1]] as ids, starts and ends. Raises QueryError."""
         flat = self.ids(ids, "ids")
-        bounds = np.asarray(offsets)
+        try:
+            bounds = np.asarray(offsets)
+        except ValueError:  # a ragged list
+            bounds = np.empty((0, 0))
         if (
             bounds.ndim != 1
             or bounds.dtype.kind not in "iu"
@@ -171,7 +175,7 @@ class Engine:
     def _checked(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The queries, all of whose ids are known. (Searches see that, but not which query's.)"""
+        """The queries, all ids known. (Searches of parts of queries could not say which is not.)"""
         unknown = np.flatnonzero((ids >= self.vocab_size) & (ids != self.separator))
         if unknown.size:
             query = int(np.searchsorted(ends, unknown[0], "right"))
@@ -193,6 +197,7 @@ class Engine:
 
         Returns int64, shape (segments, 2). O(log) memory reads a segment.
         """
+        self.check_query(query)
         starts, ends = _bounds(np.array([query.shape[0]]))
         intervals: np.ndarray = self.find_batch(query, starts, ends)[0]
         return intervals
@@ -275,7 +280,7 @@ class Engine:
                 for i in range(begin, end)
             ]
 
-        return list(chain.from_iterable(_spread(each, starts.shape[0])))
+        return list(chain.from_iterable(_spread(each, starts.shape[0], FEW)))
 
     def score(
         self, ids: np.ndarray, order: int | None
@@ -384,22 +389,22 @@ class Engine:
         intervals, too, with a common start; with a common end only their sizes.)
         """
         intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
-        short = ends - starts <= LONG
-        intervals[short] = self.find_batch(ids, starts[short], ends[short])
+        # Whether a range is long, and part of the one before it or the other way round.
+        long = ends - starts > LONG
+        linked = np.zeros(starts.shape[0] + 1, np.bool_)
+        linked[1:-1] = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
+        linked[1:-1] &= long[1:] & long[:-1]
+        alone = ~(linked[1:] | linked[:-1])
+        intervals[alone] = self.find_batch(ids, starts[alone], ends[alone])
 
         def look_up(number: int) -> int:
             one = slice(number, number + 1)
             intervals[number] = self.find_batch(ids, starts[one], ends[one])[0]
             return int(_sizes(intervals[one])[0])
 
-        long = np.flatnonzero(~short)
-        shared = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
-        breaks = [
-            place
-            for place in range(1, long.shape[0])
-            if long[place] != long[place - 1] + 1 or not shared[long[place - 1]]
-        ]
-        for run in np.split(long, breaks) if long.size else []:
+        together = np.flatnonzero(~alone)
+        runs = np.split(together, np.flatnonzero(~linked[together])[1:]) if together.size else []
+        for run in runs:
             stretches = [(int(run[0]), int(run[-1]), look_up(int(run[0])), look_up(int(run[-1])))]
             while stretches:
                 first, last, low, high = stretches.pop()
@@ -588,9 +593,9 @@ class Following(NamedTuple):
     error_bound: int
 
 
-def _spread(work: Callable[[int, int], Any], number: int) -> list[Any]:
+def _spread(work: Callable[[int, int], Any], number: int, chunk: int = CHUNK) -> list[Any]:
     """work(begin, end) over [0, number) in chunks, in the threads of the one pool if many."""
-    bounds = [(begin, min(number, begin + CHUNK)) for begin in range(0, number, CHUNK)]
+    bounds = [(begin, min(number, begin + chunk)) for begin in range(0, number, chunk)]
     if len(bounds) < 2 or _cores() < 2:
         return [work(*bound) for bound in bounds]
     return list(_pool(os.getpid()).map(lambda bound: work(*bound), bounds))

@@ -25,6 +25,8 @@ CHUNK = 1 << 22
 # Parts of a segment that can be held in memory, and the files of each.
 PRELOADABLE = ("fences", "suffix_array", "tokens")
 HUGE_PAGE = 1 << 21
+# Ids below this are counted in a table, 128 MiB of it.
+MOST_COUNTED = 1 << 24
 # Of the parts that lead every search, what is read when an index is opened.
 AT_ONCE = 4 << 20
 
@@ -133,7 +135,8 @@ class Segment:
     fences: u64, all levels of the tree; unigram_ids: u32 and unigram_ranks: u64, shape (U,);
     document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,).
 
-    Opening checks that every file is there and has its size, and reads none.
+    Opening checks that every file is there and has its size, and reads none (of version 1 the
+    fences, for their tree).
     Raises DamagedIndexError.
     """
 
@@ -164,7 +167,7 @@ class Segment:
 
         The parts in `preload` are read into memory of their own, in huge pages where the system
         has them; of the others, what is mapped is read from the disk page by page, as searches
-        need them. The row is good while the segment lives.
+        need them. The row is good while the segment lives; only one is made of it.
         """
         for part in PRELOADABLE:
             if part in preload:
@@ -286,9 +289,9 @@ def unigram_table(tokens: np.ndarray) -> np.ndarray:
     """
     step = CHUNK // tokens.itemsize
     chunks = [tokens[start : start + step] for start in range(0, tokens.shape[0], step)]
-    # All ones are the separator, which is there, and too many to count each id up to.
+    # The separator aside, whose id is all ones.
     largest = max((int(c[c != np.iinfo(c.dtype).max].max(initial=0)) for c in chunks), default=0)
-    if largest < max(1 << 20, tokens.shape[0]):
+    if largest < MOST_COUNTED:
         table = np.zeros(largest + 2, np.int64)
         for chunk in chunks:
             add_counts(np.minimum(chunk, largest + 1), table)
@@ -296,7 +299,13 @@ def unigram_table(tokens: np.ndarray) -> np.ndarray:
         counts = table[ids]
         ids[ids == largest + 1] = np.iinfo(tokens.dtype).max
     else:
-        ids, counts = np.unique(tokens, return_counts=True)
+        ids, counts = np.empty(0, tokens.dtype), np.empty(0, np.int64)
+        for chunk in chunks:
+            more, how_often = np.unique(chunk, return_counts=True)
+            ids, place = np.unique(np.concatenate([ids, more]), return_inverse=True)
+            summed = np.zeros(ids.shape[0], np.int64)
+            np.add.at(summed, place, np.concatenate([counts, how_often]))
+            counts = summed
     ranks = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return np.concatenate(
         [ranks.astype(fmt.OFFSET).view(np.uint8), ids.astype("<u4").view(np.uint8)]

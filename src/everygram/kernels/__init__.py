@@ -3,12 +3,11 @@
 Kernels do not validate: each lists its preconditions and the caller proves them. They hold no
 lock on the interpreter, and compile once per machine (the result is cached on disk).
 
-Common arguments:
+Common arguments (`search` has its own way to the arrays of a segment):
 
 - `tokens`: u8, u16 or u32, shape (n,): a segment's stream.
 - `sa`: the suffix array: u32, shape (n,), or u8, shape (n, 5) for 5-byte positions.
 - `separator`: the all-ones id of the token dtype, as int64.
-- `query`: int64, shape (m,): ids in the vocabulary, or the separator.
 """
 
 import ctypes

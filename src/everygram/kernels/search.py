@@ -12,10 +12,11 @@ query; `find_many`, `match_many`, `longest_suffixes` for many; `positions_of`.
 
 Arguments they share, besides those of the package:
 
-- `segments`: int64, shape (k, COLUMNS): a row a segment, where its arrays are and how they are
-  read (`describe`). Calls cost by the array they are given; this is one for all. Precondition: the
-  arrays are alive. `row` is one of its rows.
-- `query`, `prompt`, `ids`: of the token dtype. Query i of many is ids[starts[i]:ends[i]].
+- `segments`: int64, shape (k, COLUMNS): a row a segment (`Segment.prepare`), where its arrays
+  are and how they are read. Calls cost by the array they are given; this is one for all.
+  Precondition: the arrays are alive. `row` is one of its rows.
+- `query`, `prompt`, `ids`: of the token dtype, which is how the segments' tokens are read: any
+  other would be read past their end. Query i of many is ids[starts[i]:ends[i]].
 - `cold`: whether reads are expected to wait for a disk.
 
 Ids of the vocabulary are below the row's VOCAB_SIZE; a query with another one, the separator
@@ -228,9 +229,12 @@ def narrow(
             lo, hi = lanes[lane, LO], lanes[lane, HI]
             if lo < hi:
                 matched = min(lanes[lane, LO_MATCH], lanes[lane, HI_MATCH])
+                asked = np.int64(-1)
                 for part in range(1, parts):
                     rank = lo + ((hi - lo) * part >> depth)
-                    ask_for(tokens, position_in(sa, width, rank) + matched, cold)
+                    if rank != asked:
+                        ask_for(tokens, position_in(sa, width, rank) + matched, cold)
+                    asked = rank
         for lane in range(0, count, step):
             lo, hi = lanes[lane, LO], lanes[lane, HI]
             if lo >= hi:
@@ -399,15 +403,17 @@ def find_many(
     depth = MORE if cold or k == 1 else FEW
     for begin in range(0, k, group):
         count = min(group, k - begin)
+        for i in range(count):
+            start, end = starts[begin + i], ends[begin + i]
+            fits = 1
+            if segments.shape[0]:
+                fits = check(ids, start, end, segments[0, VOCAB_SIZE], segments[0, SEPARATOR])
+            if fits < 0:
+                return begin + i
+            # What cannot occur ends before it starts.
+            lanes[2 * i, START], lanes[2 * i, END] = start, end if fits else start - 1
         for s in range(segments.shape[0]):
-            row = segments[s]
-            for i in range(count):
-                start, end = starts[begin + i], ends[begin + i]
-                fits = check(ids, start, end, row[VOCAB_SIZE], row[SEPARATOR])
-                if fits < 0:
-                    return begin + i
-                lanes[2 * i, START], lanes[2 * i, END] = start, end if fits else start - 1
-            find_group(row, ids, lanes, count, depth, cold)
+            find_group(segments[s], ids, lanes, count, depth, cold)
             for i in range(count):
                 intervals[begin + i, s, 0] = lanes[2 * i, LO]
                 intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
@@ -565,15 +571,10 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
     for s in range(segments.shape[0]):
         row = segments[s]
         fits = check(query, start, end, row[VOCAB_SIZE], row[SEPARATOR])
-        if fits < 0:
-            return -1, -1
+        if fits < 1:
+            return fits, fits
         lanes[0, START], lanes[0, END] = start, end - 1
-        lanes[2, START], lanes[2, END] = start, end if fits else start - 1
-        # The prompt can occur where all of it cannot, and the other way round.
-        if check(query, start, end - 1, row[VOCAB_SIZE], row[SEPARATOR]) == 0 or (
-            end - start > 2 and np.int64(query[end - 2]) == row[SEPARATOR]
-        ):
-            lanes[0, END] = start - 1
+        lanes[2, START], lanes[2, END] = start, end
         find_group(row, query, lanes, 2, MORE if cold else FEW, cold)
         prompts += lanes[1, LO] - lanes[0, LO]
         total += lanes[3, LO] - lanes[2, LO]

@@ -57,7 +57,7 @@ from everygram.server.models import (
 A = TypeVar("A")
 
 # Distributions of a batch that are held at once: one can be as long as the vocabulary.
-GROUP = 1_000
+GROUP = 64
 PROBLEM_JSON = "application/problem+json"
 
 DESCRIPTION = """\
