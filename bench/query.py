@@ -37,6 +37,7 @@ import numpy as np
 import everygram
 from common import markdown_table, print_provenance, provenance, write_json
 from everygram.corpus import TextCorpus
+from everygram.segment import read_in
 from query_side import BATCH_CALLS
 
 NUM_COUNTS, NUM_PROMPTS, NUM_TEXTS = 2000, 1000, 16
@@ -194,6 +195,12 @@ def main() -> None:
         # infini-gram has no id of its own for the end of a document and says this one.
         end_of_document = {str(index.separator): str(index.vocab_size - 1)}
     (work / "queries.json").write_text(json.dumps(queries))
+    # Into the page cache, in huge pages where the system has them: all sides map their files.
+    for folder in ("everygram", "infini-gram"):
+        for path in sorted(path for path in (work / folder).rglob("*.*") if path.is_file()):
+            read_in(path)
+    for name in ("tokens.u16", "tokengrams.idx"):
+        read_in(work / name)
 
     peer_python = str(args.peers.absolute() / "bin" / "python")
     sides = dict.fromkeys(side for compared in COMPARED.values() for side, _ in compared)

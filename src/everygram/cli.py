@@ -519,12 +519,15 @@ def serve(
 def warmup(
     indexes: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[INDEX...]", help="Compile what these need, not everything."),
+        typer.Argument(
+            metavar="[INDEX...]", help="Compile what these need, and read them into memory."
+        ),
     ] = None,
 ) -> None:
     """Compile everything for this machine now, so that no build or query has to wait for it.
 
-    What is compiled stays on disk until everygram or numba is upgraded.
+    What is compiled stays on disk until everygram or numba is upgraded. Indexes that are named are
+    read into the system's memory, in huge pages where it has them, for all processes alike.
 
     [dim]everygram warmup[/dim]
 
@@ -532,18 +535,24 @@ def warmup(
     """
     import tempfile
 
+    from everygram import index as directory
+
     compiled = _announce_compilation()
 
     def warm(index: Path, width: int | None = None) -> None:
         before, start = compiled(), time.monotonic()
-        if width is not None:
+        what, read = f"{index}", ""
+        if width is None:
+            size = directory.read_in(index)
+            read = f", {size / 1e6:,.1f} MB in memory" if size else ", too large for the memory"
+        else:
+            what = f"tokens of {8 * width} bits"
             _build_for_warmup(index, width)
         with everygram.open(index) as opened:
             opened.engine.warm_up()
         number, seconds = compiled() - before, time.monotonic() - start
         done = f"{number} functions compiled" if number else "nothing left to compile"
-        what = index if width is None else f"tokens of {8 * width} bits"
-        typer.echo(f"{what}: {done}, {seconds:.1f} s")
+        typer.echo(f"{what}: {done}{read}, {seconds:.1f} s")
 
     for index in indexes or ():
         warm(index)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everygram import format as fmt
+from everygram import segment as segments
 from everygram.errors import BuildError, DamagedIndexError, FormatError
 from everygram.segment import Segment, fsync_directory
 
@@ -146,6 +147,26 @@ def open_segments(path: Path, manifest: fmt.Manifest) -> list[Segment]:
         return [Segment(path / entry.name, entry, manifest.dtype) for entry in manifest.segments]
     except OSError as error:
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
+
+
+def read_in(path: Path) -> int:
+    """Have the system hold all of an index in its memory, if it has enough; returns the bytes.
+
+    Raises as `read_manifest` and `open_segments` do.
+    """
+    manifest = read_manifest(path)
+    open_segments(path, manifest)
+    files = {
+        path / entry.name / name: file.bytes
+        for entry in manifest.segments
+        for name, file in entry.files.items()
+    }
+    total = sum(files.values())
+    if total > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        return 0
+    for name in files:
+        segments.read_in(name)
+    return total
 
 
 def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:

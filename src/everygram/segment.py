@@ -421,6 +421,24 @@ def _map(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
     return np.frombuffer(mapped, dtype, count)
 
 
+def read_in(path: Path) -> None:
+    """Have the system hold a file in its memory, in huge pages where it can.
+
+    It keeps a file in the pages it once took for it, which is why those are given up first. With
+    huge ones a search need not wait for the page tables: a third of its time on a large index.
+    """
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel or a file system without them
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+    np.frombuffer(mapped, np.uint8)[:: mmap.PAGESIZE].max()
+
+
 def _advise(array: np.ndarray, advice: int) -> None:
     """Give the system advice on the file that an array maps, from the array's first byte on."""
     mapped: Any = array
