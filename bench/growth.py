@@ -70,6 +70,7 @@ def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
     found = lanes[0, search.KEY] ^ lanes[1, search.KEY]
     if stage == KEYS:
         return found
+    lanes[0, search.PLACE], lanes[1, search.PLACE] = 1, 1
     search.descend(fences, row, lanes, 2, False)
     found += lanes[0, search.PLACE] + lanes[1, search.PLACE]
     if stage == FENCES:

@@ -434,7 +434,7 @@ def test_a_batch_of_more_than_two_chunks(tmp_path):
     engine = engine_of(tmp_path, documents, "u8", segments=2)
     rng = random.Random(4)
     some = random_queries(rng, documents, SEP, 40)
-    queries = rng.choices(some, k=2 * engines.CHUNK + 3)
+    queries = rng.choices(some, k=4 * engines.CHUNK + 3)
     expected = {tuple(query): engine.count(query) for query in some}
     assert engine.counts(queries) == [expected[tuple(query)] for query in queries]
     last = len(queries) - 1

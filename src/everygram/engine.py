@@ -43,6 +43,8 @@ NO_LIMIT = 1 << 62
 PACKS = 256
 # Queries of a batch that one thread takes at a time; of distributions, which can be long, fewer.
 CHUNK, FEW = 512, 8
+# Chunks from which on other threads help.
+THREADED = 4
 # Matches longer than this are followed, not looked for again at every place. At least 2.
 LONG = 64
 
@@ -596,7 +598,8 @@ class Following(NamedTuple):
 def _spread(work: Callable[[int, int], Any], number: int, chunk: int = CHUNK) -> list[Any]:
     """work(begin, end) over [0, number) in chunks, in the threads of the one pool if many."""
     bounds = [(begin, min(number, begin + chunk)) for begin in range(0, number, chunk)]
-    if len(bounds) < 2 or _cores() < 2:
+    # Handing a few chunks to other threads takes longer than their searches.
+    if len(bounds) < THREADED or _cores() < 2:
         return [work(*bound) for bound in bounds]
     return list(_pool(os.getpid()).map(lambda bound: work(*bound), bounds))
 
