@@ -33,10 +33,14 @@ class Tokenizer(ABC):
 
     kind: str
     source: str
-    vocab_size: int
     query_prefix: str
     adds_space: bool
     json: bytes | None
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Ids are below this."""
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -154,7 +158,7 @@ class HuggingFaceTokenizer(Tokenizer):
         }
 
     @cached_property
-    def vocab_size(self) -> int:  # type: ignore[override]
+    def vocab_size(self) -> int:
         """One more than the largest id: ids may have gaps."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
