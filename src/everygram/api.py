@@ -197,8 +197,8 @@ class Index:
         """How often each query occurs: int64, shape (k,).
 
         A batch is a list of queries, or one array of ids with `offsets` (k + 1 of them, from 0
-        up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, on all cores, in
-        a fraction of the time a query takes alone.
+        up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, if it is large on
+        all cores, in a fraction of the time a query takes alone.
         """
         return self.engine.count_batch(*self._join(queries, offsets, raw))
 

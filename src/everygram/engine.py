@@ -238,11 +238,7 @@ class Engine:
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """`prob` of each query (a prompt and one token): int64, shape (k,), twice."""
-        prompts = self.find_batch(ids, starts, ends - 1)
-        # Nothing follows a document's end; the separator alone is a document's start.
-        if ids.shape[0]:
-            last = ids[np.maximum(ends - 2, 0)]
-            prompts[(last == self.separator) & (ends - starts > 2)] = 0
+        prompts = self._prompt_intervals(ids, starts, ends - 1)
         return _sizes(prompts), self.count_batch(ids, starts, ends)
 
     def longest_suffix_batch(
@@ -557,7 +553,7 @@ class Engine:
         ends: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """Have a kernel of `kernels.search` fill `out` for all queries, on all cores."""
+        """Have a kernel of `kernels.search` fill `out` for all queries, a chunk at a time."""
 
         def chunk(begin: int, end: int) -> int | None:
             start = perf_counter_ns()
@@ -571,7 +567,10 @@ class Engine:
                 self.check_query(ids[starts[bad] : ends[bad]], f"query {bad}")
 
     def _timed(self, start: int, searches: int) -> None:
-        """Learn from how long searches took whether the next will wait for a disk."""
+        """Learn from how long searches took whether the next will wait for a disk.
+
+        (Lone searches look at the clock before they call this: a call takes as long as that.)
+        """
         if not self._cold and perf_counter_ns() - start < DISK_NS * searches:
             return
         reads = _disk_reads()

@@ -69,7 +69,7 @@ error. Matches never cross a document's bounds.
 
 **Batches.** Each endpoint takes one query or `{"batch": [query, …]}`, and answers one result or
 `{"results": [result, …]}` in the same order. A batch of counts, probabilities or distributions is
-searched together, on all cores: a fraction of the time that a query takes alone.
+searched together, a large one on all cores: a fraction of the time that a query takes alone.
 
 **Exactness.** Every answer is exact, but for a distribution with a `max_support`, which says how
 far off it may be. A probability after a prompt that never occurs is `null`; the ∞-gram endpoints
