@@ -11,7 +11,7 @@ from conftest import write_index
 from everygram import format as fmt
 from everygram import kernels
 from everygram.index import open_segments, read_manifest
-from everygram.kernels import search
+from everygram.kernels import following, search
 from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
 from everygram.segment import PRELOADABLE, fence_tree
 from everygram.suffix_array import suffix_array
@@ -133,30 +133,30 @@ def check_following(rows, prompts, cold):
         ids = rows.ids([5, *prompt]) if len(prompt) % 2 else rows.ids(prompt)
         start = len(ids) - len(prompt)
         intervals[:] = search.prompt_intervals(rows.rows, ids, start, cold)
-        following = rows.naive.following(prompt)
-        assert (intervals[:, 1] - intervals[:, 0]).sum() == sum(following.values())
+        expected = rows.naive.following(prompt)
+        assert (intervals[:, 1] - intervals[:, 0]).sum() == sum(expected.values())
         if not prompt:
             continue
         total = {}
         for row, (lo, hi) in zip(rows.rows, intervals, strict=True):
             if lo == hi:
                 continue
-            next_ids, counts = search.next_tokens(row, ids, start, lo, hi, 0, cold)
+            next_ids, counts = following.next_tokens(row, ids, start, lo, hi, 0, cold)
             assert (np.diff(next_ids) > 0).all()
             exact = dict(zip(next_ids.tolist(), counts.tolist(), strict=True))
             for token, count in exact.items():
                 total[token] = total.get(token, 0) + count
             for stride in (1, 2, 3, 7, 1000):
-                next_ids, counts = search.next_tokens(row, ids, start, lo, hi, stride, cold)
+                next_ids, counts = following.next_tokens(row, ids, start, lo, hi, stride, cold)
                 about = dict(zip(next_ids.tolist(), counts.tolist(), strict=True))
                 assert (np.diff(next_ids) > 0).all()
                 assert counts.sum() == hi - lo
                 assert about.keys() <= exact.keys()
                 assert all(abs(about.get(t, 0) - exact[t]) < stride for t in exact)
-        assert total == following
+        assert total == expected
     sparse = np.full(len(prompts), SLOW)
     ids, starts, ends = rows.batch(prompts)
-    search.one_follows(rows.rows, ids, starts, ends, every, cold, sparse)
+    following.one_follows(rows.rows, ids, starts, ends, every, cold, sparse)
     assert sparse.tolist() == [len(rows.naive.following(prompt)) == 1 for prompt in prompts]
 
 
@@ -318,7 +318,7 @@ def test_no_segments():
     search.match_many(rows, ids, *one, False, lengths)
     assert lengths.tolist() == [0]
     sparse = np.ones(1, np.bool_)
-    search.one_follows(rows, ids, *one, np.empty((1, 0, 2), np.int64), False, sparse)
+    following.one_follows(rows, ids, *one, np.empty((1, 0, 2), np.int64), False, sparse)
     assert sparse.tolist() == [False]
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from everygram import format as fmt
 from everygram.errors import QueryError
-from everygram.kernels import search
+from everygram.kernels import following, search
 from everygram.segment import PRELOADABLE, Segment
 
 Ids = Sequence[int] | np.ndarray
@@ -316,7 +316,7 @@ class Engine:
         sparse = (counts == prompt_counts) & (prompt_counts > 0)
         unseen = np.flatnonzero((counts == 0) & (prompt_counts > 0))
         alone = np.zeros(unseen.shape[0], np.bool_)
-        search.one_follows(
+        following.one_follows(
             self._rows, ids, starts[unseen], places[unseen], prompts[unseen], self._cold > 0, alone
         )
         sparse[unseen] = alone
@@ -477,7 +477,7 @@ class Engine:
         cold = self._cold > 0
         if len(self.segments) == 1:
             most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
-            length, prompt_count, stride, ids, counts = search.ntd(
+            length, prompt_count, stride, ids, counts = following.ntd(
                 self._rows, prompt, longest, most, cold
             )
             if cold or perf_counter_ns() - start > DISK_NS:
@@ -530,7 +530,7 @@ class Engine:
                 found.append((segment.unigram_ids.astype(np.int64), counts))
             else:
                 found.append(
-                    search.next_tokens(
+                    following.next_tokens(
                         self._rows[number], prompt, first, lo, hi, stride, self._cold > 0
                     )
                 )

@@ -1,4 +1,4 @@
-"""Searching sorted segments: intervals, longest matches, ∞-gram suffixes, the tokens that follow.
+"""Searching sorted segments: intervals, longest matches, ∞-gram suffixes.
 
 What a search costs is its reads that wait for one another. The fence tree leads to the block of
 `spacing` suffixes that holds an end of the interval, in one or two reads that miss the caches.
@@ -7,8 +7,8 @@ searches advance in *lanes*: each round asks for what every lane reads next, the
 asks is a prefetch instruction or, when `cold`, a system call that starts reading from the disk;
 the rest is the same.
 
-In the order of use: `find`, `prob`, `infgram_prob`, `longest_suffix`, `next_tokens`, `ntd` for one
-query; `find_many`, `match_many`, `longest_suffixes` for many; `positions_of`.
+In the order of use: `find`, `prob`, `infgram_prob`, `longest_suffix` for one query; `find_many`,
+`match_many`, `longest_suffixes` for many; `positions_of`.
 
 Arguments they share, besides those of the package:
 
@@ -46,9 +46,6 @@ FEW, MORE = 2, 4
 NEAR = 16
 # All pages of the unigrams' ids are asked for at once up to so many ids.
 FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
-# Tokens after a prompt that are read together, and fences that are skipped where they are alike.
-READS = 64
-SKIP = 8
 # A lane is a search for one rank, a row of int64: the query's place in the ids; what it seeks;
 # its key (u64 bits), and how many fences precede it; the ranks [LO, HI) it may still end at; how
 # many tokens of the query match the suffixes just outside; the longest match seen so far.
@@ -603,165 +600,6 @@ def infgram_prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[i
 
 
 @kernel
-def read_tokens(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    width: int,
-    separator: int,
-    offset: int,
-    points: np.ndarray,
-    count: int,
-    cold: bool,
-) -> None:
-    """points[i, 1] becomes the token `offset` after the suffix of rank points[i, 0], if −1."""
-    for begin in range(0, count, READS):
-        end = min(count, begin + READS)
-        for i in range(begin, end):
-            if points[i, 1] < 0:
-                ask_for(sa, points[i, 0] * width, cold)
-        for i in range(begin, end):
-            if points[i, 1] < 0:
-                ask_for(tokens, position_in(sa, width, points[i, 0]) + offset, cold)
-        for i in range(begin, end):
-            if points[i, 1] < 0:
-                place = position_in(sa, width, points[i, 0]) + offset
-                points[i, 1] = separator
-                if place < tokens.shape[0]:
-                    points[i, 1] = np.int64(tokens[place])
-
-
-@kernel
-def grown(points: np.ndarray, count: int) -> np.ndarray:
-    """The points, with room for two more."""
-    if count + 2 <= points.shape[0]:
-        return points
-    larger = np.empty((2 * points.shape[0] + 2, 2), np.int64)
-    larger[:count] = points[:count]
-    return larger
-
-
-@kernel
-def next_tokens(
-    row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct tokens that follow, ascending, and how often each: int64, shape (k,) twice.
-
-    Precondition: [lo, hi) is the interval, not empty, of prompt[start:], which is not empty and
-    does not end in a separator, unless it is the separator alone.
-
-    Inside the interval suffixes are sorted by what follows. Tokens are known at some ranks, at
-    first those of the fences if their keys reach that far; between two that differ the middle is
-    read, all middles together, until neighbours are known wherever they differ: O(k log(n / k))
-    reads. With a `stride` only every stride-th rank is read, and a count may be wrong by less
-    than that.
-    """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
-    tokens = array_at(row[TOKENS], n, prompt.dtype)
-    sa = array_at(row[POSITIONS], n * width, np.uint8)
-    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
-    spacing, bits = row[SPACING], row[KEY_BITS]
-    offset = prompt.shape[0] - start
-    points = np.empty((READS, 2), np.int64)
-    points[0, 0], points[0, 1] = lo, -1
-    count = 1
-    unknown = stride == 0
-    if stride == 0 and (offset + 1) * bits <= 64 and hi - lo > 2 * spacing:
-        shift = np.uint64(64 - (offset + 1) * bits)
-        top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-        fence, last = lo // spacing + 1, (hi - 1) // spacing
-        if cold:
-            for ahead in range(fence, last + 1, WORDS_A_PAGE // 2):
-                will_need(fences, ahead)
-        while fence <= last:
-            # The first and the last fence of those with the same token.
-            begins = fences[fence] >> shift
-            token = np.int64(begins & top)
-            if token == np.int64(top):
-                token = separator
-            points = grown(points, count)
-            points[count, 0], points[count, 1] = fence * spacing, token
-            count += 1
-            while fence + SKIP <= last and fences[fence + SKIP] >> shift == begins:
-                fence += SKIP
-            while fence + 1 <= last and fences[fence + 1] >> shift == begins:
-                fence += 1
-            if points[count - 1, 0] < fence * spacing:
-                points[count, 0], points[count, 1] = fence * spacing, token
-                count += 1
-            fence += 1
-    else:
-        step = stride if stride else (hi - lo + READS // 2 - 1) // (READS // 2)
-        unknown = stride == 0 and step > 1
-        for rank in range(lo + step, hi, step):
-            points = grown(points, count)
-            points[count, 0], points[count, 1] = rank, -1
-            count += 1
-    if points[count - 1, 0] < hi - 1:
-        points = grown(points, count)
-        points[count, 0], points[count, 1] = hi - 1, -1
-        count += 1
-    read_tokens(tokens, sa, width, separator, offset, points, count, cold)
-    while unknown:
-        unknown = False
-        more = np.empty((2 * count, 2), np.int64)
-        kept = 0
-        for i in range(count):
-            rank, token = points[i, 0], points[i, 1]
-            inside = i > 0 and i + 1 < count
-            if inside and points[i - 1, 1] == token and points[i + 1, 1] == token:
-                continue
-            more[kept, 0], more[kept, 1] = rank, token
-            kept += 1
-            if i + 1 < count and points[i + 1, 1] != token and points[i + 1, 0] > rank + 1:
-                more[kept, 0], more[kept, 1] = (rank + points[i + 1, 0]) >> 1, -1
-                kept += 1
-                unknown = True
-        points, count = more, kept
-        read_tokens(tokens, sa, width, separator, offset, points, count, cold)
-    ids = np.empty(count, np.int64)
-    counts = np.empty(count, np.int64)
-    k = 0
-    first = lo
-    for i in range(count):
-        if i + 1 == count or points[i + 1, 1] != points[i, 1]:
-            end = hi if i + 1 == count else points[i + 1, 0]
-            ids[k], counts[k] = points[i, 1], end - first
-            first = end
-            k += 1
-    return ids[:k], counts[:k]
-
-
-@kernel
-def ntd(
-    segments: np.ndarray, prompt: np.ndarray, longest: bool, max_support: int, cold: bool
-) -> tuple[int, int, int, np.ndarray, np.ndarray]:
-    """All of a distribution in one call, where there is one segment.
-
-    Of the prompt or, with `longest`, of its longest suffix that occurs: its length, its count (−1
-    for an unknown id), the stride (0 when exact), the tokens that follow, and how often each. A
-    prompt of length 0 is answered without the tokens.
-    """
-    nothing = np.empty(0, np.int64)
-    length = prompt.shape[0]
-    if longest:
-        length = longest_suffix(segments, prompt, length, cold)
-        if length < 0:
-            return 0, -1, 0, nothing, nothing
-    start = prompt.shape[0] - length
-    intervals = prompt_intervals(segments, prompt, start, cold)
-    if intervals.shape[0] == 0:
-        return 0, -1, 0, nothing, nothing
-    lo, hi = intervals[0, 0], intervals[0, 1]
-    if length == 0 or lo == hi:
-        return length, hi - lo, 0, nothing, nothing
-    stride = np.int64(0)
-    if hi - lo > max_support:
-        stride = (hi - lo + max_support - 1) // max_support
-    ids, counts = next_tokens(segments[0], prompt, start, lo, hi, stride, cold)
-    return length, hi - lo, stride, ids, counts
-
-
-@kernel
 def positions_of(row: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """The positions at the given ranks: int64, same shape."""
     sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
@@ -769,49 +607,3 @@ def positions_of(row: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     for i in range(ranks.shape[0]):
         positions[i] = position_in(sa, row[WIDTH], ranks[i])
     return positions
-
-
-@kernel
-def one_follows(
-    segments: np.ndarray,
-    ids: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    intervals: np.ndarray,
-    cold: bool,
-    sparse: np.ndarray,
-) -> None:
-    """sparse[i] becomes whether one token alone ever follows prompt i.
-
-    intervals: int64, shape (k, s, 2), as `find_many` gives. What follows is sorted inside an
-    interval: its first and last suffix tell.
-    """
-    only = np.empty(READS, np.int64)
-    for begin in range(0, starts.shape[0], READS):
-        count = min(READS, starts.shape[0] - begin)
-        only[:count] = -1
-        for s in range(segments.shape[0]):
-            row = segments[s]
-            n, width = row[N], row[WIDTH]
-            tokens = array_at(row[TOKENS], n, ids.dtype)
-            sa = array_at(row[POSITIONS], n * width, np.uint8)
-            for i in range(begin, begin + count):
-                if intervals[i, s, 0] < intervals[i, s, 1]:
-                    ask_for(sa, intervals[i, s, 0] * width, cold)
-                    ask_for(sa, intervals[i, s, 1] * width - 1, cold)
-            for i in range(begin, begin + count):
-                if intervals[i, s, 0] < intervals[i, s, 1]:
-                    for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(sa, width, rank) + ends[i] - starts[i]
-                        ask_for(tokens, place, cold)
-            for i in range(begin, begin + count):
-                if intervals[i, s, 0] < intervals[i, s, 1]:
-                    for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(sa, width, rank) + ends[i] - starts[i]
-                        token = np.int64(tokens[place]) if place < n else row[SEPARATOR]
-                        if only[i - begin] == -1:
-                            only[i - begin] = token
-                        elif only[i - begin] != token:
-                            only[i - begin] = -2
-        for i in range(count):
-            sparse[begin + i] = only[i] >= 0
