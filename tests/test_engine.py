@@ -25,26 +25,30 @@ from naive import NaiveIndex
 SLOW = bool(numba.config.DISABLE_JIT)
 
 
+def as_list(engine, query):
+    return query if type(query) is list else engine.check_query(query).tolist()
+
+
 class AskedByLists(Engine):
-    """The engine, asked by lists of ids."""
+    """The engine, asked by lists of ids or what can be made one."""
 
     def count(self, query):
-        return super().count(self.ids(query))
+        return super().count(as_list(self, query))
 
     def find(self, query):
         return super().find(self.ids(query))
 
     def ntd(self, prompt, max_support=None):
-        return super().ntd(self.ids(prompt, "prompt"), max_support)
+        return super().ntd(as_list(self, prompt), max_support)
 
     def infgram_ntd(self, prompt, max_support=None):
-        return super().infgram_ntd(self.ids(prompt, "prompt"), max_support)
+        return super().infgram_ntd(as_list(self, prompt), max_support)
 
     def prob(self, prompt, continuation):
-        return super().prob(self.ids([*prompt, continuation]))
+        return super().prob(as_list(self, prompt), continuation)
 
     def infgram_prob(self, prompt, continuation):
-        return super().infgram_prob(self.ids([*prompt, continuation]))
+        return super().infgram_prob(as_list(self, prompt), continuation)
 
     def counts(self, queries):
         return self.count_batch(*self.join(queries)).tolist()
@@ -308,16 +312,36 @@ def test_bad_queries(tmp_path, query, says):
     """tokengrams drops ids it does not know: count([1, 70000, 2]) == count([1, 2])."""
     path = write_index(tmp_path / "index", [[1, 2, 3]], "u8", vocab_size=10)
     engine = open_engine(path)
-    for ask, name in [
-        (engine.count, "query"),
-        (engine.find, "query"),
-        (engine.ntd, "prompt"),
-        (engine.infgram_ntd, "prompt"),
-    ]:
-        with pytest.raises(QueryError, match=says.replace("query", name)):
+    for ask in (engine.count, engine.find, engine.ntd, engine.infgram_ntd):
+        with pytest.raises(QueryError, match=says):
             ask(query)
+    for ask in (engine.prob, engine.infgram_prob):
+        with pytest.raises(QueryError, match=says):
+            ask(query, 1)
     with pytest.raises(QueryError, match=says.replace("query", "query 1")):
         engine.counts([[1], query])
+
+
+def test_lists_of_any_length_and_of_odd_integers(tmp_path):
+    """Compiled code reads lists: on the stack, from the heap, whatever is an integer."""
+    documents = [[value % 250 for value in range(700)]]
+    for dtype in ("u8", "u16", "u32"):
+        engine = engine_of(tmp_path, documents, dtype)
+        naive = NaiveIndex(documents, fmt.separator_of(dtype))
+        for length in (0, 1, 254, 255, 256, 257, 258, 512, 600, 701):
+            query = [value % 250 for value in range(length)]
+            assert engine.count(query) == naive.count(query)
+            assert engine.prob(query, 7) == naive.prob(query, 7)[:2]
+            assert engine.ntd(query)[0] == engine.prob(query, 7)[0]
+    assert engine.count([True, np.int64(2), np.uint8(3)]) == engine.count([1, 2, 3]) == 3
+
+    class Shrinks:
+        def __index__(self):
+            query.clear()
+            return 1
+
+    query = [Shrinks(), 2, 3]
+    engine.count(query)  # what matters is that it comes back
 
 
 @pytest.mark.parametrize(

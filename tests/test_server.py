@@ -528,11 +528,12 @@ def test_no_query_waits_for_a_kernel(folder):
     program = f"""
 import json, pathlib, sys
 from fastapi.testclient import TestClient
-from everygram.kernels import search
+from everygram.kernels import following, lists, search
 from everygram.server.app import create_app
 
 def variants():
-    return {{name: len(kernel.signatures) for name, kernel in vars(search).items()
+    return {{name: len(kernel.signatures)
+            for module in (search, following, lists) for name, kernel in vars(module).items()
             if hasattr(kernel, "signatures")}}
 
 with TestClient(create_app([pathlib.Path(sys.argv[1])])) as client:

@@ -2,8 +2,8 @@
 
 import os
 import random
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -23,6 +23,7 @@ from everygram.results import (
     Probs,
     Scores,
     TokenText,
+    token_texts,
 )
 from everygram.segment import PRELOADABLE
 from everygram.tokenizer import Tokenizer, encode_query, stored_tokenizer
@@ -77,7 +78,16 @@ class Index:
             self.manifest.separator,
             PRELOADABLE if "all" in parts else parts,
         )
-        self._tokenizer_json = directory.read_tokenizer_json(self.path, self.manifest)
+        stored = self.manifest.tokenizer
+        tokenizer_json = directory.read_tokenizer_json(self.path, self.manifest)
+        self._load_tokenizer = cache(
+            partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
+        )
+        # How results show a token; None where there is no tokenizer. (Results keep it: it must
+        # not lead back to the index, which would not be let go of before the next collection.)
+        self.token_text: TokenText = None
+        if stored.kind != "none":
+            self.token_text = partial(_token_text, self._load_tokenizer, self.manifest.separator)
 
     def __enter__(self) -> Self:
         return self
@@ -128,11 +138,10 @@ class Index:
         """The id that stands for a document's start and end."""
         return self.manifest.separator
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer the index was built with, or None. Loaded when first needed."""
-        stored = self.manifest.tokenizer
-        return stored_tokenizer(stored.kind, stored.source, self._tokenizer_json)
+        return self._load_tokenizer()
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON values."""
@@ -188,8 +197,10 @@ class Index:
 
         The empty query counts every token and every document's end.
         """
-        ids = self.engine.ids(query) if type(query) is list else self._ids(query, raw)
-        return Count(self.engine.count(ids), ids, self.token_text)
+        ids = query.copy() if type(query) is list else self._list(query, raw)
+        answer = Count(self.engine.count(ids))
+        answer.asked = ids, self.token_text  # as `Count.of`, without the call
+        return answer
 
     def count_batch(
         self, queries: Queries, offsets: Ids | None = None, *, raw: bool = False
@@ -210,9 +221,9 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        ids, token = self._prompt_and_continuation(query, continuation, raw)
-        prompt_count, count = self.engine.prob(ids)
-        return Prob(ids[:-1], self.token_text, token, prompt_count, count, ids.size - 1)
+        prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        prompt_count, count = self.engine.prob(prompt, token)
+        return Prob(prompt, self.token_text, token, prompt_count, count, len(prompt))
 
     def prob_batch(
         self,
@@ -234,9 +245,9 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        ids, token = self._prompt_and_continuation(query, continuation, raw)
-        prompt_count, count, suffix_len = self.engine.infgram_prob(ids)
-        return Prob(ids[:-1], self.token_text, token, prompt_count, count, suffix_len)
+        prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        prompt_count, count, suffix_len = self.engine.infgram_prob(prompt, token)
+        return Prob(prompt, self.token_text, token, prompt_count, count, suffix_len)
 
     def infgram_prob_batch(
         self,
@@ -261,7 +272,7 @@ class Index:
         prompt that occurs more often, about that many occurrences are looked at, and the answer
         says by how much its counts may be wrong.
         """
-        ids = self.engine.ids(prompt) if type(prompt) is list else self._ids(prompt, raw)
+        ids = prompt.copy() if type(prompt) is list else self._list(prompt, raw)
         found = self.engine.ntd(ids, _checked_support(max_support))
         return Distribution(ids, self.token_text, *found)
 
@@ -281,7 +292,7 @@ class Index:
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
     ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        ids = self.engine.ids(prompt) if type(prompt) is list else self._ids(prompt, raw)
+        ids = prompt.copy() if type(prompt) is list else self._list(prompt, raw)
         found = self.engine.infgram_ntd(ids, _checked_support(max_support))
         return Distribution(ids, self.token_text, *found)
 
@@ -410,8 +421,16 @@ class Index:
     def _ids(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
         """The ids a query becomes, as the engine takes them."""
         if isinstance(query, str):
-            return self.engine.ids(self.encode(query, raw=raw).tolist())
+            return self.engine.ids(self.encode(query, raw=raw))
         return self.engine.ids(query, name)
+
+    def _list(self, query: Query, raw: bool) -> list[int]:
+        """The ids a query becomes, as the engine takes a single one."""
+        if isinstance(query, str):
+            ids: list[int] = self.encode(query, raw=raw).tolist()
+        else:
+            ids = self.engine.check_query(query).tolist()
+        return ids
 
     def _join(
         self, queries: Queries, offsets: Ids | None, raw: bool
@@ -461,16 +480,17 @@ class Index:
 
     def _prompt_and_continuation(
         self, query: Query, continuation: str | int | None, raw: bool
-    ) -> tuple[np.ndarray, int]:
-        """The ids of the prompt and, last, of the continuation; and that once more."""
+    ) -> tuple[list[int], int]:
+        """The ids of the prompt, a list of its own, and of the continuation."""
+        ids = query if type(query) is list else self._list(query, raw)
         if continuation is not None:
-            token = self._continuation(continuation, raw)
-            prompt = query if type(query) is list else self._ids(query, raw).tolist()
-            return self.engine.ids([*prompt, token]), token
-        ids = self.engine.ids(query) if type(query) is list else self._ids(query, raw)
-        if not ids.size:
+            return ids.copy(), self._continuation(continuation, raw)
+        if not ids:
             raise QueryError(f"prob: {EMPTY_PROB}")
-        return ids, int(ids[-1])
+        token = ids[-1]
+        if type(token) is not int or not 0 <= token < self.vocab_size:
+            token = int(self.engine.check_query(ids)[-1])
+        return ids[:-1], token
 
     def _continuation(self, continuation: str | int, raw: bool) -> int:
         """The one token a continuation is."""
@@ -480,9 +500,10 @@ class Index:
             return self.engine.check_continuation(continuation)
         encoded = self.encode(continuation, raw=raw)
         if encoded.shape[0] != 1:
-            tokens = [self._show_token(token_id) for token_id in encoded.tolist()]
+            tokens = token_texts(encoded.tolist(), self.token_text)
             raise QueryError(
-                f"continuation {continuation!r}: expected one token, found {len(tokens)}: {tokens}"
+                f"continuation {continuation!r}: expected one token, found {encoded.shape[0]}: "
+                f"{tokens}"
             )
         return int(encoded[0])
 
@@ -510,19 +531,20 @@ class Index:
             np.array([each.error_bound for each in found], np.int64),
         )
 
-    def _show_token(self, token_id: int) -> str:
-        # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
-        assert self.tokenizer is not None
-        return "<separator>" if token_id == self.separator else self.tokenizer.token_text(token_id)
-
-    @property
-    def token_text(self) -> TokenText:
-        """How results show a token; None where there is no tokenizer."""
-        return None if self.manifest.tokenizer.kind == "none" else self._show_token
-
     @property
     def _decode(self) -> Any:
         return None if self.tokenizer is None else self.tokenizer.decode
+
+
+def _token_text(
+    load_tokenizer: Callable[[], Tokenizer | None], separator: int, token_id: int
+) -> str:
+    # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
+    if token_id == separator:
+        return "<separator>"
+    tokenizer = load_tokenizer()
+    assert tokenizer is not None
+    return tokenizer.token_text(token_id)
 
 
 def _checked_support(max_support: int | None) -> int | None:

@@ -18,7 +18,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter_ns
@@ -28,7 +28,7 @@ import numpy as np
 
 from everygram import format as fmt
 from everygram.errors import QueryError
-from everygram.kernels import following, search
+from everygram.kernels import following, lists, search
 from everygram.segment import PRELOADABLE, Segment
 
 Ids = Sequence[int] | np.ndarray
@@ -184,14 +184,33 @@ class Engine:
             self.check_query(ids[starts[query] : ends[query]], f"query {query}")
         return ids, starts, ends
 
-    def count(self, query: np.ndarray) -> int:
+    # The kernels for single queries, compiled or loaded when first needed.
+
+    @cached_property
+    def _find(self) -> Callable[..., int]:
+        return lists.taking_lists(lists.find, self._dtype)
+
+    @cached_property
+    def _prob(self) -> Callable[..., tuple[int, int]]:
+        return lists.taking_lists(lists.prob, self._dtype)
+
+    @cached_property
+    def _infgram_prob(self) -> Callable[..., tuple[int, int, int]]:
+        return lists.taking_lists(lists.infgram_prob, self._dtype)
+
+    @cached_property
+    def _distribution(self) -> Callable[..., tuple[int, int, int, np.ndarray, np.ndarray]]:
+        return lists.taking_lists(lists.ntd, self._dtype)
+
+    def count(self, query: list[int]) -> int:
         """Occurrences of the query. The empty query counts every token and document end."""
         start = perf_counter_ns()
-        found: int = search.find(self._rows, query, self._cold > 0)
+        found = self._find(self._rows, query, self._cold > 0)
         if self._cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 1)
         if found < 0:
             self.check_query(query)
+            return 0  # in no segment nothing is unknown
         return found
 
     def find(self, query: np.ndarray) -> np.ndarray:
@@ -210,28 +229,34 @@ class Engine:
         self._in_chunks(search.find_many, ids, starts, ends, intervals)
         return intervals
 
+    def _check_text(self, ids: np.ndarray) -> None:
+        if ((ids >= self.vocab_size) & (ids != self.separator)).any():
+            self.check_query(ids, "text")
+
     def count_batch(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Occurrences of each query: int64, shape (k,)."""
         return _sizes(self.find_batch(ids, starts, ends))
 
-    def prob(self, query: np.ndarray) -> tuple[int, int]:
-        """How often the prompt query[:-1] occurs, and how often the last token follows it."""
+    def prob(self, prompt: list[int], continuation: int) -> tuple[int, int]:
+        """How often the prompt occurs, and how often the continuation, a known id, follows."""
         start = perf_counter_ns()
-        prompt_count, continuation_count = search.prob(self._rows, query, 0, self._cold > 0)
+        counts = self._prob(self._rows, prompt, continuation, self._cold > 0)
         if self._cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 2)
-        if prompt_count < 0:
-            self.check_query(query)
-        return prompt_count, continuation_count
+        if counts[0] < 0:
+            self.check_query(prompt)
+            return 0, 0
+        return counts
 
-    def infgram_prob(self, query: np.ndarray) -> tuple[int, int, int]:
+    def infgram_prob(self, prompt: list[int], continuation: int) -> tuple[int, int, int]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
         start = perf_counter_ns()
-        counts: tuple[int, int, int] = search.infgram_prob(self._rows, query, self._cold > 0)
+        counts = self._infgram_prob(self._rows, prompt, continuation, self._cold > 0)
         if self._cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 8)
         if counts[0] < 0:
-            self.check_query(query)
+            self.check_query(prompt)
+            return 0, 0, 0
         return counts
 
     def prob_batch(
@@ -249,7 +274,7 @@ class Engine:
         self._in_chunks(search.longest_suffixes, ids, starts, ends, lengths)
         return lengths
 
-    def ntd(self, prompt: np.ndarray, max_support: int | None = None) -> "Following":
+    def ntd(self, prompt: list[int], max_support: int | None = None) -> "Following":
         """The tokens that follow the prompt and how often each does, ascending.
 
         Exact at any number of occurrences; the cost follows the number of distinct tokens. With
@@ -258,7 +283,7 @@ class Engine:
         """
         return self._ntd(prompt, False, max_support)
 
-    def infgram_ntd(self, prompt: np.ndarray, max_support: int | None = None) -> "Following":
+    def infgram_ntd(self, prompt: list[int], max_support: int | None = None) -> "Following":
         """As `ntd` for the longest suffix of the prompt that occurs."""
         return self._ntd(prompt, True, max_support)
 
@@ -274,7 +299,7 @@ class Engine:
 
         def each(begin: int, end: int) -> list[Following]:
             return [
-                self._following(ids[starts[i] : ends[i]], 0, intervals[i], max_support)
+                self._following(ids[starts[i] : ends[i]], 0, intervals[i].tolist(), max_support)
                 for i in range(begin, end)
             ]
 
@@ -289,7 +314,7 @@ class Engine:
         (len,). ∞-gram without an `order`; else after the `order` − 1 tokens before. No prompt
         reaches over a separator. O(len) searches.
         """
-        self.check_query(ids, "text")
+        self._check_text(ids)
         places = np.arange(ids.shape[0] + 1)
         separators = np.flatnonzero(ids == self.separator)
         if order is None:
@@ -327,7 +352,7 @@ class Engine:
 
         Returns int64, shape (len,), twice; a count of 0 where nothing matches. O(len) searches.
         """
-        self.check_query(ids, "text")
+        self._check_text(ids)
         starts = np.arange(ids.shape[0])
         lengths = self.match_lengths(ids, over_end=True)
         counts = _sizes(self._intervals_of_runs(ids, starts, starts + lengths))
@@ -343,11 +368,7 @@ class Engine:
         """
         n = ids.shape[0]
         starts = np.arange(n)
-        # The next separator after each place.
-        marks = np.append(np.where(ids == self.separator, starts, n)[1:], n)[:n]
-        limits = np.minimum.accumulate(marks[::-1])[::-1]
-        if over_end:
-            limits = np.minimum(limits + 1, n)
+        limits = search.limits(ids, self.separator, over_end)
         lengths = np.zeros(n, np.int64)
         self._in_chunks(search.match_many, ids, starts, np.minimum(limits, starts + LONG), lengths)
 
@@ -386,13 +407,15 @@ class Engine:
         follow in order: if those at both ends of a stretch agree, so do all between. (The
         intervals, too, with a common start; with a common end only their sizes.)
         """
-        intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
         # Whether a range is long, and part of the one before it or the other way round.
         long = ends - starts > LONG
+        if not long.any():
+            return self.find_batch(ids, starts, ends)
         linked = np.zeros(starts.shape[0] + 1, np.bool_)
         linked[1:-1] = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
         linked[1:-1] &= long[1:] & long[:-1]
         alone = ~(linked[1:] | linked[:-1])
+        intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
         intervals[alone] = self.find_batch(ids, starts[alone], ends[alone])
 
         def look_up(number: int) -> int:
@@ -461,43 +484,50 @@ class Engine:
     def warm_up(self) -> None:
         """Compile every kernel that this index's dtype needs, or load it from the disk cache."""
         # Nothing occurs after itself; a text of two places goes through all that many queries do.
-        query = self.ids([self.separator, self.separator])
-        one = _bounds(np.array([2]))
-        self.count(query)
-        self.prob(query)
-        self.infgram_prob(query)
-        self.infgram_ntd(query[:1])
+        asked = [self.separator, self.separator]
+        query, one = self.ids(asked), _bounds(np.array([2]))
+        self.count(asked)
+        self.prob(asked[:1], self.separator)
+        self.infgram_prob(asked[:1], self.separator)
+        self.infgram_ntd(asked[:1])
         self.ntd_batch(query[:1], *_bounds(np.array([1])))
         self.longest_suffix_batch(query, *one)
         self.score(query, None)
         self.locate(self.find(query[:0]), np.arange(min(1, self.stream_len)))
 
-    def _ntd(self, prompt: np.ndarray, longest: bool, max_support: int | None) -> "Following":
+    def _ntd(self, prompt: list[int], longest: bool, max_support: int | None) -> "Following":
+        if len(self.segments) != 1:
+            return self._merged_ntd(self.ids(prompt), longest, max_support)
         start = perf_counter_ns()
         cold = self._cold > 0
-        if len(self.segments) == 1:
-            most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
-            length, prompt_count, stride, ids, counts = following.ntd(
-                self._rows, prompt, longest, most, cold
-            )
-            if cold or perf_counter_ns() - start > DISK_NS:
-                self._timed(start, 2)
-            if prompt_count < 0:
-                self.check_query(prompt)
-            if length:
-                return Following(prompt_count, ids, counts, length, stride - 1 if stride else 0)
-            intervals = np.array([[0, prompt_count]])
-        else:
-            length = prompt.shape[0]
-            if longest:
-                length = search.longest_suffix(self._rows, prompt, length, cold)
-            first = prompt.shape[0] - length
-            intervals = search.prompt_intervals(self._rows, prompt, first, cold)
-            if cold or perf_counter_ns() - start > DISK_NS:
-                self._timed(start, 2)
-            if length < 0 or intervals.shape[0] < len(self.segments):
-                self.check_query(prompt)
-        return self._following(prompt, prompt.shape[0] - length, intervals, max_support)
+        most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
+        length, prompt_count, stride, ids, counts = self._distribution(
+            self._rows, prompt, longest, most, cold
+        )
+        if cold or perf_counter_ns() - start > DISK_NS:
+            self._timed(start, 2)
+        if prompt_count < 0:
+            self.check_query(prompt)
+        if length == 0:  # the empty prompt is answered from the unigrams
+            return self._following(self.ids(prompt), len(prompt), [[0, prompt_count]], max_support)
+        return Following(prompt_count, ids, counts, length, stride - 1 if stride else 0)
+
+    def _merged_ntd(
+        self, prompt: np.ndarray, longest: bool, max_support: int | None
+    ) -> "Following":
+        """`ntd` over the segments there are."""
+        start = perf_counter_ns()
+        cold = self._cold > 0
+        length = prompt.shape[0]
+        if longest:
+            length = search.longest_suffix(self._rows, prompt, length, cold)
+        first = prompt.shape[0] - length
+        intervals = search.prompt_intervals(self._rows, prompt, first, cold)
+        if cold or perf_counter_ns() - start > DISK_NS:
+            self._timed(start, 2)
+        if length < 0 or intervals.shape[0] < len(self.segments):
+            self.check_query(prompt)
+        return self._following(prompt, first, intervals.tolist(), max_support)
 
     def _prompt_intervals(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
@@ -510,17 +540,16 @@ class Engine:
         return intervals
 
     def _following(
-        self, prompt: np.ndarray, first: int, intervals: np.ndarray, max_support: int | None
+        self, prompt: np.ndarray, first: int, intervals: list[list[int]], max_support: int | None
     ) -> "Following":
-        """What follows prompt[first:], whose intervals these are."""
-        bounds = intervals.tolist()
-        prompt_count = sum(hi - lo for lo, hi in bounds)
+        """What follows prompt[first:], whose intervals, one a segment, these are."""
+        prompt_count = sum(hi - lo for lo, hi in intervals)
         length = prompt.shape[0] - first
         stride = 0
         if max_support is not None and prompt_count > max_support and length:
             stride = -(-prompt_count // max_support)
         found = []
-        for number, (lo, hi) in enumerate(bounds):
+        for number, (lo, hi) in enumerate(intervals):
             if lo == hi:
                 continue
             if length == 0:

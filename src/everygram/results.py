@@ -6,7 +6,7 @@ that an answer always shows what was asked.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, overload
@@ -19,29 +19,27 @@ from everygram.errors import QueryError
 TokenText = Callable[[int], str] | None
 
 
-def token_texts(ids: np.ndarray, token_text: TokenText) -> list[str] | None:
+def token_texts(ids: Iterable[int], token_text: TokenText) -> list[str] | None:
     """The tokens of ids as text, or None without a tokenizer."""
-    return None if token_text is None else [token_text(token_id) for token_id in ids.tolist()]
+    return None if token_text is None else [token_text(int(token_id)) for token_id in ids]
 
 
 @dataclass(eq=False)
 class Result:
     """What every result has: the query's ids and how they read."""
 
-    _ids: np.ndarray = field(repr=False)
+    _ids: np.ndarray | list[int] = field(repr=False)
     _token_text: TokenText = field(repr=False)
 
     @cached_property
     def query(self) -> np.ndarray:
         """The ids the query became: int64, shape (m,)."""
-        ids: np.ndarray = self._ids.astype(np.int64)
-        return ids
+        return np.array(self._ids, np.int64)
 
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        ids: list[int] = self._ids.tolist()
-        return ids
+        return [int(token_id) for token_id in self._ids]
 
     @property
     def tokens(self) -> list[str] | None:
@@ -54,15 +52,18 @@ class Result:
 
 
 class Count(int):
-    """A count: an integer that also knows the `token_ids` and `tokens` it counted."""
+    """A count: an integer that also knows the `token_ids` and `tokens` it counted.
 
-    _ids: np.ndarray
-    _token_text: TokenText
+    `asked` is those ids, and how the index shows a token.
+    """
 
-    def __new__(cls, count: int, ids: np.ndarray, token_text: TokenText) -> "Count":
-        self = int.__new__(cls, count)
-        self._ids = ids
-        self._token_text = token_text
+    asked: tuple[np.ndarray | list[int], TokenText]
+
+    @classmethod
+    def of(cls, count: int, ids: np.ndarray | list[int], token_text: TokenText) -> "Count":
+        """The count of these ids."""
+        self = cls(count)
+        self.asked = ids, token_text
         return self
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
@@ -77,13 +78,12 @@ class Count(int):
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        ids: list[int] = self._ids.tolist()
-        return ids
+        return [int(token_id) for token_id in self.asked[0]]
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self._ids, self._token_text)
+        return token_texts(*self.asked)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -336,7 +336,7 @@ class Scores(Result):
 
     def __len__(self) -> int:
         """How many tokens the text has."""
-        return int(self._ids.shape[0])
+        return len(self._ids)
 
     def __repr__(self) -> str:
         model = "∞-gram" if self.order is None else f"{self.order}-gram"
@@ -368,7 +368,7 @@ class LongestMatches(Result):
 
     def __len__(self) -> int:
         """How many tokens the text has."""
-        return int(self._ids.shape[0])
+        return len(self._ids)
 
     def __repr__(self) -> str:
         return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"

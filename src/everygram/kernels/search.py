@@ -124,12 +124,22 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
 
 
 @kernel
-def descend(fences: np.ndarray, row: np.ndarray, lanes: np.ndarray, count: int, cold: bool) -> None:
+def descend(
+    fences: np.ndarray,
+    row: np.ndarray,
+    sa: np.ndarray,
+    lanes: np.ndarray,
+    count: int,
+    ahead: bool,
+    cold: bool,
+) -> None:
     """Find the places of lanes among the fences, all of them level by level.
 
     PLACE, 1 at first, becomes how many fences are below KEY; in every second lane, how many are
-    not above it. A lane with 0 needs none.
+    not above it. A lane with 0 needs none. With `ahead` the blocks of all a node's fences are
+    asked for when the node is, so that one wait does for both.
     """
+    step = row[SPACING] * row[WIDTH]
     for level in range(row[NUM_LEVELS] - 1, -1, -1):
         start = row[LEVELS + 2 * level]
         size = row[LEVELS + 2 * level + 1]
@@ -159,6 +169,14 @@ def descend(fences: np.ndarray, row: np.ndarray, lanes: np.ndarray, count: int, 
                 else:
                     prefetch(fences, node)
                     prefetch(fences, node + np.uint64(FANOUT // 2))
+                if ahead and level == 1:
+                    block = (place - 1) * FANOUT * step
+                    if cold:
+                        will_need(sa, block)
+                        will_need(sa, min(block + FANOUT * step, sa.shape[0]) - 1)
+                    else:
+                        for i in range(FANOUT):
+                            prefetch(sa, block + i * step)
             other = place
 
 
@@ -314,7 +332,7 @@ def find_group(
         if lanes[lane, END] - lanes[lane, START] > 1:
             lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
             set_keys(ids, bits, separator, lanes, lane)
-    descend(fences, row, lanes, 2 * count, cold)
+    descend(fences, row, sa, lanes, 2 * count, cold or depth == MORE, cold)
     for lane in range(0, 2 * count, 2):
         start = lanes[lane, START]
         length = lanes[lane, END] - start
@@ -357,7 +375,7 @@ def match_group(
         lanes[lane, SEEKS] = ANY_MATCH
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
         lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
-    descend(fences, row, lanes, 2 * count, cold)
+    descend(fences, row, sa, lanes, 2 * count, cold or depth == MORE, cold)
     for lane in range(0, 2 * count, 2):
         length = lanes[lane, END] - lanes[lane, START]
         below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
@@ -444,6 +462,21 @@ def match_many(
             match_group(segments[s], ids, lanes, count, depth, cold)
             for i in range(count):
                 lengths[begin + i] = max(lengths[begin + i], lanes[2 * i, BEST])
+
+
+@kernel
+def limits(ids: np.ndarray, separator: int, over_end: bool) -> np.ndarray:
+    """Where a match from each place of a text ends at the latest: int64, shape (len,).
+
+    At the next separator after the place, with `over_end` after that.
+    """
+    ends = np.empty(ids.shape[0], np.int64)
+    end = np.int64(ids.shape[0])
+    for place in range(ids.shape[0] - 1, -1, -1):
+        ends[place] = end
+        if np.int64(ids[place]) == separator:
+            end = np.int64(place + over_end)
+    return ends
 
 
 @kernel
