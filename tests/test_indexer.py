@@ -385,13 +385,15 @@ def test_an_interrupted_build_refuses_other_arguments_and_changed_files(corpus, 
     out = tmp_path / "index"
     kill = "if p.stage == 'sort': os.kill(os.getpid(), signal.SIGKILL)"
     assert run_build(corpus, out, kill).returncode == -signal.SIGKILL
-    with pytest.raises(BuildError, match="interrupted build with other arguments: run it again"):
+    with pytest.raises(
+        BuildError, match="interrupted build or addition with other arguments: run it again"
+    ):
         everygram.build(corpus, out)
     assert (out / "build.json").exists()
     with corpus.open("a") as file:
         file.write('{"text": "more"}\n')
     refused = run_build(corpus, out, "pass")
-    assert "interrupted build with other inputs" in refused.stderr
+    assert "interrupted build or addition with other inputs" in refused.stderr
     assert run_build(corpus, out, "pass", options=", restart=True").returncode == 0
     with everygram.open(out) as index:
         assert index.num_documents == len(TEXTS) + 1
@@ -424,7 +426,7 @@ def test_a_full_disk_is_a_clear_error_with_nothing_lost(corpus, tmp_path, monkey
         if p.stage == stage and failing:
             raise OSError(28, os.strerror(28))
 
-    with pytest.raises(BuildError, match=r"no space left at .* run the same build again"):
+    with pytest.raises(BuildError, match=r"no space left at .* run the same command again"):
         everygram.build(corpus, out, memory=1, progress=progress)
     with pytest.raises(FormatError):
         everygram.open(out)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         QueryError,
         TokenizerError,
     )
-    from everygram.indexer import build
+    from everygram.indexer import add, build
     from everygram.progress import BuildReport, Progress
     from everygram.results import (
         Count,
@@ -59,6 +59,7 @@ __all__ = [
     "QueryError",
     "Scores",
     "TokenizerError",
+    "add",
     "build",
     "open",
 ]

@@ -66,10 +66,17 @@ class Index:
     ...     index.count("the standard library")
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, preload: str | Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        preload: str | Sequence[str] = (),
+        before: "Index | None" = None,
+    ) -> None:
+        """As `open`; segments that are as they were in the index `before` are not opened again."""
         self.path = Path(path)
-        self.manifest = directory.read_manifest(self.path)
-        segments = directory.open_segments(self.path, self.manifest)
+        opened = () if before is None else before.engine.segments
+        self.manifest, segments, tokenizer_json = directory.open_index(self.path, opened)
         self._preload = preload
         parts = (preload,) if isinstance(preload, str) else tuple(preload)
         self.engine: Engine = Engine(
@@ -79,7 +86,6 @@ class Index:
             PRELOADABLE if "all" in parts else parts,
         )
         stored = self.manifest.tokenizer
-        tokenizer_json = directory.read_tokenizer_json(self.path, self.manifest)
         self._load_tokenizer = cache(
             partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
         )
@@ -98,6 +104,27 @@ class Index:
     def close(self) -> None:
         """Let go of the files. Results already given stay good; further queries raise."""
         vars(self).pop("engine", None)
+
+    def latest(self) -> "Index":
+        """This index as it is on disk now: itself if nothing has changed, else a new one.
+
+        An index goes on answering from what it was when it was opened, whatever writers do. The
+        new one opens only what is new. Raises as `open`.
+        """
+        if directory.read_manifest(self.path) == self.manifest:
+            return self
+        return Index(self.path, preload=self._preload, before=self)
+
+    def refresh(self) -> bool:
+        """Become `latest`; returns whether anything had changed.
+
+        Queries that other threads are at are answered from before.
+        """
+        latest = self.latest()
+        if latest is self:
+            return False
+        vars(self).update(vars(latest))
+        return True
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the index itself.
@@ -259,8 +286,9 @@ class Index:
     ) -> Probs:
         """`infgram_prob` of each of a batch (see `count_batch`), and of its continuation."""
         ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
-        lengths = self.engine.longest_suffix_batch(ids, starts, ends - 1)
-        counts = self.engine.prob_batch(ids, ends - 1 - lengths, ends)
+        engine = self.engine
+        lengths = engine.longest_suffix_batch(ids, starts, ends - 1)
+        counts = engine.prob_batch(ids, ends - 1 - lengths, ends)
         return Probs(ids, starts, ends, self.token_text, *counts, lengths)
 
     def ntd(
@@ -353,12 +381,13 @@ class Index:
                 _check_natural(name, value)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise QueryError(f"seed: expected an integer, found {seed!r}")
-        intervals = self.engine.find(ids)
+        engine = self.engine
+        intervals = engine.find(ids)
         count = int((intervals[:, 1] - intervals[:, 0]).sum())
         chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
         if sample is not None:
             chosen = sorted(random.Random(seed).sample(range(count), min(sample, count)))
-        return self._matches(ids, intervals, count, chosen)
+        return self._matches(engine, ids, intervals, count, chosen)
 
     def document(
         self,
@@ -381,14 +410,14 @@ class Index:
             raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None:
             _check_natural("context", context)
-        decode = self._decode
+        decode, engine = self._decode, self.engine
         if query is None:
             assert number is not None
-            ids, metadata = self.engine.document(number)
+            ids, metadata = engine.document(number)
             shown = ids[:context]
             return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
         wanted = self._ids(query, raw)
-        intervals = self.engine.find(wanted)
+        intervals = engine.find(wanted)
         count = int((intervals[:, 1] - intervals[:, 0]).sum())
         _check_natural("occurrence", occurrence)
         if occurrence >= count:
@@ -396,8 +425,8 @@ class Index:
                 f"occurrence {occurrence}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
             )
-        place = next(iter(self._matches(wanted, intervals, count, [occurrence])))
-        ids, metadata = self.engine.document(place.document)
+        place = next(iter(self._matches(engine, wanted, intervals, count, [occurrence])))
+        ids, metadata = engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
         begin = max(0, place.offset)
@@ -410,10 +439,15 @@ class Index:
         )
 
     def _matches(
-        self, ids: np.ndarray, intervals: np.ndarray, count: int, chosen: Sequence[int]
+        self,
+        engine: Engine,
+        ids: np.ndarray,
+        intervals: np.ndarray,
+        count: int,
+        chosen: Sequence[int],
     ) -> Matches:
-        segments, ranks, positions = self.engine.locate(intervals, np.array(chosen, np.int64))
-        documents, offsets = self.engine.documents_at(segments, positions)
+        segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
+        documents, offsets = engine.documents_at(segments, positions)
         return Matches(
             ids, self.token_text, count, intervals, segments, ranks, positions, documents, offsets
         )

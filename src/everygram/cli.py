@@ -73,6 +73,30 @@ TextArgument = Annotated[
     ),
 ]
 
+TextFieldOption = Annotated[str, typer.Option(help="The JSON field that is the text.")]
+OnErrorOption = Annotated[
+    Literal["raise", "skip"],
+    typer.Option(help="What to do about a document that cannot be read: stop, or leave out."),
+]
+PretokenizedOption = Annotated[
+    Literal["u8", "u16", "u32"] | None,
+    typer.Option(help="The corpus is raw little-endian token ids of this width."),
+]
+SeparatorIdOption = Annotated[
+    int | None,
+    typer.Option(help="With --pretokenized: the id that marks documents (GPT-2: 50256)."),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(metavar="4GiB", help="To hold at most; half of what is free unless given."),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="To use at most; one a processor unless given.")
+]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Throw away what was finished before an interruption.")
+]
+
 # Lines of standard input that are searched together.
 GROUP = 1_000
 # Distributions that are held at once: one can be as long as the vocabulary.
@@ -148,33 +172,17 @@ def build(
             help="bytes (the default), a tokenizer.json, train:VOCAB, or a name on the hub.",
         ),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="The JSON field that is the text.")] = "text",
-    on_error: Annotated[
-        Literal["raise", "skip"],
-        typer.Option(help="What to do about a document that cannot be read: stop, or leave out."),
-    ] = "raise",
-    pretokenized: Annotated[
-        Literal["u8", "u16", "u32"] | None,
-        typer.Option(help="The corpus is raw little-endian token ids of this width."),
-    ] = None,
-    separator_id: Annotated[
-        int | None,
-        typer.Option(help="With --pretokenized: the id that marks documents (GPT-2: 50256)."),
-    ] = None,
+    text_field: TextFieldOption = "text",
+    on_error: OnErrorOption = "raise",
+    pretokenized: PretokenizedOption = None,
+    separator_id: SeparatorIdOption = None,
     vocab_size: Annotated[
         int | None,
         typer.Option(help="With --pretokenized and no tokenizer: ids are below this."),
     ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="4GiB", help="To hold at most; half of what is free unless given."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="To use at most; one a processor unless given.")
-    ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what an interrupted build finished.")
-    ] = False,
+    memory: MemoryOption = None,
+    threads: ThreadsOption = None,
+    restart: RestartOption = False,
 ) -> None:
     """Index a corpus. A build that is interrupted goes on where it was when run again.
 
@@ -208,6 +216,47 @@ def build(
         )
     typer.echo(show_report(made))
     typer.echo(f'ask it: everygram count {out} "some words"')
+
+
+@app.command()
+def add(
+    index: IndexArgument,
+    corpus: Annotated[
+        list[Path],
+        typer.Argument(help="Files (.jsonl, .jsonl.gz, .jsonl.zst, .txt) and directories."),
+    ],
+    text_field: TextFieldOption = "text",
+    on_error: OnErrorOption = "raise",
+    pretokenized: PretokenizedOption = None,
+    separator_id: SeparatorIdOption = None,
+    memory: MemoryOption = None,
+    threads: ThreadsOption = None,
+    restart: RestartOption = False,
+) -> None:
+    """Add documents to an index, encoded with its own tokenizer. Servers see them by themselves.
+
+    [dim]everygram add my-index new-articles.jsonl.zst[/dim]
+
+    [dim]everygram add ids-index more.bin --pretokenized u16 --separator-id 50256[/dim]
+    """
+    from everygram import indexer
+    from everygram.display import build_progress, show_report
+
+    gc.enable()
+    with build_progress() as report:
+        made = indexer.add(
+            index,
+            list(corpus),
+            text_field=text_field,
+            on_error=on_error,
+            pretokenized=pretokenized,
+            separator_id=separator_id,
+            memory=None if memory is None else _parse_size(memory),
+            threads=threads,
+            restart=restart,
+            progress=report,
+        )
+    typer.echo(show_report(made))
 
 
 @app.command()

@@ -10,14 +10,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from everygram import format as fmt
 from everygram import segment as segments
-from everygram.errors import BuildError, DamagedIndexError, FormatError
+from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
 from everygram.segment import Segment, fsync_directory
+
+FIRST_SEGMENT = f"{fmt.SEGMENT_PREFIX}000001"
 
 
 @contextlib.contextmanager
@@ -55,6 +57,61 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
             raise
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def changed_index(
+    path: Path, restart: bool = False
+) -> Iterator[tuple[fmt.Manifest, dict[str, Any] | None]]:
+    """Hold an index that is being changed; gives its manifest, and what a killed change left.
+
+    As `new_index`, for a folder with a manifest. What a killed writer left and nobody needs, such
+    as segments that were never published, is removed. Raises BuildError when the index has another
+    writer, and as `read_manifest`.
+    """
+    read_manifest(path)
+    lock = _take_lock(path)
+    try:
+        manifest = read_manifest(path)
+        if restart:
+            (path / fmt.BUILD).unlink(missing_ok=True)
+        try:
+            yield manifest, _remove_orphans(path)
+        except BaseException:
+            with contextlib.suppress(EverygramError, OSError):
+                _remove_orphans(path)
+            raise
+    finally:
+        os.close(lock)
+
+
+def new_segment_name(path: Path, manifest: fmt.Manifest) -> str:
+    """A name that no segment of the index has, nor what a killed writer left."""
+    names = [entry.name for entry in manifest.segments]
+    names += [folder.name for folder in path.glob(fmt.SEGMENT_PREFIX + "*")]
+    number = max((int(name.removeprefix(fmt.SEGMENT_PREFIX)) for name in names), default=0)
+    return f"{fmt.SEGMENT_PREFIX}{number + 1:06d}"
+
+
+def _remove_orphans(path: Path) -> dict[str, Any] | None:
+    """Remove what writers that were killed left and nobody needs.
+
+    Returns the state of a change whose corpus is read, which stays. Precondition: the lock is held.
+    """
+    published = [entry.name for entry in read_manifest(path).segments]
+    kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
+    state = _read_build_state(path)
+    if state is not None and (state["segment"] is None or state["folder"] in published):
+        state = None
+    if state is not None:
+        kept += [fmt.BUILD, state["folder"]]
+    for entry in path.iterdir():
+        if entry.name not in kept and _is_ours(entry):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    return state
 
 
 def write_build_state(path: Path, state: dict[str, Any]) -> None:
@@ -137,14 +194,42 @@ def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
     return data
 
 
-def open_segments(path: Path, manifest: fmt.Manifest) -> list[Segment]:
-    """Map every segment.
+def open_index(
+    path: Path, opened: Sequence[Segment] = ()
+) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
+    """The manifest of an index, its segments mapped, and its tokenizer's file, if it has one.
+
+    Of one moment, whatever writers do meanwhile. Segments that are `opened` are not opened again.
+    Raises as `read_manifest` and `open_segments`.
+    """
+    manifest = read_manifest(path)
+    while True:
+        try:
+            segments = open_segments(path, manifest, opened)
+            return manifest, segments, read_tokenizer_json(path, manifest)
+        except (DamagedIndexError, FormatError):
+            # A segment that was there a moment ago may have been merged into another.
+            before, manifest = manifest, read_manifest(path)
+            if manifest == before:
+                raise
+
+
+def open_segments(
+    path: Path, manifest: fmt.Manifest, opened: Sequence[Segment] = ()
+) -> list[Segment]:
+    """Map every segment, or take it from those that are `opened`.
 
     Raises DamagedIndexError when a file is missing or has another size, FormatError when it
     cannot be read.
     """
+    known = {segment.entry.name: segment for segment in opened}
     try:
-        return [Segment(path / entry.name, entry, manifest.dtype) for entry in manifest.segments]
+        return [
+            segment
+            if (segment := known.get(entry.name)) is not None and segment.entry == entry
+            else Segment(path / entry.name, entry, manifest.dtype)
+            for entry in manifest.segments
+        ]
     except OSError as error:
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
 

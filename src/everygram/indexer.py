@@ -7,7 +7,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,23 @@ from everygram import format as fmt
 from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
 from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
-from everygram.index import new_index, publish, write_build_state, write_tokenizer_json
+from everygram.index import (
+    FIRST_SEGMENT,
+    changed_index,
+    new_index,
+    new_segment_name,
+    publish,
+    read_tokenizer_json,
+    write_build_state,
+    write_tokenizer_json,
+)
 from everygram.progress import BuildReport, Clock, PeakMemory, Progress
 from everygram.segment import SegmentWriter, finish_segment, fsync_directory
 from everygram.tokenizer import (
     HuggingFaceTokenizer,
     Tokenizer,
     load_tokenizer,
+    stored_tokenizer,
     tokenizer_hash,
     train_tokenizer,
     training_vocab_size,
@@ -77,21 +88,11 @@ def build(
     Raises OptionError, CorpusError, TokenizerError, BuildError; what was there before is untouched
     then, and stages finished after the corpus was read are kept for the next try.
     """
-    paths = [Path(corpus)] if isinstance(corpus, (str, os.PathLike)) else [Path(p) for p in corpus]
     _check_options(text_field, on_error, pretokenized, separator_id, vocab_size, tokenizer)
-    for name, value in (("memory", memory), ("threads", threads)):
-        if value is not None and value < 1:
-            raise OptionError(f"{name}: expected 1 or more, found {value}")
-    if not paths:
-        raise CorpusError("no corpus given: expected at least one file or directory")
+    memory, threads = _resources(memory, threads)
+    paths = _paths(corpus)
     out = Path(out)
     named = None if tokenizer is None else os.fspath(tokenizer)
-    if memory is None:
-        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
-    if threads is None:
-        threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    # The tokenizers library's own threads, fixed when it first uses them.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
     arguments = {
         "corpus": [str(path.absolute()) for path in paths],
         "tokenizer": named,
@@ -102,64 +103,182 @@ def build(
         "vocab_size": vocab_size,
     }
     clock = Clock(progress or (lambda _: None))
-    try:
-        with new_index(out, restart) as left, PeakMemory() as peak:
-            encoder: Tokenizer | None
-            source: TextCorpus | TokenCorpus
-            documents: Iterable[TokenDocument]
-            if pretokenized is None:
-                source = TextCorpus(paths, text_field, on_error)
-                state = _begin(out, left, arguments, source, clock)
-                encoder = _text_tokenizer(
-                    out, "bytes" if named is None else named, source, state, clock
+    with _disk(out), new_index(out, restart) as left, PeakMemory() as peak:
+        encoder: Tokenizer | None
+        source: TextCorpus | TokenCorpus
+        documents: Iterable[TokenDocument]
+        if pretokenized is None:
+            source = TextCorpus(paths, text_field, on_error)
+            state = _begin(out, left, arguments, source, clock)
+            encoder = _text_tokenizer(
+                out, "bytes" if named is None else named, source, state, clock
+            )
+            size = encoder.vocab_size
+            documents = _encoded(source, encoder)
+        else:
+            assert separator_id is not None
+            source = TokenCorpus(paths, pretokenized, separator_id)
+            state = _begin(out, left, arguments, source, clock)
+            encoder = None if named is None else load_tokenizer(named)
+            size = _vocab_size(source, pretokenized, vocab_size, encoder)
+            documents = source
+        _check_tokenizer(out, state, encoder)
+        state["folder"] = FIRST_SEGMENT
+        dtype = fmt.token_dtype(size)
+        manifest = fmt.Manifest(
+            everygram_version=version("everygram"),
+            dtype=dtype,
+            separator=fmt.separator_of(dtype),
+            vocab_size=size,
+            tokenizer=_tokenizer_entry(encoder),
+            segments=(),
+            build={},
+        )
+        entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
+        tokenizer_json = None if encoder is None else encoder.json
+        return _publish(out, manifest, tokenizer_json, entry, state, clock, peak)
+
+
+def add(
+    index: str | os.PathLike[str],
+    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    text_field: str = "text",
+    on_error: OnError = "raise",
+    pretokenized: str | None = None,
+    separator_id: int | None = None,
+    memory: int | None = None,
+    threads: int | None = None,
+    restart: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> BuildReport:
+    """Add documents to an index, as one more segment; what is there is not read again.
+
+    They are encoded with the index's own tokenizer and get the numbers that follow the last.
+    Readers that have the index open see them once they `refresh`. The other arguments are those
+    of `build`; of an interrupted add, too, a rerun goes on from the last finished stage. The
+    report is of what was added.
+
+    Raises FormatError or DamagedIndexError for what is no sound index, else as `build`; the index
+    is what it was before then.
+    """
+    _check_options(text_field, on_error, pretokenized, separator_id, None, None)
+    memory, threads = _resources(memory, threads)
+    paths = _paths(corpus)
+    path = Path(index)
+    arguments = {
+        "corpus": [str(each.absolute()) for each in paths],
+        "text_field": text_field,
+        "on_error": on_error,
+        "pretokenized": pretokenized,
+        "separator_id": separator_id,
+    }
+    clock = Clock(progress or (lambda _: None))
+    with _disk(path), changed_index(path, restart) as (manifest, left), PeakMemory() as peak:
+        stored = manifest.tokenizer
+        source: TextCorpus | TokenCorpus
+        documents: Iterable[TokenDocument]
+        if pretokenized is None:
+            encoder = stored_tokenizer(
+                stored.kind, stored.source, read_tokenizer_json(path, manifest)
+            )
+            if encoder is None:
+                raise OptionError(
+                    f"index '{path}' has no tokenizer (it was built from token ids): add token "
+                    "ids, with pretokenized and separator_id"
                 )
-                size = encoder.vocab_size
-                documents = _encoded(source, encoder)
-            else:
-                assert separator_id is not None
-                source = TokenCorpus(paths, pretokenized, separator_id)
-                state = _begin(out, left, arguments, source, clock)
-                encoder = None if named is None else load_tokenizer(named)
-                size = _vocab_size(source, pretokenized, vocab_size, encoder)
-                documents = source
-            _check_tokenizer(out, state, encoder)
-            dtype = fmt.token_dtype(size)
-            entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
-            segments = () if entry is None else (entry,)
-            clock.enter("publish")
-            report = BuildReport(
-                path=out,
-                num_documents=sum(segment.num_documents for segment in segments),
-                num_tokens=sum(segment.num_tokens for segment in segments),
-                skipped=state["skipped"],
-                skips=tuple(state["skips"]),
-                seconds=clock.seconds,
-                peak_bytes=peak.bytes,
-                index_bytes=sum(f.bytes for s in segments for f in s.files.values()),
+            source = TextCorpus(paths, text_field, on_error)
+            state = _begin(path, left, arguments, source, clock)
+            documents = _encoded(source, encoder)
+        else:
+            assert separator_id is not None
+            source = TokenCorpus(paths, pretokenized, separator_id)
+            state = _begin(path, left, arguments, source, clock)
+            _check_ids(
+                source, source.max_id(), manifest.vocab_size, f"the vocabulary of index '{path}'"
             )
-            publish(
-                out,
-                fmt.Manifest(
-                    everygram_version=version("everygram"),
-                    dtype=dtype,
-                    separator=fmt.separator_of(dtype),
-                    vocab_size=size,
-                    tokenizer=_tokenizer_entry(encoder),
-                    segments=segments,
-                    build={
-                        "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
-                        "peak_bytes": report.peak_bytes,
-                        "skipped": report.skipped,
-                    },
-                ),
-                None if encoder is None else encoder.json,
-            )
+            documents = source
+        state["folder"] = state["folder"] or new_segment_name(path, manifest)
+        entry = _write_segment(
+            path, state, documents, source, manifest.dtype, memory, threads, clock
+        )
+        return _publish(path, manifest, None, entry, state, clock, peak)
+
+
+def _paths(corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    paths = [Path(corpus)] if isinstance(corpus, (str, os.PathLike)) else [Path(p) for p in corpus]
+    if not paths:
+        raise CorpusError("no corpus given: expected at least one file or directory")
+    return paths
+
+
+def _resources(memory: int | None, threads: int | None) -> tuple[int, int]:
+    """The bytes and the threads to use: those given, or what the machine has to spare."""
+    for name, value in (("memory", memory), ("threads", threads)):
+        if value is not None and value < 1:
+            raise OptionError(f"{name}: expected 1 or more, found {value}")
+    if memory is None:
+        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    # The tokenizers library's own threads, fixed when it first uses them.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    return memory, threads
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """What the disk under `path` refuses becomes a BuildError that says what to do."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise BuildError(f"cannot build '{out}': {error}") from error
+            raise BuildError(f"cannot write '{path}': {error}") from error
         raise BuildError(
-            f"no space left at '{out}' ({error.strerror}); free some, then run the same build again"
+            f"no space left at '{path}' ({error.strerror}); free some, then run the same command "
+            "again"
         ) from None
+
+
+def _publish(
+    path: Path,
+    manifest: fmt.Manifest,
+    tokenizer_json: bytes | None,
+    entry: fmt.SegmentEntry | None,
+    state: dict[str, Any],
+    clock: Clock,
+    peak: PeakMemory,
+) -> BuildReport:
+    """Make the segment part of the index, and report what was made."""
+    clock.enter("publish")
+    made = () if entry is None else (entry,)
+    report = BuildReport(
+        path=path,
+        num_documents=sum(segment.num_documents for segment in made),
+        num_tokens=sum(segment.num_tokens for segment in made),
+        skipped=state["skipped"],
+        skips=tuple(state["skips"]),
+        seconds=clock.seconds,
+        peak_bytes=peak.bytes,
+        index_bytes=sum(f.bytes for s in made for f in s.files.values()),
+    )
+    first = sum(segment.num_documents for segment in manifest.segments)
+    publish(
+        path,
+        replace(
+            manifest,
+            everygram_version=version("everygram"),
+            format_version=fmt.FORMAT_VERSION,
+            segments=manifest.segments
+            + tuple(replace(segment, first_document=first) for segment in made),
+            build={
+                "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
+                "peak_bytes": report.peak_bytes,
+                "skipped": report.skipped,
+            },
+        ),
+        tokenizer_json,
+    )
     return report
 
 
@@ -172,8 +291,8 @@ def _begin(
 ) -> dict[str, Any]:
     """The state to go on from: what an interrupted build finished, if it was of the same.
 
-    Its keys: "arguments" and "inputs" it was started with; "tokenizer", the hash of its file, and
-    whether it was "trained"; once the corpus is read,
+    Its keys: "arguments" and "inputs" it was started with; the "folder" of the segment; the hash
+    of the "tokenizer" file, and whether it was "trained"; once the corpus is read,
     "segment" (counts and files), "cuts", "skipped", "skips"; "blocks" sorted so far; "merged".
     """
     inputs = [[str(path.absolute()), *_size_and_time(path)] for path in source.files]
@@ -181,6 +300,7 @@ def _begin(
         return {
             "arguments": arguments,
             "inputs": inputs,
+            "folder": None,
             "tokenizer": None,
             "trained": False,
             "segment": None,
@@ -194,8 +314,8 @@ def _begin(
     for name, now in (("arguments", arguments), ("inputs", inputs)):
         if state[name] != now:
             raise BuildError(
-                f"'{out}' holds an interrupted build with other {name}: run it again as it was, or "
-                "start over with --restart"
+                f"'{out}' holds an interrupted build or addition with other {name}: run it again "
+                "as it was, or start over with --restart"
             )
     clock.seconds.update(state["seconds"])
     return state
@@ -236,7 +356,7 @@ def _write_segment(
     clock: Clock,
 ) -> fmt.SegmentEntry | None:
     """Read, sort, merge and write, each unless it is done; None for a corpus of no documents."""
-    folder = out / f"{fmt.SEGMENT_PREFIX}000001"
+    folder = out / state["folder"]
     if state["segment"] is None:
         if folder.exists():
             shutil.rmtree(folder)
@@ -328,7 +448,7 @@ def _check_space(out: Path, stage: str, needed: int) -> None:
     if free < needed:
         raise BuildError(
             f"no space left at '{out}': {stage} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB "
-            "are free; free some, then run the same build again"
+            "are free; free some, then run the same command again"
         )
 
 
@@ -456,13 +576,18 @@ def _vocab_size(
     else:
         vocab_size = max(fmt.separator_of(dtype), largest + 1)
         whose = "what an index can hold"
+    _check_ids(corpus, largest, vocab_size, whose)
+    return vocab_size
+
+
+def _check_ids(corpus: TokenCorpus, largest: int, vocab_size: int, whose: str) -> None:
+    """Raise CorpusError if the corpus's largest id is outside the vocabulary `whose` says."""
     limit = min(vocab_size, fmt.separator_of("u32"))
     if largest >= limit:
         raise CorpusError(
             f"{corpus.place_of_id_above(limit - 1)}, which is outside {whose} "
             f"(0 to {limit - 1:,}): another tokenizer, width or separator id?"
         )
-    return vocab_size
 
 
 def _tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:

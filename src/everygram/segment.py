@@ -161,14 +161,18 @@ class Segment:
         self.document_offsets = _map(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
         self.metadata_offsets = _map(folder / fmt.METADATA_OFFSETS, fmt.OFFSET)
         self._metadata = _map(folder / fmt.METADATA, np.dtype("u1"))
+        self._row: np.ndarray | None = None
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Make ready for searches; returns the segment's row for `kernels.search`, int64.
 
         The parts in `preload` are read into memory of their own, in huge pages where the system
         has them; of the others, what is mapped is read from the disk page by page, as searches
-        need them. The row is good while the segment lives; only one is made of it.
+        need them. The row is good while the segment lives; only one is made of it, by the first
+        call.
         """
+        if self._row is not None:
+            return self._row
         for part in PRELOADABLE:
             if part in preload:
                 setattr(self, part, _in_memory(getattr(self, part)))
@@ -195,6 +199,7 @@ class Segment:
         row[search.VOCAB_SIZE] = vocab_size
         row[search.NUM_LEVELS] = len(levels)
         row[search.LEVELS : search.LEVELS + 2 * len(levels)] = np.ravel(levels)
+        self._row = row
         return row
 
     def document_bounds(self, local: int) -> tuple[int, int]:

@@ -5,7 +5,10 @@ tokenizers. Endpoints are plain functions: they run in a pool of threads, where 
 the interpreter lock.
 """
 
+import asyncio
+import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -56,8 +59,12 @@ from everygram.server.models import (
 
 A = TypeVar("A")
 
+logger = logging.getLogger("uvicorn.error")
+
 # Distributions of a batch that are held at once: one can be as long as the vocabulary.
 GROUP = 64
+# How often it is looked whether an index has changed.
+FOLLOW_SECONDS = 1.0
 PROBLEM_JSON = "application/problem+json"
 
 DESCRIPTION = """\
@@ -151,7 +158,27 @@ def _open_all(paths: Sequence[Path], preload: str | Sequence[str]) -> dict[str, 
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for index in app.state.indexes.values():
         index.engine.warm_up()
+    following = asyncio.create_task(_follow(app.state.indexes))
     yield
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+async def _follow(indexes: dict[str, Index]) -> None:
+    """Serve what writers publish: requests from then on, those under way end with what they had."""
+    said: dict[str, str] = {}
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        for name, index in indexes.items():
+            try:
+                indexes[name] = await asyncio.to_thread(index.latest)
+                said.pop(name, None)
+            except (EverygramError, OSError) as error:
+                # Such as a folder that is being moved.
+                if said.get(name) != str(error):
+                    said[name] = str(error)
+                    logger.warning("'%s' is served as it was: %s", name, error)
 
 
 def _served(
