@@ -14,30 +14,29 @@ from everygram.index import new_index, publish
 from everygram.segment import SegmentWriter, finish_segment
 
 
-def write_index(path, documents, dtype, segments=1, vocab_size=None):
-    """An index of id lists in that many segments (some empty of documents are left out)."""
+def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=()):
+    """An index of id lists in that many segments (some empty of documents are left out).
+
+    deleted: numbers of documents, a list for each segment of deleted ones.
+    """
     # What a test reads at once need not outlive a power cut: nine tenths of the time.
     with mock.patch.object(os, "fsync"):
-        return _write_index(path, documents, dtype, segments, vocab_size)
+        return _write_index(path, documents, dtype, segments, vocab_size, deleted)
 
 
-def _write_index(path, documents, dtype, segments, vocab_size):
+def _write_index(path, documents, dtype, segments, vocab_size, deleted):
     cuts = [len(documents) * i // segments for i in range(segments + 1)]
     entries = []
     with new_index(path):
         for start, end in itertools.pairwise(cuts):
             if start == end:
                 continue
-            folder = path / f"{fmt.SEGMENT_PREFIX}{len(entries) + 1:06d}"
-            writer = SegmentWriter(folder, dtype)
-            for document in documents[start:end]:
-                writer.add(as_ids(document, dtype), b"{}")
-            files, length = writer.close(), writer.stream_len
-            write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
-            entry = finish_segment(
-                folder, dtype, length, end - start, files, lambda done, total: None
-            )
+            entry = _write_segment(path, documents[start:end], dtype, len(entries))
             entries.append(dataclasses.replace(entry, first_document=start))
+        for numbers in filter(None, deleted):
+            gone = [documents[number] for number in numbers]
+            sign = {"sign": -1, "numbers": np.array(numbers)}
+            entries.append(_write_segment(path, gone, dtype, len(entries), **sign))
         publish(
             path,
             fmt.Manifest(
@@ -48,10 +47,24 @@ def _write_index(path, documents, dtype, segments, vocab_size):
                 tokenizer=fmt.TokenizerEntry("none", "none", None, ""),
                 segments=tuple(entries),
                 build={},
+                next_document=len(documents),
+                next_segment=len(entries) + 1,
             ),
             None,
         )
     return path
+
+
+def _write_segment(path, documents, dtype, before, **sign):
+    folder = path / fmt.segment_name(before + 1)
+    writer = SegmentWriter(folder, dtype)
+    for document in documents:
+        writer.add(as_ids(document, dtype), b"{}")
+    files, length = writer.close(), writer.stream_len
+    write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
+    return finish_segment(
+        folder, dtype, length, len(documents), files, lambda done, total: None, **sign
+    )
 
 
 def as_ids(document, dtype):

@@ -1,11 +1,13 @@
-"""An index that changes: documents added while it is open, killed writers, the service."""
+"""An index that changes: added to and deleted from while open, killed writers, the service."""
 
+import json
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ import everygram
 from conftest import write_jsonl
 from everygram import cli
 from everygram import format as fmt
-from everygram.errors import BuildError, CorpusError, FormatError, OptionError
+from everygram import index as directory
+from everygram.errors import BuildError, CorpusError, FormatError, OptionError, QueryError
 from everygram.server import app as service
 from naive import NaiveIndex
 
@@ -245,6 +248,180 @@ def test_one_writer_at_a_time(tmp_path):
     leave.set()
     writer.join()
     assert everygram.open(path).num_documents == 2
+
+
+def live_of(texts, gone):
+    return [text for number, text in enumerate(texts) if number not in gone]
+
+
+def check_live(index, texts, gone):
+    """The index answers as one of the documents that are left, under their numbers."""
+    naive = NaiveIndex([list(text.encode()) for text in live_of(texts, gone)], index.separator)
+    assert index.num_documents == len(naive.documents)
+    for number, text in enumerate(texts):
+        if number in gone:
+            with pytest.raises(QueryError, match=f"document {number}: it was deleted"):
+                index.document(number)
+        else:
+            assert index.document(number).text == text
+    rng = random.Random(len(gone))
+    for _ in range(40):
+        query = rng.choices([*ALPHABET.encode(), index.separator], k=rng.randrange(5))
+        count = naive.count(query)
+        assert index.count(query) == count
+        found = index.find(query, limit=10_000)
+        assert found.count == len(found) == count
+        assert not gone & set(found.documents.tolist())
+        sample = index.find(query, sample=3)
+        assert len(set(zip(sample.segments, sample.ranks, strict=True))) == min(3, count)
+    assert list(everygram.export(index)) == [
+        {"text": text, "n": number} for number, text in enumerate(texts) if number not in gone
+    ]
+
+
+def problems_of(path):
+    return directory.verify(path, lambda done, total: None)
+
+
+def test_deleted_documents_are_in_no_answer(tmp_path):
+    rng = random.Random(9)
+    texts = some_texts(rng, 12)
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", records(texts)), path)
+    gone = set()
+    with everygram.open(path) as before, everygram.open(path) as refreshed:
+        for _ in range(4):
+            numbers = rng.sample([n for n in range(len(texts)) if n not in gone], 3)
+            everygram.delete(path, documents=[*numbers, numbers[0]])
+            gone |= set(numbers)
+            assert refreshed.refresh()
+            check_live(refreshed, texts, gone)
+            with everygram.open(path) as index:
+                check_live(index, texts, gone)
+            assert problems_of(path) == []
+            more = some_texts(rng, 4)
+            everygram.add(path, write_jsonl(tmp_path / "m.jsonl", records(more, len(texts))))
+            texts += more
+            with everygram.open(path) as index:
+                check_live(index, texts, gone)
+        check(before, texts[:12])
+    with everygram.open(path) as index:
+        left = [number for number in range(len(texts)) if number not in gone]
+    everygram.delete(path, documents=left)
+    with everygram.open(path) as index:
+        check_live(index, texts, {*gone, *left})
+        assert index.count("") == 0
+        assert np.isnan(index.infgram_prob([97], 98).prob)
+    everygram.add(path, write_jsonl(tmp_path / "m.jsonl", records(["ab"], len(texts))))
+    with everygram.open(path) as index:
+        assert index.document(len(texts)).text == "ab"  # a new number
+    assert problems_of(path) == []
+
+
+def test_documents_are_deleted_by_what_they_are(tmp_path):
+    path = tmp_path / "index"
+    corpus = [
+        {"text": "to be or not", "from": {"list": "a"}, "year": 1999, "good": True},
+        {"text": "be that", "from": {"list": "b"}, "year": 2000},
+        {"text": "nothing", "from": "a", "year": "1999"},
+        {"text": "to be", "from": {"list": "b"}, "year": None},
+    ]
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", corpus), path)
+    before = folder_of(path)
+
+    def would_delete(**ways):
+        found = everygram.delete(path, dry_run=True, **ways)
+        assert found.dry_run
+        return list(found.documents)
+
+    assert would_delete(where=("from.list", "b")) == [1, 3]
+    assert would_delete(where=("from", "a")) == [2]
+    assert would_delete(where=("year", "1999")) == [0, 2]
+    assert would_delete(where=("good", "true")) == [0]
+    assert would_delete(where=("year", "null")) == []
+    assert would_delete(where=("none", "x")) == []
+    assert would_delete(matching="to be") == [0, 3]
+    assert would_delete(matching=[*b"be"]) == [0, 1, 3]
+    assert would_delete(matching="absent") == []
+    assert would_delete(documents=[3, 0, 3]) == [0, 3]
+    assert everygram.delete(path, matching="absent").documents == ()
+    for ways, error, says in [
+        ({}, OptionError, "expected one of"),
+        ({"documents": [1], "matching": "a"}, OptionError, "expected one of"),
+        ({"documents": [4]}, QueryError, "document 4: the index has 0 to 3"),
+        ({"documents": [-1]}, QueryError, "document -1: the index has 0 to 3"),
+        ({"documents": ["1"]}, QueryError, "expected a number"),
+        ({"matching": ""}, QueryError, "which all contain"),
+        ({"matching": [300]}, QueryError, "outside the vocabulary"),
+    ]:
+        with pytest.raises(error, match=says):
+            everygram.delete(path, **ways)
+    assert folder_of(path) == before
+    assert everygram.delete(path, matching="to be").num_tokens == len("to be or not" + "to be")
+    assert would_delete(matching="be") == [1]
+    with pytest.raises(QueryError, match="document 0: it was deleted"):
+        everygram.delete(path, documents=[0])
+
+
+def test_what_was_exported_makes_the_same_index(tmp_path):
+    texts = ["ab", "", "héllo 日本 😀", "line\nline\t\u2028"]
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", records(texts)), tmp_path / "first")
+    out = tmp_path / "out.jsonl"
+    run("export", tmp_path / "first", "--out", out)
+    everygram.build(out, tmp_path / "second")
+    for name in ("tokens.bin", "suffix_array.bin", "metadata.bin"):
+        files = [tmp_path / each / "segment-000001" / name for each in ("first", "second")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    run("export", tmp_path / "first", "--out", out, code=2)
+    with everygram.open(tmp_path / "first") as index:
+        assert [record["text"] for record in everygram.export(index)] == texts
+
+
+def test_an_index_of_ids_is_exported_as_ids(tmp_path):
+    ids = np.array([1, 2, 9, 3, 9], np.uint16)
+    ids.tofile(tmp_path / "0.bin")
+    everygram.build(tmp_path / "0.bin", tmp_path / "i", pretokenized="u16", separator_id=9)
+    with everygram.open(tmp_path / "i") as index:
+        assert [record["ids"] for record in everygram.export(index)] == [[1, 2], [3]]
+
+
+def test_a_field_in_the_way_of_the_text_is_an_error(tmp_path):
+    corpus = write_jsonl(tmp_path / "0.jsonl", [{"body": "ab", "text": "title"}])
+    everygram.build(corpus, tmp_path / "i", text_field="body")
+    with (
+        everygram.open(tmp_path / "i") as index,
+        pytest.raises(OptionError, match="a field 'text'"),
+    ):
+        list(everygram.export(index))
+    run("export", tmp_path / "i", "--out", tmp_path / "out.jsonl", code=2)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def run(*arguments, code=0):
+    """The command line in this process."""
+    argv = ["everygram", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == code
+
+
+def test_the_commands(tmp_path, capsys):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", records(["ab", "ba", "b"])), path)
+    run("delete", path, "--where", "n=1", "--dry-run")
+    assert capsys.readouterr().out == "1 document would be deleted, 2 tokens: 1\n"
+    run("delete", path, "--documents", "2,1")
+    assert capsys.readouterr().out == "2 documents deleted, 3 tokens: 1, 2\n"
+    run("delete", path, "--matching-ids", "97,98", "--json", "--dry-run")
+    assert json.loads(capsys.readouterr().out)["documents"] == [0]
+    run("export", path)
+    assert json.loads(capsys.readouterr().out) == {"text": "ab", "n": 0}
+    run("delete", path, code=2)
+    run("delete", path, "--documents", "x", code=2)
+    run("delete", path, "--where", "n", code=2)
+    run("delete", path, "--documents", "1", code=2)
+    assert "document 1: it was deleted" in capsys.readouterr().err
+    run("verify", path)
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

@@ -60,9 +60,9 @@ def open_engine(path, preload=()):
     return AskedByLists(segments, manifest.vocab_size, manifest.separator, preload)
 
 
-def engine_of(tmp_path, documents, dtype="u8", segments=1):
+def engine_of(tmp_path, documents, dtype="u8", segments=1, deleted=()):
     path = tmp_path / f"{dtype}-{segments}-{random.getrandbits(64):x}"
-    return open_engine(write_index(path, documents, dtype, segments))
+    return open_engine(write_index(path, documents, dtype, segments, deleted=deleted))
 
 
 def check(engine, naive, query):
@@ -417,7 +417,7 @@ def check_batches(engine, naive, queries):
     assert len(distributions) == len(queries)
     for query, interval, found in zip(queries, intervals, distributions, strict=True):
         sizes = interval[:, 1] - interval[:, 0]
-        assert sizes.sum() == engine.count(query)
+        assert engine.counts_of(interval[None]) == engine.count(query)
         one = engine.find(query)
         assert one[sizes > 0].tolist() == interval[sizes > 0].tolist()
         assert following_of(found) == naive.following(query) == following_of(engine.ntd(query))
@@ -594,6 +594,65 @@ def test_texts(tmp_path, monkeypatch, segments, long):
     naive = NaiveIndex(documents, engine.separator)
     for text in some_texts(random.Random(long), documents, engine.separator):
         check_text(engine, naive, text)
+
+
+class LiveIndex(NaiveIndex):
+    """The oracle over what is left of documents, which keep their numbers."""
+
+    def __init__(self, documents, separator, deleted):
+        gone = {number for numbers in deleted for number in numbers}
+        self.numbers = [number for number in range(len(documents)) if number not in gone]
+        super().__init__([documents[number] for number in self.numbers], separator)
+
+    def occurrences(self, query):
+        return [(self.numbers[document], at) for document, at in super().occurrences(query)]
+
+
+def check_deleted(tmp_path, documents, dtype, segments, deleted, rng):
+    """Every query over an index some of whose documents are deleted."""
+    engine = engine_of(tmp_path, documents, dtype, segments, deleted)
+    naive = LiveIndex(documents, engine.separator, deleted)
+    queries = random_queries(rng, documents, engine.separator, 12 if SLOW else 40)
+    for query in [[], *queries]:
+        check(engine, naive, query)
+    check_batches(engine, naive, queries)
+    for text in some_texts(rng, documents, engine.separator):
+        check_text(engine, naive, text)
+    assert [number for number, _, _ in engine.documents()] == naive.numbers
+    for number in {number for numbers in deleted for number in numbers}:
+        with pytest.raises(QueryError, match="it was deleted"):
+            engine.document(number)
+
+
+@pytest.mark.parametrize("long", [2, 64])
+@pytest.mark.parametrize("segments", [1, 2, 4])
+def test_deleted_documents(tmp_path, monkeypatch, segments, long):
+    """In one segment of deleted documents or two; none, all but one, or all deleted."""
+    monkeypatch.setattr(engines, "LONG", long)
+    monkeypatch.setattr(engines, "LOOKED_AT", 5)
+    monkeypatch.setattr(engines, "CHUNK", 16)
+    rng = random.Random(segments * long)
+    documents = [*random_documents(segments, number=6, longest=14), [], [1, 2]]
+    documents += documents[:3]
+    every = list(range(len(documents)))
+    for dtype, gone in zip(
+        ("u8", "u16", "u32", "u8"), (rng.sample(every, 5), every[1:], every, [4]), strict=True
+    ):
+        cut = rng.randrange(len(gone) + 1)
+        parts = [sorted(gone[:cut]), sorted(gone[cut:])]
+        check_deleted(tmp_path, documents, dtype, segments, parts, rng)
+
+
+@pytest.mark.skipif(SLOW, reason="a minute")
+@settings(max_examples=40, deadline=None)
+@given(corpora("u8", max_documents=6), st.data(), st.integers(1, 3))
+def test_any_documents_deleted(tmp_path_factory, documents, data, segments):
+    numbers = st.lists(st.integers(0, max(0, len(documents) - 1)), unique=True)
+    gone = data.draw(numbers) if documents else []
+    cut = data.draw(st.integers(0, len(gone)))
+    rng = data.draw(st.randoms(use_true_random=False))
+    path = tmp_path_factory.mktemp("deleted")
+    check_deleted(path, documents, "u8", segments, [sorted(gone[:cut]), sorted(gone[cut:])], rng)
 
 
 @pytest.mark.parametrize("long", [2, 3, 64])

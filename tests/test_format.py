@@ -15,7 +15,7 @@ from everygram import index as directory
 from everygram.errors import DamagedIndexError, FormatError, QueryError
 
 # One written by each format version; every one must open for ever.
-GOLDEN = {version: Path(__file__).parent / "data" / f"golden-v{version}" for version in (1, 2)}
+GOLDEN = {version: Path(__file__).parent / "data" / f"golden-v{version}" for version in (1, 2, 3)}
 
 
 def verify(path):
@@ -46,7 +46,7 @@ def test_the_worked_example_of_the_specification(tiny):
 
 def test_the_manifest_lists_every_file_with_size_and_checksum(tiny):
     manifest = json.loads((tiny / fmt.MANIFEST).read_text())
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
     assert (manifest["dtype"], manifest["separator"]) == ("u8", 255)
     (segment,) = manifest["segments"]
     assert (segment["key_bits"], segment["fence_spacing"], segment["fence_fanout"]) == (7, 16, 16)
@@ -238,7 +238,7 @@ def test_another_format_version_says_which(tiny):
     dump = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     fields["checksum"] = hashlib.sha256(dump.encode()).hexdigest()
     (tiny / fmt.MANIFEST).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-    with pytest.raises(FormatError, match="format 9, this version reads 1 and 2; rebuild"):
+    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3; rebuild"):
         everygram.open(tiny)
 
 

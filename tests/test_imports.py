@@ -15,6 +15,7 @@ LAYERS = [
     ["index", "external_sort"],
     ["indexer", "engine"],
     ["api"],
+    ["changes"],
     ["__init__"],
     ["display", "server"],
     ["cli"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from everygram.api import Index, open
+    from everygram.changes import Deletion, delete, export
     from everygram.errors import (
         BuildError,
         CorpusError,
@@ -41,6 +42,7 @@ __all__ = [
     "CorpusError",
     "Count",
     "DamagedIndexError",
+    "Deletion",
     "Distribution",
     "Distributions",
     "Document",
@@ -61,6 +63,8 @@ __all__ = [
     "TokenizerError",
     "add",
     "build",
+    "delete",
+    "export",
     "open",
 ]
 
@@ -72,7 +76,7 @@ def __getattr__(name: str) -> Any:
         return version("everygram")
     if name in __all__:
         # A build needs more than a query: its module comes last.
-        for home in ("errors", "results", "progress", "api", "indexer"):
+        for home in ("errors", "results", "progress", "api", "indexer", "changes"):
             module = import_module(f"everygram.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -147,13 +147,13 @@ class Index:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in all documents, separators not counted."""
-        return sum(segment.num_tokens for segment in self.manifest.segments)
+        """Tokens in all documents, separators and deleted documents not counted."""
+        return self.manifest.num_tokens
 
     @property
     def num_documents(self) -> int:
-        """Documents, numbered from 0."""
-        return sum(segment.num_documents for segment in self.manifest.segments)
+        """Documents, deleted ones not counted."""
+        return self.manifest.num_documents
 
     @property
     def vocab_size(self) -> int:
@@ -383,7 +383,7 @@ class Index:
             raise QueryError(f"seed: expected an integer, found {seed!r}")
         engine = self.engine
         intervals = engine.find(ids)
-        count = int((intervals[:, 1] - intervals[:, 0]).sum())
+        count = int(engine.counts_of(intervals[None])[0])
         chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
         if sample is not None:
             chosen = sorted(random.Random(seed).sample(range(count), min(sample, count)))
@@ -418,7 +418,7 @@ class Index:
             return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
         wanted = self._ids(query, raw)
         intervals = engine.find(wanted)
-        count = int((intervals[:, 1] - intervals[:, 0]).sum())
+        count = int(engine.counts_of(intervals[None])[0])
         _check_natural("occurrence", occurrence)
         if occurrence >= count:
             raise QueryError(

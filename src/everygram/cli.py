@@ -260,6 +260,94 @@ def add(
 
 
 @app.command()
+def delete(
+    index: IndexArgument,
+    documents: Annotated[
+        str | None, typer.Option(metavar="3,17", help="These documents, by number.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=VALUE", help="Those whose metadata has this field (a.b: inside a)."
+        ),
+    ] = None,
+    matching: Annotated[
+        str | None, typer.Option(metavar="N-GRAM", help="Those that contain this text.")
+    ] = None,
+    matching_ids: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="Those that contain these token ids.")
+    ] = None,
+    raw: RawOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be deleted.")
+    ] = False,
+    memory: MemoryOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete documents: no query sees them any more. Numbers are never given again.
+
+    [dim]everygram delete my-index --where source=mailing-list --dry-run[/dim]
+
+    [dim]everygram delete my-index --matching "a sentence to forget"[/dim]
+    """
+    from everygram import changes
+    from everygram.display import show_deletion
+
+    ways = [way for way in (documents, where, matching, matching_ids) if way is not None]
+    if len(ways) != 1:
+        raise OptionError(
+            "expected one of --documents, --where, --matching and --matching-ids, "
+            f"found {len(ways) or 'none'}"
+        )
+    field, equals, value = (where or "").partition("=")
+    if where is not None and not (field and equals):
+        raise OptionError(f"--where: expected FIELD=VALUE, found {where!r}")
+    gc.enable()
+    found = changes.delete(
+        index,
+        documents=None if documents is None else _parse_ids(documents, "--documents"),
+        where=None if where is None else (field, value),
+        matching=matching if matching_ids is None else _parse_ids(matching_ids, "--matching-ids"),
+        raw=raw,
+        dry_run=dry_run,
+        memory=None if memory is None else _parse_size(memory),
+        threads=threads,
+    )
+    _print(found.as_dict(), show_deletion, as_json)
+
+
+@app.command()
+def export(
+    index: IndexArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="A new file; standard output unless given.")
+    ] = None,
+) -> None:
+    """Write the documents back as JSON lines, metadata included: an index is no trap.
+
+    [dim]everygram export my-index --out documents.jsonl[/dim]
+    """
+    import json
+
+    from everygram import changes
+
+    if out is not None and out.exists():
+        raise OptionError(f"--out: '{out}' is there already; choose a new file")
+    with _opened(index) as opened:
+        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in changes.export(opened))
+        if out is None:
+            sys.stdout.writelines(lines)
+            return
+        try:
+            with out.open("x", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise
+
+
+@app.command()
 def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Show what an index is: counts, widths, tokenizer, versions.
 
@@ -761,11 +849,11 @@ def _opened(path: Path) -> Iterator["Index"]:
         yield index
 
 
-def _parse_ids(text: str | None) -> list[int]:
+def _parse_ids(text: str | None, option: str = "--ids") -> list[int]:
     """Ids out of `1,2,3`, `1 2 3` or `[1, 2, 3]`; nothing is no ids."""
     parts = re.split(r"[,\s]+", (text or "").strip().removeprefix("[").removesuffix("]").strip())
     if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
-        raise QueryError(f"--ids: expected token ids like 1,2,3, found {text!r}")
+        raise QueryError(f"{option}: expected token ids like 1,2,3, found {text!r}")
     return [int(part) for part in parts if part]
 
 

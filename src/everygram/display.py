@@ -180,6 +180,17 @@ def show_info(answer: dict[str, Any]) -> str:
     )
 
 
+def show_deletion(answer: dict[str, Any]) -> str:
+    """Which documents are gone, or would be."""
+    shown = ", ".join(map(str, answer["documents"][:10]))
+    if answer["num_documents"] > 10:
+        shown += f" and {answer['num_documents'] - 10:,} more"
+    what = "would be deleted" if answer["dry_run"] else "deleted"
+    documents = _count(answer["num_documents"], "document")
+    tokens = _count(answer["num_tokens"], "token")
+    return f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+
+
 def show_report(report: BuildReport) -> str:
     """What a build made, how long each stage took, how much memory and disk."""
     tokens = max(1, report.num_tokens)

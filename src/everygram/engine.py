@@ -2,7 +2,8 @@
 
 Knows nothing of text, files or wire formats. A query's occurrences in an index are its
 occurrences in each segment, which share no document: counts add up, distributions merge by token,
-the longest suffix is the longest in any segment.
+the longest suffix is the longest in any segment. Deleted documents are in their segment and once
+more in one of sign −1, whose counts are taken away; what is longest is then what a count confirms.
 
 A *query* is ids in [0, vocab_size) or the separator. A separator at a query's first place means
 "begins a document", at its last "ends one"; anywhere else it never matches. A *prompt* is a query
@@ -16,7 +17,7 @@ starts and ends of each in it.
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from itertools import chain
@@ -45,6 +46,8 @@ PACKS = 256
 CHUNK, FEW = 512, 8
 # Chunks from which on other threads help.
 THREADED = 4
+# Occurrences whose documents are looked up at a time, to pass over deleted ones.
+LOOKED_AT = 1 << 16
 # Matches longer than this are followed, not looked for again at every place. At least 2.
 LONG = 64
 
@@ -72,11 +75,14 @@ class Engine:
         self.segments = segments
         self.vocab_size = vocab_size
         self.separator = separator
-        self.stream_len = sum(segment.stream_len for segment in segments)
-        self.num_documents = sum(segment.num_documents for segment in segments)
+        self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
+        self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
         self._rows = np.empty((len(segments), search.COLUMNS), np.int64)
         for row, segment in zip(self._rows, segments, strict=True):
             row[:] = segment.prepare(vocab_size, preload)
+        # The segments that nothing is taken away by, where what occurs may be sought.
+        self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
+        self._deleting = self._adding.shape[0] < self._rows.shape[0]
         name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
         self._dtype = fmt.TOKEN_DTYPES[name]
         self._packs = [self._pack(size) for size in range(PACKS)]
@@ -229,13 +235,18 @@ class Engine:
         self._in_chunks(search.find_many, ids, starts, ends, intervals)
         return intervals
 
+    def counts_of(self, intervals: np.ndarray) -> np.ndarray:
+        """Occurrences in intervals as `find_batch` gives them: int64, shape (k,)."""
+        counts: np.ndarray = (intervals[:, :, 1] - intervals[:, :, 0]) @ self._signs
+        return counts
+
     def _check_text(self, ids: np.ndarray) -> None:
         if ((ids >= self.vocab_size) & (ids != self.separator)).any():
             self.check_query(ids, "text")
 
     def count_batch(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Occurrences of each query: int64, shape (k,)."""
-        return _sizes(self.find_batch(ids, starts, ends))
+        return self.counts_of(self.find_batch(ids, starts, ends))
 
     def prob(self, prompt: list[int], continuation: int) -> tuple[int, int]:
         """How often the prompt occurs, and how often the continuation, a known id, follows."""
@@ -250,6 +261,13 @@ class Engine:
 
     def infgram_prob(self, prompt: list[int], continuation: int) -> tuple[int, int, int]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+        if self._deleting:
+            self.check_query(prompt)
+            ids = self.ids([*prompt, continuation])
+            starts, ends = np.array([0]), np.array([ids.shape[0]])
+            lengths = self.longest_suffix_batch(ids, starts, ends - 1)
+            prompts, total = self.prob_batch(ids, ends - 1 - lengths, ends)
+            return int(prompts[0]), int(total[0]), int(lengths[0])
         start = perf_counter_ns()
         counts = self._infgram_prob(self._rows, prompt, continuation, self._cold > 0)
         if self._cold or perf_counter_ns() - start > DISK_NS:
@@ -264,7 +282,7 @@ class Engine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """`prob` of each query (a prompt and one token): int64, shape (k,), twice."""
         prompts = self._prompt_intervals(ids, starts, ends - 1)
-        return _sizes(prompts), self.count_batch(ids, starts, ends)
+        return self.counts_of(prompts), self.count_batch(ids, starts, ends)
 
     def longest_suffix_batch(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
@@ -272,7 +290,30 @@ class Engine:
         """Length of the longest suffix of each prompt that occurs: int64, shape (k,)."""
         lengths = np.zeros(starts.shape[0], np.int64)
         self._in_chunks(search.longest_suffixes, ids, starts, ends, lengths)
+        if self._deleting:
+            lengths = self._confirmed(ids, ends, lengths, -1)
         return lengths
+
+    def _confirmed(
+        self, ids: np.ndarray, places: np.ndarray, lengths: np.ndarray, direction: int
+    ) -> np.ndarray:
+        """The greatest lengths up to these that occur in documents that are not deleted.
+
+        Of the tokens from each place on, or those before it where `direction` is −1. What occurs
+        does so in every part, too: lengths are halved between one that does and one that does not.
+        """
+        occurs, absent = np.zeros_like(lengths), lengths + 1
+        trial = lengths
+        while True:
+            open_ones = np.flatnonzero(absent - occurs > 1)
+            if not open_ones.size:
+                return occurs
+            at, size = places[open_ones], trial[open_ones]
+            starts, ends = (at, at + size) if direction > 0 else (at - size, at)
+            found = self.count_batch(ids, starts, ends) > 0
+            occurs[open_ones[found]] = size[found]
+            absent[open_ones[~found]] = size[~found]
+            trial = (occurs + absent) // 2
 
     def ntd(self, prompt: list[int], max_support: int | None = None) -> "Following":
         """The tokens that follow the prompt and how often each does, ascending.
@@ -327,24 +368,30 @@ class Engine:
             before = min(order, places.size) - 1
             starts = np.maximum(np.maximum.accumulate(begins), places - before)
         prompts = self._intervals_of_runs(ids, starts, places)
-        sizes = _sizes(prompts)
+        sizes = self.counts_of(prompts)
         if order is None:
             # A prompt that its token prolongs is the next prompt; any other is never followed by
             # that token, or the next would begin where it does. No prompt ends a document.
             counts = np.where(starts[1:] == starts[:-1], sizes[1:], 0)
             counts[separators] = self.count_batch(ids, starts[separators], separators + 1)
         else:
-            counts = _sizes(self._intervals_of_runs(ids, starts[:-1], places[1:]))
+            counts = self.counts_of(self._intervals_of_runs(ids, starts[:-1], places[1:]))
         starts, places, prompts, prompt_counts = (
             column[:-1] for column in (starts, places, prompts, sizes)
         )
         sparse = (counts == prompt_counts) & (prompt_counts > 0)
         unseen = np.flatnonzero((counts == 0) & (prompt_counts > 0))
-        alone = np.zeros(unseen.shape[0], np.bool_)
-        following.one_follows(
-            self._rows, ids, starts[unseen], places[unseen], prompts[unseen], self._cold > 0, alone
-        )
-        sparse[unseen] = alone
+        if self._deleting:
+            for i in unseen.tolist():
+                prompt = ids[starts[i] : places[i]]
+                sparse[i] = self._following(prompt, 0, prompts[i].tolist(), None).ids.size == 1
+        else:
+            alone = np.zeros(unseen.shape[0], np.bool_)
+            rows, cold = self._rows, self._cold > 0
+            following.one_follows(
+                rows, ids, starts[unseen], places[unseen], prompts[unseen], cold, alone
+            )
+            sparse[unseen] = alone
         return places - starts, prompt_counts, counts, sparse
 
     def longest_matches(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -355,7 +402,7 @@ class Engine:
         self._check_text(ids)
         starts = np.arange(ids.shape[0])
         lengths = self.match_lengths(ids, over_end=True)
-        counts = _sizes(self._intervals_of_runs(ids, starts, starts + lengths))
+        counts = self.counts_of(self._intervals_of_runs(ids, starts, starts + lengths))
         counts[lengths == 0] = 0
         return lengths, counts
 
@@ -376,7 +423,7 @@ class Engine:
             """Tokens of the text from `start` to `end` that occur together."""
             found = np.zeros(1, np.int64)
             starts, ends = np.array([start]), np.array([end])
-            search.match_many(self._rows, ids, starts, ends, self._cold > 0, found)
+            search.match_many(self._adding, ids, starts, ends, self._cold > 0, found)
             return int(found[0])
 
         long = np.flatnonzero((lengths == LONG) & (starts + LONG < limits))
@@ -396,7 +443,7 @@ class Engine:
                     first = middle
             lengths[long[at:further]] = end - long[at:further]
             at = further
-        return lengths
+        return self._confirmed(ids, starts, lengths, 1) if self._deleting else lengths
 
     def _intervals_of_runs(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
@@ -421,7 +468,7 @@ class Engine:
         def look_up(number: int) -> int:
             one = slice(number, number + 1)
             intervals[number] = self.find_batch(ids, starts[one], ends[one])[0]
-            return int(_sizes(intervals[one])[0])
+            return int(self.counts_of(intervals[one])[0])
 
         together = np.flatnonzero(~alone)
         runs = np.split(together, np.flatnonzero(~linked[together])[1:]) if together.size else []
@@ -442,9 +489,12 @@ class Engine:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Segment, rank and position of occurrences counted through `intervals` in order.
 
-        occurrences: int64, shape (k,), in [0, count). Returns int64, shape (k,), three times.
+        occurrences: int64, shape (k,), ascending, in [0, count); those in deleted documents are
+        passed over and not counted. Returns int64, shape (k,), three times.
         """
-        sizes = intervals[:, 1] - intervals[:, 0]
+        sizes = np.where(self._signs > 0, intervals[:, 1] - intervals[:, 0], 0)
+        if self._deleting and occurrences.size:
+            occurrences = self._all_of(intervals, sizes, occurrences)
         before = np.cumsum(sizes) - sizes
         segments = np.searchsorted(np.cumsum(sizes), occurrences, "right")
         ranks = intervals[segments, 0] + occurrences - before[segments]
@@ -453,6 +503,35 @@ class Engine:
             of_segment = segments == number
             positions[of_segment] = search.positions_of(self._rows[number], ranks[of_segment])
         return segments, ranks, positions
+
+    def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Where the wanted occurrences are among all, those in deleted documents included."""
+        found, live_before, all_before = [], 0, 0
+        for number, size in enumerate(sizes.tolist()):
+            for start in range(0, size, LOOKED_AT):
+                ranks = np.arange(start, min(size, start + LOOKED_AT)) + intervals[number, 0]
+                live = np.flatnonzero(~self.deleted(self.documents_of(number, ranks)))
+                first, last = np.searchsorted(wanted, [live_before, live_before + live.size])
+                found.append(all_before + start + live[wanted[first:last] - live_before])
+                live_before += live.size
+                if last == wanted.size:
+                    return np.concatenate(found)
+            all_before += size
+        raise AssertionError("more occurrences wanted than there are")
+
+    def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
+        """The numbers of the documents in which the suffixes of these ranks begin: int64."""
+        positions = search.positions_of(self._rows[segment], ranks)
+        opened = self.segments[segment]
+        return opened.numbers_of(opened.documents_at(positions))
+
+    def deleted(self, documents: np.ndarray) -> np.ndarray:
+        """Whether these numbers are of documents that were deleted: bool, same shape."""
+        gone = np.zeros(documents.shape, np.bool_)
+        for segment in self.segments:
+            if segment.entry.sign < 0:
+                gone |= segment.local_of(documents) >= 0
+        return gone
 
     def documents_at(
         self, segments: np.ndarray, positions: np.ndarray
@@ -464,21 +543,37 @@ class Engine:
             of_segment = segments == number
             segment = self.segments[number]
             local = segment.documents_at(positions[of_segment])
-            documents[of_segment] = segment.first_document + local
+            documents[of_segment] = segment.numbers_of(local)
             starts = segment.document_offsets[local].astype(np.int64)
             offsets[of_segment] = positions[of_segment] - starts - 1
         return documents, offsets
+
+    def documents(self) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
+        """Every document that is not deleted, by number: its number, ids and metadata."""
+        adding = [segment for segment in self.segments if segment.entry.sign > 0]
+        for segment in sorted(adding, key=lambda segment: segment.first_document):
+            numbers = segment.numbers_of(np.arange(segment.num_documents))
+            for local in np.flatnonzero(~self.deleted(numbers)).tolist():
+                start, end = segment.document_bounds(local)
+                yield int(numbers[local]), segment.tokens[start:end], segment.metadata(local)
 
     def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """A document's ids (a view of the index, shape (len,)) and its metadata."""
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise QueryError(f"document: expected a number, found {_short(number)}")
-        for segment in self.segments:
-            local = int(number) - segment.first_document
-            if 0 <= local < segment.num_documents:
-                start, end = segment.document_bounds(local)
-                return segment.tokens[start:end], segment.metadata(local)
-        numbers = f"0 to {self.num_documents - 1}" if self.num_documents else "none: it is empty"
+        if -(2**62) < number < 2**62:
+            one = np.array([int(number)])
+            if self.deleted(one)[0]:
+                raise QueryError(f"document {number}: it was deleted")
+            for segment in self.segments:
+                local = int(segment.local_of(one)[0])
+                if local >= 0:
+                    start, end = segment.document_bounds(local)
+                    return segment.tokens[start:end], segment.metadata(local)
+        last = max(
+            (int(s.numbers_of(np.array(s.num_documents - 1))) for s in self.segments), default=-1
+        )
+        numbers = f"0 to {last}" if self.segments else "none: it is empty"
         raise QueryError(f"document {number}: the index has {numbers}")
 
     def warm_up(self) -> None:
@@ -519,7 +614,11 @@ class Engine:
         start = perf_counter_ns()
         cold = self._cold > 0
         length = prompt.shape[0]
-        if longest:
+        if longest and self._deleting:
+            self.check_query(prompt)
+            one = np.array([0]), np.array([length])
+            length = int(self.longest_suffix_batch(prompt, *one)[0])
+        elif longest:
             length = search.longest_suffix(self._rows, prompt, length, cold)
         first = prompt.shape[0] - length
         intervals = search.prompt_intervals(self._rows, prompt, first, cold)
@@ -543,10 +642,14 @@ class Engine:
         self, prompt: np.ndarray, first: int, intervals: list[list[int]], max_support: int | None
     ) -> "Following":
         """What follows prompt[first:], whose intervals, one a segment, these are."""
-        prompt_count = sum(hi - lo for lo, hi in intervals)
+        signs = self._signs.tolist()
+        sizes = [sign * (hi - lo) for sign, (lo, hi) in zip(signs, intervals, strict=True)]
+        prompt_count = sum(sizes)
         length = prompt.shape[0] - first
         stride = 0
-        if max_support is not None and prompt_count > max_support and length:
+        # (Of a difference, what is not looked at could be anything.)
+        limited = max_support is not None and prompt_count > max_support
+        if limited and length and not self._deleting:
             stride = -(-prompt_count // max_support)
         found = []
         for number, (lo, hi) in enumerate(intervals):
@@ -556,13 +659,12 @@ class Engine:
                 segment = self.segments[number]
                 ranks = segment.unigram_ranks.astype(np.int64)
                 counts = np.diff(ranks, append=segment.stream_len)
-                found.append((segment.unigram_ids.astype(np.int64), counts))
+                found.append((segment.unigram_ids.astype(np.int64), signs[number] * counts))
             else:
-                found.append(
-                    following.next_tokens(
-                        self._rows[number], prompt, first, lo, hi, stride, self._cold > 0
-                    )
+                ids, counts = following.next_tokens(
+                    self._rows[number], prompt, first, lo, hi, stride, self._cold > 0
                 )
+                found.append((ids, signs[number] * counts))
         error_bound = len(found) * (stride - 1) if stride else 0
         if not found:
             return Following(0, np.empty(0, np.int64), np.empty(0, np.int64), length, 0)
@@ -572,7 +674,8 @@ class Engine:
         ids, inverse = np.unique(np.concatenate([ids for ids, _ in found]), return_inverse=True)
         merged = np.zeros(ids.shape[0], np.int64)
         np.add.at(merged, inverse, np.concatenate([counts for _, counts in found]))
-        return Following(prompt_count, ids, merged, length, error_bound)
+        left = merged > 0
+        return Following(prompt_count, ids[left], merged[left], length, error_bound)
 
     def _in_chunks(
         self,
@@ -583,11 +686,12 @@ class Engine:
         out: np.ndarray,
     ) -> None:
         """Have a kernel of `kernels.search` fill `out` for all queries, a chunk at a time."""
+        rows = self._rows if kernel is search.find_many else self._adding
 
         def chunk(begin: int, end: int) -> int | None:
             start = perf_counter_ns()
             part = slice(begin, end)
-            bad = kernel(self._rows, ids, starts[part], ends[part], self._cold > 0, out[part])
+            bad = kernel(rows, ids, starts[part], ends[part], self._cold > 0, out[part])
             self._timed(start, end - begin)
             return None if bad is None or bad < 0 else begin + bad
 
@@ -660,12 +764,6 @@ def _bounds(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _frozen(ids: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """The ids in that dtype, read-only: kernels compile once, not again for arrays that are not."""
     return np.frombuffer(ids.astype(dtype).tobytes(), dtype)
-
-
-def _sizes(intervals: np.ndarray) -> np.ndarray:
-    """Ranks in all segments' intervals: int64, shape (k,)."""
-    sizes: np.ndarray = (intervals[:, :, 1] - intervals[:, :, 0]).sum(axis=1)
-    return sizes
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The on-disk format, version 2: what every file of an index holds, and the manifest.
+"""The on-disk format, version 3: what every file of an index holds, and the manifest.
 
 This docstring is the specification. `segment.py` writes and reads a segment's files, `index.py`
 publishes the manifest; neither names a file or a field that is not named here.
@@ -18,6 +18,7 @@ An index is a directory::
         document_offsets.bin
         metadata.bin
         metadata_offsets.bin
+        document_numbers.bin (only where numbers do not simply follow one another)
 
 All integers are little-endian and unsigned. A *token* has the index's dtype: u8, u16 or u32, the
 narrowest whose all-ones id is not in the vocabulary; that id is the *separator*.
@@ -40,6 +41,8 @@ unigrams.bin         U          u64, u32  all first ranks, then all ids, of the 
 document_offsets.bin D          u64       position of each document's separator
 metadata.bin         –          –         the documents' metadata, UTF-8 JSON, end to end
 metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], offsets[d+1])
+document_numbers.bin D          u64       the documents' numbers in the index, ascending; without
+                                          this file they are `first_document`, and so on
 ==================== ========== ========= =====================================================
 
 *Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
@@ -66,14 +69,19 @@ Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
     unigrams.bin      first 0 2 4   ids 97 98 255
     document_offsets  0 3
 
+*Deleted documents* stay in their segment, and are once more in a segment of `sign` −1, with their
+numbers and without metadata. Counts are those of the segments of sign 1 less those of sign −1.
+
+*Version 2* had no deleted documents, no numbers, and neither `next_document` nor `next_segment`.
+
 *Version 1* had one level of fences, not padded, and keys of whole tokens (`key_bits` as wide as a
 token); its manifests have neither `key_bits` nor `fence_fanout`. It is read: the levels above are
 made when the index is opened.
 
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
 the same file without the `checksum` key, so any change shows. Every file of a segment is listed
-with its size and SHA-256. `sign` is 1 for a segment that adds its counts (−1 is reserved for
-segments of deleted documents); `first_document` is the number of its first document. `build` is
+with its size and SHA-256. `first_document` is the number of a segment's first document;
+`next_document` and `next_segment` are numbers that none has, or ever had. `build` is
 the report of the build, for people: seconds a stage, peak memory, what was skipped.
 """
 
@@ -88,8 +96,8 @@ import numpy as np
 
 from everygram.errors import DamagedIndexError, FormatError
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -104,6 +112,7 @@ UNIGRAMS = "unigrams.bin"
 DOCUMENT_OFFSETS = "document_offsets.bin"
 METADATA = "metadata.bin"
 METADATA_OFFSETS = "metadata_offsets.bin"
+DOCUMENT_NUMBERS = "document_numbers.bin"
 # Only while a segment is being built: sorted blocks, and the array as it is written.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
@@ -149,6 +158,11 @@ def token_dtype(vocab_size: int) -> str:
 def separator_of(dtype: str) -> int:
     """The separator of a token dtype: its all-ones id."""
     return int(np.iinfo(TOKEN_DTYPES[dtype]).max)
+
+
+def segment_name(number: int) -> str:
+    """The folder of the segment of that number."""
+    return f"{SEGMENT_PREFIX}{number:06d}"
 
 
 def position_bytes(stream_len: int) -> int:
@@ -230,7 +244,19 @@ class Manifest:
     tokenizer: TokenizerEntry
     segments: tuple[SegmentEntry, ...]
     build: dict[str, Any]
+    next_document: int
+    next_segment: int
     format_version: int = FORMAT_VERSION
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all documents, separators and deleted documents not counted."""
+        return sum(segment.sign * segment.num_tokens for segment in self.segments)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, deleted ones not counted."""
+        return sum(segment.sign * segment.num_documents for segment in self.segments)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -263,7 +289,7 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
         and hashlib.sha256(_dump(fields)).hexdigest() == checksum
     )
     if version not in READABLE_VERSIONS and (sound or not isinstance(version, int)):
-        readable = " and ".join(str(number) for number in READABLE_VERSIONS)
+        readable = ", ".join(str(number) for number in READABLE_VERSIONS)
         raise FormatError(
             f"index '{path}': format {version}, this version reads {readable}; "
             "rebuild it or upgrade everygram"
@@ -285,6 +311,10 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
         )
         for segment in fields["segments"]
     )
+    if version < 3:
+        numbers = [int(segment.name.removeprefix(SEGMENT_PREFIX)) for segment in segments]
+        fields["next_document"] = sum(segment.num_documents for segment in segments)
+        fields["next_segment"] = max(numbers, default=0) + 1
     return Manifest(
         **fields | {"tokenizer": TokenizerEntry(**fields["tokenizer"]), "segments": segments}
     )
@@ -302,6 +332,7 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     yield FENCES, keys * KEY.itemsize
     yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
     yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
+    yield DOCUMENT_NUMBERS, segment.num_documents * OFFSET.itemsize
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from everygram import format as fmt
 from everygram import segment as segments
 from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
 from everygram.segment import Segment, fsync_directory
-
-FIRST_SEGMENT = f"{fmt.SEGMENT_PREFIX}000001"
 
 
 @contextlib.contextmanager
@@ -85,12 +85,12 @@ def changed_index(
         os.close(lock)
 
 
-def new_segment_name(path: Path, manifest: fmt.Manifest) -> str:
-    """A name that no segment of the index has, nor what a killed writer left."""
-    names = [entry.name for entry in manifest.segments]
-    names += [folder.name for folder in path.glob(fmt.SEGMENT_PREFIX + "*")]
-    number = max((int(name.removeprefix(fmt.SEGMENT_PREFIX)) for name in names), default=0)
-    return f"{fmt.SEGMENT_PREFIX}{number + 1:06d}"
+def free_segment(path: Path, manifest: fmt.Manifest) -> str:
+    """The name of a segment to come: none has it, nor what a killed writer left."""
+    number = manifest.next_segment
+    while (path / fmt.segment_name(number)).exists():
+        number += 1
+    return fmt.segment_name(number)
 
 
 def _remove_orphans(path: Path) -> dict[str, Any] | None:
@@ -275,18 +275,53 @@ def verify(path: Path, progress: Callable[[int, int], None]) -> list[str]:
         done += count
         progress(done, total)
 
-    first_document = 0
+    opened: list[Segment] = []
     for entry in manifest.segments:
-        if entry.first_document != first_document or entry.sign != 1:
-            problems.append(f"{fmt.MANIFEST}: {entry.name}: unexpected first document or sign")
-        first_document += entry.num_documents
         try:
             segment = Segment(path / entry.name, entry, manifest.dtype)
         except DamagedIndexError as error:
             problems.append(str(error))
             continue
+        opened.append(segment)
         problems += [f"{segment.folder}: {problem}" for problem in segment.verify(advance)]
+    if not problems:
+        problems += _verify_numbers(manifest, opened)
     return problems
+
+
+def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
+    """Check that no two documents have one number, and that deleted ones are what they were."""
+    of_sign = {
+        sign: [segment for segment in opened if segment.entry.sign == sign] for sign in (1, -1)
+    }
+    if sum(map(len, of_sign.values())) < len(opened):
+        yield f"{fmt.MANIFEST}: a sign that is neither 1 nor −1"
+        return
+    numbers = {
+        sign: np.concatenate(
+            [np.empty(0, np.int64)]
+            + [segment.numbers_of(np.arange(segment.num_documents)) for segment in segments]
+        )
+        for sign, segments in of_sign.items()
+    }
+    for each in numbers.values():
+        if np.unique(each).shape[0] < each.shape[0]:
+            yield f"{fmt.MANIFEST}: two documents have one number"
+        if each.max(initial=-1) >= manifest.next_document:
+            yield f"{fmt.MANIFEST}: a document's number is not below next_document"
+    for segment in of_sign[-1]:
+        for local, number in enumerate(segment.numbers_of(np.arange(segment.num_documents))):
+            start, end = segment.document_bounds(local)
+            deleted = segment.tokens[start:end]
+            for other in of_sign[1]:
+                place = int(other.local_of(np.array([number]))[0])
+                if place >= 0:
+                    start, end = other.document_bounds(place)
+                    if not np.array_equal(other.tokens[start:end], deleted):
+                        yield f"{segment.folder}: document {number} is not what was deleted"
+                    break
+            else:
+                yield f"{segment.folder}: document {number} is in no segment"
 
 
 def _take_lock(path: Path) -> int:
@@ -332,7 +367,8 @@ def _is_ours(path: Path) -> bool:
         return False
     if path.is_dir():
         return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
-            entry.name in (*fmt.SEGMENT_FILES, fmt.RUNS, fmt.UNFINISHED) for entry in path.iterdir()
+            entry.name in (*fmt.SEGMENT_FILES, fmt.DOCUMENT_NUMBERS, fmt.RUNS, fmt.UNFINISHED)
+            for entry in path.iterdir()
         )
     temporary = (fmt.MANIFEST + ".tmp", fmt.BUILD, fmt.BUILD + ".tmp")
     return path.name in (fmt.LOCK, fmt.TOKENIZER, *temporary)

@@ -21,10 +21,9 @@ from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, Tok
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
 from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
 from everygram.index import (
-    FIRST_SEGMENT,
     changed_index,
+    free_segment,
     new_index,
-    new_segment_name,
     publish,
     read_tokenizer_json,
     write_build_state,
@@ -89,7 +88,7 @@ def build(
     then, and stages finished after the corpus was read are kept for the next try.
     """
     _check_options(text_field, on_error, pretokenized, separator_id, vocab_size, tokenizer)
-    memory, threads = _resources(memory, threads)
+    memory, threads = resources(memory, threads)
     paths = _paths(corpus)
     out = Path(out)
     named = None if tokenizer is None else os.fspath(tokenizer)
@@ -103,7 +102,7 @@ def build(
         "vocab_size": vocab_size,
     }
     clock = Clock(progress or (lambda _: None))
-    with _disk(out), new_index(out, restart) as left, PeakMemory() as peak:
+    with disk(out), new_index(out, restart) as left, PeakMemory() as peak:
         encoder: Tokenizer | None
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
@@ -123,7 +122,7 @@ def build(
             size = _vocab_size(source, pretokenized, vocab_size, encoder)
             documents = source
         _check_tokenizer(out, state, encoder)
-        state["folder"] = FIRST_SEGMENT
+        state["folder"] = fmt.segment_name(1)
         dtype = fmt.token_dtype(size)
         manifest = fmt.Manifest(
             everygram_version=version("everygram"),
@@ -133,6 +132,8 @@ def build(
             tokenizer=_tokenizer_entry(encoder),
             segments=(),
             build={},
+            next_document=0,
+            next_segment=1,
         )
         entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
         tokenizer_json = None if encoder is None else encoder.json
@@ -163,7 +164,7 @@ def add(
     is what it was before then.
     """
     _check_options(text_field, on_error, pretokenized, separator_id, None, None)
-    memory, threads = _resources(memory, threads)
+    memory, threads = resources(memory, threads)
     paths = _paths(corpus)
     path = Path(index)
     arguments = {
@@ -174,7 +175,7 @@ def add(
         "separator_id": separator_id,
     }
     clock = Clock(progress or (lambda _: None))
-    with _disk(path), changed_index(path, restart) as (manifest, left), PeakMemory() as peak:
+    with disk(path), changed_index(path, restart) as (manifest, left), PeakMemory() as peak:
         stored = manifest.tokenizer
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
@@ -198,7 +199,7 @@ def add(
                 source, source.max_id(), manifest.vocab_size, f"the vocabulary of index '{path}'"
             )
             documents = source
-        state["folder"] = state["folder"] or new_segment_name(path, manifest)
+        state["folder"] = state["folder"] or free_segment(path, manifest)
         entry = _write_segment(
             path, state, documents, source, manifest.dtype, memory, threads, clock
         )
@@ -212,7 +213,7 @@ def _paths(corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
     return paths
 
 
-def _resources(memory: int | None, threads: int | None) -> tuple[int, int]:
+def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
     """The bytes and the threads to use: those given, or what the machine has to spare."""
     for name, value in (("memory", memory), ("threads", threads)):
         if value is not None and value < 1:
@@ -227,7 +228,7 @@ def _resources(memory: int | None, threads: int | None) -> tuple[int, int]:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def disk(path: Path) -> Iterator[None]:
     """What the disk under `path` refuses becomes a BuildError that says what to do."""
     try:
         yield
@@ -262,7 +263,6 @@ def _publish(
         peak_bytes=peak.bytes,
         index_bytes=sum(f.bytes for s in made for f in s.files.values()),
     )
-    first = sum(segment.num_documents for segment in manifest.segments)
     publish(
         path,
         replace(
@@ -270,7 +270,9 @@ def _publish(
             everygram_version=version("everygram"),
             format_version=fmt.FORMAT_VERSION,
             segments=manifest.segments
-            + tuple(replace(segment, first_document=first) for segment in made),
+            + tuple(replace(each, first_document=manifest.next_document) for each in made),
+            next_document=manifest.next_document + report.num_documents,
+            next_segment=next_segment(manifest, made),
             build={
                 "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
                 "peak_bytes": report.peak_bytes,
@@ -280,6 +282,12 @@ def _publish(
         tokenizer_json,
     )
     return report
+
+
+def next_segment(manifest: fmt.Manifest, made: Sequence[fmt.SegmentEntry]) -> int:
+    """A number above those of all segments there were, and of those just made."""
+    numbers = [int(each.name.removeprefix(fmt.SEGMENT_PREFIX)) + 1 for each in made]
+    return max(manifest.next_segment, *numbers, 0)
 
 
 def _begin(
@@ -440,6 +448,41 @@ def _read(
         "files": {name: asdict(file) for name, file in files.items()},
     }
     return sorter
+
+
+def write_documents(
+    folder: Path,
+    dtype: str,
+    documents: Iterable[tuple[np.ndarray, bytes]],
+    memory: int,
+    threads: int,
+    sign: int,
+    numbers: np.ndarray,
+) -> fmt.SegmentEntry:
+    """Write a segment of documents (ids, metadata) of these numbers, at least one."""
+    writer = SegmentWriter(folder, dtype)
+    sorter = BlockSorter(folder, dtype, memory, threads)
+    try:
+        for ids, metadata in documents:
+            start = writer.stream_len
+            writer.add(ids, metadata)
+            sorter.advance(start, writer.stream_len, writer.flush)
+        files, length = writer.close(), writer.stream_len
+        sorter.end()
+        blocks = list(sorter.sorted_blocks())
+    except BaseException:
+        writer.abort()
+        raise
+    finally:
+        sorter.abort()
+    write_suffix_array(folder, dtype, length, blocks, memory, threads, _unseen)
+    return finish_segment(
+        folder, dtype, length, numbers.shape[0], files, _unseen, sign=sign, numbers=numbers
+    )
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody is shown."""
 
 
 def _check_space(out: Path, stage: str, needed: int) -> None:

@@ -86,8 +86,12 @@ def finish_segment(
     num_documents: int,
     files: dict[str, fmt.FileEntry],
     progress: Callable[[int, int], None],
+    sign: int = 1,
+    numbers: np.ndarray | None = None,
 ) -> fmt.SegmentEntry:
     """Write what follows from the sorted suffixes; returns the manifest's entry.
+
+    numbers: the documents' numbers, int64, shape (D,), where they do not follow one another.
 
     Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
     Reads the array back once, for its checksum and the fences, and calls
@@ -113,11 +117,14 @@ def finish_segment(
         fmt.FENCES: fences.close(),
         fmt.SUFFIX_ARRAY: fmt.FileEntry(sa.nbytes, digest.hexdigest()),
     }
+    if numbers is not None:
+        file = _write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
+        files = files | {fmt.DOCUMENT_NUMBERS: file}
     fsync_directory(folder)
     return fmt.SegmentEntry(
         name=folder.name,
-        sign=1,
-        first_document=0,
+        sign=sign,
+        first_document=0 if numbers is None else int(numbers[0]),
         num_documents=num_documents,
         num_tokens=stream_len - num_documents,
         position_bytes=width,
@@ -163,6 +170,10 @@ class Segment:
         self._metadata = _map(folder / fmt.METADATA, np.dtype("u1"))
         self._row: np.ndarray | None = None
 
+        self._numbers: np.ndarray | None = None
+        if fmt.DOCUMENT_NUMBERS in entry.files:
+            self._numbers = _map(folder / fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
+
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Make ready for searches; returns the segment's row for `kernels.search`, int64.
 
@@ -187,6 +198,7 @@ class Segment:
         row = np.zeros(search.COLUMNS, np.int64)
         row[search.TOKENS] = _address(self.tokens)
         row[search.N] = self.stream_len
+        row[search.SIGN] = self.entry.sign
         row[search.POSITIONS] = _address(self.suffix_array)
         row[search.WIDTH] = self.entry.position_bytes
         row[search.FENCES] = _address(self.fences)
@@ -212,6 +224,25 @@ class Segment:
     def documents_at(self, positions: np.ndarray) -> np.ndarray:
         """The segment's document number for each position (its separator belongs to it)."""
         return np.searchsorted(self.document_offsets, positions.astype(np.uint64), "right") - 1
+
+    def numbers_of(self, local: np.ndarray) -> np.ndarray:
+        """The numbers in the index of these of the segment's documents: int64, same shape."""
+        numbers: np.ndarray
+        if self._numbers is None:
+            numbers = self.first_document + local
+            return numbers
+        numbers = self._numbers[local].astype(np.int64)
+        return numbers
+
+    def local_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the segment's documents have these numbers: int64, same shape, −1 for none."""
+        local = numbers - self.first_document
+        if self._numbers is not None:
+            local = np.searchsorted(self._numbers, numbers.astype(np.uint64))
+        found = (local >= 0) & (local < self.num_documents) & (numbers >= 0)
+        inside = np.where(found, local, 0)
+        found &= self.numbers_of(inside) == numbers
+        return np.where(found, inside, -1)
 
     def metadata(self, local: int) -> dict[str, Any]:
         """The metadata of the segment's document number `local`."""
@@ -239,6 +270,9 @@ class Segment:
         return problems
 
     def _verify_documents(self) -> Iterator[str]:
+        numbers = self.numbers_of(np.arange(self.num_documents))
+        if numbers[0] != self.first_document or (np.diff(numbers) <= 0).any():
+            yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
         offsets = self.document_offsets
         if offsets.shape[0] != self.num_documents or int(offsets[0]) != 0:
             yield f"{fmt.DOCUMENT_OFFSETS}: the first document does not start at 0"
@@ -254,7 +288,7 @@ class Segment:
                 if not isinstance(self.metadata(local), dict):
                     raise ValueError("not an object")
             except ValueError as error:
-                number = self.first_document + local
+                number = int(self.numbers_of(np.array(local)))
                 yield f"{fmt.METADATA}: document {number}: not a JSON object: {error}"
                 return
 
@@ -365,7 +399,8 @@ def fence_tree(level: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
     """Raise DamagedIndexError unless each file is there with the size the manifest says."""
     from_counts = dict(fmt.expected_sizes(entry, dtype))
-    for name in fmt.SEGMENT_FILES:
+    optional = [fmt.DOCUMENT_NUMBERS] if fmt.DOCUMENT_NUMBERS in entry.files else []
+    for name in (*fmt.SEGMENT_FILES, *optional):
         path = folder / name
         if name not in entry.files:
             raise DamagedIndexError(f"segment '{folder}': the manifest does not list {name}")

@@ -1,6 +1,6 @@
 """Makes the golden index of a format version: run once when it is new, never again.
 
-python tests/data/make_golden.py tests/data/golden-v2
+python tests/data/make_golden.py tests/data/golden-v3
 """
 
 import json
@@ -15,6 +15,8 @@ RECORDS = [
     {"text": "", "id": "b"},
     {"text": " the cat ran", "id": "c"},
 ]
+# Added, and deleted again.
+MORE = {"text": " the cat sat on the cat", "id": "d"}
 WORDS = [" the", " cat", " sat", " on", " mat", " ran"]
 
 
@@ -66,6 +68,9 @@ def make(out):
         corpus = Path(folder, "corpus.jsonl")
         corpus.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
         everygram.build(corpus, out, tokenizer=str(path))
+        corpus.write_text(json.dumps(MORE) + "\n")
+        everygram.add(out, corpus)
+        everygram.delete(out, documents=[len(RECORDS)])
 
 
 if __name__ == "__main__":

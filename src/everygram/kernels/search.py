@@ -30,7 +30,7 @@ from everygram.kernels import array_at, kernel, prefetch, will_need
 # A segment's row: addresses and lengths of its tokens, positions (bytes, and bytes each), keys
 # and unigrams (words); then numbers, and a start and a size for each level of the fence tree.
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
-SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, NUM_LEVELS, LEVELS = 8, 9, 10, 11, 12, 13
+SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, NUM_LEVELS, LEVELS = 8, 9, 10, 11, 12, 13, 14
 COLUMNS = LEVELS + 2 * 12
 # Keys of a node of the fence tree: two cache lines.
 FANOUT = 16
@@ -561,7 +561,7 @@ def find(segments: np.ndarray, query: np.ndarray, cold: bool) -> int:
             return fits
         lanes[0, START], lanes[0, END] = 0, query.shape[0]
         find_group(row, query, lanes, 1, MORE, cold)
-        total += lanes[1, LO] - lanes[0, LO]
+        total += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
     return total
 
 
@@ -606,8 +606,8 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
         lanes[0, START], lanes[0, END] = start, end - 1
         lanes[2, START], lanes[2, END] = start, end
         find_group(row, query, lanes, 2, MORE if cold else FEW, cold)
-        prompts += lanes[1, LO] - lanes[0, LO]
-        total += lanes[3, LO] - lanes[2, LO]
+        prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
+        total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
     return prompts, total
 
 
