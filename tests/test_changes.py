@@ -18,7 +18,14 @@ from conftest import write_jsonl
 from everygram import cli
 from everygram import format as fmt
 from everygram import index as directory
-from everygram.errors import BuildError, CorpusError, FormatError, OptionError, QueryError
+from everygram.errors import (
+    BuildError,
+    CorpusError,
+    EverygramError,
+    FormatError,
+    OptionError,
+    QueryError,
+)
 from everygram.server import app as service
 from naive import NaiveIndex
 
@@ -395,6 +402,87 @@ def test_a_field_in_the_way_of_the_text_is_an_error(tmp_path):
         list(everygram.export(index))
     run("export", tmp_path / "i", "--out", tmp_path / "out.jsonl", code=2)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def answers_of(index):
+    """Of every kind of query some answers, or the error's type."""
+    queries = [
+        [],
+        [97],
+        [97, 98],
+        [255],
+        [32, 32, 97],
+        [255, 97],
+        [*b"ab ca"],
+        [*b"ab cab ab c ab"],
+    ]
+    asks = [
+        index.count,
+        index.ntd,
+        index.infgram_ntd,
+        index.score,
+        index.longest_matches,
+        lambda query: index.infgram_prob(query, 97),
+        lambda query: index.ntd(query, max_support=3),
+        lambda query: index.count_batch([query] * 40),
+        lambda query: index.find(query, limit=50).as_dict(),
+        lambda query: index.document(query=query).text,
+        lambda query: index.ntd(query).as_dict(),
+    ]
+    asks = [lambda ask=ask, query=query: ask(query) for ask in asks for query in queries]
+    asks += [lambda number=number: index.document(number).as_dict() for number in range(0, 69, 5)]
+    answers = []
+    for ask in asks:
+        try:
+            answers.append(repr(ask()))
+        except EverygramError as error:
+            answers.append(type(error).__name__)
+    return answers
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_file_ends_no_process_and_is_found(tmp_path, seed):
+    """Bytes changed at random, sizes kept: answers or typed errors, and `verify` sees each."""
+    rng = random.Random(seed)
+    texts = ["".join(rng.choices("ab c", k=rng.randrange(60))) for _ in range(60)]
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", records(texts)), path)
+    everygram.add(path, write_jsonl(tmp_path / "1.jsonl", records(texts[:9], 60)))
+    everygram.delete(path, documents=[3, 8, 64])
+    with everygram.open(path) as index:
+        sound = answers_of(index)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
+    outcomes = {"refused": 0, "the same": 0, "others": 0}
+    for _ in range(60):
+        file = rng.choice(files)
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 1, 3, 20])):
+            place = rng.randrange(len(damaged))
+            flipped = damaged[place] ^ (1 << rng.randrange(8))
+            damaged[place] = rng.choice([0, 255, flipped, rng.randrange(256)])
+        file.write_bytes(damaged)
+        try:
+            with everygram.open(path) as index:
+                outcomes["the same" if answers_of(index) == sound else "others"] += 1
+        except EverygramError:
+            outcomes["refused"] += 1
+        assert bool(problems_of(path)) == (bytes(damaged) != content), file
+        file.write_bytes(content)
+    assert min(outcomes.values()) > 0, outcomes
+    assert problems_of(path) == []
+
+
+def test_a_quick_look_reads_sizes_only(tmp_path):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "0.jsonl", records(["ab", "ba"])), path)
+    tokens = path / "segment-000001" / fmt.TOKENS
+    content = tokens.read_bytes()
+    tokens.write_bytes(content[:-1] + b"x")
+    run("verify", path, code=1)
+    run("verify", path, "--quick")
+    tokens.write_bytes(content[:-1])
+    run("verify", path, "--quick", code=1)
 
 
 def run(*arguments, code=0):

@@ -11,7 +11,7 @@ import numpy as np
 
 from everygram import index as directory
 from everygram.engine import Engine, Ids
-from everygram.errors import QueryError, TokenizerError
+from everygram.errors import DamagedIndexError, QueryError, TokenizerError
 from everygram.results import (
     Count,
     Distribution,
@@ -566,8 +566,9 @@ class Index:
         )
 
     @property
-    def _decode(self) -> Any:
-        return None if self.tokenizer is None else self.tokenizer.decode
+    def _decode(self) -> Callable[[np.ndarray], str] | None:
+        tokenizer = self.tokenizer
+        return None if tokenizer is None else partial(_decode, tokenizer)
 
 
 def _token_text(
@@ -578,7 +579,23 @@ def _token_text(
         return "<separator>"
     tokenizer = load_tokenizer()
     assert tokenizer is not None
+    _check_known(token_id, tokenizer)
     return tokenizer.token_text(token_id)
+
+
+def _decode(tokenizer: Tokenizer, ids: np.ndarray) -> str:
+    """The text of a document's ids."""
+    _check_known(int(ids.max(initial=0)), tokenizer)
+    return tokenizer.decode(ids)
+
+
+def _check_known(token_id: int, tokenizer: Tokenizer) -> None:
+    """Raise DamagedIndexError for an id that no sound index holds."""
+    if token_id >= max(1, tokenizer.vocab_size):
+        raise DamagedIndexError(
+            f"the index is damaged: it holds token id {token_id}, its tokenizer has "
+            f"{tokenizer.vocab_size:,}; see 'everygram verify'"
+        )
 
 
 def _checked_support(max_support: int | None) -> int | None:

@@ -360,7 +360,13 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
+def verify(
+    index: IndexArgument,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The manifest and the files' sizes only.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check an index in full: checksums, order, offsets. Exit code 1 if anything is wrong.
 
     [dim]everygram verify my-index[/dim]
@@ -377,7 +383,7 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
             last = "\n" if done == total else ""
             print(f"\rchecksums {percent} %", end=last, file=sys.stderr, flush=True)
 
-    problems = directory.verify(index, progress)
+    problems = directory.verify(index, progress, quick)
     answer = {"path": str(index), "sound": not problems, "problems": problems}
     _print(answer, lambda _: "\n".join(problems) or f"{index}: sound", as_json)
     raise typer.Exit(1 if problems else 0)

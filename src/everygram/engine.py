@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from everygram import format as fmt
-from everygram.errors import QueryError
+from everygram.errors import DamagedIndexError, QueryError
 from everygram.kernels import following, lists, search
 from everygram.segment import PRELOADABLE, Segment
 
@@ -517,7 +517,9 @@ class Engine:
                 if last == wanted.size:
                     return np.concatenate(found)
             all_before += size
-        raise AssertionError("more occurrences wanted than there are")
+        raise DamagedIndexError(
+            "the index is damaged: fewer occurrences than its segments say; see 'everygram verify'"
+        )
 
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
         """The numbers of the documents in which the suffixes of these ranks begin: int64."""

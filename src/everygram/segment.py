@@ -245,9 +245,17 @@ class Segment:
         return np.where(found, inside, -1)
 
     def metadata(self, local: int) -> dict[str, Any]:
-        """The metadata of the segment's document number `local`."""
+        """The metadata of the segment's document number `local`. Raises DamagedIndexError."""
         start, end = (int(offset) for offset in self.metadata_offsets[local : local + 2])
-        record: dict[str, Any] = json.loads(self._metadata[start:end].tobytes())
+        try:
+            record = json.loads(self._metadata[start:end].tobytes())
+            if not isinstance(record, dict):
+                raise ValueError(f"found {type(record).__name__}")
+        except ValueError as error:
+            number = int(self.numbers_of(np.array(local)))
+            raise DamagedIndexError(
+                f"{self.folder / fmt.METADATA}: document {number}: not a JSON object: {error}"
+            ) from None
         return record
 
     def verify(self, progress: Callable[[int], None]) -> list[str]:
@@ -285,11 +293,9 @@ class Segment:
             return
         for local in range(self.num_documents):
             try:
-                if not isinstance(self.metadata(local), dict):
-                    raise ValueError("not an object")
-            except ValueError as error:
-                number = int(self.numbers_of(np.array(local)))
-                yield f"{fmt.METADATA}: document {number}: not a JSON object: {error}"
+                self.metadata(local)
+            except DamagedIndexError as error:
+                yield str(error)
                 return
 
     def _verify_order(self) -> Iterator[str]:

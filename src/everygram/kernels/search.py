@@ -197,9 +197,12 @@ def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tu
     if lo == count or unigrams[2 * count + lo] != token:
         return 0, 0
     first = np.int64(unigrams[2 * lo]) | np.int64(unigrams[2 * lo + 1]) << 32
-    if lo + 1 == count:
-        return first, n
-    return first, np.int64(unigrams[2 * lo + 2]) | np.int64(unigrams[2 * lo + 3]) << 32
+    last = np.int64(n)
+    if lo + 1 < count:
+        last = np.int64(unigrams[2 * lo + 2]) | np.int64(unigrams[2 * lo + 3]) << 32
+    # A damaged file must not lead out of the array.
+    first = min(max(first, 0), n)
+    return first, min(max(last, first), n)
 
 
 @kernel
@@ -356,6 +359,9 @@ def find_group(
             first = max(first, (not_above - 1) * spacing + 1)
             set_ranks(sa, width, lanes, lane + 1, first, last, cold)
     narrow(tokens, sa, width, separator, ids, lanes, 2 * count, 1, depth, cold)
+    # Fences out of order, in a damaged file, could put the end before the start.
+    for lane in range(0, 2 * count, 2):
+        lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
 
 
 @kernel
