@@ -643,7 +643,7 @@ def test_deleted_documents(tmp_path, monkeypatch, segments, long):
         check_deleted(tmp_path, documents, dtype, segments, parts, rng)
 
 
-@pytest.mark.skipif(SLOW, reason="a minute")
+@pytest.mark.skipif(SLOW, reason="a minute without the JIT; the cases above run there")
 @settings(max_examples=40, deadline=None)
 @given(corpora("u8", max_documents=6), st.data(), st.integers(1, 3))
 def test_any_documents_deleted(tmp_path_factory, documents, data, segments):
