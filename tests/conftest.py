@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import json
 import os
@@ -31,16 +30,14 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted):
         for start, end in itertools.pairwise(cuts):
             if start == end:
                 continue
-            entry = _write_segment(path, documents[start:end], dtype, len(entries))
-            entries.append(dataclasses.replace(entry, first_document=start))
+            entries.append(_write_segment(path, documents[start:end], dtype, len(entries), start))
         for numbers in filter(None, deleted):
             gone = [documents[number] for number in numbers]
-            sign = {"sign": -1, "numbers": np.array(numbers)}
-            entries.append(_write_segment(path, gone, dtype, len(entries), **sign))
+            numbers = np.array(numbers)
+            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, sign=-1))
         publish(
             path,
             fmt.Manifest(
-                everygram_version="test",
                 dtype=dtype,
                 separator=fmt.separator_of(dtype),
                 vocab_size=fmt.separator_of(dtype) if vocab_size is None else vocab_size,
@@ -55,7 +52,7 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted):
     return path
 
 
-def _write_segment(path, documents, dtype, before, **sign):
+def _write_segment(path, documents, dtype, before, numbers, sign=1):
     folder = path / fmt.segment_name(before + 1)
     writer = SegmentWriter(folder, dtype)
     for document in documents:
@@ -63,7 +60,7 @@ def _write_segment(path, documents, dtype, before, **sign):
     files, length = writer.close(), writer.stream_len
     write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
     return finish_segment(
-        folder, dtype, length, len(documents), files, lambda done, total: None, **sign
+        folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
     )
 
 

@@ -56,7 +56,7 @@ def test_build_info_verify(run, tmp_path):
     lines = [line.split("] ")[1] for line in err.splitlines()]
     assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [
         "training the tokenizer",
-        "reading and tokenizing",
+        "reading documents",
         "  2 documents, 10 tokens, 0.0 MB/s",
         "sorting suffixes",
         "writing the index",

@@ -57,7 +57,9 @@ class AskedByLists(Engine):
 def open_engine(path, preload=()):
     manifest = read_manifest(path)
     segments = open_segments(path, manifest)
-    return AskedByLists(segments, manifest.vocab_size, manifest.separator, preload)
+    return AskedByLists(
+        segments, manifest.vocab_size, manifest.separator, manifest.next_document, preload
+    )
 
 
 def engine_of(tmp_path, documents, dtype="u8", segments=1, deleted=()):

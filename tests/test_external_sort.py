@@ -154,13 +154,8 @@ def test_comparisons_against_the_text():
 def test_blocks_that_are_sorted_already_are_not_sorted_again(tmp_path):
     documents = FAMILIES["short documents"]
     sort_in_blocks(tmp_path, documents, "u16", 20, 1)
-    sorter = BlockSorter.resumed(
-        tmp_path / "segment-000001",
-        "u16",
-        1,
-        [Cut(0, 10, False), Cut(10, 20, False)],
-        [Block(0, 10, 0)],
-    )
+    sorter = BlockSorter(tmp_path / "segment-000001", "u16", 1, 1)
+    sorter.resume([Cut(0, 10, False), Cut(10, 20, False)], [Block(0, 10, 0)])
     # Had block 0 been sorted again, it would have been written again.
     assert list(sorter.sorted_blocks()) == [Block(0, 10, 0), Block(10, 20, 0)]
     runs = np.fromfile(tmp_path / "segment-000001" / fmt.RUNS, "<u4")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from everygram.api import Index, open
     from everygram.changes import Deletion, delete, export
+    from everygram.compaction import Compaction, compact
     from everygram.errors import (
         BuildError,
         CorpusError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildError",
     "BuildReport",
+    "Compaction",
     "CorpusError",
     "Count",
     "DamagedIndexError",
@@ -63,6 +65,7 @@ __all__ = [
     "TokenizerError",
     "add",
     "build",
+    "compact",
     "delete",
     "export",
     "open",
@@ -76,7 +79,7 @@ def __getattr__(name: str) -> Any:
         return version("everygram")
     if name in __all__:
         # A build needs more than a query: its module comes last.
-        for home in ("errors", "results", "progress", "api", "indexer", "changes"):
+        for home in ("errors", "results", "progress", "api", "indexer", "changes", "compaction"):
             module = import_module(f"everygram.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -83,6 +83,7 @@ class Index:
             segments,
             self.manifest.vocab_size,
             self.manifest.separator,
+            self.manifest.next_document,
             PRELOADABLE if "all" in parts else parts,
         )
         stored = self.manifest.tokenizer

@@ -7,17 +7,15 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from everygram import format as fmt
 from everygram.api import Index, Query
 from everygram.errors import OptionError, QueryError
 from everygram.index import changed_index, free_segment, publish
-from everygram.indexer import disk, next_segment, resources, write_documents
+from everygram.stages import disk, resources, write_documents
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
@@ -71,7 +69,7 @@ def delete(
         raise OptionError("delete: expected one of documents, where, and matching")
     memory, threads = resources(memory, threads)
     path = Path(index)
-    with disk(path), changed_index(path) as (manifest, _), Index(path) as opened:
+    with disk(path), changed_index(path, "deletion") as (manifest, _), Index(path) as opened:
         if documents is not None:
             for number in documents:
                 opened.engine.document(number)
@@ -94,17 +92,7 @@ def delete(
             sign=-1,
             numbers=numbers,
         )
-        publish(
-            path,
-            replace(
-                manifest,
-                everygram_version=version("everygram"),
-                format_version=fmt.FORMAT_VERSION,
-                segments=(*manifest.segments, entry),
-                next_segment=next_segment(manifest, [entry]),
-            ),
-            None,
-        )
+        publish(path, replace(manifest, segments=(*manifest.segments, entry)), None)
     return found
 
 

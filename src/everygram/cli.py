@@ -318,6 +318,39 @@ def delete(
 
 
 @app.command()
+def compact(
+    index: IndexArgument,
+    full: Annotated[
+        bool, typer.Option("--full", help="Merge all, and drop every deleted document.")
+    ] = False,
+    memory: MemoryOption = None,
+    threads: ThreadsOption = None,
+    restart: RestartOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge segments, without what was deleted, where that pays; readers go on meanwhile.
+
+    [dim]everygram compact my-index[/dim]
+
+    [dim]everygram compact my-index --full --memory 4GiB[/dim]
+    """
+    from everygram import compaction
+    from everygram.display import build_progress, show_compaction
+
+    gc.enable()
+    with build_progress() as report:
+        done = compaction.compact(
+            index,
+            full=full,
+            memory=None if memory is None else _parse_size(memory),
+            threads=threads,
+            restart=restart,
+            progress=report,
+        )
+    _print(done.as_dict(), show_compaction, as_json)
+
+
+@app.command()
 def export(
     index: IndexArgument,
     out: Annotated[

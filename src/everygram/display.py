@@ -10,7 +10,8 @@ from everygram.progress import BuildReport, Progress
 
 STAGES = {
     "train": "training the tokenizer",
-    "read": "reading and tokenizing",
+    "check": "checking checksums",
+    "read": "reading documents",
     "sort": "sorting suffixes",
     "merge": "merging blocks",
     "write": "writing the index",
@@ -189,6 +190,21 @@ def show_deletion(answer: dict[str, Any]) -> str:
     documents = _count(answer["num_documents"], "document")
     tokens = _count(answer["num_tokens"], "token")
     return f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+
+
+def show_compaction(answer: dict[str, Any]) -> str:
+    """How many segments there are now, what was dropped, and the disk space."""
+    before, after = answer["segments_before"], answer["segments_after"]
+    if not answer["seconds"]:
+        return f"nothing to do: {_count(after, 'segment')}"
+    spent = sum(answer["seconds"].values())
+    return (
+        f"{_count(before, 'segment')} before, {after} now; "
+        f"{_count(answer['dropped_documents'], 'deleted document')} dropped, "
+        f"{_count(answer['dropped_tokens'], 'token')}; {answer['index_bytes']:,} bytes on disk, "
+        f"{answer['freed_bytes']:,} fewer; {spent:.1f} s, "
+        f"{answer['peak_bytes'] / 2**20:,.0f} MiB at most"
+    )
 
 
 def show_report(report: BuildReport) -> str:

@@ -55,9 +55,10 @@ LONG = 64
 class Engine:
     """Queries over the segments of one index. All methods may be called from several threads.
 
-    `preload` names the parts to read into memory of their own: fences, suffix_array, tokens.
-    Methods that take a query raise QueryError for ids outside the vocabulary; those that take
-    many leave it to `join` and `split`.
+    `next_document` is above the numbers of all documents there are or were. `preload` names the
+    parts to read into memory of their own: fences, suffix_array, tokens. Methods that take a query
+    raise QueryError for ids outside the vocabulary; those that take many leave it to `join` and
+    `split`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Engine:
         segments: list[Segment],
         vocab_size: int,
         separator: int,
+        next_document: int,
         preload: Sequence[str] = (),
     ) -> None:
         unknown = [part for part in preload if part not in PRELOADABLE]
@@ -75,6 +77,7 @@ class Engine:
         self.segments = segments
         self.vocab_size = vocab_size
         self.separator = separator
+        self.next_document = next_document
         self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
         self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
         self._rows = np.empty((len(segments), search.COLUMNS), np.int64)
@@ -563,20 +566,19 @@ class Engine:
         """A document's ids (a view of the index, shape (len,)) and its metadata."""
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise QueryError(f"document: expected a number, found {_short(number)}")
-        if -(2**62) < number < 2**62:
-            one = np.array([int(number)])
-            if self.deleted(one)[0]:
-                raise QueryError(f"document {number}: it was deleted")
+        if not 0 <= number < self.next_document:
+            numbers = (
+                f"0 to {self.next_document - 1}" if self.next_document else "none: it is empty"
+            )
+            raise QueryError(f"document {number}: the index has {numbers}")
+        one = np.array([int(number)])
+        if not self.deleted(one)[0]:
             for segment in self.segments:
                 local = int(segment.local_of(one)[0])
                 if local >= 0:
                     start, end = segment.document_bounds(local)
                     return segment.tokens[start:end], segment.metadata(local)
-        last = max(
-            (int(s.numbers_of(np.array(s.num_documents - 1))) for s in self.segments), default=-1
-        )
-        numbers = f"0 to {last}" if self.segments else "none: it is empty"
-        raise QueryError(f"document {number}: the index has {numbers}")
+        raise QueryError(f"document {number}: it was deleted")
 
     def warm_up(self) -> None:
         """Compile every kernel that this index's dtype needs, or load it from the disk cache."""

@@ -14,17 +14,16 @@ still linear, and in more memory than was asked for.
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from everygram import format as fmt
-from everygram.errors import BuildError
+from everygram.errors import BuildError, DamagedIndexError
 from everygram.kernels.merge import (
     READY,
     keep_below,
@@ -34,7 +33,7 @@ from everygram.kernels.merge import (
     start_merge,
     undecided,
 )
-from everygram.kernels.sort import widen
+from everygram.kernels.sort import renumber, widen
 from everygram.segment import fsync_directory, map_tokens
 from everygram.suffix_array import suffix_array
 
@@ -50,10 +49,13 @@ MAX_LEFTOVER = 1 << 16
 # The smallest block: below this, merging would take more memory than sorting. Tests lower it.
 MIN_BLOCK = 1 << 16
 # The table of diagonals: its entries' size, the fewest, and the share of the memory given that all
-# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them.
+# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them, and
+# of k copies of n tokens in all k · n / 2^13 stretches: more than one in 16 tokens is room unused,
+# which is slower.
 DIAGONAL_BYTES = 32
 FEWEST_DIAGONALS = 1 << 14
 DIAGONALS_SHARE = 0.5
+MOST_DIAGONALS = 1 / 16
 # Positions a merging thread writes at a time.
 WRITE = 1 << 18
 # Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
@@ -97,24 +99,19 @@ class BlockSorter:
         self._sorting: list[Future[Block | None]] = []
         self.cuts: list[Cut] = []
 
-    @classmethod
-    def resumed(
-        cls,
-        folder: Path,
-        dtype: str,
-        threads: int,
-        cuts: list[Cut],
-        done: list[Block],
-    ) -> Self:
-        """A sorter whose stream has ended, and of whose blocks some are sorted."""
-        self = cls(folder, dtype, 0, threads)
+    @property
+    def spills(self) -> bool:
+        """Whether blocks take room on the disk until they are merged."""
+        return bool(self.cuts)
+
+    def resume(self, cuts: list[Cut], done: list[Block]) -> None:
+        """The stream has ended, was cut like this, and of its blocks these are sorted."""
         # What is done may be several cuts in one: see `sorted_blocks`.
         sorted_to = done[-1].end if done else 0
         self.cuts = [cut for cut in cuts if cut.start >= sorted_to]
         self._end = cuts[-1].end if cuts else 0
         self._done = done
         self._submit()
-        return self
 
     def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
         """The stream now ends at `end`, with the document that starts at `document`.
@@ -204,6 +201,72 @@ class BlockSorter:
             os.fsync(runs)
 
 
+class SortedRuns:
+    """Makes blocks of streams that are sorted already, end to end, without some of their documents.
+
+    What is left of a suffix array when whole documents are taken out is sorted still: its order
+    ends at separators, and positions keep theirs when they are renumbered.
+    """
+
+    spills = True
+
+    def __init__(
+        self, folder: Path, arrays: Sequence[np.ndarray], gaps: Sequence[np.ndarray]
+    ) -> None:
+        """arrays: suffix arrays. gaps: of each, the positions [start, end) that are taken out,
+        int64, shape (G, 2), ascending."""
+        self._folder = folder
+        self._arrays = arrays
+        self._gaps = gaps
+        self._done: list[Block] = []
+        self.cuts: list[Cut] = []
+
+    def end(self) -> None:
+        """The stream is complete and readable."""
+
+    def resume(self, cuts: list[Cut], done: list[Block]) -> None:
+        """Of the blocks these are made."""
+        self._done = done
+
+    def sorted_blocks(self) -> Iterator[Block]:
+        """The blocks in order, each as soon as it is on disk. Raises DamagedIndexError."""
+        done = self._done[-1].end if self._done else 0
+        base = 0
+        for positions, gaps in zip(self._arrays, self._gaps, strict=True):
+            end = base + positions.shape[0] - int((gaps[:, 1] - gaps[:, 0]).sum())
+            for start in range(base, end, MAX_BLOCK):
+                block = Block(start, min(end, start + MAX_BLOCK), 0)
+                if done < block.end:
+                    self._spill(block, positions, gaps, start - base)
+                yield block
+            base = end
+
+    def abort(self) -> None:
+        """Nothing goes on in the background."""
+
+    def _spill(self, block: Block, positions: np.ndarray, gaps: np.ndarray, first: int) -> None:
+        """Write those of an array's positions that are in a block, which begins at `first`."""
+        length = block.end - block.start
+        removed = np.concatenate([[0], np.cumsum(gaps[:, 1] - gaps[:, 0])])
+        kept = np.empty(WRITE, fmt.POSITION)
+        at = block.start
+        with _descriptor(self._folder / fmt.RUNS) as runs:
+            for start in range(0, positions.shape[0], WRITE):
+                chunk = positions[start : start + WRITE]
+                count = renumber(chunk, gaps, removed, positions.shape[0], first, length, kept)
+                if at + count > block.end:
+                    break
+                _write_at(runs, kept[:count], at * fmt.POSITION.itemsize)
+                at += count
+            os.fsync(runs)
+        fsync_directory(self._folder)
+        if at != block.end:
+            raise DamagedIndexError(
+                "a suffix array that was to be merged has positions twice or outside its tokens: "
+                "'everygram verify' says which; restore it or rebuild the index"
+            )
+
+
 def write_suffix_array(
     folder: Path,
     dtype: str,
@@ -261,7 +324,12 @@ def _merge_blocks(
         np.int64,
     )
     bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
-    each = int(DIAGONALS_SHARE * memory / threads)
+    each = int(
+        min(
+            DIAGONALS_SHARE * memory / threads,
+            MOST_DIAGONALS * tokens.shape[0] * DIAGONAL_BYTES,
+        )
+    )
     lock = threading.Lock()
     done = 0
 

@@ -237,7 +237,6 @@ class SegmentEntry:
 class Manifest:
     """What an index is: everything a reader must know before it opens a segment."""
 
-    everygram_version: str
     dtype: str
     separator: int
     vocab_size: int
@@ -246,6 +245,8 @@ class Manifest:
     build: dict[str, Any]
     next_document: int
     next_segment: int
+    # Of the everygram that wrote it: `index.publish` fills it in.
+    everygram_version: str = ""
     format_version: int = FORMAT_VERSION
 
     @property

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
             remove_unpublished(path)
         try:
             yield _read_build_state(path)
+            (path / fmt.BUILD).unlink(missing_ok=True)
         except BaseException:
             state = _read_build_state(path)
             read = state is not None and state.get("segment") is not None
@@ -61,13 +63,14 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
 
 @contextlib.contextmanager
 def changed_index(
-    path: Path, restart: bool = False
+    path: Path, operation: str, restart: bool = False
 ) -> Iterator[tuple[fmt.Manifest, dict[str, Any] | None]]:
     """Hold an index that is being changed; gives its manifest, and what a killed change left.
 
-    As `new_index`, for a folder with a manifest. What a killed writer left and nobody needs, such
-    as segments that were never published, is removed. Raises BuildError when the index has another
-    writer, and as `read_manifest`.
+    As `new_index`, for a folder with a manifest. What nobody needs is removed before and after:
+    segments that were never published, and those that are no longer. What an interrupted addition
+    has read stays whatever the operation; of a compaction only a compaction can make use. Raises
+    BuildError when the index has another writer, and as `read_manifest`.
     """
     read_manifest(path)
     lock = _take_lock(path)
@@ -76,11 +79,12 @@ def changed_index(
         if restart:
             (path / fmt.BUILD).unlink(missing_ok=True)
         try:
-            yield manifest, _remove_orphans(path)
+            yield manifest, _remove_orphans(path, operation)
         except BaseException:
             with contextlib.suppress(EverygramError, OSError):
-                _remove_orphans(path)
+                _remove_orphans(path, operation)
             raise
+        _remove_orphans(path, operation)
     finally:
         os.close(lock)
 
@@ -93,15 +97,19 @@ def free_segment(path: Path, manifest: fmt.Manifest) -> str:
     return fmt.segment_name(number)
 
 
-def _remove_orphans(path: Path) -> dict[str, Any] | None:
-    """Remove what writers that were killed left and nobody needs.
+def _remove_orphans(path: Path, operation: str) -> dict[str, Any] | None:
+    """Remove what writers left and nobody needs.
 
     Returns the state of a change whose corpus is read, which stays. Precondition: the lock is held.
     """
     published = [entry.name for entry in read_manifest(path).segments]
     kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
     state = _read_build_state(path)
-    if state is not None and (state["segment"] is None or state["folder"] in published):
+    if state is not None and (
+        state["segment"] is None
+        or state["folder"] in published
+        or (state["operation"] == "compaction" and operation != "compaction")
+    ):
         state = None
     if state is not None:
         kept += [fmt.BUILD, state["folder"]]
@@ -137,12 +145,20 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
     """
     if tokenizer_json is not None:
         write_tokenizer_json(path, tokenizer_json)
+    from importlib.metadata import version  # slow to import, and readers do without
+
+    numbers = [int(entry.name.removeprefix(fmt.SEGMENT_PREFIX)) for entry in manifest.segments]
+    manifest = replace(
+        manifest,
+        everygram_version=version("everygram"),
+        format_version=fmt.FORMAT_VERSION,
+        next_segment=max(manifest.next_segment, *(number + 1 for number in numbers), 0),
+    )
     temporary = path / (fmt.MANIFEST + ".tmp")
     _write_synced(temporary, fmt.encode_manifest(manifest))
     fsync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
     fsync_directory(path)
-    (path / fmt.BUILD).unlink(missing_ok=True)
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:

@@ -1,36 +1,30 @@
 """Corpus to index: read, tokenize, sort, write, publish; interrupted, it goes on where it was."""
 
-import errno
 import os
-import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from everygram import format as fmt
 from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
-from everygram.external_sort import Block, BlockSorter, Cut, write_suffix_array
+from everygram.external_sort import BlockSorter
 from everygram.index import (
     changed_index,
     free_segment,
     new_index,
     publish,
     read_tokenizer_json,
-    write_build_state,
     write_tokenizer_json,
 )
-from everygram.progress import BuildReport, Clock, PeakMemory, Progress
-from everygram.segment import SegmentWriter, finish_segment, fsync_directory
+from everygram.progress import BuildReport, PeakMemory, Progress
+from everygram.segment import SegmentWriter
+from everygram.stages import Stages, disk, resources
 from everygram.tokenizer import (
     HuggingFaceTokenizer,
     Tokenizer,
@@ -48,8 +42,6 @@ BATCH_DOCUMENTS = 4096
 BATCHES = 3
 # Documents between two reports of progress.
 REPORT_EVERY = 256
-# The share of the memory that is free which a build takes unless told otherwise.
-MEMORY_SHARE = 0.5
 
 
 def build(
@@ -101,31 +93,27 @@ def build(
         "separator_id": separator_id,
         "vocab_size": vocab_size,
     }
-    clock = Clock(progress or (lambda _: None))
     with disk(out), new_index(out, restart) as left, PeakMemory() as peak:
         encoder: Tokenizer | None
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
         if pretokenized is None:
             source = TextCorpus(paths, text_field, on_error)
-            state = _begin(out, left, arguments, source, clock)
-            encoder = _text_tokenizer(
-                out, "bytes" if named is None else named, source, state, clock
-            )
+            stages = _begin(out, left, "build", arguments, source, progress)
+            encoder = _text_tokenizer(stages, "bytes" if named is None else named, source)
             size = encoder.vocab_size
             documents = _encoded(source, encoder)
         else:
             assert separator_id is not None
             source = TokenCorpus(paths, pretokenized, separator_id)
-            state = _begin(out, left, arguments, source, clock)
+            stages = _begin(out, left, "build", arguments, source, progress)
             encoder = None if named is None else load_tokenizer(named)
             size = _vocab_size(source, pretokenized, vocab_size, encoder)
             documents = source
-        _check_tokenizer(out, state, encoder)
-        state["folder"] = fmt.segment_name(1)
+        _check_tokenizer(stages, encoder)
+        stages.state["folder"] = fmt.segment_name(1)
         dtype = fmt.token_dtype(size)
         manifest = fmt.Manifest(
-            everygram_version=version("everygram"),
             dtype=dtype,
             separator=fmt.separator_of(dtype),
             vocab_size=size,
@@ -135,9 +123,9 @@ def build(
             next_document=0,
             next_segment=1,
         )
-        entry = _write_segment(out, state, documents, source, dtype, memory, threads, clock)
+        entry = _make_segment(stages, manifest, source, documents, memory, threads)
         tokenizer_json = None if encoder is None else encoder.json
-        return _publish(out, manifest, tokenizer_json, entry, state, clock, peak)
+        return _publish(stages, manifest, tokenizer_json, entry, peak)
 
 
 def add(
@@ -174,8 +162,11 @@ def add(
         "pretokenized": pretokenized,
         "separator_id": separator_id,
     }
-    clock = Clock(progress or (lambda _: None))
-    with disk(path), changed_index(path, restart) as (manifest, left), PeakMemory() as peak:
+    with (
+        disk(path),
+        changed_index(path, "addition", restart) as (manifest, left),
+        PeakMemory() as peak,
+    ):
         stored = manifest.tokenizer
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
@@ -189,21 +180,19 @@ def add(
                     "ids, with pretokenized and separator_id"
                 )
             source = TextCorpus(paths, text_field, on_error)
-            state = _begin(path, left, arguments, source, clock)
+            stages = _begin(path, left, "addition", arguments, source, progress)
             documents = _encoded(source, encoder)
         else:
             assert separator_id is not None
             source = TokenCorpus(paths, pretokenized, separator_id)
-            state = _begin(path, left, arguments, source, clock)
+            stages = _begin(path, left, "addition", arguments, source, progress)
             _check_ids(
                 source, source.max_id(), manifest.vocab_size, f"the vocabulary of index '{path}'"
             )
             documents = source
-        state["folder"] = state["folder"] or free_segment(path, manifest)
-        entry = _write_segment(
-            path, state, documents, source, manifest.dtype, memory, threads, clock
-        )
-        return _publish(path, manifest, None, entry, state, clock, peak)
+        stages.state["folder"] = stages.state["folder"] or free_segment(path, manifest)
+        entry = _make_segment(stages, manifest, source, documents, memory, threads)
+        return _publish(stages, manifest, None, entry, peak)
 
 
 def _paths(corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -213,66 +202,76 @@ def _paths(corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
     return paths
 
 
-def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
-    """The bytes and the threads to use: those given, or what the machine has to spare."""
-    for name, value in (("memory", memory), ("threads", threads)):
-        if value is not None and value < 1:
-            raise OptionError(f"{name}: expected 1 or more, found {value}")
-    if memory is None:
-        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
-    if threads is None:
-        threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    # The tokenizers library's own threads, fixed when it first uses them.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
-    return memory, threads
+def _begin(
+    path: Path,
+    left: dict[str, Any] | None,
+    operation: str,
+    arguments: dict[str, Any],
+    source: TextCorpus | TokenCorpus,
+    progress: Callable[[Progress], None] | None,
+) -> Stages:
+    """Go on where an interrupted build or addition of the same files was, or begin."""
+    inputs = [[str(file.absolute()), *_size_and_time(file)] for file in source.files]
+    return Stages(path, left, operation, arguments, inputs, progress)
 
 
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """What the disk under `path` refuses becomes a BuildError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise BuildError(f"cannot write '{path}': {error}") from error
-        raise BuildError(
-            f"no space left at '{path}' ({error.strerror}); free some, then run the same command "
-            "again"
-        ) from None
+def _make_segment(
+    stages: Stages,
+    manifest: fmt.Manifest,
+    source: TextCorpus | TokenCorpus,
+    documents: Iterable[TokenDocument],
+    memory: int,
+    threads: int,
+) -> fmt.SegmentEntry | None:
+    """Write the documents as a segment; blocks of them are sorted while others are read."""
+    clock = stages.clock
+    sorter = BlockSorter(stages.folder, manifest.dtype, memory, threads)
+
+    def read(writer: SegmentWriter) -> None:
+        for document in documents:
+            start = writer.stream_len
+            writer.add(document.ids, document.metadata)
+            sorter.advance(start, writer.stream_len, writer.flush)
+            clock.documents += 1
+            clock.tokens += document.ids.shape[0]
+            if clock.documents % REPORT_EVERY == 0:
+                clock.report(source.bytes_read, source.total_bytes)
+        clock.report(source.bytes_read, source.total_bytes)
+        stages.state["skipped"], stages.state["skips"] = source.skipped, source.skips
+
+    # Ids are copied; of text, tokens take a quarter of the bytes at the very least.
+    at_least = source.total_bytes // (1 if isinstance(source, TokenCorpus) else 4)
+    return stages.make_segment(
+        sorter, read, at_least, manifest.dtype, memory, threads, manifest.next_document
+    )
 
 
 def _publish(
-    path: Path,
+    stages: Stages,
     manifest: fmt.Manifest,
     tokenizer_json: bytes | None,
     entry: fmt.SegmentEntry | None,
-    state: dict[str, Any],
-    clock: Clock,
     peak: PeakMemory,
 ) -> BuildReport:
     """Make the segment part of the index, and report what was made."""
-    clock.enter("publish")
+    stages.clock.enter("publish")
     made = () if entry is None else (entry,)
     report = BuildReport(
-        path=path,
+        path=stages.path,
         num_documents=sum(segment.num_documents for segment in made),
         num_tokens=sum(segment.num_tokens for segment in made),
-        skipped=state["skipped"],
-        skips=tuple(state["skips"]),
-        seconds=clock.seconds,
+        skipped=stages.state["skipped"],
+        skips=tuple(stages.state["skips"]),
+        seconds=stages.clock.seconds,
         peak_bytes=peak.bytes,
         index_bytes=sum(f.bytes for s in made for f in s.files.values()),
     )
     publish(
-        path,
+        stages.path,
         replace(
             manifest,
-            everygram_version=version("everygram"),
-            format_version=fmt.FORMAT_VERSION,
-            segments=manifest.segments
-            + tuple(replace(each, first_document=manifest.next_document) for each in made),
+            segments=manifest.segments + made,
             next_document=manifest.next_document + report.num_documents,
-            next_segment=next_segment(manifest, made),
             build={
                 "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
                 "peak_bytes": report.peak_bytes,
@@ -284,58 +283,14 @@ def _publish(
     return report
 
 
-def next_segment(manifest: fmt.Manifest, made: Sequence[fmt.SegmentEntry]) -> int:
-    """A number above those of all segments there were, and of those just made."""
-    numbers = [int(each.name.removeprefix(fmt.SEGMENT_PREFIX)) + 1 for each in made]
-    return max(manifest.next_segment, *numbers, 0)
-
-
-def _begin(
-    out: Path,
-    state: dict[str, Any] | None,
-    arguments: dict[str, Any],
-    source: TextCorpus | TokenCorpus,
-    clock: Clock,
-) -> dict[str, Any]:
-    """The state to go on from: what an interrupted build finished, if it was of the same.
-
-    Its keys: "arguments" and "inputs" it was started with; the "folder" of the segment; the hash
-    of the "tokenizer" file, and whether it was "trained"; once the corpus is read,
-    "segment" (counts and files), "cuts", "skipped", "skips"; "blocks" sorted so far; "merged".
-    """
-    inputs = [[str(path.absolute()), *_size_and_time(path)] for path in source.files]
-    if state is None:
-        return {
-            "arguments": arguments,
-            "inputs": inputs,
-            "folder": None,
-            "tokenizer": None,
-            "trained": False,
-            "segment": None,
-            "cuts": [],
-            "skipped": 0,
-            "skips": [],
-            "blocks": [],
-            "merged": False,
-            "seconds": {},
-        }
-    for name, now in (("arguments", arguments), ("inputs", inputs)):
-        if state[name] != now:
-            raise BuildError(
-                f"'{out}' holds an interrupted build or addition with other {name}: run it again "
-                "as it was, or start over with --restart"
-            )
-    clock.seconds.update(state["seconds"])
-    return state
-
-
-def _check_tokenizer(out: Path, state: dict[str, Any], tokenizer: Tokenizer | None) -> None:
+def _check_tokenizer(stages: Stages, tokenizer: Tokenizer | None) -> None:
     """Raise BuildError if the corpus was read with a tokenizer that has changed since."""
+    state = stages.state
     now = None if tokenizer is None else tokenizer_hash(tokenizer)
     if state["segment"] is not None and state["tokenizer"] != now:
         raise BuildError(
-            f"'{out}' holds an interrupted build whose tokenizer has changed: put it back, or "
-            "start over with --restart"
+            f"'{stages.path}' holds an interrupted build whose tokenizer has changed: put it "
+            "back, or start over with --restart"
         )
     state["tokenizer"] = now
 
@@ -346,153 +301,6 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return stat.st_size, stat.st_mtime_ns
-
-
-def _save(out: Path, state: dict[str, Any], clock: Clock) -> None:
-    """Note what is finished: a build that is killed goes on from here."""
-    write_build_state(out, state | {"seconds": clock.seconds})
-
-
-def _write_segment(
-    out: Path,
-    state: dict[str, Any],
-    documents: Iterable[TokenDocument],
-    source: TextCorpus | TokenCorpus,
-    dtype: str,
-    memory: int,
-    threads: int,
-    clock: Clock,
-) -> fmt.SegmentEntry | None:
-    """Read, sort, merge and write, each unless it is done; None for a corpus of no documents."""
-    folder = out / state["folder"]
-    if state["segment"] is None:
-        if folder.exists():
-            shutil.rmtree(folder)
-        clock.enter("read")
-        # Ids are copied; of text, tokens take a quarter of the bytes at the very least.
-        at_least = source.total_bytes // (1 if isinstance(source, TokenCorpus) else 4)
-        _check_space(out, "reading", at_least)
-        sorter = _read(folder, documents, source, dtype, memory, threads, clock, state)
-        if sorter is None:
-            return None
-        _save(out, state, clock)
-    else:
-        cuts = [Cut(**cut) for cut in state["cuts"]]
-        done = [Block(**block) for block in state["blocks"]]
-        sorter = BlockSorter.resumed(folder, dtype, threads, cuts, done)
-    segment = state["segment"]
-    stream_len = clock.tokens = segment["stream_len"]
-    clock.documents = segment["num_documents"]
-    if not state["merged"]:
-        clock.enter("sort")
-        to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
-        spilled = stream_len * fmt.POSITION.itemsize if state["cuts"] else 0
-        _check_space(out, "sorting", to_write + spilled)
-        blocks = []
-        try:
-            for block in sorter.sorted_blocks():
-                blocks.append(block)
-                state["blocks"] = [asdict(block) for block in blocks]
-                _save(out, state, clock)
-                clock.report(block.end, stream_len)
-        finally:
-            sorter.abort()
-        if blocks:
-            clock.enter("merge")
-        write_suffix_array(folder, dtype, stream_len, blocks, memory, threads, clock.report)
-        state["merged"] = True
-        _save(out, state, clock)
-    clock.enter("write")
-    files = {name: fmt.FileEntry(**file) for name, file in segment["files"].items()}
-    return finish_segment(folder, dtype, stream_len, segment["num_documents"], files, clock.report)
-
-
-def _read(
-    folder: Path,
-    documents: Iterable[TokenDocument],
-    source: TextCorpus | TokenCorpus,
-    dtype: str,
-    memory: int,
-    threads: int,
-    clock: Clock,
-    state: dict[str, Any],
-) -> BlockSorter | None:
-    """Write the documents' tokens and metadata; blocks of them are sorted in the background."""
-    writer = SegmentWriter(folder, dtype)
-    sorter = BlockSorter(folder, dtype, memory, threads)
-    try:
-        for document in documents:
-            start = writer.stream_len
-            writer.add(document.ids, document.metadata)
-            sorter.advance(start, writer.stream_len, writer.flush)
-            clock.documents += 1
-            clock.tokens += document.ids.shape[0]
-            if clock.documents % REPORT_EVERY == 0:
-                clock.report(source.bytes_read, source.total_bytes)
-        clock.report(source.bytes_read, source.total_bytes)
-        files = writer.close()
-    except BaseException:
-        sorter.abort()
-        writer.abort()
-        raise
-    sorter.end()
-    state["skipped"], state["skips"] = source.skipped, source.skips
-    if writer.num_documents == 0:
-        shutil.rmtree(folder)
-        return None
-    fsync_directory(folder)
-    state["cuts"] = [asdict(cut) for cut in sorter.cuts]
-    state["segment"] = {
-        "num_documents": writer.num_documents,
-        "stream_len": writer.stream_len,
-        "files": {name: asdict(file) for name, file in files.items()},
-    }
-    return sorter
-
-
-def write_documents(
-    folder: Path,
-    dtype: str,
-    documents: Iterable[tuple[np.ndarray, bytes]],
-    memory: int,
-    threads: int,
-    sign: int,
-    numbers: np.ndarray,
-) -> fmt.SegmentEntry:
-    """Write a segment of documents (ids, metadata) of these numbers, at least one."""
-    writer = SegmentWriter(folder, dtype)
-    sorter = BlockSorter(folder, dtype, memory, threads)
-    try:
-        for ids, metadata in documents:
-            start = writer.stream_len
-            writer.add(ids, metadata)
-            sorter.advance(start, writer.stream_len, writer.flush)
-        files, length = writer.close(), writer.stream_len
-        sorter.end()
-        blocks = list(sorter.sorted_blocks())
-    except BaseException:
-        writer.abort()
-        raise
-    finally:
-        sorter.abort()
-    write_suffix_array(folder, dtype, length, blocks, memory, threads, _unseen)
-    return finish_segment(
-        folder, dtype, length, numbers.shape[0], files, _unseen, sign=sign, numbers=numbers
-    )
-
-
-def _unseen(done: int, total: int) -> None:
-    """Progress that nobody is shown."""
-
-
-def _check_space(out: Path, stage: str, needed: int) -> None:
-    """Raise BuildError, before a stage begins, if the disk cannot hold what it writes."""
-    free = shutil.disk_usage(out).free
-    if free < needed:
-        raise BuildError(
-            f"no space left at '{out}': {stage} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB "
-            "are free; free some, then run the same command again"
-        )
 
 
 def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[TokenDocument]:
@@ -533,15 +341,14 @@ def _batches(corpus: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
         yield batch
 
 
-def _text_tokenizer(
-    out: Path, specification: str, corpus: TextCorpus, state: dict[str, Any], clock: Clock
-) -> Tokenizer:
+def _text_tokenizer(stages: Stages, specification: str, corpus: TextCorpus) -> Tokenizer:
     """The tokenizer named, or one trained on the corpus, or that which a killed build trained."""
     vocab_size = training_vocab_size(specification)
     if vocab_size is None:
         return load_tokenizer(specification)
-    if state["trained"]:
-        return HuggingFaceTokenizer((out / fmt.TOKENIZER).read_bytes(), specification)
+    if stages.state["trained"]:
+        return HuggingFaceTokenizer((stages.path / fmt.TOKENIZER).read_bytes(), specification)
+    clock = stages.clock
     clock.enter("train")
 
     def texts() -> Iterator[str]:
@@ -553,10 +360,10 @@ def _text_tokenizer(
 
     trained = train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
     assert trained.json is not None
-    write_tokenizer_json(out, trained.json)
-    state["trained"] = True
+    write_tokenizer_json(stages.path, trained.json)
+    stages.state["trained"] = True
     clock.leave()
-    _save(out, state, clock)
+    stages.save()
     return trained
 
 

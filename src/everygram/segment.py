@@ -62,6 +62,21 @@ class SegmentWriter:
         self.stream_len += 1 + ids.shape[0]
         self.num_documents += 1
 
+    def copy(self, segment: "Segment", first: int, last: int) -> None:
+        """Append a segment's documents [first, last), at least one, as they are."""
+        start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
+        ends = segment.metadata_offsets[first : last + 1]
+        for name, content in (
+            (fmt.TOKENS, segment.tokens[start:end]),
+            (fmt.METADATA, segment.metadata_bytes[int(ends[0]) : int(ends[-1])]),
+            (fmt.DOCUMENT_OFFSETS, segment.document_offsets[first:last] - start + self.stream_len),
+            (fmt.METADATA_OFFSETS, ends[1:] - ends[0] + self._metadata_len),
+        ):
+            self._files[name].write(content.data)
+        self._metadata_len += int(ends[-1] - ends[0])
+        self.stream_len += end - start
+        self.num_documents += last - first
+
     def flush(self) -> None:
         """Let others read the tokens added so far."""
         self._files[fmt.TOKENS].flush()
@@ -86,12 +101,13 @@ def finish_segment(
     num_documents: int,
     files: dict[str, fmt.FileEntry],
     progress: Callable[[int, int], None],
+    numbers: np.ndarray | int,
     sign: int = 1,
-    numbers: np.ndarray | None = None,
 ) -> fmt.SegmentEntry:
     """Write what follows from the sorted suffixes; returns the manifest's entry.
 
-    numbers: the documents' numbers, int64, shape (D,), where they do not follow one another.
+    numbers: the documents' numbers, int64, shape (D,), ascending; or the first of them, when they
+    follow one another.
 
     Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
     Reads the array back once, for its checksum and the fences, and calls
@@ -117,14 +133,15 @@ def finish_segment(
         fmt.FENCES: fences.close(),
         fmt.SUFFIX_ARRAY: fmt.FileEntry(sa.nbytes, digest.hexdigest()),
     }
-    if numbers is not None:
+    first_document = numbers if isinstance(numbers, int) else int(numbers[0])
+    if not isinstance(numbers, int):
         file = _write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
         files = files | {fmt.DOCUMENT_NUMBERS: file}
     fsync_directory(folder)
     return fmt.SegmentEntry(
         name=folder.name,
         sign=sign,
-        first_document=0 if numbers is None else int(numbers[0]),
+        first_document=first_document,
         num_documents=num_documents,
         num_tokens=stream_len - num_documents,
         position_bytes=width,
@@ -167,12 +184,11 @@ class Segment:
         self.unigram_ids = unigrams[8 * distinct :].view("<u4")
         self.document_offsets = _map(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
         self.metadata_offsets = _map(folder / fmt.METADATA_OFFSETS, fmt.OFFSET)
-        self._metadata = _map(folder / fmt.METADATA, np.dtype("u1"))
-        self._row: np.ndarray | None = None
-
+        self.metadata_bytes = _map(folder / fmt.METADATA, np.dtype("u1"))
         self._numbers: np.ndarray | None = None
         if fmt.DOCUMENT_NUMBERS in entry.files:
             self._numbers = _map(folder / fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
+        self._row: np.ndarray | None = None
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Make ready for searches; returns the segment's row for `kernels.search`, int64.
@@ -248,7 +264,7 @@ class Segment:
         """The metadata of the segment's document number `local`. Raises DamagedIndexError."""
         start, end = (int(offset) for offset in self.metadata_offsets[local : local + 2])
         try:
-            record = json.loads(self._metadata[start:end].tobytes())
+            record = json.loads(self.metadata_bytes[start:end].tobytes())
             if not isinstance(record, dict):
                 raise ValueError(f"found {type(record).__name__}")
         except ValueError as error:
@@ -264,7 +280,13 @@ class Segment:
         Calls `progress(bytes)` for every stretch of files read. Takes 4 or 8 bytes of memory a
         token for the order's check. Linear time.
         """
-        problems = []
+        problems = list(self.verify_files(progress))
+        problems += self._verify_documents()
+        problems += self._verify_order()
+        return problems
+
+    def verify_files(self, progress: Callable[[int], None]) -> Iterator[str]:
+        """Check checksums; yields what is wrong, in words. `progress` as of `verify`."""
         for name, expected in self.entry.files.items():
             digest = hashlib.sha256()
             with (self.folder / name).open("rb") as file:
@@ -272,10 +294,7 @@ class Segment:
                     digest.update(chunk)
                     progress(len(chunk))
             if digest.hexdigest() != expected.sha256:
-                problems.append(f"{name}: content does not match its checksum")
-        problems += self._verify_documents()
-        problems += self._verify_order()
-        return problems
+                yield f"{name}: content does not match its checksum"
 
     def _verify_documents(self) -> Iterator[str]:
         numbers = self.numbers_of(np.arange(self.num_documents))
@@ -288,7 +307,7 @@ class Segment:
         if not np.array_equal(separators, offsets.astype(np.int64)):
             yield f"{fmt.DOCUMENT_OFFSETS}: not the positions of the separators in {fmt.TOKENS}"
         ends = self.metadata_offsets.astype(np.int64)
-        if ends[0] != 0 or ends[-1] != self._metadata.shape[0] or (np.diff(ends) < 0).any():
+        if ends[0] != 0 or ends[-1] != self.metadata_bytes.shape[0] or (np.diff(ends) < 0).any():
             yield f"{fmt.METADATA_OFFSETS}: not ascending from 0 to the size of {fmt.METADATA}"
             return
         for local in range(self.num_documents):

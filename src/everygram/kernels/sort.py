@@ -18,6 +18,43 @@ def widen(positions: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel
+def renumber(
+    positions: np.ndarray,
+    gaps: np.ndarray,
+    removed: np.ndarray,
+    n: int,
+    first: int,
+    length: int,
+    out: np.ndarray,
+) -> int:
+    """Write to `out` (u32) what positions become when gaps close, less `first`; returns how many.
+
+    gaps: int64, shape (G, 2), [start, end) ascending. removed: int64, shape (G + 1,), positions in
+    the gaps before each. Left out are positions in gaps, not below n, and those whose number is
+    not in [first, first + length). Precondition: `out` has room for all.
+    """
+    count = 0
+    for i in range(positions.shape[0]):
+        position = position_at(positions, i)
+        if position >= n:
+            continue
+        lo, hi = 0, gaps.shape[0]
+        while lo < hi:
+            mid = (lo + hi) >> 1
+            if gaps[mid, 0] <= position:
+                lo = mid + 1
+            else:
+                hi = mid
+        if lo > 0 and position < gaps[lo - 1, 1]:
+            continue
+        number = position - removed[lo] - first
+        if 0 <= number < length:
+            out[count] = np.uint32(number)
+            count += 1
+    return count
+
+
+@kernel
 def fence_keys(
     tokens: np.ndarray,
     sa: np.ndarray,
