@@ -199,6 +199,8 @@ class BlockSorter:
                 _write_at(runs, entries, start * fmt.POSITION.itemsize)
                 start += part.shape[0]
             os.fsync(runs)
+        # Whoever goes on with the other blocks would make an empty file of this name.
+        fsync_directory(self._folder)
 
 
 class SortedRuns:
