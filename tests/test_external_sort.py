@@ -38,6 +38,7 @@ def sort_in_blocks(folder, documents, dtype, block, threads):
         write_suffix_array(
             writer.folder, dtype, writer.stream_len, blocks, 0, threads, lambda *p: done.append(p)
         )
+        external_sort.remove_runs(writer.folder)
         assert sorted(path.name for path in writer.folder.iterdir()) == sorted(
             [
                 fmt.TOKENS,

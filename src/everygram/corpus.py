@@ -197,7 +197,7 @@ class TokenCorpus:
     `tokenized.N`); otherwise each one ends a document (nanoGPT's `.bin`), and so does the end of
     the file. A document's metadata is `{"path": name of its file}`.
 
-    Iterating raises CorpusError for a file whose size is no whole number of tokens.
+    Raises CorpusError for a file whose size is no whole number of tokens, or that cannot be read.
     """
 
     # Tokens read at a time.
@@ -267,8 +267,14 @@ class TokenCorpus:
 
     def _chunks(self, path: Path) -> Iterator[np.ndarray]:
         with path.open("rb") as file:
-            while data := file.read(self.CHUNK * self._dtype.itemsize):
+            while data := self._read(file, path):
                 yield np.frombuffer(data, self._dtype)
+
+    def _read(self, file: io.BufferedReader, path: Path) -> bytes:
+        try:
+            return file.read(self.CHUNK * self._dtype.itemsize)
+        except OSError as error:
+            raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def encode_metadata(record: dict[str, Any]) -> bytes:

@@ -280,8 +280,8 @@ def write_suffix_array(
 ) -> None:
     """Make `suffix_array.bin`, in one step: from the sorted blocks, or by sorting all at once.
 
-    Calls `progress(tokens, tokens in all)`. Precondition: the blocks cover the stream, or there
-    are none and it fits in memory.
+    Calls `progress(tokens, tokens in all)`. The blocks stay: see `remove_runs`. Precondition: they
+    cover the stream, or there are none and it fits in memory.
     """
     tokens = map_tokens(folder, dtype, stream_len)
     width = fmt.position_bytes(stream_len)
@@ -297,6 +297,10 @@ def write_suffix_array(
         os.fsync(out)
     temporary.rename(path)
     fsync_directory(folder)
+
+
+def remove_runs(folder: Path) -> None:
+    """Remove the spilled blocks, once nobody will ask to have them merged again."""
     (folder / fmt.RUNS).unlink(missing_ok=True)
 
 

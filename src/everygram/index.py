@@ -37,6 +37,8 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
         _refuse_taken(path)
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            fsync_directory(folder.parent)
         lock = _take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
@@ -162,8 +164,10 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:
-    """Keep the tokenizer's file in the index."""
-    _write_synced(path / fmt.TOKENIZER, data)
+    """Keep the tokenizer's file in the index, in one step: a killed build goes on with it."""
+    temporary = path / (fmt.TOKENIZER + ".tmp")
+    _write_synced(temporary, data)
+    temporary.rename(path / fmt.TOKENIZER)
 
 
 def read_manifest(path: Path) -> fmt.Manifest:
@@ -202,6 +206,8 @@ def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
         raise DamagedIndexError(
             f"{path / fmt.TOKENIZER}: missing; restore it or rebuild the index"
         ) from None
+    except OSError as error:
+        raise FormatError(f"{path / fmt.TOKENIZER}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != manifest.tokenizer.sha256:
         raise DamagedIndexError(
             f"{path / fmt.TOKENIZER}: not the tokenizer the index was built with (its SHA-256 "
@@ -297,13 +303,14 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
     for entry in manifest.segments:
         try:
             segment = Segment(path / entry.name, entry, manifest.dtype)
+            opened.append(segment)
+            if quick:
+                continue
+            problems += [f"{segment.folder}: {problem}" for problem in segment.verify(advance)]
         except DamagedIndexError as error:
             problems.append(str(error))
-            continue
-        opened.append(segment)
-        if quick:
-            continue
-        problems += [f"{segment.folder}: {problem}" for problem in segment.verify(advance)]
+        except OSError as error:
+            problems.append(f"{path / entry.name}: cannot be read: {error}")
     if not problems and not quick:
         problems += _verify_numbers(manifest, opened)
     return problems
@@ -390,8 +397,9 @@ def _is_ours(path: Path) -> bool:
             entry.name in (*fmt.SEGMENT_FILES, fmt.DOCUMENT_NUMBERS, fmt.RUNS, fmt.UNFINISHED)
             for entry in path.iterdir()
         )
-    temporary = (fmt.MANIFEST + ".tmp", fmt.BUILD, fmt.BUILD + ".tmp")
-    return path.name in (fmt.LOCK, fmt.TOKENIZER, *temporary)
+    written = (fmt.MANIFEST, fmt.BUILD, fmt.TOKENIZER)
+    temporary = tuple(name + ".tmp" for name in written)
+    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.BUILD, *temporary)
 
 
 def remove_unpublished(path: Path) -> None:

@@ -18,7 +18,14 @@ import psutil
 
 from everygram import format as fmt
 from everygram.errors import BuildError, OptionError
-from everygram.external_sort import Block, BlockSorter, Cut, SortedRuns, write_suffix_array
+from everygram.external_sort import (
+    Block,
+    BlockSorter,
+    Cut,
+    SortedRuns,
+    remove_runs,
+    write_suffix_array,
+)
 from everygram.index import write_build_state
 from everygram.progress import Clock, Progress
 from everygram.segment import SegmentWriter, finish_segment, fsync_directory
@@ -140,6 +147,7 @@ class Stages:
             write_suffix_array(folder, dtype, stream_len, blocks, memory, threads, clock.report)
             state["merged"] = True
             self.save()
+        remove_runs(folder)  # not before it is noted that they are merged
         clock.enter("write")
         files = {name: fmt.FileEntry(**file) for name, file in segment["files"].items()}
         num_documents = segment["num_documents"]
@@ -206,6 +214,7 @@ def write_documents(
     finally:
         sorter.abort()
     write_suffix_array(folder, dtype, length, blocks, memory, threads, _unseen)
+    remove_runs(folder)
     return finish_segment(folder, dtype, length, numbers.shape[0], files, _unseen, numbers, sign)
 
 
