@@ -367,7 +367,10 @@ def test_a_build_killed_at_any_stage_leaves_nothing_that_opens_and_goes_on(corpu
 
 def test_killed_between_the_last_file_and_the_manifest(corpus, tmp_path):
     out = tmp_path / "index"
-    body = "if p.stage == 'publish': Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    body = (
+        "if p.stage == 'publish': rename = Path.rename; Path.rename = lambda old, new: "
+        "os.kill(os.getpid(), 9) if 'manifest' in old.name else rename(old, new)"
+    )
     assert run_build(corpus, out, body).returncode == -signal.SIGKILL
     assert (out / "manifest.json.tmp").exists()
     with pytest.raises(FormatError, match="its build did not finish"):
