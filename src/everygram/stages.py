@@ -132,9 +132,9 @@ class Stages:
             clock.enter("sort")
             to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
             spilled = stream_len * fmt.POSITION.itemsize if sorter.spills else 0
-            self.check_space("sorting", to_write + spilled)
             blocks = []
             try:
+                self.check_space("sorting", to_write + spilled)
                 for block in sorter.sorted_blocks():
                     blocks.append(block)
                     state["blocks"] = [asdict(block) for block in blocks]
@@ -169,22 +169,23 @@ class Stages:
         try:
             read(writer)
             files = writer.close()
+            sorter.end()
+            if writer.num_documents == 0:
+                shutil.rmtree(folder)
+                return False
+            fsync_directory(folder)
+            self.state["cuts"] = [asdict(cut) for cut in sorter.cuts]
+            self.state["segment"] = {
+                "num_documents": writer.num_documents,
+                "stream_len": writer.stream_len,
+                "files": {name: asdict(file) for name, file in files.items()},
+            }
+            self.save()
         except BaseException:
+            # Nothing goes on in a folder that may be removed now.
             sorter.abort()
             writer.abort()
             raise
-        sorter.end()
-        if writer.num_documents == 0:
-            shutil.rmtree(folder)
-            return False
-        fsync_directory(folder)
-        self.state["cuts"] = [asdict(cut) for cut in sorter.cuts]
-        self.state["segment"] = {
-            "num_documents": writer.num_documents,
-            "stream_len": writer.stream_len,
-            "files": {name: asdict(file) for name, file in files.items()},
-        }
-        self.save()
         return True
 
 
