@@ -812,11 +812,13 @@ def test_killed_at_any_time(operations, writer, tmp_path):
             documents, last = documents | more, last + 5
     expected.append(oracle_answers(documents, queries, 255))
     done = kills = 0
+    most = 0.05
     while done < len(plan):
-        # In time to kill some at what they do first, and to let some come further.
-        found = writer.ask(path=path, plan=plan[done:], seconds=rng.uniform(0, 0.05))
+        found = writer.ask(path=path, plan=plan[done:], seconds=rng.uniform(0, most))
         assert found["signal"] in (0, signal.SIGKILL)
         kills += found["signal"] == signal.SIGKILL
+        # However fast the machine is, some die at what they do first and some come further.
+        most *= 0.7 if "." in found["said"] else 1.3
         done += found["said"].count(".")
         looked = writer("look", path, {"queries": queries})["answer"]
         assert looked["problems"] == []
