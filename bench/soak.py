@@ -14,8 +14,8 @@ already made when it looked, or one from before what it has seen, sees something
 
 Also checked: that a reader has no files open or mapped but its version's (on Linux); that what else
 a process holds (memory aside from mapped files, open files, threads) does not grow from the first
-quarter to the last; in the end, that the index is sound, has every document, no file that it
-does not need.
+quarter to the last; in the end, that the index is sound, has every document and no file that it
+does not need, and compacted is the index that its documents make, to the byte.
 
 usage: python bench/soak.py --work WORK [--minutes 10] [--readers 4] [--seed 0]
 
@@ -218,7 +218,7 @@ class Writer(Process):
             self.notes, self.changes = log, 0
             while time.monotonic() < end:
                 adding = 0.25 if self.documents.num_tokens > TOKENS else 0.7
-                if hasattr(everygram, "compact") and self.rng.random() < 0.25:
+                if self.rng.random() < 0.25:
                     self.compact()
                 elif self.rng.random() < adding or not self.documents.events:
                     self.add()
@@ -550,6 +550,20 @@ def end(work: Path) -> tuple[dict[str, Any], list[str]]:
         wrong.append("the documents are not those that were added and not deleted")
     wrong += check_folder(path)
 
+    everygram.compact(path, full=True)
+    wrong += check_folder(path)
+    corpus = work / "rest.jsonl"
+    records = [{"text": text, **metadata(number)} for number, text in expected.items()]
+    corpus.write_text("".join(json.dumps(record) + "\n" for record in records))
+    everygram.build(corpus, work / "rebuilt")
+    compacted, rebuilt = (everygram.open(work / name) for name in ("index", "rebuilt"))
+    pairs = zip(compacted.manifest.segments, rebuilt.manifest.segments, strict=True)
+    wrong += [
+        f"compacted, {name} is not what a build makes of the same documents"
+        for one, other in pairs
+        for name in fmt.SEGMENT_FILES
+        if one.files[name] != other.files[name]
+    ]
     facts = {
         "corpus": "random documents, all that were added",
         "bytes": added,
@@ -560,6 +574,8 @@ def end(work: Path) -> tuple[dict[str, Any], list[str]]:
         "tokens_left": documents.num_tokens,
         "num_segments": info["num_segments"],
         "index_bytes": info["bytes"],
+        "compacted_bytes": compacted.info()["bytes"],
+        "rebuilt_bytes": rebuilt.info()["bytes"],
     }
     return facts, wrong
 
@@ -597,7 +613,8 @@ def show(facts: dict[str, Any], reports: dict[str, dict[str, Any]], wrong: list[
         f"\n{done['answers']:,} answers checked in {done['versions']:,} openings; "
         f"{len(wrong)} things wrong, {facts['documents_lost']} documents lost\n"
         f"{facts['documents_left']:,} documents of {facts['tokens_left']:,} tokens left in "
-        f"{facts['num_segments']} segments of {facts['index_bytes']:,} bytes"
+        f"{facts['num_segments']} segments of {facts['index_bytes']:,} bytes; compacted "
+        f"{facts['compacted_bytes']:,}, rebuilt {facts['rebuilt_bytes']:,}"
     )
     for each in wrong:
         print(f"WRONG: {each}")

@@ -1,6 +1,7 @@
 """An index's whole life, at random: whatever its writer does, readers answer as the oracle."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,13 +21,12 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 
 import everygram
 from conftest import write_jsonl
-from everygram import engine as engines
-from everygram import external_sort
 from everygram import format as fmt
 from everygram import index as directory
 from everygram.errors import CorpusError, QueryError
@@ -47,9 +47,25 @@ DOCUMENT = st.builds(
 DOCUMENTS = st.lists(DOCUMENT, min_size=1, max_size=4)
 QUERY = st.lists(st.integers(0, 5), max_size=6)
 THREADS = st.integers(1, 2)
+DRY_RUN = st.sampled_from([False, False, True])
 # A byte takes the smallest blocks, so that there is something to merge.
 MEMORY = st.sampled_from([1, 1 << 30])
+PICKS = st.lists(st.integers(0, 50), min_size=1, max_size=4)
 GROUPS = ["x", "y", None]
+SORTED = [fmt.TOKENS, fmt.SUFFIX_ARRAY, fmt.FENCES, fmt.UNIGRAMS, fmt.DOCUMENT_OFFSETS]
+
+
+# So that a few documents meet what many do.
+LIMITS = {
+    "compaction.MOST_DELETED": st.sampled_from([0.1, 0.6]),
+    "compaction.TIER": st.sampled_from([0, 2]),
+    "engine.LONG": st.sampled_from([2, 64]),
+    "engine.LOOKED_AT": st.sampled_from([5, 1 << 16]),
+    "external_sort.MAX_BLOCK": st.sampled_from([7, 2**31 - 2]),
+    "external_sort.MIN_BLOCK": st.just(4),
+    "format.FENCE_SPACING": st.sampled_from([2, 16]),
+    "format.WIDE_POSITIONS_FROM": st.sampled_from([30, 2**32]),
+}
 
 
 class LiveIndex(NaiveIndex):
@@ -104,10 +120,6 @@ class Lifecycle(RuleBasedStateMachine):
                 reader.index.close()
             self.stack.close()
 
-    def patch(self, module, **values):
-        for name, value in values.items():
-            self.stack.enter_context(mock.patch.object(module, name, value))
-
     def token_ids(self, query):
         """The ids of a drawn query: pieces of documents, the separator, an id that is nowhere."""
         symbols = self.alphabet if self.kind != "text" else [*b"ab", *"é".encode()]
@@ -129,12 +141,16 @@ class Lifecycle(RuleBasedStateMachine):
             records = [{"text": each.text, **each.metadata} for each in new]
             path = write_jsonl(self.folder / f"{self.files_written}.jsonl", records)
         else:
-            path = self.folder / f"{self.files_written}.{self.kind}"
+            path = self.write_ids(self.files_written, documents)
             new = [Document(document, None, {"path": path.name}) for document in documents]
-            separator = fmt.separator_of(self.kind)
-            stream = [token for document in documents for token in (separator, *document)]
-            np.array(stream, fmt.TOKEN_DTYPES[self.kind]).tofile(path)
         return path, dict(zip(numbers, new, strict=True))
+
+    def write_ids(self, name, documents):
+        separator = fmt.separator_of(self.kind)
+        stream = [token for document in documents for token in (separator, *document)]
+        path = self.folder / f"{name}.{self.kind}"
+        np.array(stream, fmt.TOKEN_DTYPES[self.kind]).tofile(path)
+        return path
 
     @property
     def corpus_options(self):
@@ -151,28 +167,30 @@ class Lifecycle(RuleBasedStateMachine):
         return reader
 
     def changed(self):
-        """Called once the index is another one."""
+        """Called once the documents are others."""
 
     @initialize(
         target=readers,
         kind=st.sampled_from(["text", *ALPHABETS]),
-        documents=st.lists(DOCUMENT, max_size=4),
+        documents=st.lists(DOCUMENT, max_size=8),
+        parts=st.lists(DOCUMENTS, max_size=3),
+        deleted=st.lists(PICKS, max_size=2),
         memory=MEMORY,
         threads=THREADS,
-        long=st.sampled_from([2, 64]),
-        looked_at=st.sampled_from([5, 1 << 16]),
-        spacing=st.sampled_from([2, 16]),
-        wide_from=st.sampled_from([30, 2**32]),
+        limits=st.fixed_dictionaries(LIMITS),
     )
-    def build(self, kind, documents, memory, threads, long, looked_at, spacing, wide_from):
-        self.patch(external_sort, MIN_BLOCK=4)
-        self.patch(engines, LONG=long, LOOKED_AT=looked_at)
-        self.patch(fmt, FENCE_SPACING=spacing, WIDE_POSITIONS_FROM=wide_from)
+    def build(self, kind, documents, parts, deleted, memory, threads, limits):
+        for name, value in limits.items():
+            self.stack.enter_context(mock.patch(f"everygram.{name}", value))
         self.kind, self.alphabet = kind, ALPHABETS[kind]
         self.dtype = "u8" if kind == "text" else kind
         corpus, new = self.write_corpus(documents, "x")
         everygram.build(corpus, self.path, memory=memory, threads=threads, **self.corpus_options)
         self.documents, self.numbers_given = new, len(new)
+        for part in parts:
+            self.add(part, "y", memory, threads)
+        for picks in deleted:
+            self.delete_numbers(picks, False, memory)
         return self.open(everygram.open(self.path))
 
     @rule(documents=DOCUMENTS, group=st.sampled_from(GROUPS), memory=MEMORY, threads=THREADS)
@@ -193,13 +211,17 @@ class Lifecycle(RuleBasedStateMachine):
             everygram.add(self.path, self.folder / "missing", **self.corpus_options)
         assert self.manifest() == before
 
-    @rule(picks=st.lists(st.integers(0, 50), max_size=6), dry_run=st.booleans(), memory=MEMORY)
+    @precondition(lambda self: self.documents)
+    @rule(
+        picks=st.lists(st.integers(0, 50), min_size=1, max_size=6), dry_run=DRY_RUN, memory=MEMORY
+    )
     def delete_numbers(self, picks, dry_run, memory):
         live = list(self.documents)
-        numbers = [live[pick % len(live)] for pick in picks] if live else []
+        numbers = [live[pick % len(live)] for pick in picks if live]
         self.delete(set(numbers), dry_run, memory, documents=numbers)
 
-    @rule(group=st.sampled_from(GROUPS), pick=st.integers(0, 50), dry_run=st.booleans())
+    @precondition(lambda self: self.documents)
+    @rule(group=st.sampled_from(GROUPS), pick=st.integers(0, 50), dry_run=DRY_RUN)
     def delete_where(self, group, pick, dry_run):
         field, value = "group", str(group)
         if self.kind != "text":
@@ -207,7 +229,8 @@ class Lifecycle(RuleBasedStateMachine):
         gone = {n for n, each in self.documents.items() if each.metadata.get(field) == value}
         self.delete(gone, dry_run, 1, where=(field, value))
 
-    @rule(query=QUERY.filter(len), by_text=st.booleans(), dry_run=st.booleans())
+    @precondition(lambda self: self.documents)
+    @rule(query=QUERY.filter(len), by_text=st.booleans(), dry_run=DRY_RUN)
     def delete_matching(self, query, by_text, dry_run):
         matching = ids = self.token_ids(query)
         if by_text and self.kind == "text":
@@ -237,6 +260,39 @@ class Lifecycle(RuleBasedStateMachine):
         with pytest.raises(QueryError, match=f"document {number}: "):
             everygram.delete(self.path, documents=numbers)
         assert self.manifest() == before
+
+    @precondition(lambda self: self.num_segments > 1)
+    @rule(full=st.booleans(), memory=MEMORY, threads=THREADS)
+    def compact(self, full, memory, threads):
+        before = directory.read_manifest(self.path)
+        done = everygram.compact(self.path, full=full, memory=memory, threads=threads)
+        after = directory.read_manifest(self.path)
+        assert done.segments_before == len(before.segments)
+        assert done.segments_after == len(after.segments) <= len(before.segments)
+        assert (after.next_document, after.num_documents) == (
+            self.numbers_given,
+            len(self.documents),
+        )
+        if full:
+            self.check_built_at_once(after.segments)
+
+    def check_built_at_once(self, segments):
+        """They are, to the byte, what a build of the documents that are left makes."""
+        left = self.documents.values()
+        if self.kind == "text":
+            records = [{"text": each.text, **each.metadata} for each in left]
+            corpus = write_jsonl(self.folder / "left.jsonl", records)
+            names = [*SORTED, fmt.METADATA, fmt.METADATA_OFFSETS]
+        else:
+            corpus = self.write_ids("left", [each.ids for each in left])
+            names = SORTED
+        once = self.folder / "once"
+        everygram.build(corpus, once, **self.corpus_options)
+        built = directory.read_manifest(once).segments
+        assert [[each.files[name] for name in names] for each in segments] == [
+            [each.files[name] for name in names] for each in built
+        ]
+        shutil.rmtree(once)
 
     @rule(target=readers)
     def open_one(self):
@@ -271,7 +327,9 @@ class Lifecycle(RuleBasedStateMachine):
     def the_index_is_sound(self):
         assert directory.verify(self.path, lambda done, total: None) == []
         listed = {fmt.MANIFEST: None, fmt.LOCK: None}
-        for entry in directory.read_manifest(self.path).segments:
+        segments = directory.read_manifest(self.path).segments
+        self.num_segments = len(segments)
+        for entry in segments:
             listed |= {f"{entry.name}/{name}": file.bytes for name, file in entry.files.items()}
         there = {
             str(file.relative_to(self.path)): file.stat().st_size
@@ -374,8 +432,18 @@ def check_documents(index, documents, numbers_given):
     assert exported == [text | more for text, more in zip(texts, metadata, strict=True)]
 
 
+class OneSegment(Lifecycle):
+    """Merged whenever it changes: what asks a single segment meets numbers with gaps."""
+
+    def changed(self):
+        self.compact(full=True, memory=1, threads=1)
+        assert len(directory.read_manifest(self.path).segments) == bool(self.documents)
+
+
 Lifecycle.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+OneSegment.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestLifecycle = Lifecycle.TestCase
+TestOneSegment = OneSegment.TestCase
 
 
 def test_a_writer_and_readers_soak(tmp_path):
