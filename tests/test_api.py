@@ -15,6 +15,7 @@ import pytest
 import everygram
 from conftest import write_index, write_jsonl
 from everygram import engine as engines
+from everygram import format as fmt
 from everygram.errors import QueryError, TokenizerError
 from everygram.results import Distribution
 from naive import NaiveIndex
@@ -655,7 +656,7 @@ def test_parts_that_cannot_be_preloaded(ids_index, preload):
         everygram.open(ids_index.path, preload=preload)
 
 
-@pytest.mark.parametrize("golden", ["golden-v1", "golden-v2", "golden-v3"])
+@pytest.mark.parametrize("golden", ["golden-v1", "golden-v2", "golden-v3", "golden-v4"])
 def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
     with everygram.open(GOLDEN / golden) as old:
         documents = [old.document(number).ids.tolist() for number in range(old.num_documents)]
@@ -666,7 +667,7 @@ def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
         queries += [d[i:j] for d in documents for i in range(len(d)) for j in range(i + 1, 9)]
         queries += [[65535, *query] for query in queries[-20:]]
         with everygram.open(tmp_path / "new") as new:
-            assert new.manifest.format_version == 3
+            assert new.manifest.format_version == fmt.FORMAT_VERSION
             assert old.count_batch(queries).tolist() == [naive.count(query) for query in queries]
             assert old.count_batch(queries).tolist() == new.count_batch(queries).tolist()
             for name in ("prob_batch", "infgram_prob_batch", "ntd_batch", "infgram_ntd_batch"):

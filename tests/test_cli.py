@@ -381,7 +381,8 @@ def test_what_is_preloaded(run, path, monkeypatch, options, preload):
     calls = []
     monkeypatch.setattr("everygram.server.app.serve", lambda *given: calls.append(given))
     assert run("serve", path, *options)[0] == 0
-    assert calls == [([path], "127.0.0.1", 8000, preload)]
+    verify = "--verify" in options
+    assert calls == [([path], "127.0.0.1", 8000, preload, verify)]
 
 
 def test_warmup(run, path):

@@ -16,6 +16,7 @@ from conftest import write_jsonl
 from everygram import compaction, external_sort
 from everygram import format as fmt
 from everygram.errors import BuildError, DamagedIndexError, QueryError
+from everygram.segment import Segment
 from test_changes import (
     check,
     check_live,
@@ -192,6 +193,22 @@ def test_older_segments_become_new_ones(tmp_path, golden):
         assert list(everygram.export(index)) == left
         assert index.find("cat").documents[-1] == number
         assert index.infgram_ntd("the cat").counts.tolist() == following
+
+
+def test_an_index_that_is_compacted_while_it_is_verified_is_sound(tmp_path, monkeypatch):
+    path = tmp_path / "index"
+    grown(path, random.Random(4), [9, 9])
+    check = Segment.verify
+    compacted = []
+
+    def compact_first(self, progress):
+        if not compacted:
+            compacted.append(everygram.compact(path, full=True))
+        return check(self, progress)
+
+    monkeypatch.setattr(Segment, "verify", compact_first)
+    assert problems_of(path) == []
+    assert not (path / "segment-000001").exists()
 
 
 def test_a_damaged_file_is_not_given_a_new_checksum(tmp_path):

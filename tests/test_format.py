@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import pickle
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,17 @@ import everygram
 from conftest import write_index
 from everygram import format as fmt
 from everygram import index as directory
+from everygram import segment
 from everygram.errors import DamagedIndexError, FormatError, QueryError
 
 # One written by each format version; every one must open for ever.
-GOLDEN = {version: Path(__file__).parent / "data" / f"golden-v{version}" for version in (1, 2, 3)}
+GOLDEN = {
+    version: Path(__file__).parent / "data" / f"golden-v{version}" for version in (1, 2, 3, 4)
+}
+
+
+# What a new segment has whose documents' numbers follow one another.
+FILES = (*fmt.SEGMENT_FILES, fmt.CHECKSUMS)
 
 
 def verify(path):
@@ -30,7 +39,7 @@ def tiny(tmp_path):
 
 def test_the_worked_example_of_the_specification(tiny):
     folder = tiny / "segment-000001"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(fmt.SEGMENT_FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert content[fmt.TOKENS] == b"\xffab\xffba"
     assert np.frombuffer(content[fmt.SUFFIX_ARRAY], "<u4").tolist() == [1, 5, 4, 2, 0, 3]
@@ -42,18 +51,20 @@ def test_the_worked_example_of_the_specification(tiny):
     assert np.frombuffer(content[fmt.DOCUMENT_OFFSETS], "<u8").tolist() == [0, 3]
     assert content[fmt.METADATA] == b"{}{}"
     assert np.frombuffer(content[fmt.METADATA_OFFSETS], "<u8").tolist() == [0, 2, 4]
+    checksums = np.frombuffer(content[fmt.CHECKSUMS], "<u4").tolist()
+    assert checksums == [zlib.crc32(content[name]) for name in sorted(fmt.SEGMENT_FILES)]
 
 
 def test_the_manifest_lists_every_file_with_size_and_checksum(tiny):
     manifest = json.loads((tiny / fmt.MANIFEST).read_text())
-    assert manifest["format_version"] == 3
+    assert manifest["format_version"] == 4
     assert (manifest["dtype"], manifest["separator"]) == ("u8", 255)
-    (segment,) = manifest["segments"]
-    assert (segment["key_bits"], segment["fence_spacing"], segment["fence_fanout"]) == (7, 16, 16)
-    assert (segment["num_documents"], segment["num_tokens"], segment["sign"]) == (2, 4, 1)
-    assert sorted(segment["files"]) == sorted(fmt.SEGMENT_FILES)
-    for name, file in segment["files"].items():
-        data = (tiny / segment["name"] / name).read_bytes()
+    (entry,) = manifest["segments"]
+    assert (entry["key_bits"], entry["fence_spacing"], entry["fence_fanout"]) == (7, 16, 16)
+    assert (entry["num_documents"], entry["num_tokens"], entry["sign"]) == (2, 4, 1)
+    assert sorted(entry["files"]) == sorted(FILES)
+    for name, file in entry["files"].items():
+        data = (tiny / entry["name"] / name).read_bytes()
         assert file == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -112,7 +123,7 @@ def test_verify_finds_a_sound_index_sound(tiny):
     assert seen[-1][0] == seen[-1][1] > 0
 
 
-@pytest.mark.parametrize("name", fmt.SEGMENT_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_refused(tiny, name):
     (tiny / "segment-000001" / name).unlink()
     with pytest.raises(DamagedIndexError, match=rf"{name}: missing, expected \d+ bytes; restore"):
@@ -120,7 +131,7 @@ def test_a_missing_file_is_refused(tiny, name):
     assert "missing" in verify(tiny)[0]
 
 
-@pytest.mark.parametrize("name", fmt.SEGMENT_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_size_is_refused(tiny, name):
     path = tiny / "segment-000001" / name
     data = path.read_bytes()
@@ -135,7 +146,7 @@ def test_a_file_of_another_size_is_refused(tiny, name):
     assert "too long" in verify(tiny)[0]
 
 
-@pytest.mark.parametrize("name", fmt.SEGMENT_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_verify_finds_every_flipped_bit(tiny, name):
     path = tiny / "segment-000001" / name
     data = path.read_bytes()
@@ -144,6 +155,53 @@ def test_verify_finds_every_flipped_bit(tiny, name):
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         assert any(f"{name}: content does not match" in problem for problem in verify(tiny))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_damaged_is_refused_when_a_small_index_is_opened(tiny, monkeypatch, name):
+    path = tiny / "segment-000001" / name
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    says = rf"segment-000001: {name}: content does not match its checksum.*; restore it or rebuild"
+    with pytest.raises(DamagedIndexError, match=says):
+        everygram.open(tiny)
+    monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
+    everygram.open(tiny).close()
+    with pytest.raises(DamagedIndexError, match=says):
+        everygram.open(tiny, verify=True)
+    path.write_bytes(data)
+    with pickle.loads(pickle.dumps(everygram.open(tiny, verify=True))) as index:
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert index.latest() is index  # what has been checked is not read again
+    with pytest.raises(DamagedIndexError, match=says):
+        pickle.loads(pickle.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("places", "where"),
+    [
+        ([0], " from byte 0 to 64, of 300"),
+        ([63], " from byte 0 to 64, of 300"),
+        ([64, 100], " from byte 64 to 128, of 300"),
+        ([299], " from byte 256 to 300, of 300"),
+        ([5, 70, 299], " from byte 0 to 64 and 2 more blocks, of 300"),
+    ],
+)
+def test_verify_says_where_a_file_is_damaged(tmp_path, monkeypatch, places, where):
+    monkeypatch.setattr(fmt, "CHECKSUM_BLOCK", 64)
+    monkeypatch.setattr(segment, "CHUNK", 128)
+    path = write_index(tmp_path / "i", [[1] * 149, [2] * 149], "u8")
+    tokens = path / "segment-000001" / fmt.TOKENS
+    data = bytearray(tokens.read_bytes())
+    for place in places:
+        data[place] ^= 4
+    tokens.write_bytes(data)
+    says = f"{fmt.TOKENS}: content does not match its checksum{where}"
+    assert verify(path)[0] == f"{path / 'segment-000001'}: {says}"
+    # Without what says where, it is still found.
+    checksums = path / "segment-000001" / fmt.CHECKSUMS
+    checksums.write_bytes(bytes(checksums.stat().st_size))
+    assert f"{fmt.TOKENS}: content does not match its checksum" in " ".join(verify(path))
 
 
 @pytest.mark.parametrize(
@@ -179,16 +237,16 @@ def rehash(path):
     manifest = directory.read_manifest(path)
     segments = tuple(
         dataclasses.replace(
-            segment,
+            entry,
             files={
                 name: fmt.FileEntry(
-                    len(data := (path / segment.name / name).read_bytes()),
+                    len(data := (path / entry.name / name).read_bytes()),
                     hashlib.sha256(data).hexdigest(),
                 )
-                for name in segment.files
+                for name in entry.files
             },
         )
-        for segment in manifest.segments
+        for entry in manifest.segments
     )
     directory.publish(path, dataclasses.replace(manifest, segments=segments), None)
 
@@ -238,7 +296,7 @@ def test_another_format_version_says_which(tiny):
     dump = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     fields["checksum"] = hashlib.sha256(dump.encode()).hexdigest()
     (tiny / fmt.MANIFEST).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3; rebuild"):
+    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3, 4; rebuild"):
         everygram.open(tiny)
 
 

@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 import everygram
 from conftest import write_jsonl
 from everygram import DamagedIndexError, FormatError, QueryError
+from everygram import index as directory
 from everygram.server.app import create_app
 from everygram.server.models import MAX_OCCURRENCES
 
@@ -517,6 +518,16 @@ def test_indexes_may_be_held_in_memory(folder, indexes, preload):
         assert ask(client, operation, body, index).json() == expected(call(indexes[index]))
 
 
+def test_a_damaged_index_is_refused_before_serving(folder, tmp_path, monkeypatch):
+    damaged = shutil.copytree(folder / "ids", tmp_path / "ids")
+    tokens = damaged / "segment-000001" / "tokens.bin"
+    tokens.write_bytes(tokens.read_bytes()[:-1] + b"\x01")
+    monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
+    create_app([damaged])
+    with pytest.raises(DamagedIndexError, match=r"tokens.bin: content does not match"):
+        create_app([damaged], verify=True)
+
+
 def test_a_part_that_is_not_there_is_refused_before_serving(folder):
     with pytest.raises(QueryError, match=r"preload: expected some of .*, found 'nope'"):
         create_app([folder / "ids"], ["tokens", "nope"])
@@ -529,6 +540,7 @@ def test_no_query_waits_for_a_kernel(folder):
 import json, pathlib, sys
 from fastapi.testclient import TestClient
 from everygram.kernels import following, lists, search
+from everygram import index as directory
 from everygram.server.app import create_app
 
 def variants():

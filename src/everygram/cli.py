@@ -669,6 +669,10 @@ def serve(
             "or all; may be repeated.",
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check every byte against its checksum before serving."),
+    ] = False,
 ) -> None:
     """Serve indexes over HTTP: a REST interface whose manual is at /docs.
 
@@ -686,7 +690,7 @@ def serve(
     _announce_compilation()
     gc.enable()
     try:
-        serve_all(indexes, host, port, preload or ())
+        serve_all(indexes, host, port, preload or (), verify)
     except SystemExit as left:  # uvicorn's own codes, for an address that is taken and the like
         raise typer.Exit(1 if left.code else 0) from None
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from everygram import format as fmt
-from everygram.errors import DamagedIndexError
 from everygram.external_sort import SortedRuns
-from everygram.index import changed_index, free_segment, open_segments, publish
+from everygram.index import changed_index, check_files, free_segment, open_segments, publish
 from everygram.progress import PeakMemory, Progress
 from everygram.segment import Segment, SegmentWriter
 from everygram.stages import Stages, disk, resources, write_documents
@@ -184,11 +183,7 @@ def _merge(
         clock.report(done, total)
 
     # What is damaged would get a checksum of its own, and be taken for sound ever after.
-    for part in parts:
-        for problem in part.segment.verify_files(checked):
-            raise DamagedIndexError(
-                f"{part.segment.folder}: {problem}; restore it or rebuild the index"
-            )
+    check_files((part.segment for part in parts), checked)
     sorter = SortedRuns(
         stages.folder,
         [part.segment.suffix_array for part in parts],

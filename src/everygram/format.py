@@ -1,4 +1,4 @@
-"""The on-disk format, version 3: what every file of an index holds, and the manifest.
+"""The on-disk format, version 4: what every file of an index holds, and the manifest.
 
 This docstring is the specification. `segment.py` writes and reads a segment's files, `index.py`
 publishes the manifest; neither names a file or a field that is not named here.
@@ -19,6 +19,7 @@ An index is a directory::
         metadata.bin
         metadata_offsets.bin
         document_numbers.bin (only where numbers do not simply follow one another)
+        checksums.bin
 
 All integers are little-endian and unsigned. A *token* has the index's dtype: u8, u16 or u32, the
 narrowest whose all-ones id is not in the vocabulary; that id is the *separator*.
@@ -43,6 +44,8 @@ metadata.bin         –          –         the documents' metadata, UTF-8 JSO
 metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], offsets[d+1])
 document_numbers.bin D          u64       the documents' numbers in the index, ascending; without
                                           this file they are `first_document`, and so on
+checksums.bin        –          u32       the CRC-32 of every 64 KiB of each other file, the files
+                                          in the order of their names
 ==================== ========== ========= =====================================================
 
 *Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
@@ -72,6 +75,8 @@ Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
 *Deleted documents* stay in their segment, and are once more in a segment of `sign` −1, with their
 numbers and without metadata. Counts are those of the segments of sign 1 less those of sign −1.
 
+*Version 3* had no `checksums.bin`; segments that it wrote have none in newer indexes, either.
+
 *Version 2* had no deleted documents, no numbers, and neither `next_document` nor `next_segment`.
 
 *Version 1* had one level of fences, not padded, and keys of whole tokens (`key_bits` as wide as a
@@ -80,7 +85,8 @@ made when the index is opened.
 
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
 the same file without the `checksum` key, so any change shows. Every file of a segment is listed
-with its size and SHA-256. `first_document` is the number of a segment's first document;
+with its size and SHA-256, which says whether it is sound; `checksums.bin`, where it is not.
+`first_document` is the number of a segment's first document;
 `next_document` and `next_segment` are numbers that none has, or ever had. `build` is
 the report of the build, for people: seconds a stage, peak memory, what was skipped.
 """
@@ -96,8 +102,8 @@ import numpy as np
 
 from everygram.errors import DamagedIndexError, FormatError
 
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -113,6 +119,7 @@ DOCUMENT_OFFSETS = "document_offsets.bin"
 METADATA = "metadata.bin"
 METADATA_OFFSETS = "metadata_offsets.bin"
 DOCUMENT_NUMBERS = "document_numbers.bin"
+CHECKSUMS = "checksums.bin"
 # Only while a segment is being built: sorted blocks, and the array as it is written.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
@@ -125,6 +132,8 @@ SEGMENT_FILES = (
     METADATA,
     METADATA_OFFSETS,
 )
+# Not every segment has these.
+OPTIONAL_FILES = (DOCUMENT_NUMBERS, CHECKSUMS)
 
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
     "u8": np.dtype("u1"),
@@ -135,6 +144,9 @@ POSITION = np.dtype("<u4")
 OFFSET = np.dtype("<u8")
 KEY = np.dtype("<u8")
 UNIGRAM_ENTRY_BYTES = 12
+CHECKSUM = np.dtype("<u4")
+# Bytes under one checksum of checksums.bin.
+CHECKSUM_BLOCK = 1 << 16
 
 # Streams of this many tokens and more take 5-byte positions. Tests lower it.
 WIDE_POSITIONS_FROM = 2**32
@@ -334,6 +346,17 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
     yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
     yield DOCUMENT_NUMBERS, segment.num_documents * OFFSET.itemsize
+    blocks = sum(count for _, _, count in checksum_blocks(segment.files))
+    yield CHECKSUMS, blocks * CHECKSUM.itemsize
+
+
+def checksum_blocks(files: dict[str, FileEntry]) -> Iterator[tuple[str, int, int]]:
+    """The files that checksums.bin is about, in its order: name, first checksum, how many."""
+    first = 0
+    for name in sorted(files.keys() - {CHECKSUMS}):
+        count = -(-files[name].bytes // CHECKSUM_BLOCK)
+        yield name, first, count
+        first += count
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from everygram import format as fmt
 from everygram import segment as segments
 from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
 from everygram.segment import Segment, fsync_directory
+
+# Indexes of up to so many bytes are checked whole when they are opened: it takes milliseconds.
+CHECKED_AT_ONCE = 16 << 20
 
 
 @contextlib.contextmanager
@@ -217,17 +220,20 @@ def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
 
 
 def open_index(
-    path: Path, opened: Sequence[Segment] = ()
+    path: Path, opened: Sequence[Segment] = (), verify: bool = False
 ) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
     """The manifest of an index, its segments mapped, and its tokenizer's file, if it has one.
 
-    Of one moment, whatever writers do meanwhile. Segments that are `opened` are not opened again.
-    Raises as `read_manifest` and `open_segments`.
+    Of one moment, whatever writers do meanwhile. Segments that are `opened` are not opened again;
+    the others' checksums are checked with `verify`, or if the index is small. Raises as
+    `read_manifest` and `open_segments`.
     """
     manifest = read_manifest(path)
     while True:
         try:
             segments = open_segments(path, manifest, opened)
+            if verify or _size(manifest) <= CHECKED_AT_ONCE:
+                check_files(segment for segment in segments if segment not in opened)
             return manifest, segments, read_tokenizer_json(path, manifest)
         except (DamagedIndexError, FormatError):
             # A segment that was there a moment ago may have been merged into another.
@@ -256,6 +262,28 @@ def open_segments(
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
 
 
+def check_files(
+    segments: Iterable[Segment], progress: Callable[[int], None] = lambda count: None
+) -> None:
+    """Read all files of segments; raises DamagedIndexError for one that its checksum is not of.
+
+    Calls `progress(bytes)` for every stretch. Raises FormatError for what cannot be read.
+    """
+    for segment in segments:
+        try:
+            for problem in segment.verify_files(progress):
+                raise DamagedIndexError(
+                    f"{segment.folder}: {problem}; restore it or rebuild the index"
+                )
+        except OSError as error:
+            raise FormatError(f"{segment.folder}: cannot be read: {error}") from None
+
+
+def _size(manifest: fmt.Manifest) -> int:
+    """Bytes of all files of all segments."""
+    return sum(file.bytes for entry in manifest.segments for file in entry.files.values())
+
+
 def read_in(path: Path) -> int:
     """Have the system hold all of an index in its memory, if it has enough; returns the bytes.
 
@@ -268,7 +296,7 @@ def read_in(path: Path) -> int:
         for entry in manifest.segments
         for name, file in entry.files.items()
     }
-    total = sum(files.values())
+    total = _size(manifest)
     if total > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         return 0
     for name in files:
@@ -283,15 +311,30 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
 
     Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
     changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
-    for what is no index at all.
+    for what is no index at all. Where a writer has changed the index meanwhile, and taken away
+    files, it is checked as it is then.
     """
     try:
         manifest = read_manifest(path)
+        while True:
+            problems = _problems(path, manifest, progress, quick)
+            before, manifest = manifest, read_manifest(path)
+            if not problems or manifest == before:
+                return problems
+    except DamagedIndexError as error:
+        return [str(error)]
+
+
+def _problems(
+    path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
+) -> list[str]:
+    """What `verify` returns, of the index that this manifest is of."""
+    try:
         read_tokenizer_json(path, manifest)
     except DamagedIndexError as error:
         return [str(error)]
     problems = []
-    total = sum(file.bytes for entry in manifest.segments for file in entry.files.values())
+    total = _size(manifest)
     done = 0
 
     def advance(count: int) -> None:
@@ -304,9 +347,9 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
         try:
             segment = Segment(path / entry.name, entry, manifest.dtype)
             opened.append(segment)
-            if quick:
-                continue
-            problems += [f"{segment.folder}: {problem}" for problem in segment.verify(advance)]
+            if not quick:
+                found = segment.verify(advance)
+                problems += [f"{segment.folder}: {problem}" for problem in found]
         except DamagedIndexError as error:
             problems.append(str(error))
         except OSError as error:
@@ -394,7 +437,7 @@ def _is_ours(path: Path) -> bool:
         return False
     if path.is_dir():
         return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
-            entry.name in (*fmt.SEGMENT_FILES, fmt.DOCUMENT_NUMBERS, fmt.RUNS, fmt.UNFINISHED)
+            entry.name in (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
             for entry in path.iterdir()
         )
     written = (fmt.MANIFEST, fmt.BUILD, fmt.TOKENIZER)

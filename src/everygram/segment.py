@@ -9,6 +9,7 @@ import hashlib
 import json
 import mmap
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ def finish_segment(
     if not isinstance(numbers, int):
         file = _write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
         files = files | {fmt.DOCUMENT_NUMBERS: file}
+    checksums = _write_array(folder / fmt.CHECKSUMS, _block_checksums(folder, files))
+    files = files | {fmt.CHECKSUMS: checksums}
     fsync_directory(folder)
     return fmt.SegmentEntry(
         name=folder.name,
@@ -287,14 +290,18 @@ class Segment:
 
     def verify_files(self, progress: Callable[[int], None]) -> Iterator[str]:
         """Check checksums; yields what is wrong, in words. `progress` as of `verify`."""
-        for name, expected in self.entry.files.items():
+        files = self.entry.files
+        blocks = dict(_checksums_of(self.folder, files)) if fmt.CHECKSUMS in files else {}
+        for name, expected in files.items():
             digest = hashlib.sha256()
-            with (self.folder / name).open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-                    progress(len(chunk))
+            found = [np.empty(0, fmt.CHECKSUM)]
+            for chunk in _chunks(self.folder / name):
+                digest.update(chunk)
+                found.append(_crc32s(chunk))
+                progress(len(chunk))
             if digest.hexdigest() != expected.sha256:
-                yield f"{name}: content does not match its checksum"
+                where = _located(np.concatenate(found), blocks.get(name), expected.bytes)
+                yield f"{name}: content does not match its checksum{where}"
 
     def _verify_documents(self) -> Iterator[str]:
         numbers = self.numbers_of(np.arange(self.num_documents))
@@ -424,7 +431,7 @@ def fence_tree(level: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
     """Raise DamagedIndexError unless each file is there with the size the manifest says."""
     from_counts = dict(fmt.expected_sizes(entry, dtype))
-    optional = [fmt.DOCUMENT_NUMBERS] if fmt.DOCUMENT_NUMBERS in entry.files else []
+    optional = (name for name in fmt.OPTIONAL_FILES if name in entry.files)
     for name in (*fmt.SEGMENT_FILES, *optional):
         path = folder / name
         if name not in entry.files:
@@ -447,6 +454,47 @@ def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
                 f"{path}: {what}: expected {expected:,} bytes, found {found:,}; restore it or "
                 "rebuild the index"
             )
+
+
+def _block_checksums(folder: Path, files: dict[str, fmt.FileEntry]) -> np.ndarray:
+    """The content of checksums.bin: u32. Reads every file once."""
+    names = (folder / name for name, _, _ in fmt.checksum_blocks(files))
+    return np.concatenate([_crc32s(chunk) for name in names for chunk in _chunks(name)])
+
+
+def _checksums_of(
+    folder: Path, files: dict[str, fmt.FileEntry]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What checksums.bin says of each file."""
+    checksums = np.fromfile(folder / fmt.CHECKSUMS, fmt.CHECKSUM)
+    for name, first, count in fmt.checksum_blocks(files):
+        yield name, checksums[first : first + count]
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The content of a file, CHUNK bytes at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _crc32s(chunk: bytes) -> np.ndarray:
+    """The CRC-32 of each of its blocks: u32."""
+    view = memoryview(chunk)
+    step = fmt.CHECKSUM_BLOCK
+    checksums = [zlib.crc32(view[i : i + step]) for i in range(0, len(view), step)]
+    return np.array(checksums, fmt.CHECKSUM)
+
+
+def _located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
+    """Where a file of that size is damaged, as far as checksums of its blocks tell."""
+    if expected is None or expected.shape != found.shape or np.array_equal(found, expected):
+        return ""
+    wrong = np.flatnonzero(found != expected)
+    start = int(wrong[0]) * fmt.CHECKSUM_BLOCK
+    end = min(size, start + fmt.CHECKSUM_BLOCK)
+    more = f" and {wrong.size - 1:,} more blocks" if wrong.size > 1 else ""
+    return f" from byte {start:,} to {end:,}{more}, of {size:,}"
 
 
 def fsync_directory(path: Path) -> None:

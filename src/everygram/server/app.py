@@ -87,10 +87,12 @@ use the longest suffix of the prompt that does occur (Liu et al. 2024).
 """
 
 
-def create_app(paths: Sequence[Path], preload: str | Sequence[str] = ()) -> FastAPI:
+def create_app(
+    paths: Sequence[Path], preload: str | Sequence[str] = (), verify: bool = False
+) -> FastAPI:
     """The service over the indexes in these folders, each under its folder's name.
 
-    `preload` as in `everygram.open`, for all of them.
+    `preload` and `verify` as in `everygram.open`, for all of them.
 
     Raises FormatError for no folder, two of one name, or one that is no index, and what else
     `everygram.open` raises; nothing is served then. Kernels are compiled, or loaded from the
@@ -111,15 +113,21 @@ def create_app(paths: Sequence[Path], preload: str | Sequence[str] = ()) -> Fast
             Exception: _on_unexpected,
         },
     )
-    app.state.indexes = _open_all(paths, preload)
+    app.state.indexes = _open_all(paths, preload, verify)
     app.include_router(service)
     app.include_router(queries)
     return app
 
 
-def serve(paths: Sequence[Path], host: str, port: int, preload: str | Sequence[str] = ()) -> None:
+def serve(
+    paths: Sequence[Path],
+    host: str,
+    port: int,
+    preload: str | Sequence[str] = (),
+    verify: bool = False,
+) -> None:
     """Serve the indexes in these folders until interrupted. Raises as `create_app` does."""
-    uvicorn.run(create_app(paths, preload), host=host, port=port)
+    uvicorn.run(create_app(paths, preload, verify), host=host, port=port)
 
 
 class _Service(FastAPI):
@@ -136,7 +144,9 @@ class _Service(FastAPI):
         return schema
 
 
-def _open_all(paths: Sequence[Path], preload: str | Sequence[str]) -> dict[str, Index]:
+def _open_all(
+    paths: Sequence[Path], preload: str | Sequence[str], verify: bool
+) -> dict[str, Index]:
     if not paths:
         raise FormatError("no index to serve: expected at least one folder")
     indexes: dict[str, Index] = {}
@@ -147,7 +157,7 @@ def _open_all(paths: Sequence[Path], preload: str | Sequence[str]) -> dict[str, 
                 f"index '{path}': there is one of that name already, '{indexes[path.name].path}'; "
                 "indexes are served under their folder's name: rename one"
             )
-        index = Index(path, preload=preload)
+        index = Index(path, preload=preload, verify=verify)
         # Loaded now, so that a tokenizer that cannot be stops the service and not a query.
         _ = index.tokenizer
         indexes[path.name] = index
