@@ -256,9 +256,13 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        prompt_count, count = self.engine.prob(prompt, token)
-        return Prob(prompt, self.token_text, token, prompt_count, count, len(prompt))
+        if type(query) is list and type(continuation) is int:
+            prompt, token = query.copy(), continuation
+        else:
+            prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        return Prob(
+            prompt, self.token_text, token, *self.engine.prob(prompt, token), len(prompt)
+        )
 
     def prob_batch(
         self,
@@ -280,9 +284,11 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        prompt_count, count, suffix_len = self.engine.infgram_prob(prompt, token)
-        return Prob(prompt, self.token_text, token, prompt_count, count, suffix_len)
+        if type(query) is list and type(continuation) is int:
+            prompt, token = query.copy(), continuation
+        else:
+            prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        return Prob(prompt, self.token_text, token, *self.engine.infgram_prob(prompt, token))
 
     def infgram_prob_batch(
         self,
@@ -530,7 +536,7 @@ class Index:
         if not ids:
             raise QueryError(f"prob: {EMPTY_PROB}")
         token = ids[-1]
-        if type(token) is not int or not 0 <= token < self.vocab_size:
+        if type(token) is not int:
             token = int(self.engine.check_query(ids)[-1])
         return ids[:-1], token
 

@@ -80,7 +80,11 @@ class Engine:
         self.next_document = next_document
         self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
         self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
-        self._rows = np.empty((len(segments), search.COLUMNS), np.int64)
+        # What kernels are given: the words before the rows, and the rows.
+        memory = np.zeros(lists.HEAD + len(segments) * search.COLUMNS, np.int64)
+        memory[lists.NUM_SEGMENTS] = len(segments)
+        self._head, self._address = memory[: lists.HEAD], memory.ctypes.data
+        self._rows = memory[lists.HEAD :].reshape(len(segments), search.COLUMNS)
         for row, segment in zip(self._rows, segments, strict=True):
             row[:] = segment.prepare(vocab_size, preload)
         # The segments that nothing is taken away by, where what occurs may be sought.
@@ -196,15 +200,15 @@ class Engine:
     # The kernels for single queries, compiled or loaded when first needed.
 
     @cached_property
-    def _find(self) -> Callable[..., int]:
+    def _quick_find(self) -> Callable[..., int]:
         return lists.taking_lists(lists.find, self._dtype)
 
     @cached_property
-    def _prob(self) -> Callable[..., tuple[int, int]]:
+    def _quick_prob(self) -> Callable[..., tuple[int, int]]:
         return lists.taking_lists(lists.prob, self._dtype)
 
     @cached_property
-    def _infgram_prob(self) -> Callable[..., tuple[int, int, int]]:
+    def _quick_infgram_prob(self) -> Callable[..., tuple[int, int, int]]:
         return lists.taking_lists(lists.infgram_prob, self._dtype)
 
     @cached_property
@@ -213,13 +217,9 @@ class Engine:
 
     def count(self, query: list[int]) -> int:
         """Occurrences of the query. The empty query counts every token and document end."""
-        start = perf_counter_ns()
-        found = self._find(self._rows, query, self._cold > 0)
-        if self._cold or perf_counter_ns() - start > DISK_NS:
-            self._timed(start, 1)
+        found = self._quick_find(self._address, query)
         if found < 0:
-            self.check_query(query)
-            return 0  # in no segment nothing is unknown
+            found = self._at_leisure(search.find, 1, self.ids(query))
         return found
 
     def find(self, query: np.ndarray) -> np.ndarray:
@@ -252,33 +252,46 @@ class Engine:
         return self.counts_of(self.find_batch(ids, starts, ends))
 
     def prob(self, prompt: list[int], continuation: int) -> tuple[int, int]:
-        """How often the prompt occurs, and how often the continuation, a known id, follows."""
-        start = perf_counter_ns()
-        counts = self._prob(self._rows, prompt, continuation, self._cold > 0)
-        if self._cold or perf_counter_ns() - start > DISK_NS:
-            self._timed(start, 2)
+        """How often the prompt occurs, and how often the continuation follows.
+
+        Raises QueryError for a continuation outside the vocabulary, too.
+        """
+        try:
+            counts = self._quick_prob(self._address, prompt, continuation)
+        except OverflowError:  # of the continuation
+            counts = (lists.LATER, 0)
         if counts[0] < 0:
-            self.check_query(prompt)
-            return 0, 0
+            query = self.ids([*prompt, self.check_continuation(continuation)])
+            counts = self._at_leisure(search.prob, 2, query, 0)
         return counts
 
     def infgram_prob(self, prompt: list[int], continuation: int) -> tuple[int, int, int]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
         if self._deleting:
             self.check_query(prompt)
-            ids = self.ids([*prompt, continuation])
+            ids = self.ids([*prompt, self.check_continuation(continuation)])
             starts, ends = np.array([0]), np.array([ids.shape[0]])
             lengths = self.longest_suffix_batch(ids, starts, ends - 1)
             prompts, total = self.prob_batch(ids, ends - 1 - lengths, ends)
             return int(prompts[0]), int(total[0]), int(lengths[0])
-        start = perf_counter_ns()
-        counts = self._infgram_prob(self._rows, prompt, continuation, self._cold > 0)
-        if self._cold or perf_counter_ns() - start > DISK_NS:
-            self._timed(start, 8)
+        try:
+            counts = self._quick_infgram_prob(self._address, prompt, continuation)
+        except OverflowError:  # of the continuation
+            counts = (lists.LATER, 0, 0)
         if counts[0] < 0:
-            self.check_query(prompt)
-            return 0, 0, 0
+            query = self.ids([*prompt, self.check_continuation(continuation)])
+            counts = self._at_leisure(search.infgram_prob, 8, query)
         return counts
+
+    def _at_leisure(
+        self, kernel: Callable[..., Any], searches: int, query: np.ndarray, *rest: int
+    ) -> Any:
+        """What a kernel of `kernels.search` answers, which the quick search of `lists` does not."""
+        self.check_query(query)
+        start = perf_counter_ns()
+        found = kernel(self._rows, query, *rest, self._cold > 0)
+        self._timed(start, searches, look=True)
+        return found
 
     def prob_batch(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
@@ -601,7 +614,7 @@ class Engine:
         cold = self._cold > 0
         most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
         length, prompt_count, stride, ids, counts = self._distribution(
-            self._rows, prompt, longest, most, cold
+            self._address, prompt, longest, most, cold
         )
         if cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 2)
@@ -703,18 +716,20 @@ class Engine:
             if bad is not None:
                 self.check_query(ids[starts[bad] : ends[bad]], f"query {bad}")
 
-    def _timed(self, start: int, searches: int) -> None:
+    def _timed(self, start: int, searches: int, look: bool = False) -> None:
         """Learn from how long searches took whether the next will wait for a disk.
 
-        (Lone searches look at the clock before they call this: a call takes as long as that.)
+        With `look`, whatever they took. (Lone searches look at the clock before they call this: a
+        call takes as long as that.)
         """
-        if not self._cold and perf_counter_ns() - start < DISK_NS * searches:
+        if not (self._cold or look) and perf_counter_ns() - start < DISK_NS * searches:
             return
         reads = _disk_reads()
         if reads != self._reads:
             self._reads, self._cold = reads, COLD_SEARCHES
         else:
             self._cold = max(0, self._cold - searches)
+        self._head[lists.QUICK] = self._cold == 0
 
 
 class Following(NamedTuple):

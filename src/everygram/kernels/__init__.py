@@ -14,8 +14,10 @@ import ctypes
 import hashlib
 import mmap
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
+from time import CLOCK_MONOTONIC, perf_counter_ns
 from typing import Any, TypeVar, cast
 
 import numba
@@ -54,12 +56,12 @@ def _cache_folder() -> str | None:
 _CACHE_FOLDER = _cache_folder()
 
 
-def kernel(function: F) -> F:
+def kernel(function: F, nogil: bool = True) -> F:
     """Compile without the GIL, lazily (one variant for each set of dtypes), cached on disk."""
     users = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _CACHE_FOLDER or users
     try:
-        compiled = numba.njit(nogil=True, cache=_CACHE_FOLDER is not None)(function)
+        compiled = numba.njit(nogil=nogil, cache=_CACHE_FOLDER is not None)(function)
     finally:
         numba.config.CACHE_DIR = users
     return cast(F, compiled)
@@ -79,11 +81,25 @@ def _array_at(address: int, length: int, dtype: Any) -> np.ndarray:
     return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
 
 
+def _words(size: int) -> np.ndarray:
+    """That many words (int64) of the call's own, not cleared. `size` is a constant.
+
+    Precondition: they are not returned. On the stack, they cost nothing.
+    """
+    return np.empty(size, np.int64)
+
+
+def _ticks() -> int:
+    """A clock of some GHz that takes few nanoseconds to read."""
+    return perf_counter_ns()
+
+
 # madvise(2)'s advice of that name, on Linux and macOS.
 MADV_WILLNEED = 3
 
 if numba.config.DISABLE_JIT:
     prefetch, will_need, array_at = _prefetch, _will_need, _array_at
+    words, ticks = _words, _ticks
 else:
 
     @intrinsic
@@ -107,6 +123,56 @@ else:
             return made._getvalue()
 
         return array(types.int64, types.int64, dtype), generate
+
+    @intrinsic(prefer_literal=True)
+    def words(_: Any, size: types.IntegerLiteral) -> Any:
+        """As `_words`."""
+        array = types.Array(types.int64, 1, "C")
+        length = size.literal_value
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            made = context.make_array(array)(context, builder)
+            word = ir.IntType(64)
+            with builder.goto_entry_block():
+                memory = builder.alloca(ir.ArrayType(word, length))
+            populate_array(
+                made,
+                data=builder.bitcast(memory, made.data.type),
+                shape=cgutils.pack_array(builder, [word(length)]),
+                strides=cgutils.pack_array(builder, [word(8)]),
+                itemsize=word(8),
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return array(size), generate
+
+    @intrinsic
+    def ticks(_: Any) -> Any:
+        """As `_ticks`."""
+        word = ir.IntType(64)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            if platform.machine() in ("x86_64", "AMD64"):
+                counter = cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(word, []), "llvm.readcyclecounter"
+                )
+                return builder.call(counter, [])
+            with builder.goto_entry_block():
+                time = builder.alloca(ir.ArrayType(word, 2))
+            clock = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(ir.IntType(32), [ir.IntType(32), time.type]),
+                "clock_gettime",
+            )
+            builder.call(clock, [ir.Constant(ir.IntType(32), CLOCK_MONOTONIC), time])
+            seconds, nanoseconds = (
+                builder.load(builder.gep(time, [ir.Constant(ir.IntType(32), i) for i in (0, part)]))
+                for part in (0, 1)
+            )
+            return builder.add(builder.mul(seconds, word(10**9)), nanoseconds)
+
+        return types.int64(), generate
 
     @intrinsic
     def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:

@@ -2,11 +2,22 @@
 
 Making an array of a short list and having numba take it costs more than a search. The code around
 these kernels reads the list's integers itself, into memory of the call's own. They are those of
-`search` and `following` by the same names. `asked` is the list; without segments, and where it
-holds what is no id of the token dtype, the answer is that for an id outside the vocabulary.
+`search` and `following` by the same names. Arguments they share:
+
+- `address`: where an index's rows are, int64 words: HEAD of them, then a row a segment.
+- `asked`: the list. Without segments, and where it holds what is no id of the token dtype, the
+  answer is that for an id outside the vocabulary.
+
+`find`, `prob` and `infgram_prob` are the *quick* searches, of memory: too short to let go of the
+interpreter's lock for. They are not made, and answer LATER, unless the word QUICK is set. One that
+takes long may have read from a disk, and clears it.
 """
 
+import ctypes
+import functools
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -16,15 +27,51 @@ from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 from numba.np.arrayobj import populate_array
 
-from everygram.kernels import following, kernel, search
+from everygram.kernels import array_at, following, kernel, search, ticks
 
 # As annotations of kernels.
 SCALARS = {bool: types.boolean, int: types.int64}
+# The words before an index's rows: how many segments, and whether searches may be quick.
+NUM_SEGMENTS, QUICK, HEAD = 0, 1, 2
+# As a count: ask the engine, which sees to disks and unknown ids.
+LATER = -2
+# Ticks of a search that may have read from a disk: 30 to 100 µs.
+LONG = 100_000
 # Lists shorter than this are read onto the stack.
 ROOM = 256
 
 WORD = ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()
+# Where CPython keeps an object's type, an int's size and first digit, a list's size and items.
+TYPE, SIZE, DIGIT, ITEMS = 8, 16, 24, 24
+
+
+def _size_words() -> tuple[int, ...]:
+    """What stands at SIZE of ints of one digit; nothing if objects are not laid out like that.
+
+    Reading ints there takes a third of the time that asking for them does: of a prompt of 200
+    tokens a microsecond and a half. What else a list may hold is asked for.
+    """
+    ints = [1, 300, 2**30 - 1]
+
+    def word(value: object, offset: int) -> int:
+        return ctypes.c_int64.from_address(id(value) + offset).value
+
+    try:
+        known = (
+            sys.implementation.name == "cpython"
+            and min(map(type(0).__sizeof__, ints)) >= DIGIT + 4
+            and word(ints, SIZE) == len(ints)
+            and ctypes.c_int64.from_address(word(ints, ITEMS)).value == id(ints[0])
+            and all(word(value, TYPE) == id(int) for value in ints)
+            and all(word(value, DIGIT) & 0xFFFFFFFF == value for value in ints)
+        )
+    except ValueError:
+        known = False
+    return tuple({word(value, SIZE) for value in ints}) if known else ()
+
+
+SIZE_WORDS = _size_words()
 
 
 class TokenList(NamedTuple):
@@ -64,6 +111,11 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
             builder.module, ir.FunctionType(result, arguments), name
         )
 
+    def field(value: Any, offset: int, kind: Any) -> Any:
+        place = builder.gep(builder.bitcast(value, POINTER), [WORD(offset)])
+        return builder.load(builder.bitcast(place, kind.as_pointer()))
+
+    int_type = python.get_c_object("PyLong_Type")
     with builder.goto_entry_block():
         on_stack = builder.alloca(item, ROOM)
     size = python.list_size(query)
@@ -80,15 +132,37 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
         with without_memory:
             builder.store(WORD(-1), size_read)
         with with_memory, cgutils.for_range(builder, size) as loop:
-            # A NULL (the list has become shorter) is refused like what is no integer.
-            entry = python.list_getitem(query, loop.index)
-            value = builder.call(function("PyLong_AsLongLong", WORD, python.pyobj), [entry])
-            unfit = builder.icmp_unsigned(">", value, WORD((1 << item.width) - 1))
+            value = cgutils.alloca_once(builder, WORD)
+            direct = cgutils.false_bit
+            if SIZE_WORDS:
+                # (Integers of a kind of their own may shorten the list while they are asked.)
+                there = builder.icmp_signed("<", loop.index, field(query, SIZE, WORD))
+                with builder.if_then(builder.not_(there), likely=False):
+                    builder.store(WORD(-1), size_read)
+                    loop.do_break()
+                items = field(query, ITEMS, POINTER.as_pointer())
+                entry = builder.load(builder.gep(items, [loop.index]))
+                kind = builder.icmp_unsigned(
+                    "==", field(entry, TYPE, POINTER), builder.bitcast(int_type, POINTER)
+                )
+                found = field(entry, SIZE, WORD)
+                fits = [builder.icmp_unsigned("==", found, WORD(word)) for word in SIZE_WORDS]
+                direct = builder.and_(kind, functools.reduce(builder.or_, fits))
+                with builder.if_then(direct, likely=True):
+                    digit = field(entry, DIGIT, ir.IntType(32))
+                    builder.store(builder.zext(digit, WORD), value)
+            with builder.if_then(builder.not_(direct), likely=False):
+                # A NULL (the list has become shorter) is refused like what is no integer.
+                entry = python.list_getitem(query, loop.index)
+                read = builder.call(function("PyLong_AsLongLong", WORD, python.pyobj), [entry])
+                builder.store(read, value)
+            read = builder.load(value)
+            unfit = builder.icmp_unsigned(">", read, WORD((1 << item.width) - 1))
             with builder.if_then(unfit, likely=False):
                 python.err_clear()
                 builder.store(WORD(-1), size_read)
                 loop.do_break()
-            builder.store(builder.trunc(value, item), builder.gep(ids, [loop.index]))
+            builder.store(builder.trunc(read, item), builder.gep(ids, [loop.index]))
     value = cgutils.create_struct_proxy(of)(call.context, builder)
     value.address = builder.ptrtoint(ids, WORD)
     value.size = builder.load(size_read)
@@ -147,10 +221,10 @@ def taking_lists(kernel: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
     takes a fifth of the time.
     """
     if numba.config.DISABLE_JIT:
-        return lambda segments, query, *rest: kernel(segments, TokenList(query, dtype), *rest)
+        return lambda address, query, *rest: kernel(address, TokenList(query, dtype), *rest)
     kinds = list(kernel.py_func.__annotations__.values())[2:-1]
     signature = (
-        types.int64[:, ::1],
+        types.int64,
         TokenListType(numba.from_dtype(dtype)),
         *(SCALARS[kind] for kind in kinds),
     )
@@ -159,38 +233,76 @@ def taking_lists(kernel: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
     return call
 
 
+quick_kernel = partial(kernel, nogil=False)
+
+
 @kernel
-def find(segments: np.ndarray, asked: TokenList, cold: bool) -> int:
+def rows_at(address: int) -> np.ndarray:
+    """The rows, int64, shape (k, COLUMNS)."""
+    k = array_at(address, HEAD, np.int64)[NUM_SEGMENTS]
+    rows = array_at(address + 8 * HEAD, k * search.COLUMNS, np.int64)
+    return rows.reshape(k, search.COLUMNS)
+
+
+@kernel
+def began(address: int, last: int) -> int:
+    """When a quick search begins, in ticks, or LATER. `last`: a continuation that it has."""
+    head = array_at(address, HEAD, np.int64)
+    if head[QUICK] == 0 or head[NUM_SEGMENTS] == 0 or last < 0:
+        return LATER
+    return ticks() if last <= rows_at(address)[0, search.SEPARATOR] else LATER
+
+
+@kernel
+def ended(address: int, start: int) -> None:
+    """Note how a quick search went."""
+    if ticks() - start > LONG:
+        array_at(address, HEAD, np.int64)[QUICK] = 0
+
+
+@quick_kernel
+def find(address: int, asked: TokenList) -> int:
     """How often the query occurs."""
+    start = began(address, 0)
     ids, known = ids_of(asked, 0)
-    return search.find(segments, ids[:-1], cold) if known and segments.shape[0] else -1
+    if start == LATER or not known:
+        return LATER
+    found = search.find(rows_at(address), ids[:-1], False)
+    ended(address, start)
+    return found
 
 
-@kernel
-def prob(segments: np.ndarray, asked: TokenList, continuation: int, cold: bool) -> tuple[int, int]:
+@quick_kernel
+def prob(address: int, asked: TokenList, continuation: int) -> tuple[int, int]:
     """How often the prompt occurs, and how often the continuation follows."""
+    start = began(address, continuation)
     ids, known = ids_of(asked, continuation)
-    return search.prob(segments, ids, 0, cold) if known and segments.shape[0] else (-1, -1)
+    if start == LATER or not known:
+        return LATER, LATER
+    found = search.prob(rows_at(address), ids, 0, False)
+    ended(address, start)
+    return found
 
 
-@kernel
-def infgram_prob(
-    segments: np.ndarray, asked: TokenList, continuation: int, cold: bool
-) -> tuple[int, int, int]:
+@quick_kernel
+def infgram_prob(address: int, asked: TokenList, continuation: int) -> tuple[int, int, int]:
     """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+    start = began(address, continuation)
     ids, known = ids_of(asked, continuation)
-    if known and segments.shape[0]:
-        return search.infgram_prob(segments, ids, cold)
-    return -1, -1, -1
+    if start == LATER or not known:
+        return LATER, LATER, LATER
+    found = search.infgram_prob(rows_at(address), ids, False)
+    ended(address, start)
+    return found
 
 
 @kernel
 def ntd(
-    segments: np.ndarray, asked: TokenList, longest: bool, max_support: int, cold: bool
+    address: int, asked: TokenList, longest: bool, max_support: int, cold: bool
 ) -> tuple[int, int, int, np.ndarray, np.ndarray]:
     """All of a distribution in one call, where there is one segment."""
     ids, known = ids_of(asked, 0)
     if not known:
         nothing = np.empty(0, np.int64)
         return 0, -1, 0, nothing, nothing
-    return following.ntd(segments, ids[:-1], longest, max_support, cold)
+    return following.ntd(rows_at(address), ids[:-1], longest, max_support, cold)

@@ -25,7 +25,7 @@ aside, is answered −1.
 
 import numpy as np
 
-from everygram.kernels import array_at, kernel, prefetch, will_need
+from everygram.kernels import array_at, kernel, prefetch, will_need, words
 
 # A segment's row: addresses and lengths of its tokens, positions (bytes, and bytes each), keys
 # and unigrams (words); then numbers, and a start and a size for each level of the fence tree.
@@ -51,6 +51,8 @@ FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 # many tokens of the query match the suffixes just outside; the longest match seen so far.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIELDS = 10
+# Words of the lanes of one query, and of two.
+ONE, TWO = 2 * FIELDS, 4 * FIELDS
 FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH = 0, 1, 2
 
 
@@ -558,7 +560,7 @@ def longest_suffixes(
 @kernel
 def find(segments: np.ndarray, query: np.ndarray, cold: bool) -> int:
     """How often one query occurs."""
-    lanes = np.empty((2, FIELDS), np.int64)
+    lanes = words(ONE).reshape(2, FIELDS)
     total = np.int64(0)
     for s in range(segments.shape[0]):
         row = segments[s]
@@ -578,7 +580,7 @@ def prompt_intervals(segments: np.ndarray, query: np.ndarray, start: int, cold: 
     After a document's end nothing follows: a prompt that ends one, unless it is the separator
     alone, has none.
     """
-    lanes = np.empty((2, FIELDS), np.int64)
+    lanes = words(ONE).reshape(2, FIELDS)
     intervals = np.zeros((segments.shape[0], 2), np.int64)
     end = query.shape[0]
     for s in range(segments.shape[0]):
@@ -601,7 +603,7 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
     After a document's end nothing follows: a prompt that ends one, unless it is the separator
     alone, occurs 0 times.
     """
-    lanes = np.empty((4, FIELDS), np.int64)
+    lanes = words(TWO).reshape(4, FIELDS)
     prompts, total = np.int64(0), np.int64(0)
     end = query.shape[0]
     for s in range(segments.shape[0]):
