@@ -17,6 +17,7 @@ from conftest import write_index, write_jsonl
 from everygram import engine as engines
 from everygram import format as fmt
 from everygram.errors import QueryError, TokenizerError
+from everygram.kernels.following import tabled
 from everygram.results import Distribution
 from naive import NaiveIndex
 
@@ -618,7 +619,11 @@ def test_the_top_of_a_distribution_is_what_sorting_gives(size, different):
     rng = np.random.default_rng(size)
     counts = rng.integers(1, different + 1, size)
     ids = np.sort(rng.choice(10**6, size, replace=False))
-    distribution = Distribution(np.empty(0, np.int64), None, int(counts.sum()), ids, counts, 0, 0)
+    total = int(counts.sum())
+    table = tabled(ids, counts, total)
+    distribution = Distribution(np.empty(0, np.int64), None, total, table, 0, 0)
+    assert distribution.next_ids.tolist() == ids.tolist()
+    assert distribution.probs.tolist() == (counts / total).tolist()
     pairs = zip(counts.tolist(), ids.tolist(), strict=True)
     order = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
     for k in range(0, size + 3, 1 if size < 100 else 13):

@@ -18,6 +18,7 @@ from everygram import format as fmt
 from everygram.engine import Engine
 from everygram.errors import QueryError
 from everygram.index import open_segments, read_manifest
+from everygram.kernels import lists
 from everygram.segment import PRELOADABLE
 from naive import NaiveIndex
 
@@ -30,10 +31,19 @@ def as_list(engine, query):
 
 
 class AskedByLists(Engine):
-    """The engine, asked by lists of ids or what can be made one."""
+    """The engine, asked by lists of ids or what can be made one; quickly and at leisure."""
+
+    def both(self, ask, query, *rest):
+        query = as_list(self, query)
+        answers = []
+        for quick in (1, 0):
+            self._head[lists.QUICK] = quick
+            answers.append(ask(query, *rest))
+        assert answers[0] == answers[1]
+        return answers[0]
 
     def count(self, query):
-        return super().count(as_list(self, query))
+        return self.both(super().count, query)
 
     def find(self, query):
         return super().find(self.ids(query))
@@ -45,10 +55,10 @@ class AskedByLists(Engine):
         return super().infgram_ntd(as_list(self, prompt), max_support)
 
     def prob(self, prompt, continuation):
-        return super().prob(as_list(self, prompt), continuation)
+        return self.both(super().prob, prompt, continuation)
 
     def infgram_prob(self, prompt, continuation):
-        return super().infgram_prob(as_list(self, prompt), continuation)
+        return self.both(super().infgram_prob, prompt, continuation)
 
     def counts(self, queries):
         return self.count_batch(*self.join(queries)).tolist()
@@ -223,11 +233,11 @@ def test_smallest_and_largest_suffix(tmp_path):
         assert engine.count([token]) == engine.ntd([token])[0] == sum(after.values())
         for following in after:
             assert engine.find([token, following]).tolist()[0][0] <= rank
-            assert engine.infgram_ntd([8, token])[3] == 1
+            assert engine.infgram_ntd([8, token]).suffix_len == 1
     smallest, largest = [1, SEP], [SEP, 9, 9, 9, SEP]
     assert engine.find(smallest).tolist() == [[0, 1]]
     assert engine.find(largest).tolist() == [[segment.stream_len - 1, segment.stream_len]]
-    assert engine.infgram_ntd([8, *largest[:-1]])[3] == 4
+    assert engine.infgram_ntd([8, *largest[:-1]]).suffix_len == 4
 
 
 def test_end_of_document_is_not_swallowed_by_the_end_of_a_segment(tmp_path):
@@ -235,7 +245,7 @@ def test_end_of_document_is_not_swallowed_by_the_end_of_a_segment(tmp_path):
     documents = [[7, 8]] * 300 + [[7]] * 20
     for segments in (1, 4):
         engine = engine_of(tmp_path, documents, "u16", segments)
-        prompt_count, ids, counts, _, _ = engine.ntd([7])
+        prompt_count, (ids, counts, _), _, _ = engine.ntd([7])
         assert prompt_count == 320
         assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {8: 300, 65535: 20}
         assert engine.prob([7], 65535) == (320, 20)
@@ -245,14 +255,14 @@ def test_rare_continuations_survive_frequent_ones(tmp_path):
     """Past 1,000 occurrences infini-gram samples and rare tokens vanish (defect 6)."""
     documents = [[5, 6]] * 4000 + [[5, 7]]
     engine = engine_of(tmp_path, documents)
-    prompt_count, ids, counts, _, _ = engine.ntd([5])
+    prompt_count, (ids, counts, _), _, _ = engine.ntd([5])
     assert (prompt_count, ids.tolist(), counts.tolist()) == (4001, [6, 7], [4000, 1])
 
 
 def test_many_distinct_continuations(tmp_path):
     documents = [[1, token] for token in range(2, 5000)]
     engine = engine_of(tmp_path, documents, "u16", segments=2)
-    prompt_count, ids, counts, _, _ = engine.ntd([1])
+    prompt_count, (ids, counts, _), _, _ = engine.ntd([1])
     assert prompt_count == 4998
     assert ids.tolist() == list(range(2, 5000))
     assert set(counts.tolist()) == {1}
@@ -261,7 +271,7 @@ def test_many_distinct_continuations(tmp_path):
 def test_unigrams_sum_to_one_with_the_separator_as_the_end(tmp_path):
     documents = [[1, 2, 1], [], [2]]
     engine = engine_of(tmp_path, documents, segments=2)
-    prompt_count, ids, counts, _, _ = engine.ntd([])
+    prompt_count, (ids, counts, _), _, _ = engine.ntd([])
     assert prompt_count == engine.count([]) == 4 + 3
     assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {1: 2, 2: 2, SEP: 3}
 
@@ -272,8 +282,8 @@ def test_a_match_never_crosses_a_separator(tmp_path):
     assert engine.count([2, SEP, 3]) == 0
     assert engine.count([2, SEP, 3, 4]) == 0
     assert engine.count([SEP, SEP]) == 0
-    assert engine.infgram_ntd([1, 2, SEP, 3])[3] == 2
-    assert engine.infgram_ntd([1, 2, SEP])[3] == 1
+    assert engine.infgram_ntd([1, 2, SEP, 3]).suffix_len == 2
+    assert engine.infgram_ntd([1, 2, SEP]).suffix_len == 1
 
 
 def test_long_prompts(tmp_path):
@@ -283,11 +293,11 @@ def test_long_prompts(tmp_path):
     engine = engine_of(tmp_path, [document, document[1000:]], segments=2)
     assert engine.count(document) == 1
     assert engine.count(document[1000:]) == 2
-    assert engine.infgram_ntd([251, *document])[3] == length
-    assert engine.infgram_ntd([*document, 251])[3] == 0
+    assert engine.infgram_ntd([251, *document]).suffix_len == length
+    assert engine.infgram_ntd([*document, 251]).suffix_len == 0
     huge = np.resize(np.array(document), (10 if SLOW else 500) * length)
     assert engine.count(huge) == 0
-    assert engine.infgram_ntd(huge)[3] == length
+    assert engine.infgram_ntd(huge).suffix_len == length
 
 
 @pytest.mark.parametrize(
@@ -344,6 +354,64 @@ def test_lists_of_any_length_and_of_odd_integers(tmp_path):
 
     query = [Shrinks(), 2, 3]
     engine.count(query)  # what matters is that it comes back
+
+
+def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
+    engine = engine_of(tmp_path, [[1, 2, 3]])
+    engine._cold, engine._head[lists.QUICK] = 0, 1
+    now = lists.began(engine._address, 0)
+    lists.ended(engine._address, now - 10**7)
+    assert engine._head[lists.QUICK] == 0
+    assert engine._quick_find(engine._address, [1, 2]) == lists.LATER
+    engine._reads = -1  # what is read from disks has grown since
+    assert Engine.count(engine, [1, 2]) == 1
+    assert engine._cold > 0
+    assert engine._head[lists.QUICK] == 0
+    for _ in range(engine._cold):
+        assert Engine.count(engine, [1, 2]) == 1
+    assert engine._head[lists.QUICK] == 1
+    assert engine._quick_find(engine._address, [1, 2]) == 1
+
+
+@pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
+@pytest.mark.parametrize("wrong", [-1, 300, 2**16 + 1, 2**32 + 1, 2**63, -(2**63) - 1, 2**70])
+def test_a_continuation_outside_the_vocabulary(tmp_path, dtype, wrong):
+    if wrong == 300 and dtype != "u8":
+        wrong = 2**32 - 2 if dtype == "u32" else 2**16 - 2
+    path = write_index(tmp_path / dtype, [[1, 2, 3]], dtype, 1, vocab_size=200)
+    engine = open_engine(path)
+    for ask in (engine.prob, engine.infgram_prob):
+        with pytest.raises(QueryError, match=r"continuation\[0\]: token id .* is outside"):
+            ask([1, 2], wrong)
+
+
+@pytest.mark.skipif(SLOW, reason="of compiled code")
+@pytest.mark.parametrize("direct", [True, False])
+def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
+    assert lists.SIZE_WORDS  # as CPython 3.11 to 3.14 lay integers out
+    if not direct:
+        monkeypatch.setattr(lists, "SIZE_WORDS", ())
+
+    def read(asked):
+        ids, known = lists.ids_of(asked, 7)
+        total = 0
+        for i in range(ids.shape[0]):
+            total = total * 31 + ids[i]
+        return total % 2**31, known
+
+    kernel = numba.njit(read)
+    signature = (lists.TokenListType(numba.uint32),)
+    kernel.compile(signature)
+    compiled = kernel.get_overload(signature)
+    known = [0, 1, 255, 256, 257, 65535, 2**30 - 1, 2**30, 2**31, 2**32 - 1, True, np.int64(5)]
+    for query in [[], [3], known, known * 50]:
+        total = 0
+        for value in [*map(int, query), 7]:
+            total = total * 31 + value & 2**64 - 1
+        assert compiled(query) == (total % 2**31, True)
+    for unknown in (-1, -(2**30), 2**32, 2**64, 2**70, 1.0, "1", None):
+        assert not compiled([1, unknown])[1]
+        assert not compiled([*range(400), unknown])[1]
 
 
 @pytest.mark.parametrize(

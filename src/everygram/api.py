@@ -260,9 +260,7 @@ class Index:
             prompt, token = query.copy(), continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        return Prob(
-            prompt, self.token_text, token, *self.engine.prob(prompt, token), len(prompt)
-        )
+        return Prob(prompt, self.token_text, token, *self.engine.prob(prompt, token), len(prompt))
 
     def prob_batch(
         self,
@@ -565,15 +563,14 @@ class Index:
     ) -> Distributions:
         """The distributions of ids[begins[i]:ends[i]], shown as those of ids[starts[i]:ends[i]]."""
         found = self.engine.ntd_batch(ids, begins, ends, _checked_support(max_support))
-        empty = np.empty(0, np.int64)
+        empty = np.empty((3, 0), np.int64)
         return Distributions(
             ids,
             starts,
             ends,
             self.token_text,
-            np.cumsum([0, *(each.ids.shape[0] for each in found)]),
-            np.concatenate([empty, *(each.ids for each in found)]),
-            np.concatenate([empty, *(each.counts for each in found)]),
+            np.cumsum([0, *(each.table.shape[1] for each in found)]),
+            np.concatenate([empty, *(each.table for each in found)], axis=1),
             np.array([each.prompt_count for each in found], np.int64),
             ends - begins,
             np.array([each.error_bound for each in found], np.int64),

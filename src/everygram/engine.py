@@ -153,13 +153,11 @@ class Engine:
 
     def join(self, queries: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Many queries as ids, starts and ends. Raises QueryError for what is no query."""
-        try:
-            lengths = np.fromiter(map(len, queries), np.int64, len(queries))
-            if self.segments and set(map(type, queries)) <= {list}:
-                packed = self._pack(int(lengths.sum()))(*chain.from_iterable(queries))
-                return self._checked(np.frombuffer(packed, self._dtype), *_bounds(lengths))
-        except (struct.error, TypeError):
-            pass
+        if self.segments and type(queries) is list:
+            ids, ends = self._joined(queries)
+            if ids.shape[0] == (ends[-1] if ends.shape[0] else 0):
+                ids.setflags(write=False)
+                return self._checked(ids, np.append(0, ends[:-1]) if ends.size else ends, ends)
         checked = [self.ids(query, f"query {i}") for i, query in enumerate(queries)]
         lengths = np.array([query.shape[0] for query in checked], np.int64)
         flat = np.concatenate([np.empty(0, self._dtype), *checked])
@@ -197,7 +195,11 @@ class Engine:
             self.check_query(ids[starts[query] : ends[query]], f"query {query}")
         return ids, starts, ends
 
-    # The kernels for single queries, compiled or loaded when first needed.
+    # The kernels that read lists, compiled or loaded when first needed.
+
+    @cached_property
+    def _joined(self) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+        return lists.taking_many(self._dtype)
 
     @cached_property
     def _quick_find(self) -> Callable[..., int]:
@@ -212,7 +214,7 @@ class Engine:
         return lists.taking_lists(lists.infgram_prob, self._dtype)
 
     @cached_property
-    def _distribution(self) -> Callable[..., tuple[int, int, int, np.ndarray, np.ndarray]]:
+    def _distribution(self) -> Callable[..., tuple[int, np.ndarray, int, int]]:
         return lists.taking_lists(lists.ntd, self._dtype)
 
     def count(self, query: list[int]) -> int:
@@ -261,6 +263,7 @@ class Engine:
         except OverflowError:  # of the continuation
             counts = (lists.LATER, 0)
         if counts[0] < 0:
+            self.check_query(prompt)
             query = self.ids([*prompt, self.check_continuation(continuation)])
             counts = self._at_leisure(search.prob, 2, query, 0)
         return counts
@@ -279,6 +282,7 @@ class Engine:
         except OverflowError:  # of the continuation
             counts = (lists.LATER, 0, 0)
         if counts[0] < 0:
+            self.check_query(prompt)
             query = self.ids([*prompt, self.check_continuation(continuation)])
             counts = self._at_leisure(search.infgram_prob, 8, query)
         return counts
@@ -613,16 +617,14 @@ class Engine:
         start = perf_counter_ns()
         cold = self._cold > 0
         most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
-        length, prompt_count, stride, ids, counts = self._distribution(
-            self._address, prompt, longest, most, cold
-        )
+        found = self._distribution(self._address, prompt, longest, most, cold)
         if cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 2)
-        if prompt_count < 0:
+        if found[0] < 0:
             self.check_query(prompt)
-        if length == 0:  # the empty prompt is answered from the unigrams
-            return self._following(self.ids(prompt), len(prompt), [[0, prompt_count]], max_support)
-        return Following(prompt_count, ids, counts, length, stride - 1 if stride else 0)
+        if found[2] == 0:  # the empty prompt is answered from the unigrams
+            return self._following(self.ids(prompt), len(prompt), [[0, found[0]]], max_support)
+        return Following._make(found)
 
     def _merged_ntd(
         self, prompt: np.ndarray, longest: bool, max_support: int | None
@@ -684,15 +686,16 @@ class Engine:
                 found.append((ids, signs[number] * counts))
         error_bound = len(found) * (stride - 1) if stride else 0
         if not found:
-            return Following(0, np.empty(0, np.int64), np.empty(0, np.int64), length, 0)
+            return Following(0, np.empty((3, 0), np.int64), length, 0)
         if len(found) == 1:  # nothing to merge
-            ids, counts = found[0]
-            return Following(prompt_count, ids, counts, length, error_bound)
+            table = following.tabled(*found[0], prompt_count)
+            return Following(prompt_count, table, length, error_bound)
         ids, inverse = np.unique(np.concatenate([ids for ids, _ in found]), return_inverse=True)
         merged = np.zeros(ids.shape[0], np.int64)
         np.add.at(merged, inverse, np.concatenate([counts for _, counts in found]))
         left = merged > 0
-        return Following(prompt_count, ids[left], merged[left], length, error_bound)
+        table = following.tabled(ids[left], merged[left], prompt_count)
+        return Following(prompt_count, table, length, error_bound)
 
     def _in_chunks(
         self,
@@ -733,17 +736,28 @@ class Engine:
 
 
 class Following(NamedTuple):
-    """What follows a prompt: tokens ascending and their counts, int64, shape (k,), twice.
+    """What follows a prompt: `table` as `kernels.following.tabled` gives it, tokens ascending.
 
     The prompt is the last `suffix_len` tokens of what was asked. Counts are off by `error_bound`
     at most, and those of tokens left out are no larger.
     """
 
     prompt_count: int
-    ids: np.ndarray
-    counts: np.ndarray
+    table: np.ndarray
     suffix_len: int
     error_bound: int
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Tokens: int64, shape (k,)."""
+        ids: np.ndarray = self.table[0]
+        return ids
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each follows: int64, shape (k,)."""
+        counts: np.ndarray = self.table[1]
+        return counts
 
 
 def _spread(work: Callable[[int, int], Any], number: int, chunk: int = CHUNK) -> list[Any]:

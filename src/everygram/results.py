@@ -155,20 +155,33 @@ class Distribution(Result):
     """
 
     prompt_count: int
-    next_ids: np.ndarray
-    counts: np.ndarray
+    # int64, shape (3, k): ids, counts, and the bits of the probabilities.
+    _table: np.ndarray = field(repr=False)
     suffix_len: int
     error_bound: int
+
+    @property
+    def next_ids(self) -> np.ndarray:
+        """The tokens that follow: int64, shape (k,)."""
+        ids: np.ndarray = self._table[0]
+        return ids
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each follows: int64, shape (k,)."""
+        counts: np.ndarray = self._table[1]
+        return counts
 
     @property
     def exact(self) -> bool:
         """Whether every count is exact and no token is left out."""
         return self.error_bound == 0
 
-    @cached_property
+    @property
     def probs(self) -> np.ndarray:
         """float64, shape (k,); sums to 1."""
-        return self.counts / max(1, self.prompt_count)
+        probs: np.ndarray = self._table[2].view(np.float64)
+        return probs
 
     @property
     def sparse(self) -> bool:
@@ -203,7 +216,7 @@ class Distribution(Result):
 
     def __len__(self) -> int:
         """How many distinct tokens follow."""
-        return int(self.next_ids.shape[0])
+        return int(self._table.shape[1])
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
@@ -285,11 +298,23 @@ class Distributions(Sequence[Distribution]):
     _ends: np.ndarray = field(repr=False)
     _token_text: TokenText = field(repr=False)
     offsets: np.ndarray
-    next_ids: np.ndarray
-    counts: np.ndarray
+    # As of `Distribution`, end to end.
+    _table: np.ndarray = field(repr=False)
     prompt_counts: np.ndarray
     suffix_lens: np.ndarray
     error_bounds: np.ndarray
+
+    @property
+    def next_ids(self) -> np.ndarray:
+        """The tokens that follow, of all."""
+        ids: np.ndarray = self._table[0]
+        return ids
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each follows."""
+        counts: np.ndarray = self._table[1]
+        return counts
 
     def __len__(self) -> int:
         return int(self.prompt_counts.shape[0])
@@ -302,13 +327,11 @@ class Distributions(Sequence[Distribution]):
         if isinstance(i, slice):
             return [self[place] for place in range(*i.indices(len(self)))]
         i = range(len(self))[i]
-        part = slice(self.offsets[i], self.offsets[i + 1])
         return Distribution(
             self._ids[self._starts[i] : self._ends[i]],
             self._token_text,
             int(self.prompt_counts[i]),
-            self.next_ids[part],
-            self.counts[part],
+            self._table[:, self.offsets[i] : self.offsets[i + 1]],
             int(self.suffix_lens[i]),
             int(self.error_bounds[i]),
         )

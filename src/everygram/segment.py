@@ -472,9 +472,11 @@ def _checksums_of(
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """The content of a file, CHUNK bytes at a time."""
+    """The content of a file, whole blocks at a time."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        # No larger than need be: buffers that are cut leave holes in memory.
+        size = min(max(CHUNK, fmt.CHECKSUM_BLOCK), os.fstat(file.fileno()).st_size + 1)
+        while chunk := file.read(size):
             yield chunk
 
 

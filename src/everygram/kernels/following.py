@@ -161,31 +161,45 @@ def next_tokens(
 @kernel
 def ntd(
     segments: np.ndarray, prompt: np.ndarray, longest: bool, max_support: int, cold: bool
-) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+) -> tuple[int, np.ndarray, int, int]:
     """All of a distribution in one call, where there is one segment.
 
-    Of the prompt or, with `longest`, of its longest suffix that occurs: its length, its count (−1
-    for an unknown id), the stride (0 when exact), the tokens that follow, and how often each. A
-    prompt of length 0 is answered without the tokens.
+    Of the prompt or, with `longest`, of its longest suffix that occurs: its count (−1 for an
+    unknown id), what follows as `tabled` gives it, its length, and by how much counts may be off.
+    A prompt of length 0 is answered without what follows.
     """
-    nothing = np.empty(0, np.int64)
+    nothing = np.empty((3, 0), np.int64)
     length = prompt.shape[0]
     if longest:
         length = longest_suffix(segments, prompt, length, cold)
         if length < 0:
-            return 0, -1, 0, nothing, nothing
+            return -1, nothing, 0, 0
     start = prompt.shape[0] - length
     intervals = prompt_intervals(segments, prompt, start, cold)
     if intervals.shape[0] == 0:
-        return 0, -1, 0, nothing, nothing
+        return -1, nothing, 0, 0
     lo, hi = intervals[0, 0], intervals[0, 1]
     if length == 0 or lo == hi:
-        return length, hi - lo, 0, nothing, nothing
+        return hi - lo, nothing, length, 0
     stride = np.int64(0)
     if hi - lo > max_support:
         stride = (hi - lo + max_support - 1) // max_support
     ids, counts = next_tokens(segments[0], prompt, start, lo, hi, stride, cold)
-    return length, hi - lo, stride, ids, counts
+    return hi - lo, tabled(ids, counts, hi - lo), length, max(0, stride - 1)
+
+
+@kernel
+def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray:
+    """Ids, counts, and the bits of counts / prompt_count (float64): int64, shape (3, k).
+
+    One array is made in half the time of two, and a division in numpy takes as long as a search.
+    """
+    table = np.empty((3, ids.shape[0]), np.int64)
+    probs = table.view(np.float64)
+    for i in range(ids.shape[0]):
+        table[0, i], table[1, i] = ids[i], counts[i]
+        probs[2, i] = counts[i] / prompt_count
+    return table
 
 
 @kernel

@@ -60,7 +60,7 @@ def _size_words() -> tuple[int, ...]:
     try:
         known = (
             sys.implementation.name == "cpython"
-            and min(map(type(0).__sizeof__, ints)) >= DIGIT + 4
+            and min(map(int.__sizeof__, ints)) >= DIGIT + 4
             and word(ints, SIZE) == len(ints)
             and ctypes.c_int64.from_address(word(ints, ITEMS)).value == id(ints[0])
             and all(word(value, TYPE) == id(int) for value in ints)
@@ -97,34 +97,73 @@ class TokenListModel(models.StructModel):
         super().__init__(manager, of, [("address", types.int64), ("size", types.int64)])
 
 
+class Code:
+    """Code that reads objects, as it is being written."""
+
+    def __init__(self, of: Any, call: Any) -> None:
+        self.builder, self.python = call.builder, call.pyapi
+        self.item = call.context.get_value_type(of.dtype)
+        self.int_type = self.python.get_c_object("PyLong_Type")
+        self.list_type = self.python.get_c_object("PyList_Type")
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """A function of C's or the interpreter's."""
+        of_type = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, of_type, name)
+
+    def field(self, value: Any, offset: int, kind: Any) -> Any:
+        """What an object has there."""
+        builder = self.builder
+        place = builder.gep(builder.bitcast(value, POINTER), [WORD(offset)])
+        return builder.load(builder.bitcast(place, kind.as_pointer()))
+
+    def entry(self, of_list: Any, index: Any) -> Any:
+        """An entry of a list that has as many. (Only where SIZE_WORDS are known.)"""
+        items = self.field(of_list, ITEMS, POINTER.as_pointer())
+        return self.builder.load(self.builder.gep(items, [index]))
+
+    def is_a(self, value: Any, kind: Any) -> Any:
+        """Whether that is an object's very type."""
+        kind = self.builder.bitcast(kind, POINTER)
+        return self.builder.icmp_unsigned("==", self.field(value, TYPE, POINTER), kind)
+
+    def read_digit(self, value: Any, into: Any) -> Any:
+        """Read an int of one digit; whether it is one."""
+        builder = self.builder
+        found = self.field(value, SIZE, WORD)
+        fits = [builder.icmp_unsigned("==", found, WORD(word)) for word in SIZE_WORDS]
+        direct = builder.and_(self.is_a(value, self.int_type), functools.reduce(builder.or_, fits))
+        with builder.if_then(direct, likely=True):
+            builder.store(builder.zext(self.field(value, DIGIT, ir.IntType(32)), WORD), into)
+        return direct
+
+    def ask(self, value: Any) -> Any:
+        """The integer that any object is, or an error."""
+        return self.builder.call(self.function("PyLong_AsLongLong", WORD, POINTER), [value])
+
+    def unfit(self, integer: Any) -> Any:
+        """Whether it is no id of the token dtype."""
+        return self.builder.icmp_unsigned(">", integer, WORD((1 << self.item.width) - 1))
+
+
 @unbox(TokenListType)  # type: ignore[untyped-decorator]
 def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
     """Read the integers of a list, leaving room for one more.
 
     Any that does not fit, or is none, makes the size −1.
     """
-    builder, python = call.builder, call.pyapi
-    item = call.context.get_value_type(of.dtype)
-
-    def function(name: str, result: Any, *arguments: Any) -> Any:
-        return cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(result, arguments), name
-        )
-
-    def field(value: Any, offset: int, kind: Any) -> Any:
-        place = builder.gep(builder.bitcast(value, POINTER), [WORD(offset)])
-        return builder.load(builder.bitcast(place, kind.as_pointer()))
-
-    int_type = python.get_c_object("PyLong_Type")
+    code = Code(of, call)
+    builder, python, item = code.builder, code.python, code.item
     with builder.goto_entry_block():
         on_stack = builder.alloca(item, ROOM)
     size = python.list_size(query)
     size_read = cgutils.alloca_once_value(builder, size)
     place = cgutils.alloca_once_value(builder, on_stack)
+    integer = cgutils.alloca_once(builder, WORD)
     large = builder.icmp_signed(">=", size, WORD(ROOM))
     with builder.if_then(large, likely=False):
         room = builder.mul(builder.add(size, WORD(1)), WORD(item.width // 8))
-        memory = builder.call(function("malloc", POINTER, WORD), [room])
+        memory = builder.call(code.function("malloc", POINTER, WORD), [room])
         builder.store(builder.bitcast(memory, on_stack.type), place)
     ids = builder.load(place)
     refused = builder.icmp_unsigned("==", builder.ptrtoint(ids, WORD), WORD(0))
@@ -132,33 +171,19 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
         with without_memory:
             builder.store(WORD(-1), size_read)
         with with_memory, cgutils.for_range(builder, size) as loop:
-            value = cgutils.alloca_once(builder, WORD)
             direct = cgutils.false_bit
             if SIZE_WORDS:
                 # (Integers of a kind of their own may shorten the list while they are asked.)
-                there = builder.icmp_signed("<", loop.index, field(query, SIZE, WORD))
+                there = builder.icmp_signed("<", loop.index, code.field(query, SIZE, WORD))
                 with builder.if_then(builder.not_(there), likely=False):
                     builder.store(WORD(-1), size_read)
                     loop.do_break()
-                items = field(query, ITEMS, POINTER.as_pointer())
-                entry = builder.load(builder.gep(items, [loop.index]))
-                kind = builder.icmp_unsigned(
-                    "==", field(entry, TYPE, POINTER), builder.bitcast(int_type, POINTER)
-                )
-                found = field(entry, SIZE, WORD)
-                fits = [builder.icmp_unsigned("==", found, WORD(word)) for word in SIZE_WORDS]
-                direct = builder.and_(kind, functools.reduce(builder.or_, fits))
-                with builder.if_then(direct, likely=True):
-                    digit = field(entry, DIGIT, ir.IntType(32))
-                    builder.store(builder.zext(digit, WORD), value)
+                direct = code.read_digit(code.entry(query, loop.index), integer)
             with builder.if_then(builder.not_(direct), likely=False):
                 # A NULL (the list has become shorter) is refused like what is no integer.
-                entry = python.list_getitem(query, loop.index)
-                read = builder.call(function("PyLong_AsLongLong", WORD, python.pyobj), [entry])
-                builder.store(read, value)
-            read = builder.load(value)
-            unfit = builder.icmp_unsigned(">", read, WORD((1 << item.width) - 1))
-            with builder.if_then(unfit, likely=False):
+                builder.store(code.ask(python.list_getitem(query, loop.index)), integer)
+            read = builder.load(integer)
+            with builder.if_then(code.unfit(read), likely=False):
                 python.err_clear()
                 builder.store(WORD(-1), size_read)
                 loop.do_break()
@@ -169,7 +194,85 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
 
     def free() -> None:
         with builder.if_then(large, likely=False):
-            builder.call(function("free", ir.VoidType(), POINTER), [builder.bitcast(ids, POINTER)])
+            free = code.function("free", ir.VoidType(), POINTER)
+            builder.call(free, [builder.bitcast(ids, POINTER)])
+
+    return NativeValue(value._getvalue(), cleanup=free)
+
+
+class TokenListsType(types.Type):
+    """A list of lists of ids: where their ends are, then their ids, and how many of each.
+
+    −1 ids: not lists of plain ints that fit the token dtype.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"TokenLists({dtype})")
+
+
+@register_model(TokenListsType)
+class TokenListsModel(models.StructModel):
+    """The words of it."""
+
+    def __init__(self, manager: Any, of: Any) -> None:
+        names = ("address", "number", "size")
+        super().__init__(manager, of, [(name, types.int64) for name in names])
+
+
+@unbox(TokenListsType)  # type: ignore[untyped-decorator]
+def read_lists(of: TokenListsType, queries: Any, call: Any) -> NativeValue:
+    """Read the integers of lists. No code of others runs meanwhile that could change them."""
+    code = Code(of, call)
+    builder, item = code.builder, code.item
+    number = code.python.list_size(queries)
+    size = cgutils.alloca_once_value(builder, WORD(0 if SIZE_WORDS else -1))
+    memory = cgutils.alloca_once_value(builder, cgutils.get_null_value(POINTER))
+    done = cgutils.alloca_once_value(builder, WORD(0))
+    integer = cgutils.alloca_once(builder, WORD)
+    if SIZE_WORDS:
+        with cgutils.for_range(builder, number) as loop:
+            query = code.entry(queries, loop.index)
+            is_list = code.is_a(query, code.list_type)
+            with builder.if_then(builder.not_(is_list), likely=False):
+                builder.store(WORD(-1), size)
+                loop.do_break()
+            builder.store(builder.add(builder.load(size), code.field(query, SIZE, WORD)), size)
+        with builder.if_then(builder.icmp_signed(">=", builder.load(size), WORD(0))):
+            room = builder.mul(builder.load(size), WORD(item.width // 8))
+            room = builder.add(room, builder.mul(builder.add(number, WORD(1)), WORD(8)))
+            builder.store(builder.call(code.function("malloc", POINTER, WORD), [room]), memory)
+            start = builder.load(memory)
+            refused = builder.icmp_unsigned("==", builder.ptrtoint(start, WORD), WORD(0))
+            with builder.if_then(refused, likely=False):
+                builder.store(WORD(-1), size)
+        ends = builder.bitcast(builder.load(memory), WORD.as_pointer())
+        ids = builder.bitcast(builder.gep(ends, [number]), item.as_pointer())
+        readable = builder.icmp_signed(">=", builder.load(size), WORD(0))
+        with builder.if_then(readable), cgutils.for_range(builder, number) as outer:
+            query = code.entry(queries, outer.index)
+            with cgutils.for_range(builder, code.field(query, SIZE, WORD)) as loop:
+                entry = code.entry(query, loop.index)
+                direct = code.read_digit(entry, integer)
+                with builder.if_then(builder.not_(direct), likely=False):
+                    builder.store(WORD(-1), integer)
+                    with builder.if_then(code.is_a(entry, code.int_type)):
+                        builder.store(code.ask(entry), integer)
+                read = builder.load(integer)
+                with builder.if_then(code.unfit(read), likely=False):
+                    code.python.err_clear()
+                    builder.store(WORD(-1), size)
+                    loop.do_break()
+                at = builder.load(done)
+                builder.store(builder.trunc(read, item), builder.gep(ids, [at]))
+                builder.store(builder.add(at, WORD(1)), done)
+            builder.store(builder.load(done), builder.gep(ends, [outer.index]))
+    value = cgutils.create_struct_proxy(of)(call.context, builder)
+    value.address = builder.ptrtoint(builder.load(memory), WORD)
+    value.number, value.size = number, builder.load(size)
+
+    def free() -> None:
+        builder.call(code.function("free", ir.VoidType(), POINTER), [builder.load(memory)])
 
     return NativeValue(value._getvalue(), cleanup=free)
 
@@ -212,6 +315,38 @@ else:
             return context.make_tuple(builder, signature.return_type, [made._getvalue(), fit])
 
         return types.Tuple((array, types.boolean))(asked, types.int64), generate
+
+
+def _words_of(asked: TokenList) -> tuple[int, int, int]:
+    """Where the ends of lists of ids are, and then the ids; how many lists, and ids or −1."""
+    return 0, 0, -1
+
+
+if numba.config.DISABLE_JIT:
+    words_of = _words_of
+else:
+
+    @intrinsic
+    def words_of(_: Any, asked: TokenListsType) -> Any:
+        """As `_words_of`."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            read = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+            parts = [read.address, read.number, read.size]
+            return context.make_tuple(builder, signature.return_type, parts)
+
+        return types.UniTuple(types.int64, 3)(asked), generate
+
+
+def taking_many(dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """`joined`, for lists of lists of ids of that dtype; compiled, or loaded, by this call."""
+    like = np.empty(0, dtype)
+    if numba.config.DISABLE_JIT:
+        return lambda queries: joined(TokenList(queries, dtype), like)
+    signature = (TokenListsType(numba.from_dtype(dtype)), numba.typeof(like))
+    joined.compile(signature)
+    call = joined.get_overload(signature)
+    return lambda queries: call(queries, like)
 
 
 def taking_lists(kernel: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
@@ -260,6 +395,21 @@ def ended(address: int, start: int) -> None:
         array_at(address, HEAD, np.int64)[QUICK] = 0
 
 
+@kernel
+def joined(asked: TokenList, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Many queries as ids, of the dtype of `like`, and the end of each, int64.
+
+    One more id than there are ends for, if any is not a list of plain ints of that dtype.
+    """
+    address, number, size = words_of(asked)
+    if size < 0:
+        return np.empty(1, like.dtype), np.empty(0, np.int64)
+    ids, ends = np.empty(size, like.dtype), np.empty(number, np.int64)
+    ends[:] = array_at(address, number, np.int64)
+    ids[:] = array_at(address + 8 * number, size, like.dtype)
+    return ids, ends
+
+
 @quick_kernel
 def find(address: int, asked: TokenList) -> int:
     """How often the query occurs."""
@@ -299,10 +449,9 @@ def infgram_prob(address: int, asked: TokenList, continuation: int) -> tuple[int
 @kernel
 def ntd(
     address: int, asked: TokenList, longest: bool, max_support: int, cold: bool
-) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+) -> tuple[int, np.ndarray, int, int]:
     """All of a distribution in one call, where there is one segment."""
     ids, known = ids_of(asked, 0)
     if not known:
-        nothing = np.empty(0, np.int64)
-        return 0, -1, 0, nothing, nothing
+        return -1, np.empty((3, 0), np.int64), 0, 0
     return following.ntd(rows_at(address), ids[:-1], longest, max_support, cold)

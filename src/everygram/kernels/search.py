@@ -37,8 +37,8 @@ FANOUT = 16
 # Lanes that advance together: enough to hide a read behind the others' work, few enough that
 # what they asked for is still in the first cache when they come to it.
 LANES = 64
-# Suffix lengths of one prompt that are tried at a time.
-TRIALS = 4
+# Suffix lengths of one prompt that are tried at a time; from this one on not each of them.
+TRIALS, ONE_BY_ONE = 4, 8
 # Halvings a lane asks ahead for in one round. A lone search may have more reads under way, and
 # one that waits for a disk better asks for all of a block.
 FEW, MORE = 2, 4
@@ -51,8 +51,8 @@ FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 # many tokens of the query match the suffixes just outside; the longest match seen so far.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIELDS = 10
-# Words of the lanes of one query, and of two.
-ONE, TWO = 2 * FIELDS, 4 * FIELDS
+# Words of the lanes of one query, of two, and of one prompt's trials; of the notes on those.
+ONE, TWO, OF_TRIALS, NOTES = 2 * FIELDS, 4 * FIELDS, 2 * TRIALS * FIELDS, 4 * TRIALS
 FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH = 0, 1, 2
 
 
@@ -126,6 +126,35 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
 
 
 @kernel
+def ask_for_node(
+    fences: np.ndarray,
+    start: int,
+    place: int,
+    sa: np.ndarray,
+    step: int,
+    with_blocks: bool,
+    cold: bool,
+) -> None:
+    """Have the node fetched that a place leads to, in the level that starts there.
+
+    With the blocks of all its fences, `step` bytes each, if asked: then one wait does for both.
+    """
+    node = np.uint64(start + (place - 1) * FANOUT)
+    block = (place - 1) * FANOUT * step
+    if cold:
+        will_need(fences, node)
+        if with_blocks:
+            will_need(sa, block)
+            will_need(sa, min(block + FANOUT * step, sa.shape[0]) - 1)
+        return
+    prefetch(fences, node)
+    prefetch(fences, node + np.uint64(FANOUT // 2))
+    if with_blocks:
+        for i in range(FANOUT):
+            prefetch(sa, block + i * step)
+
+
+@kernel
 def descend(
     fences: np.ndarray,
     row: np.ndarray,
@@ -135,51 +164,47 @@ def descend(
     ahead: bool,
     cold: bool,
 ) -> None:
-    """Find the places of lanes among the fences, all of them level by level.
+    """Find the places of pairs of lanes among the fences, all of them level by level.
 
     PLACE, 1 at first, becomes how many fences are below KEY; in every second lane, how many are
     not above it. A lane with 0 needs none. With `ahead` the blocks of all a node's fences are
-    asked for when the node is, so that one wait does for both.
+    asked for when the node is.
     """
     step = row[SPACING] * row[WIDTH]
     for level in range(row[NUM_LEVELS] - 1, -1, -1):
         start = row[LEVELS + 2 * level]
         size = row[LEVELS + 2 * level + 1]
         next_start = row[LEVELS + 2 * level - 2]
-        other = np.int64(0)
-        for lane in range(count):
-            place = lanes[lane, PLACE]
-            if place == 0:
-                other = place
+        with_blocks = ahead and level == 1
+        for lane in range(0, count, 2):
+            below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
+            if not_above == 0:
                 continue
-            key = np.uint64(lanes[lane, KEY])
-            node = np.uint64(start + (place - 1) * FANOUT)
-            found = np.int64(0)
-            if lane & 1:
+            low, high = np.uint64(lanes[lane, KEY]), np.uint64(lanes[lane + 1, KEY])
+            smaller, up_to = np.int64(0), np.int64(0)
+            node = np.uint64(start + (not_above - 1) * FANOUT)
+            if below == not_above:
+                # Both ends of an interval go through the same nodes near the root.
                 for i in range(FANOUT):
-                    found += fences[node + np.uint64(i)] <= key
+                    fence = fences[node + np.uint64(i)]
+                    smaller += fence < low
+                    up_to += fence <= high
             else:
                 for i in range(FANOUT):
-                    found += fences[node + np.uint64(i)] < key
-            place = min((place - 1) * FANOUT + found, size)
-            lanes[lane, PLACE] = place
-            # The ends of an interval go through the same nodes near the root.
-            if level > 0 and place > 0 and place != other:
-                node = np.uint64(next_start + (place - 1) * FANOUT)
-                if cold:
-                    will_need(fences, node)
-                else:
-                    prefetch(fences, node)
-                    prefetch(fences, node + np.uint64(FANOUT // 2))
-                if ahead and level == 1:
-                    block = (place - 1) * FANOUT * step
-                    if cold:
-                        will_need(sa, block)
-                        will_need(sa, min(block + FANOUT * step, sa.shape[0]) - 1)
-                    else:
-                        for i in range(FANOUT):
-                            prefetch(sa, block + i * step)
-            other = place
+                    up_to += fences[node + np.uint64(i)] <= high
+                if below > 0:
+                    node = np.uint64(start + (below - 1) * FANOUT)
+                    for i in range(FANOUT):
+                        smaller += fences[node + np.uint64(i)] < low
+            if below > 0:
+                below = min((below - 1) * FANOUT + smaller, size)
+            not_above = min((not_above - 1) * FANOUT + up_to, size)
+            lanes[lane, PLACE], lanes[lane + 1, PLACE] = below, not_above
+            if level > 0:
+                if below > 0:
+                    ask_for_node(fences, next_start, below, sa, step, with_blocks, cold)
+                if not_above > 0 and not_above != below:
+                    ask_for_node(fences, next_start, not_above, sa, step, with_blocks, cold)
 
 
 @kernel
@@ -488,6 +513,79 @@ def limits(ids: np.ndarray, separator: int, over_end: bool) -> np.ndarray:
 
 
 @kernel
+def suffix_group(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    more: int,
+    cold: bool,
+    lanes: np.ndarray,
+    notes: np.ndarray,
+    lengths: np.ndarray,
+) -> int:
+    """`longest_suffixes` of a group of prompts, with memory for its work.
+
+    With `more` 1 the token after each prompt is looked for as well: where there is one segment,
+    notes[3, i] becomes whether it ever follows prompt i's suffix.
+
+    lanes: int64, shape (2 k TRIALS, FIELDS); notes: int64, shape (4, k TRIALS).
+    """
+    count = starts.shape[0]
+    begins, absent, prompts, followed = notes[0], notes[1], notes[2], notes[3]
+    depth = MORE if cold else FEW
+    for p in range(count):
+        begins[p], lengths[p], followed[p] = starts[p], 0, 1
+    for s in range(segments.shape[0]):
+        row = segments[s]
+        for p in range(count):
+            if s == 0:
+                separator, vocab_size = row[SEPARATOR], row[VOCAB_SIZE]
+                greatest = np.int64(0)
+                for i in range(starts[p], ends[p]):
+                    greatest = max(greatest, np.int64(ids[np.uint64(i)]))
+                if greatest >= vocab_size:  # looked at one by one, which takes longer
+                    for i in range(starts[p], ends[p]):
+                        token = np.int64(ids[np.uint64(i)])
+                        if token == separator:
+                            begins[p] = i
+                        elif token >= vocab_size:
+                            return p
+            absent[p] = ends[p] - begins[p] + 1
+        while True:
+            trials = 0
+            for p in range(count):
+                end = ends[p]
+                known, longest = lengths[p], end - begins[p]
+                gap = absent[p] - known
+                last = known
+                # (The last token alone hardly ever fails: it is tried if two do.)
+                first = 2 if known == 0 and gap > 2 else 1
+                for trial in range(first, TRIALS + 1):
+                    if absent[p] > longest:
+                        step = known >> 1 if known >= ONE_BY_ONE else 1
+                        length = min(known + trial * step, longest)
+                    else:
+                        length = known + gap * trial // (TRIALS + 1)
+                    if length > last:
+                        last = length
+                        lanes[2 * trials, START], lanes[2 * trials, END] = end - length, end + more
+                        prompts[trials] = p
+                        trials += 1
+            if trials == 0:
+                break
+            match_group(row, ids, lanes, trials, depth, cold)
+            for trial in range(trials):
+                p = prompts[trial]
+                length = lanes[2 * trial, END] - lanes[2 * trial, START] - more
+                if lanes[2 * trial, BEST] < length:
+                    absent[p] = min(absent[p], length)
+                elif length > lengths[p]:
+                    lengths[p], followed[p] = length, lanes[2 * trial, BEST] - length
+    return -1
+
+
+@kernel
 def longest_suffixes(
     segments: np.ndarray,
     ids: np.ndarray,
@@ -505,55 +603,15 @@ def longest_suffixes(
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2 // TRIALS))
     lanes = np.empty((2 * group * TRIALS, FIELDS), np.int64)
-    prompts = np.empty(group * TRIALS, np.int64)
-    begins = np.empty(group, np.int64)
-    occurs = np.empty(group, np.int64)
-    absent = np.empty(group, np.int64)
-    depth = MORE if cold else FEW
+    notes = np.empty((4, group * TRIALS), np.int64)
     for begin in range(0, k, group):
-        count = min(group, k - begin)
-        for p in range(count):
-            begins[p], occurs[p] = starts[begin + p], 0
-        for s in range(segments.shape[0]):
-            row = segments[s]
-            for p in range(count):
-                if s == 0:
-                    for i in range(starts[begin + p], ends[begin + p]):
-                        token = np.int64(ids[i])
-                        if token == row[SEPARATOR]:
-                            begins[p] = i
-                        elif token >= row[VOCAB_SIZE]:
-                            return begin + p
-                absent[p] = ends[begin + p] - begins[p] + 1
-            while True:
-                trials = 0
-                for p in range(count):
-                    end = ends[begin + p]
-                    known, longest = occurs[p], end - begins[p]
-                    gap = absent[p] - known
-                    last = known
-                    for trial in range(1, TRIALS + 1):
-                        if absent[p] > longest:
-                            length = min(known + trial * max(1, known >> 1), longest)
-                        else:
-                            length = known + gap * trial // (TRIALS + 1)
-                        if length > last:
-                            last = length
-                            lanes[2 * trials, START], lanes[2 * trials, END] = end - length, end
-                            prompts[trials] = p
-                            trials += 1
-                if trials == 0:
-                    break
-                match_group(row, ids, lanes, trials, depth, cold)
-                for trial in range(trials):
-                    p = prompts[trial]
-                    length = lanes[2 * trial, END] - lanes[2 * trial, START]
-                    if lanes[2 * trial, BEST] == length:
-                        occurs[p] = max(occurs[p], length)
-                    else:
-                        absent[p] = min(absent[p], length)
-        for p in range(count):
-            lengths[begin + p] = occurs[p]
+        end = min(k, begin + group)
+        part = slice(begin, end)
+        unknown = suffix_group(
+            segments, ids, starts[part], ends[part], 0, cold, lanes, notes, lengths[part]
+        )
+        if unknown >= 0:
+            return begin + unknown
     return -1
 
 
@@ -620,24 +678,43 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
 
 
 @kernel
+def suffix_of(
+    segments: np.ndarray, query: np.ndarray, end: int, more: int, cold: bool
+) -> tuple[int, int]:
+    """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id.
+
+    With `more` 1 then 0 if query[end] never follows it; else 1, or for what is not known.
+    """
+    lanes = words(OF_TRIALS).reshape(2 * TRIALS, FIELDS)
+    notes = words(NOTES).reshape(4, TRIALS)
+    numbers = words(3)
+    numbers[0], numbers[1] = 0, end
+    unknown = suffix_group(
+        segments, query, numbers[0:1], numbers[1:2], more, cold, lanes, notes, numbers[2:3]
+    )
+    if unknown >= 0:
+        return -1, 0
+    return numbers[2], notes[3, 0] if numbers[2] and segments.shape[0] == 1 else 1
+
+
+@kernel
 def longest_suffix(segments: np.ndarray, query: np.ndarray, end: int, cold: bool) -> int:
     """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id."""
-    numbers = np.empty((3, 1), np.int64)
-    numbers[0, 0], numbers[1, 0] = 0, end
-    if longest_suffixes(segments, query, numbers[0], numbers[1], cold, numbers[2]) >= 0:
-        return -1
-    return numbers[2, 0]
+    return suffix_of(segments, query, end, 0, cold)[0]
 
 
 @kernel
 def infgram_prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[int, int, int]:
     """As `prob` for the longest suffix of query[:-1] that occurs; its length comes third."""
     end = query.shape[0] - 1
-    length = longest_suffix(segments, query, end, cold)
+    length, followed = suffix_of(segments, query, end, 1, cold)
     if length < 0:
         return -1, -1, -1
-    prompts, total = prob(segments, query, end - length, cold)
-    return prompts, total, length
+    if followed:
+        prompts, total = prob(segments, query, end - length, cold)
+        return prompts, total, length
+    prompts = find(segments, query[end - length : end], cold)
+    return prompts, np.int64(0) if prompts >= 0 else prompts, length
 
 
 @kernel
