@@ -353,7 +353,7 @@ def test_lists_of_any_length_and_of_odd_integers(tmp_path):
             return 1
 
     query = [Shrinks(), 2, 3]
-    engine.count(query)  # what matters is that it comes back
+    Engine.count(engine, query)  # what matters is that it comes back
 
 
 def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
@@ -412,6 +412,35 @@ def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
     for unknown in (-1, -(2**30), 2**32, 2**64, 2**70, 1.0, "1", None):
         assert not compiled([1, unknown])[1]
         assert not compiled([*range(400), unknown])[1]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_many_lists_are_joined_as_one_by_one(tmp_path, monkeypatch, direct):
+    documents = [[value % 250 for value in range(700)]]
+    for dtype, most in (("u8", 249), ("u16", 65000), ("u32", 2**31 + 7)):
+        path = write_index(tmp_path / f"{dtype}-{direct}", documents, dtype, 1, vocab_size=most + 1)
+        engine = open_engine(path)
+        if not direct:  # as where integers lie otherwise than is known
+            engine._joined = lambda queries: (np.empty(1, np.uint8), np.empty(0, np.int64))
+        for queries in [
+            [],
+            [[]],
+            [[], [1], []],
+            [[0, 1, most, engine.separator], [], [2, 3]],
+            [[5] * 700, [6]] * 30,
+            [[1, True], [np.int64(2)]],
+            [[1], (2, 3), np.array([4])],
+        ]:
+            ids, starts, ends = engine.join(queries)
+            assert (ids.dtype, ids.flags.writeable) == (engine._dtype, False)
+            joined = [ids[start:end].tolist() for start, end in zip(starts, ends, strict=True)]
+            assert joined == [[int(value) for value in query] for query in queries]
+        for wrong in (-1, most + 1, 2**32, 2**64, 2**70, 1.0, "1", None):
+            with pytest.raises(QueryError, match=r"query 1"):
+                engine.join([[1, 2], [3, wrong], [4]])
+        for wrong in (3, "ab", None, [[1]]):
+            with pytest.raises(QueryError, match=r"query 1"):
+                engine.join([[1, 2], wrong])
 
 
 @pytest.mark.parametrize(

@@ -602,6 +602,7 @@ class Engine:
         # Nothing occurs after itself; a text of two places goes through all that many queries do.
         asked = [self.separator, self.separator]
         query, one = self.ids(asked), _bounds(np.array([2]))
+        self.join([asked])
         self.count(asked)
         self.prob(asked[:1], self.separator)
         self.infgram_prob(asked[:1], self.separator)
