@@ -534,7 +534,7 @@ class Index:
         if not ids:
             raise QueryError(f"prob: {EMPTY_PROB}")
         token = ids[-1]
-        if type(token) is not int:
+        if type(token) is not int or not 0 <= token < self.vocab_size:
             token = int(self.engine.check_query(ids)[-1])
         return ids[:-1], token
 

@@ -405,18 +405,22 @@ def verify(
     [dim]everygram verify my-index[/dim]
     """
     from everygram import index as directory
+    from everygram.display import build_progress
+    from everygram.progress import Clock
 
-    shown = -1
+    if quick:
+        problems = directory.verify(index, lambda done, total: None, quick)
+    else:
+        with build_progress() as report:
+            clock = Clock(report)
+            clock.enter("check")
 
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // max(1, total)
-        if sys.stderr.isatty() and percent != shown:
-            shown = percent
-            last = "\n" if done == total else ""
-            print(f"\rchecksums {percent} %", end=last, file=sys.stderr, flush=True)
+            def progress(done: int, total: int) -> None:
+                clock.report(done, total)
+                if done == total:
+                    clock.enter("order")
 
-    problems = directory.verify(index, progress, quick)
+            problems = directory.verify(index, progress)
     answer = {"path": str(index), "sound": not problems, "problems": problems}
     _print(answer, lambda _: "\n".join(problems) or f"{index}: sound", as_json)
     raise typer.Exit(1 if problems else 0)

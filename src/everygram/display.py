@@ -11,6 +11,7 @@ from everygram.progress import BuildReport, Progress
 STAGES = {
     "train": "training the tokenizer",
     "check": "checking checksums",
+    "order": "checking order",
     "read": "reading documents",
     "sort": "sorting suffixes",
     "merge": "merging blocks",
@@ -306,4 +307,4 @@ def _rates(progress: Progress) -> str:
         return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
     if not progress.done:
         return ""
-    return f"{rate:.1f} {'MB' if progress.stage in ('train', 'write') else 'M tokens'}/s"
+    return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"

@@ -263,8 +263,9 @@ class Engine:
         except OverflowError:  # of the continuation
             counts = (lists.LATER, 0)
         if counts[0] < 0:
+            continuation = self.check_continuation(continuation)
             self.check_query(prompt)
-            query = self.ids([*prompt, self.check_continuation(continuation)])
+            query = self.ids([*prompt, continuation])
             counts = self._at_leisure(search.prob, 2, query, 0)
         return counts
 
@@ -282,8 +283,9 @@ class Engine:
         except OverflowError:  # of the continuation
             counts = (lists.LATER, 0, 0)
         if counts[0] < 0:
+            continuation = self.check_continuation(continuation)
             self.check_query(prompt)
-            query = self.ids([*prompt, self.check_continuation(continuation)])
+            query = self.ids([*prompt, continuation])
             counts = self._at_leisure(search.infgram_prob, 8, query)
         return counts
 
