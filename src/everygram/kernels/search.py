@@ -53,7 +53,7 @@ START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4,
 FIELDS = 10
 # Words of the lanes of one query, of two, and of one prompt's trials; of the notes on those.
 ONE, TWO, OF_TRIALS, NOTES = 2 * FIELDS, 4 * FIELDS, 2 * TRIALS * FIELDS, 4 * TRIALS
-FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH = 0, 1, 2
+FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH, BOTH = 0, 1, 2, 3
 
 
 @kernel
@@ -258,32 +258,39 @@ def narrow(
 
     Each round cuts what is left of a lane into 2^depth parts, asks for the suffixes at the cuts
     together, and halves `depth` times. Tokens known to match at both ends are not compared again
-    (Manber & Myers 1993), so that a long query costs its length about once.
+    (Manber & Myers 1993), so that a long query costs its length about once. A lane that seeks
+    BOTH ends of an interval becomes two where they part: at the first suffix that matches.
     """
     n = tokens.shape[0]
     parts = np.int64(1) << depth
-    going = True
-    while going:
-        going = False
-        for lane in range(0, count, step):
+    # The lanes that are still to be searched, and those of the next round.
+    going, rest = words(LANES), words(LANES)
+    left = 0
+    for lane in range(0, count, step):
+        if lanes[lane, LO] < lanes[lane, HI]:
+            going[left] = lane
+            left += 1
+    while left:
+        for place in range(left):
+            lane = going[place]
             lo, hi = lanes[lane, LO], lanes[lane, HI]
             if hi - lo >= NEAR:
                 for part in range(1, parts):
                     ask_for(sa, (lo + ((hi - lo) * part >> depth)) * width, cold)
-        for lane in range(0, count, step):
+        for place in range(left):
+            lane = going[place]
             lo, hi = lanes[lane, LO], lanes[lane, HI]
-            if lo < hi:
-                matched = min(lanes[lane, LO_MATCH], lanes[lane, HI_MATCH])
-                asked = np.int64(-1)
-                for part in range(1, parts):
-                    rank = lo + ((hi - lo) * part >> depth)
-                    if rank != asked:
-                        ask_for(tokens, position_in(sa, width, rank) + matched, cold)
-                    asked = rank
-        for lane in range(0, count, step):
+            matched = min(lanes[lane, LO_MATCH], lanes[lane, HI_MATCH])
+            asked = np.int64(-1)
+            for part in range(1, parts):
+                rank = lo + ((hi - lo) * part >> depth)
+                if rank != asked:
+                    ask_for(tokens, position_in(sa, width, rank) + matched, cold)
+                asked = rank
+        more = 0
+        for place in range(left):
+            lane = going[place]
             lo, hi = lanes[lane, LO], lanes[lane, HI]
-            if lo >= hi:
-                continue
             start = lanes[lane, START]
             length = lanes[lane, END] - start
             seeks = lanes[lane, SEEKS]
@@ -311,19 +318,34 @@ def narrow(
                     if token != sought:
                         break
                     i += 1
+                below = token < sought
+                if i == length:
+                    below = seeks == FIRST_ABOVE
+                    if seeks == BOTH:
+                        # What is above this one is the other lane's.
+                        seeks = FIRST_NOT_BELOW
+                        lanes[lane + 1, LO], lanes[lane + 1, HI] = rank + 1, hi
+                        lanes[lane + 1, LO_MATCH], lanes[lane + 1, HI_MATCH] = i, hi_match
+                        if rank + 1 < hi:
+                            rest[more] = lane + 1
+                            more += 1
                 if seeks == ANY_MATCH:
                     lanes[lane, BEST] = max(lanes[lane, BEST], i)
                     if i == length:
                         lo = hi
                         break
-                below = seeks == FIRST_ABOVE if i == length else token < sought
                 if below:
                     lo, lo_match, below_part = rank + 1, i, part
                 else:
                     hi, hi_match, above_part = rank, i, part
-            lanes[lane, LO], lanes[lane, HI] = lo, hi
+            lanes[lane, LO], lanes[lane, HI], lanes[lane, SEEKS] = lo, hi, seeks
             lanes[lane, LO_MATCH], lanes[lane, HI_MATCH] = lo_match, hi_match
-            going |= lo < hi
+            if lo < hi:
+                rest[more] = lane
+                more += 1
+            elif seeks == BOTH:
+                lanes[lane + 1, LO] = lo
+        going, rest, left = rest, going, more
 
 
 @kernel
@@ -377,9 +399,10 @@ def find_group(
             continue
         below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
-        if length * bits > 64:
+        if length * bits > 64 or below == not_above:
+            lanes[lane, SEEKS] = BOTH
             set_ranks(sa, width, lanes, lane, first, last, cold)
-            set_ranks(sa, width, lanes, lane + 1, first, last, cold)
+            set_ranks(sa, width, lanes, lane + 1, first, first, cold)
         else:
             # No rank between two fences inside the interval can end it.
             set_ranks(sa, width, lanes, lane, first, min(n, below * spacing), cold)
