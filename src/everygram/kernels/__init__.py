@@ -57,7 +57,10 @@ _CACHE_FOLDER = _cache_folder()
 
 
 def kernel(function: F, nogil: bool = True) -> F:
-    """Compile without the GIL, lazily (one variant for each set of dtypes), cached on disk."""
+    """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL.
+
+    Not with `nogil` False, for what takes less time than releasing it is worth.
+    """
     users = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _CACHE_FOLDER or users
     try:
