@@ -16,6 +16,7 @@ import mmap
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import CLOCK_MONOTONIC, perf_counter_ns
 from typing import Any, TypeVar, cast
@@ -56,7 +57,7 @@ def _cache_folder() -> str | None:
 _CACHE_FOLDER = _cache_folder()
 
 
-def kernel(function: F, nogil: bool = True) -> F:
+def kernel(function: F, nogil: bool = True, forceinline: bool = False) -> F:
     """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL.
 
     Not with `nogil` False, for what takes less time than releasing it is worth.
@@ -64,10 +65,16 @@ def kernel(function: F, nogil: bool = True) -> F:
     users = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _CACHE_FOLDER or users
     try:
-        compiled = numba.njit(nogil=nogil, cache=_CACHE_FOLDER is not None)(function)
+        cache = _CACHE_FOLDER is not None
+        compiled = numba.njit(nogil=nogil, forceinline=forceinline, cache=cache)(function)
     finally:
         numba.config.CACHE_DIR = users
     return cast(F, compiled)
+
+
+# Where an array crosses from one compiled function to another, its references are counted, which
+# takes longer than what small functions do.
+inlined = partial(kernel, forceinline=True)
 
 
 def _prefetch(array: np.ndarray, index: int) -> None:

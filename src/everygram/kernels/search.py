@@ -25,7 +25,7 @@ aside, is answered −1.
 
 import numpy as np
 
-from everygram.kernels import array_at, kernel, prefetch, will_need, words
+from everygram.kernels import array_at, inlined, kernel, prefetch, will_need, words
 
 # A segment's row: addresses and lengths of its tokens, positions (bytes, and bytes each), keys
 # and unigrams (words); then numbers, and a start and a size for each level of the fence tree.
@@ -56,7 +56,7 @@ ONE, TWO, OF_TRIALS, NOTES = 2 * FIELDS, 4 * FIELDS, 2 * TRIALS * FIELDS, 4 * TR
 FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH, BOTH = 0, 1, 2, 3
 
 
-@kernel
+@inlined
 def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int) -> int:
     """1 for a query that may occur, 0 for one that cannot, −1 for one with an unknown id.
 
@@ -73,7 +73,7 @@ def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int
     return fits
 
 
-@kernel
+@inlined
 def position_in(sa: np.ndarray, width: int, rank: int) -> int:
     """The position at a rank, from bytes; four of them become one read."""
     at = np.uint64(rank * width)
@@ -88,7 +88,7 @@ def position_in(sa: np.ndarray, width: int, rank: int) -> int:
     return position
 
 
-@kernel
+@inlined
 def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane: int) -> int:
     """Give two lanes the least and the greatest key that begins like the query of the first.
 
@@ -125,7 +125,7 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
     return whole
 
 
-@kernel
+@inlined
 def ask_for_node(
     fences: np.ndarray,
     start: int,
@@ -155,21 +155,15 @@ def ask_for_node(
 
 
 @kernel
-def descend(
-    fences: np.ndarray,
-    row: np.ndarray,
-    sa: np.ndarray,
-    lanes: np.ndarray,
-    count: int,
-    ahead: bool,
-    cold: bool,
-) -> None:
+def descend(row: np.ndarray, lanes: np.ndarray, count: int, ahead: bool, cold: bool) -> None:
     """Find the places of pairs of lanes among the fences, all of them level by level.
 
     PLACE, 1 at first, becomes how many fences are below KEY; in every second lane, how many are
     not above it. A lane with 0 needs none. With `ahead` the blocks of all a node's fences are
     asked for when the node is.
     """
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
     step = row[SPACING] * row[WIDTH]
     for level in range(row[NUM_LEVELS] - 1, -1, -1):
         start = row[LEVELS + 2 * level]
@@ -207,7 +201,7 @@ def descend(
                     ask_for_node(fences, next_start, not_above, sa, step, with_blocks, cold)
 
 
-@kernel
+@inlined
 def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tuple[int, int]:
     """The interval of one token. unigrams: u32, first ranks of two words each, then ids."""
     count = unigrams.shape[0] // 3
@@ -232,7 +226,7 @@ def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tu
     return first, min(max(last, first), n)
 
 
-@kernel
+@inlined
 def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
     """Have array[index] fetched."""
     if cold:
@@ -243,10 +237,7 @@ def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
 
 @kernel
 def narrow(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    width: int,
-    separator: int,
+    row: np.ndarray,
     ids: np.ndarray,
     lanes: np.ndarray,
     count: int,
@@ -261,7 +252,9 @@ def narrow(
     (Manber & Myers 1993), so that a long query costs its length about once. A lane that seeks
     BOTH ends of an interval becomes two where they part: at the first suffix that matches.
     """
-    n = tokens.shape[0]
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
     parts = np.int64(1) << depth
     # The lanes that are still to be searched, and those of the next round.
     going, rest = words(LANES), words(LANES)
@@ -348,7 +341,7 @@ def narrow(
         going, rest, left = rest, going, more
 
 
-@kernel
+@inlined
 def set_ranks(
     sa: np.ndarray, width: int, lanes: np.ndarray, lane: int, lo: int, hi: int, cold: bool
 ) -> None:
@@ -384,7 +377,7 @@ def find_group(
         if lanes[lane, END] - lanes[lane, START] > 1:
             lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
             set_keys(ids, bits, separator, lanes, lane)
-    descend(fences, row, sa, lanes, 2 * count, cold or depth == MORE, cold)
+    descend(row, lanes, 2 * count, cold or depth == MORE, cold)
     for lane in range(0, 2 * count, 2):
         start = lanes[lane, START]
         length = lanes[lane, END] - start
@@ -408,7 +401,7 @@ def find_group(
             set_ranks(sa, width, lanes, lane, first, min(n, below * spacing), cold)
             first = max(first, (not_above - 1) * spacing + 1)
             set_ranks(sa, width, lanes, lane + 1, first, last, cold)
-    narrow(tokens, sa, width, separator, ids, lanes, 2 * count, 1, depth, cold)
+    narrow(row, ids, lanes, 2 * count, 1, depth, cold)
     # Fences out of order, in a damaged file, could put the end before the start.
     for lane in range(0, 2 * count, 2):
         lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
@@ -431,7 +424,7 @@ def match_group(
         lanes[lane, SEEKS] = ANY_MATCH
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
         lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
-    descend(fences, row, sa, lanes, 2 * count, cold or depth == MORE, cold)
+    descend(row, lanes, 2 * count, cold or depth == MORE, cold)
     for lane in range(0, 2 * count, 2):
         length = lanes[lane, END] - lanes[lane, START]
         below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
@@ -452,7 +445,7 @@ def match_group(
             lanes[lane, BEST] = best
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
         set_ranks(sa, width, lanes, lane, first, last, cold)
-    narrow(tokens, sa, width, separator, ids, lanes, 2 * count, 2, depth, cold)
+    narrow(row, ids, lanes, 2 * count, 2, depth, cold)
 
 
 @kernel
