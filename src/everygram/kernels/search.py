@@ -154,7 +154,7 @@ def ask_for_node(
             prefetch(sa, block + i * step)
 
 
-@kernel
+@inlined
 def descend(row: np.ndarray, lanes: np.ndarray, count: int, ahead: bool, cold: bool) -> None:
     """Find the places of pairs of lanes among the fences, all of them level by level.
 
@@ -235,7 +235,7 @@ def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
         prefetch(array, index)
 
 
-@kernel
+@inlined
 def narrow(
     row: np.ndarray,
     ids: np.ndarray,
@@ -354,7 +354,7 @@ def set_ranks(
         ask_for(sa, hi * width - 1, cold)
 
 
-@kernel
+@inlined
 def find_group(
     row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
 ) -> None:
@@ -407,7 +407,7 @@ def find_group(
         lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
 
 
-@kernel
+@inlined
 def match_group(
     row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
 ) -> None:
@@ -528,7 +528,7 @@ def limits(ids: np.ndarray, separator: int, over_end: bool) -> np.ndarray:
     return ends
 
 
-@kernel
+@inlined
 def suffix_group(
     segments: np.ndarray,
     ids: np.ndarray,
@@ -693,7 +693,7 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
     return prompts, total
 
 
-@kernel
+@inlined
 def suffix_of(
     segments: np.ndarray, query: np.ndarray, end: int, more: int, cold: bool
 ) -> tuple[int, int]:
