@@ -421,7 +421,7 @@ def test_many_lists_are_joined_as_one_by_one(tmp_path, monkeypatch, direct):
         path = write_index(tmp_path / f"{dtype}-{direct}", documents, dtype, 1, vocab_size=most + 1)
         engine = open_engine(path)
         if not direct:  # as where integers lie otherwise than is known
-            engine._joined = lambda queries: (np.empty(1, np.uint8), np.empty(0, np.int64))
+            engine._joined = lambda queries: (np.empty(0, np.uint8), np.empty(0, np.int64))
         for queries in [
             [],
             [[]],

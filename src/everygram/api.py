@@ -286,7 +286,8 @@ class Index:
             prompt, token = query.copy(), continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        return Prob(prompt, self.token_text, token, *self.engine.infgram_prob(prompt, token))
+        prompts, total, suffix_len = self.engine.infgram_prob(prompt, token)
+        return Prob(prompt, self.token_text, token, prompts, total, suffix_len)
 
     def infgram_prob_batch(
         self,
@@ -492,6 +493,9 @@ class Index:
                 "a batch: expected a list of queries, found one array of ids; give its offsets, "
                 "too, or wrap it in a list"
             )
+        joined = self.engine.join_lists(queries)
+        if joined is not None:
+            return joined
         if any(issubclass(kind, str) for kind in set(map(type, queries))):
             return self.engine.join(
                 [self._ids(query, raw, f"query {i}") for i, query in enumerate(queries)]

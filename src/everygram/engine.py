@@ -153,46 +153,54 @@ class Engine:
 
     def join(self, queries: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Many queries as ids, starts and ends. Raises QueryError for what is no query."""
-        if self.segments and type(queries) is list:
-            ids, ends = self._joined(queries)
-            if ids.shape[0] == (ends[-1] if ends.shape[0] else 0):
-                ids.setflags(write=False)
-                return self._checked(ids, np.append(0, ends[:-1]) if ends.size else ends, ends)
+        joined = self.join_lists(queries)
+        if joined is not None:
+            return joined
         checked = [self.ids(query, f"query {i}") for i, query in enumerate(queries)]
-        lengths = np.array([query.shape[0] for query in checked], np.int64)
+        bounds = np.cumsum([0, *(query.shape[0] for query in checked)], dtype=np.int64)
         flat = np.concatenate([np.empty(0, self._dtype), *checked])
-        return self._checked(_frozen(flat, self._dtype), *_bounds(lengths))
+        return self._checked(_frozen(flat, self._dtype), bounds)
+
+    def join_lists(
+        self, queries: Sequence[Any] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """As `join`, quickly, for a list of lists of plain ints that fit; else None."""
+        if not self.segments or type(queries) is not list:
+            return None
+        ids, bounds = self._joined(queries)
+        if not bounds.shape[0]:
+            return None
+        ids.setflags(write=False)
+        return self._checked(ids, bounds)
 
     def split(self, ids: Ids, offsets: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries ids[offsets[i]:offsets[i + 1]] as ids, starts and ends. Raises QueryError."""
-        flat = self.ids(ids, "ids")
+        if isinstance(ids, np.ndarray) and ids.dtype == self._dtype and ids.ndim == 1:
+            flat = np.frombuffer(ids.tobytes(), self._dtype)
+        else:
+            flat = self.ids(ids, "ids")
         try:
             bounds = np.asarray(offsets)
         except ValueError:  # a ragged list
             bounds = np.empty((0, 0))
-        if (
-            bounds.ndim != 1
-            or bounds.dtype.kind not in "iu"
-            or bounds.shape[0] == 0
-            or bounds[0] != 0
-            or bounds[-1] != flat.shape[0]
-            or (bounds[1:] < bounds[:-1]).any()
-        ):
-            raise QueryError(
-                f"offsets: expected integers ascending from 0 to the {flat.shape[0]} ids, found "
-                f"{_short(offsets)}"
-            )
-        bounds = bounds.astype(np.int64)
-        return self._checked(flat, bounds[:-1], bounds[1:])
+        if bounds.ndim != 1 or bounds.dtype.kind not in "iu" or bounds.shape[0] == 0:
+            bounds = np.array([-1])
+        return self._checked(flat, bounds.astype(np.int64), offsets)
 
     def _checked(
-        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray
+        self, ids: np.ndarray, bounds: np.ndarray, offsets: Ids = ()
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The queries, all ids known. (Searches of parts of queries could not say which is not.)"""
-        unknown = np.flatnonzero((ids >= self.vocab_size) & (ids != self.separator))
-        if unknown.size:
-            query = int(np.searchsorted(ends, unknown[0], "right"))
+        starts, ends = bounds[:-1], bounds[1:]
+        unknown = search.first_unknown(ids, bounds, self.vocab_size, self.separator)
+        if unknown >= 0:
+            query = int(np.searchsorted(ends, unknown, "right"))
             self.check_query(ids[starts[query] : ends[query]], f"query {query}")
+        elif unknown < -1:
+            raise QueryError(
+                f"offsets: expected integers ascending from 0 to the {ids.shape[0]} ids, found "
+                f"{_short(offsets)}"
+            )
         return ids, starts, ends
 
     # The kernels that read lists, compiled or loaded when first needed.
@@ -242,8 +250,7 @@ class Engine:
 
     def counts_of(self, intervals: np.ndarray) -> np.ndarray:
         """Occurrences in intervals as `find_batch` gives them: int64, shape (k,)."""
-        counts: np.ndarray = (intervals[:, :, 1] - intervals[:, :, 0]) @ self._signs
-        return counts
+        return search.counted(self._rows, intervals)
 
     def _check_text(self, ids: np.ndarray) -> None:
         if ((ids >= self.vocab_size) & (ids != self.separator)).any():

@@ -397,17 +397,18 @@ def ended(address: int, start: int) -> None:
 
 @kernel
 def joined(asked: TokenList, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Many queries as ids, of the dtype of `like`, and the end of each, int64.
+    """Many queries as ids, of the dtype of `like`, and their bounds, int64: 0 and the end of each.
 
-    One more id than there are ends for, if any is not a list of plain ints of that dtype.
+    No bounds, if any is not a list of plain ints of that dtype.
     """
     address, number, size = words_of(asked)
     if size < 0:
-        return np.empty(1, like.dtype), np.empty(0, np.int64)
-    ids, ends = np.empty(size, like.dtype), np.empty(number, np.int64)
-    ends[:] = array_at(address, number, np.int64)
+        return np.empty(0, like.dtype), np.empty(0, np.int64)
+    ids, bounds = np.empty(size, like.dtype), np.empty(number + 1, np.int64)
+    bounds[0] = 0
+    bounds[1:] = array_at(address, number, np.int64)
     ids[:] = array_at(address + 8 * number, size, like.dtype)
-    return ids, ends
+    return ids, bounds
 
 
 @quick_kernel

@@ -73,6 +73,24 @@ def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int
     return fits
 
 
+@kernel
+def first_unknown(ids: np.ndarray, bounds: np.ndarray, vocab_size: int, separator: int) -> int:
+    """The first place of an unknown id among those of many queries, or −1.
+
+    −2 if the bounds do not go up from 0 to the number of ids.
+    """
+    if bounds[0] != 0 or bounds[-1] != ids.shape[0]:
+        return -2
+    for i in range(bounds.shape[0] - 1):
+        if bounds[i + 1] < bounds[i]:
+            return -2
+    for i in range(ids.shape[0]):
+        token = np.int64(ids[i])
+        if token >= vocab_size and token != separator:
+            return i
+    return -1
+
+
 @inlined
 def position_in(sa: np.ndarray, width: int, rank: int) -> int:
     """The position at a rank, from bytes; four of them become one read."""
@@ -364,9 +382,7 @@ def find_group(
     START, one that cannot.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
-    tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
-    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
     spacing, bits = row[SPACING], row[KEY_BITS]
     for lane in range(0, 2 * count, 2):
@@ -416,7 +432,6 @@ def match_group(
     Precondition: START and END of each even lane are a query with a separator only at its ends.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
-    tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     spacing, bits = row[SPACING], row[KEY_BITS]
@@ -482,6 +497,16 @@ def find_many(
                 intervals[begin + i, s, 0] = lanes[2 * i, LO]
                 intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
     return -1
+
+
+@kernel
+def counted(segments: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """How often queries occur whose intervals, int64, shape (k, s, 2), these are: int64, (k,)."""
+    counts = np.zeros(intervals.shape[0], np.int64)
+    for i in range(intervals.shape[0]):
+        for s in range(segments.shape[0]):
+            counts[i] += segments[s, SIGN] * (intervals[i, s, 1] - intervals[i, s, 0])
+    return counts
 
 
 @kernel
