@@ -53,7 +53,7 @@ def test_build_info_verify(run, tmp_path):
     assert "tokens                  10\n" in out
     assert re.search(r"peak memory             \d+ MiB", out)
     assert f'everygram count {tmp_path / "index"} "some words"' in out
-    lines = [line.split("] ")[1] for line in err.splitlines()]
+    lines = [line.split("] ")[1] for line in err.splitlines() if line.startswith("[")]
     assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [
         "training the tokenizer",
         "reading documents",
@@ -78,6 +78,41 @@ def test_build_info_verify(run, tmp_path):
     code, out, _ = run("verify", tmp_path / "index", "--json")
     assert code == 1
     assert json.loads(out)["sound"] is False
+
+
+def test_build_says_what_it_understood(run, tmp_path):
+    records = [{"body": {"text": "one two"}, "url": "u", "k": i} for i in range(50)]
+    corpus = write_jsonl(tmp_path / "c.jsonl", records)
+    build = ["build", corpus, "--out", tmp_path / "index", "--text-field", "body.text"]
+    build += ["--id-field", "url", "--metadata-fields", "k"]
+    code, out, err = run(*build, "--dry-run")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "index").exists()
+    for line in [
+        "files           1: 1 × JSON lines, 0.0 MB",
+        "text, metadata  'body.text'; 'id', 'k'",
+        "tokenizer       bytes",
+        "vocabulary      255 ids",
+        "tokens          about 350",
+    ]:
+        assert f"{line}\n" in out
+    assert re.search(r"disk +about 0.0 MB, of them 0.0 for the index; [\d,.]+ MB are free\n", out)
+    assert re.search(r"memory +[\d,]+ MiB at most, \d+ threads?\n", out)
+    plan = json.loads(run(*build, "--dry-run", "--json")[1])
+    assert (plan["tokens"], plan["formats"], plan["fields"]) == (
+        350,
+        {"JSON lines": 1},
+        ["id", "k"],
+    )
+    assert run(*build, "--dry-run", "--memory", "1KiB")[1].endswith(
+        "; sorted in blocks and merged\n"
+    )
+    code, out, err = run(*build, "--json")
+    assert code == 0
+    assert "tokens          about 350\n" in err
+    assert json.loads(out)["num_documents"] == 50
+    (tmp_path / "empty").mkdir()
+    assert run("build", tmp_path / "empty", "--out", tmp_path / "x", "--dry-run")[0] == 1
 
 
 def test_build_skips_when_told_to(run, tmp_path):

@@ -10,9 +10,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # A module imports only from layers above its own in this list (or its own package's modules).
 LAYERS = [
     ["errors", "kernels", "progress"],
-    ["format", "tokenizer", "suffix_array"],
-    ["corpus", "segment", "results"],
-    ["index", "external_sort"],
+    ["files", "format", "suffix_array", "tiktoken_files"],
+    ["corpus", "segment", "results", "tokenizer"],
+    ["external_sort", "index", "token_files"],
     ["stages", "engine"],
     ["indexer", "compaction", "api"],
     ["changes"],

@@ -69,7 +69,9 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
 def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 2)
     monkeypatch.setattr(indexer, "REPORT_EVERY", 1)
-    everygram.build([corpus, corpus], tmp_path / "index", tokenizer="train:300")
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(corpus.read_bytes())
+    everygram.build([corpus, again], tmp_path / "index", tokenizer="train:300")
     with everygram.open(tmp_path / "index") as index:
         assert [index.document(i).text for i in range(10)] == TEXTS * 2
         assert index.tokenizer.source == "train:300"
@@ -196,7 +198,7 @@ def test_an_id_outside_the_tokenizers_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"pretokenized": "u16"}, "need separator_id"),
+        ({"pretokenized": "u16"}, r"pass both.* --separator-id"),
         ({"pretokenized": "u16", "separator_id": 65536}, "expected 0 to 65535"),
         ({"pretokenized": "u16", "separator_id": -1}, "expected 0 to 65535"),
         ({"pretokenized": "u64", "separator_id": 0}, "expected u8, u16 or u32"),
@@ -205,7 +207,8 @@ def test_an_id_outside_the_tokenizers_vocabulary(tmp_path):
         ({"on_error": "ignore"}, "expected 'raise' or 'skip'"),
         ({"tokenizer": "train:9"}, "expected train:VOCAB"),
         ({"tokenizer": "train:300", "pretokenized": "u8", "separator_id": 0}, "no text to train"),
-        ({"pretokenized": "u8", "separator_id": 0, "on_error": "skip"}, "go with text"),
+        ({"pretokenized": "u8", "separator_id": 0, "id_field": "id"}, "go with text"),
+        ({"metadata_fields": "a,b"}, "expected a list of fields"),
         ({"pretokenized": "u8", "separator_id": 0, "vocab_size": 257}, "expected 1 to 256"),
         (
             {"pretokenized": "u8", "separator_id": 0, "vocab_size": 9, "tokenizer": "bytes"},

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         QueryError,
         TokenizerError,
     )
-    from everygram.indexer import add, build
-    from everygram.progress import BuildReport, Progress
+    from everygram.indexer import add, build, plan
+    from everygram.progress import BuildPlan, BuildReport, Progress
     from everygram.results import (
         Count,
         Distribution,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildError",
+    "BuildPlan",
     "BuildReport",
     "Compaction",
     "CorpusError",
@@ -69,6 +70,7 @@ __all__ = [
     "delete",
     "export",
     "open",
+    "plan",
 ]
 
 

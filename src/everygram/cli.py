@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -73,18 +74,35 @@ TextArgument = Annotated[
     ),
 ]
 
-TextFieldOption = Annotated[str, typer.Option(help="The JSON field that is the text.")]
+CorpusArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, patterns, directories, addresses (s3://…, https://…), datasets:NAME. Text: "
+        ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (.gz, .zst). Token ids: .idx/.bin, .ds, "
+        ".npy, .bin."
+    ),
+]
+TextFieldOption = Annotated[
+    str, typer.Option(help="The field or column that is the text (a.b: inside a).")
+]
+IdFieldOption = Annotated[
+    str | None, typer.Option(help="The field that becomes the metadata's 'id'.")
+]
+MetadataFieldsOption = Annotated[
+    str | None,
+    typer.Option(metavar="A,B.C", help="The fields to keep as metadata; all unless given."),
+]
 OnErrorOption = Annotated[
     Literal["raise", "skip"],
     typer.Option(help="What to do about a document that cannot be read: stop, or leave out."),
 ]
 PretokenizedOption = Annotated[
     Literal["u8", "u16", "u32"] | None,
-    typer.Option(help="The corpus is raw little-endian token ids of this width."),
+    typer.Option(help="The corpus is token ids of this width, in files that do not say so."),
 ]
 SeparatorIdOption = Annotated[
     int | None,
-    typer.Option(help="With --pretokenized: the id that marks documents (GPT-2: 50256)."),
+    typer.Option(help="With token ids: the id that marks documents (GPT-2: 50256)."),
 ]
 MemoryOption = Annotated[
     str | None,
@@ -160,60 +178,78 @@ def root(
 
 @app.command()
 def build(
-    corpus: Annotated[
-        list[Path],
-        typer.Argument(help="Files (.jsonl, .jsonl.gz, .jsonl.zst, .txt) and directories."),
-    ],
+    corpus: CorpusArgument,
     out: Annotated[Path, typer.Option(help="The folder to make the index in.")],
     tokenizer: Annotated[
         str | None,
         typer.Option(
             metavar="T",
-            help="bytes (the default), a tokenizer.json, train:VOCAB, or a name on the hub.",
+            help="bytes (the default), a tokenizer.json, a SentencePiece or tiktoken file, "
+            "train:VOCAB, or a name on the hub.",
         ),
     ] = None,
     text_field: TextFieldOption = "text",
+    id_field: IdFieldOption = None,
+    metadata_fields: MetadataFieldsOption = None,
     on_error: OnErrorOption = "raise",
     pretokenized: PretokenizedOption = None,
     separator_id: SeparatorIdOption = None,
     vocab_size: Annotated[
         int | None,
-        typer.Option(help="With --pretokenized and no tokenizer: ids are below this."),
+        typer.Option(help="With token ids and no tokenizer: they are below this."),
     ] = None,
     memory: MemoryOption = None,
     threads: ThreadsOption = None,
     restart: RestartOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be read and needed, and stop.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Index a corpus. A build that is interrupted goes on where it was when run again.
+
+    First it says what it understood: files, fields, about how many tokens, disk and memory.
 
     [dim]everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json[/dim]
 
     [dim]everygram build books/ --out books-index --tokenizer train:16000[/dim]
 
+    [dim]everygram build "data/*.parquet" --out p --text-field doc.body --id-field url[/dim]
+
+    [dim]everygram build s3://bucket/corpus/ --out s3-index --dry-run[/dim]
+
     [dim]everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256[/dim]
+
+    [dim]everygram build my_text_document.idx --out m --tokenizer tokenizer.json[/dim]
 
     [dim]everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB[/dim]
     """
     from everygram import indexer
-    from everygram.display import build_progress, show_report
+    from everygram.display import build_progress, show_plan, show_report
 
     gc.enable()
-
+    arguments: dict[str, Any] = {
+        "text_field": text_field,
+        "id_field": id_field,
+        "metadata_fields": _fields(metadata_fields),
+        "on_error": on_error,
+        "pretokenized": pretokenized,
+        "separator_id": separator_id,
+        "vocab_size": vocab_size,
+        "memory": None if memory is None else _parse_size(memory),
+        "threads": threads,
+    }
+    understood = indexer.plan(corpus, out, tokenizer, **arguments)
+    if dry_run:
+        shown = asdict(understood)
+        typer.echo(json.dumps(shown) if as_json else show_plan(understood, text_field))
+        return
+    typer.echo(show_plan(understood, text_field), err=True)
     with build_progress() as report:
-        made = indexer.build(
-            list(corpus),
-            out,
-            tokenizer,
-            text_field=text_field,
-            on_error=on_error,
-            pretokenized=pretokenized,
-            separator_id=separator_id,
-            vocab_size=vocab_size,
-            memory=None if memory is None else _parse_size(memory),
-            threads=threads,
-            restart=restart,
-            progress=report,
-        )
+        made = indexer.build(corpus, out, tokenizer, **arguments, restart=restart, progress=report)
+    if as_json:
+        typer.echo(json.dumps(asdict(made), default=str))
+        return
     typer.echo(show_report(made))
     typer.echo(f'ask it: everygram count {out} "some words"')
 
@@ -221,11 +257,10 @@ def build(
 @app.command()
 def add(
     index: IndexArgument,
-    corpus: Annotated[
-        list[Path],
-        typer.Argument(help="Files (.jsonl, .jsonl.gz, .jsonl.zst, .txt) and directories."),
-    ],
+    corpus: CorpusArgument,
     text_field: TextFieldOption = "text",
+    id_field: IdFieldOption = None,
+    metadata_fields: MetadataFieldsOption = None,
     on_error: OnErrorOption = "raise",
     pretokenized: PretokenizedOption = None,
     separator_id: SeparatorIdOption = None,
@@ -246,8 +281,10 @@ def add(
     with build_progress() as report:
         made = indexer.add(
             index,
-            list(corpus),
+            corpus,
             text_field=text_field,
+            id_field=id_field,
+            metadata_fields=_fields(metadata_fields),
             on_error=on_error,
             pretokenized=pretokenized,
             separator_id=separator_id,
@@ -902,6 +939,11 @@ def _parse_ids(text: str | None, option: str = "--ids") -> list[int]:
     if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
         raise QueryError(f"{option}: expected token ids like 1,2,3, found {text!r}")
     return [int(part) for part in parts if part]
+
+
+def _fields(names: str | None) -> list[str] | None:
+    """The fields of a list with commas; none of an empty one."""
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _parse_size(text: str) -> int:

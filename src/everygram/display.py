@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from everygram.progress import BuildReport, Progress
+from everygram.progress import BuildPlan, BuildReport, Progress
 
 STAGES = {
     "train": "training the tokenizer",
@@ -206,6 +206,31 @@ def show_compaction(answer: dict[str, Any]) -> str:
         f"{answer['freed_bytes']:,} fewer; {spent:.1f} s, "
         f"{answer['peak_bytes'] / 2**20:,.0f} MiB at most"
     )
+
+
+def show_plan(plan: BuildPlan, text_field: str) -> str:
+    """What a build would read and need, a line a fact."""
+    formats = ", ".join(f"{number:,} × {name}" for name, number in plan.formats.items())
+    rows = [
+        ("files", f"{plan.num_files:,}: {formats}, {plan.corpus_bytes / 1e6:,.1f} MB"),
+        ("tokenizer", plan.tokenizer or "none: ids only"),
+        ("vocabulary", f"{plan.vocab_size:,} ids"),
+        ("tokens", f"about {plan.tokens:,}"),
+        (
+            "disk",
+            f"about {plan.disk_bytes / 1e6:,.1f} MB, of them {plan.index_bytes / 1e6:,.1f} for the "
+            f"index; {plan.free_bytes / 1e6:,.1f} MB are free",
+        ),
+        (
+            "memory",
+            f"{plan.memory / 2**20:,.0f} MiB at most, {_count(plan.threads, 'thread')}"
+            + ("; sorted in blocks and merged" if plan.merged else ""),
+        ),
+    ]
+    if plan.fields:
+        rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
+    lines = [f"{name:<16}{value}" for name, value in rows]
+    return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
 
 
 def show_report(report: BuildReport) -> str:

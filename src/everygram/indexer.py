@@ -1,6 +1,8 @@
 """Corpus to index: read, tokenize, sort, write, publish; interrupted, it goes on where it was."""
 
+import json
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from everygram import format as fmt
-from everygram.corpus import OnError, TextCorpus, TextDocument, TokenCorpus, TokenDocument
+from everygram.corpus import OnError, TextCorpus, TextDocument, TokenDocument
 from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
-from everygram.external_sort import BlockSorter
+from everygram.external_sort import BYTES_A_TOKEN, BlockSorter
+from everygram.files import File, is_address
 from everygram.index import (
     changed_index,
     free_segment,
@@ -22,9 +25,10 @@ from everygram.index import (
     read_tokenizer_json,
     write_tokenizer_json,
 )
-from everygram.progress import BuildReport, PeakMemory, Progress
+from everygram.progress import BuildPlan, BuildReport, PeakMemory, Progress
 from everygram.segment import SegmentWriter
 from everygram.stages import Stages, disk, resources
+from everygram.token_files import TokenCorpus
 from everygram.tokenizer import (
     HuggingFaceTokenizer,
     Tokenizer,
@@ -42,6 +46,10 @@ BATCH_DOCUMENTS = 4096
 BATCHES = 3
 # Documents between two reports of progress.
 REPORT_EVERY = 256
+# Text that is tokenized to tell how many tokens there will be; where it cannot be, bytes a token.
+SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
+# What fences and offsets add to tokens and positions, at most.
+INDEX_OVERHEAD = 1.1
 
 
 def build(
@@ -50,6 +58,8 @@ def build(
     tokenizer: str | os.PathLike[str] | None = None,
     *,
     text_field: str = "text",
+    id_field: str | None = None,
+    metadata_fields: Sequence[str] | None = None,
     on_error: OnError = "raise",
     pretokenized: str | None = None,
     separator_id: int | None = None,
@@ -61,14 +71,20 @@ def build(
 ) -> BuildReport:
     """Index a corpus into a new folder.
 
-    corpus: one path or several: `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.txt`, directories.
+    corpus: what to read, or a list of it: paths, patterns (`*.parquet`), directories, addresses
+        (`s3://…`, `https://…`), `datasets:NAME`. Text: JSON lines, CSV, TSV, Parquet, Arrow, text
+        files. Token ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
     out: a folder that does not exist, is empty, or holds a build that was interrupted, which then
         goes on from its last finished stage if nothing has changed.
-    tokenizer: "bytes" (the default), the path of a `tokenizer.json`, "train:VOCAB", or a hub name.
-    text_field: the field of a JSON record that is its text.
+    tokenizer: "bytes" (the default), the path of a `tokenizer.json`, a SentencePiece `.model` or a
+        tiktoken file, "train:VOCAB", or a hub name; with token ids, of what made them, if known.
+    text_field, id_field, metadata_fields: of a record, what is its text, its "id", and all else
+        that is kept (everything unless given); `a.b` is b inside a.
     on_error: "skip" leaves out, counts and lists what cannot be read, instead of raising.
-    pretokenized: "u8", "u16" or "u32": the corpus is raw little-endian token ids, its documents
-        marked by `separator_id`; `tokenizer` then names the tokenizer that made them, if known.
+    pretokenized: "u8", "u16" or "u32": the corpus is token ids of this width, little-endian, in
+        files that do not say so themselves.
+    separator_id: the id that marks documents in files of token ids that do not say where they are;
+        where they do, a last one is taken off a document.
     vocab_size: for ids without a tokenizer: they are in [0, vocab_size). Unless given, every id
         of that width is in the vocabulary.
     memory: bytes to hold at most, mapped files aside; half of what is free unless given. What does
@@ -79,15 +95,19 @@ def build(
     Raises OptionError, CorpusError, TokenizerError, BuildError; what was there before is untouched
     then, and stages finished after the corpus was read are kept for the next try.
     """
-    _check_options(text_field, on_error, pretokenized, separator_id, vocab_size, tokenizer)
+    given = _given(corpus)
+    ids = pretokenized is not None or _say_they_are_ids(given)
+    _check_options(ids, text_field, id_field, metadata_fields, on_error, pretokenized, separator_id)
+    _check_vocabulary(ids, pretokenized, vocab_size, tokenizer)
     memory, threads = resources(memory, threads)
-    paths = _paths(corpus)
     out = Path(out)
     named = None if tokenizer is None else os.fspath(tokenizer)
     arguments = {
-        "corpus": [str(path.absolute()) for path in paths],
+        "corpus": [_absolute(name) for name in given],
         "tokenizer": named,
         "text_field": text_field,
+        "id_field": id_field,
+        "metadata_fields": None if metadata_fields is None else list(metadata_fields),
         "on_error": on_error,
         "pretokenized": pretokenized,
         "separator_id": separator_id,
@@ -97,18 +117,17 @@ def build(
         encoder: Tokenizer | None
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
-        if pretokenized is None:
-            source = TextCorpus(paths, text_field, on_error)
+        if not ids:
+            source = TextCorpus(given, text_field, on_error, id_field, metadata_fields)
             stages = _begin(out, left, "build", arguments, source, progress)
             encoder = _text_tokenizer(stages, "bytes" if named is None else named, source)
             size = encoder.vocab_size
             documents = _encoded(source, encoder)
         else:
-            assert separator_id is not None
-            source = TokenCorpus(paths, pretokenized, separator_id)
+            source = TokenCorpus(_local(given), pretokenized, separator_id, on_error)
             stages = _begin(out, left, "build", arguments, source, progress)
             encoder = None if named is None else load_tokenizer(named)
-            size = _vocab_size(source, pretokenized, vocab_size, encoder)
+            size = _vocab_size(source, vocab_size, encoder)
             documents = source
         _check_tokenizer(stages, encoder)
         stages.state["folder"] = fmt.segment_name(1)
@@ -133,6 +152,8 @@ def add(
     corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     text_field: str = "text",
+    id_field: str | None = None,
+    metadata_fields: Sequence[str] | None = None,
     on_error: OnError = "raise",
     pretokenized: str | None = None,
     separator_id: int | None = None,
@@ -151,13 +172,16 @@ def add(
     Raises FormatError or DamagedIndexError for what is no sound index, else as `build`; the index
     is what it was before then.
     """
-    _check_options(text_field, on_error, pretokenized, separator_id, None, None)
+    given = _given(corpus)
+    ids = pretokenized is not None or _say_they_are_ids(given)
+    _check_options(ids, text_field, id_field, metadata_fields, on_error, pretokenized, separator_id)
     memory, threads = resources(memory, threads)
-    paths = _paths(corpus)
     path = Path(index)
     arguments = {
-        "corpus": [str(each.absolute()) for each in paths],
+        "corpus": [_absolute(name) for name in given],
         "text_field": text_field,
+        "id_field": id_field,
+        "metadata_fields": None if metadata_fields is None else list(metadata_fields),
         "on_error": on_error,
         "pretokenized": pretokenized,
         "separator_id": separator_id,
@@ -170,7 +194,7 @@ def add(
         stored = manifest.tokenizer
         source: TextCorpus | TokenCorpus
         documents: Iterable[TokenDocument]
-        if pretokenized is None:
+        if not ids:
             encoder = stored_tokenizer(
                 stored.kind, stored.source, read_tokenizer_json(path, manifest)
             )
@@ -179,12 +203,11 @@ def add(
                     f"index '{path}' has no tokenizer (it was built from token ids): add token "
                     "ids, with pretokenized and separator_id"
                 )
-            source = TextCorpus(paths, text_field, on_error)
+            source = TextCorpus(given, text_field, on_error, id_field, metadata_fields)
             stages = _begin(path, left, "addition", arguments, source, progress)
             documents = _encoded(source, encoder)
         else:
-            assert separator_id is not None
-            source = TokenCorpus(paths, pretokenized, separator_id)
+            source = TokenCorpus(_local(given), pretokenized, separator_id, on_error)
             stages = _begin(path, left, "addition", arguments, source, progress)
             _check_ids(
                 source, source.max_id(), manifest.vocab_size, f"the vocabulary of index '{path}'"
@@ -195,11 +218,130 @@ def add(
         return _publish(stages, manifest, None, entry, peak)
 
 
-def _paths(corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    paths = [Path(corpus)] if isinstance(corpus, (str, os.PathLike)) else [Path(p) for p in corpus]
-    if not paths:
+def plan(
+    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    tokenizer: str | os.PathLike[str] | None = None,
+    *,
+    text_field: str = "text",
+    id_field: str | None = None,
+    metadata_fields: Sequence[str] | None = None,
+    on_error: OnError = "raise",
+    pretokenized: str | None = None,
+    separator_id: int | None = None,
+    vocab_size: int | None = None,
+    memory: int | None = None,
+    threads: int | None = None,
+) -> BuildPlan:
+    """What `build` with these arguments would read and need, from a look at the first documents.
+
+    Nothing is written. Raises what `build` raises for the arguments and for those documents.
+    """
+    given = _given(corpus)
+    ids = pretokenized is not None or _say_they_are_ids(given)
+    _check_options(ids, text_field, id_field, metadata_fields, on_error, pretokenized, separator_id)
+    _check_vocabulary(ids, pretokenized, vocab_size, tokenizer)
+    memory, threads = resources(memory, threads)
+    named = None if tokenizer is None else os.fspath(tokenizer)
+    source: TextCorpus | TokenCorpus
+    fields: tuple[str, ...] = ()
+    if ids:
+        source = TokenCorpus(_local(given), pretokenized, separator_id, on_error)
+        encoder = None if named is None else load_tokenizer(named)
+        size = vocab_size or fmt.separator_of(source.width)
+        tokens = source.total_tokens
+    else:
+        source = TextCorpus(given, text_field, on_error, id_field, metadata_fields)
+        named = named or "bytes"
+        trained = training_vocab_size(named)
+        encoder = load_tokenizer(named) if trained is None else None
+        tokens, fields = _estimate(source, encoder)
+        size = trained or 0
+    if encoder is not None:
+        size = encoder.vocab_size
+    width = fmt.TOKEN_DTYPES[fmt.token_dtype(size)].itemsize
+    index_bytes = int(tokens * (width + fmt.position_bytes(tokens)) * INDEX_OVERHEAD)
+    merged = tokens * BYTES_A_TOKEN > memory
+    return BuildPlan(
+        num_files=len(source.files),
+        formats=source.formats,
+        corpus_bytes=source.total_bytes,
+        fields=fields,
+        tokenizer=named,
+        vocab_size=size,
+        tokens=tokens,
+        index_bytes=index_bytes,
+        disk_bytes=index_bytes + (tokens * fmt.POSITION.itemsize if merged else 0),
+        free_bytes=_free(Path(out)),
+        memory=memory,
+        threads=threads,
+        merged=merged,
+        skips=tuple(source.skips),
+    )
+
+
+def _estimate(source: TextCorpus, encoder: Tokenizer | None) -> tuple[int, tuple[str, ...]]:
+    """About how many tokens there are, and the metadata that the first document has."""
+    fields: tuple[str, ...] = ()
+    chars = 0
+    texts = []
+    for number, document in enumerate(source):
+        if number == 0:
+            fields = tuple(json.loads(document.metadata))
+        texts.append(document.text)
+        chars += len(document.text)
+        if chars >= SAMPLE_CHARS or number >= BATCH_DOCUMENTS:
+            break
+    text_bytes = sum(len(text.encode()) for text in texts)
+    tokens = text_bytes // TEXT_A_TOKEN
+    if encoder is not None:
+        tokens = sum(ids.shape[0] for ids in encoder.encode_batch(texts))
+    # (Of a data set elsewhere nobody says how long it is.)
+    return tokens * max(1, source.total_bytes) // max(1, source.bytes_read), fields
+
+
+def _free(path: Path) -> int:
+    """Bytes free where a folder is, or will be."""
+    while not path.exists():
+        path = path.absolute().parent
+    return shutil.disk_usage(path).free
+
+
+def _given(
+    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> list[str | os.PathLike[str]]:
+    given = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus)
+    if not given:
         raise CorpusError("no corpus given: expected at least one file or directory")
-    return paths
+    return given
+
+
+def _absolute(name: str | os.PathLike[str]) -> str:
+    named = isinstance(name, str) and (is_address(name) or name.startswith("datasets:"))
+    return str(name) if named else str(Path(name).absolute())
+
+
+def _local(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The paths of files of token ids, which are read where they lie."""
+    for name in given:
+        if is_address(name):
+            raise CorpusError(f"{name}: token ids are read from files here; copy it first")
+    return [Path(name) for name in given]
+
+
+def _say_they_are_ids(given: Sequence[str | os.PathLike[str]]) -> bool:
+    """Whether the files themselves say that they are token ids; all of them or none.
+
+    Raises OptionError for both kinds together.
+    """
+    paths = [Path(name) for name in given if not is_address(name)]
+    ids = [name for name in paths if TokenCorpus.is_token_file(name)]
+    if ids and len(ids) < len(given):
+        raise OptionError(
+            f"{ids[0]} is a file of token ids and others are text: build an index from the one "
+            "and add nothing of the other kind"
+        )
+    return bool(ids)
 
 
 def _begin(
@@ -211,7 +353,12 @@ def _begin(
     progress: Callable[[Progress], None] | None,
 ) -> Stages:
     """Go on where an interrupted build or addition of the same files was, or begin."""
-    inputs = [[str(file.absolute()), *_size_and_time(file)] for file in source.files]
+    inputs = [
+        [_absolute(file.name), file.size, file.version]
+        if isinstance(file, File)
+        else [_absolute(file), *_size_and_time(file)]
+        for file in source.files
+    ]
     return Stages(path, left, operation, arguments, inputs, progress)
 
 
@@ -239,8 +386,10 @@ def _make_segment(
         clock.report(source.bytes_read, source.total_bytes)
         stages.state["skipped"], stages.state["skips"] = source.skipped, source.skips
 
-    # Ids are copied; of text, tokens take a quarter of the bytes at the very least.
-    at_least = source.total_bytes // (1 if isinstance(source, TokenCorpus) else 4)
+    # Ids take a byte or more; of text, tokens take a quarter of the bytes at the very least.
+    at_least = source.total_bytes // 4
+    if isinstance(source, TokenCorpus):
+        at_least = source.total_tokens * fmt.TOKEN_DTYPES[manifest.dtype].itemsize
     return stages.make_segment(
         sorter, read, at_least, manifest.dtype, memory, threads, manifest.next_document
     )
@@ -368,50 +517,57 @@ def _text_tokenizer(stages: Stages, specification: str, corpus: TextCorpus) -> T
 
 
 def _check_options(
+    ids: bool,
     text_field: str,
+    id_field: str | None,
+    metadata_fields: Sequence[str] | None,
     on_error: str,
     pretokenized: str | None,
     separator_id: int | None,
-    vocab_size: int | None,
-    tokenizer: object,
 ) -> None:
     """Raise OptionError for options that make no sense, alone or together."""
     if on_error not in ("raise", "skip"):
         raise OptionError(f"on_error: expected 'raise' or 'skip', found {on_error!r}")
-    if pretokenized is None:
-        for name, value in (("separator_id", separator_id), ("vocab_size", vocab_size)):
-            if value is not None:
-                raise OptionError(f"{name} goes with pretokenized: text has no ids of its own")
+    if isinstance(metadata_fields, str):
+        raise OptionError(f"metadata_fields: expected a list of fields, found {metadata_fields!r}")
+    if not ids:
+        if separator_id is not None:
+            raise OptionError("separator_id goes with pretokenized: text has no ids of its own")
         return
-    if pretokenized not in fmt.TOKEN_DTYPES:
+    if text_field != "text" or id_field is not None or metadata_fields is not None:
+        raise OptionError("text_field, id_field and metadata_fields go with text, not token ids")
+    if pretokenized is not None and pretokenized not in fmt.TOKEN_DTYPES:
         raise OptionError(f"pretokenized: expected u8, u16 or u32, found {pretokenized!r}")
-    if text_field != "text" or on_error != "raise":
-        raise OptionError("text_field and on_error go with text, not with pretokenized ids")
+    largest = fmt.separator_of(pretokenized or "u32")
+    if separator_id is not None and not 0 <= separator_id <= largest:
+        raise OptionError(
+            f"separator_id: expected 0 to {largest} for {pretokenized or 'token ids'}, found "
+            f"{separator_id}"
+        )
+
+
+def _check_vocabulary(
+    ids: bool, pretokenized: str | None, vocab_size: int | None, tokenizer: object
+) -> None:
+    """Raise OptionError for a vocabulary or tokenizer that makes no sense beside the corpus."""
+    if not ids:
+        if vocab_size is not None:
+            raise OptionError("vocab_size goes with pretokenized: text has no ids of its own")
+        return
     if isinstance(tokenizer, str) and tokenizer.startswith("train:"):
         raise OptionError(
             f"tokenizer '{tokenizer}': token ids hold no text to train on; name the tokenizer "
             "that made them, or none"
         )
-    largest = fmt.separator_of(pretokenized)
-    if separator_id is None:
-        raise OptionError(
-            "pretokenized files need separator_id: the id that marks their documents (GPT-2's "
-            f"end of text is 50256; infini-gram's files have {largest})"
-        )
-    if not 0 <= separator_id <= largest:
-        raise OptionError(
-            f"separator_id: expected 0 to {largest} for {pretokenized}, found {separator_id}"
-        )
+    largest = fmt.separator_of(pretokenized or "u32")
     if vocab_size is not None and (tokenizer is not None or not 0 < vocab_size <= largest + 1):
         raise OptionError(
-            f"vocab_size: expected 1 to {largest + 1} for {pretokenized} ids without a tokenizer, "
-            f"found {vocab_size}"
+            f"vocab_size: expected 1 to {largest + 1} for {pretokenized or 'token'} ids without a "
+            f"tokenizer, found {vocab_size}"
         )
 
 
-def _vocab_size(
-    corpus: TokenCorpus, dtype: str, vocab_size: int | None, tokenizer: Tokenizer | None
-) -> int:
+def _vocab_size(corpus: TokenCorpus, vocab_size: int | None, tokenizer: Tokenizer | None) -> int:
     """The vocabulary of ids: what was said, or its tokenizer's, or every id of the width.
 
     Of the last, the all-ones id is left to the separator unless the corpus uses it. Raises
@@ -424,7 +580,7 @@ def _vocab_size(
     elif vocab_size is not None:
         whose = "the vocabulary given"
     else:
-        vocab_size = max(fmt.separator_of(dtype), largest + 1)
+        vocab_size = max(fmt.separator_of(corpus.width), largest + 1)
         whose = "what an index can hold"
     _check_ids(corpus, largest, vocab_size, whose)
     return vocab_size

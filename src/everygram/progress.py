@@ -32,6 +32,31 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class BuildPlan:
+    """What a build would read and need, as understood before it begins.
+
+    formats: files of each. fields: of the metadata that the first document has. tokens: estimated,
+    and so are `index_bytes` and `disk_bytes`, which building takes at most; `free_bytes` are there.
+    merged: what does not fit in `memory` is sorted in blocks on the disk. skips: what would be.
+    """
+
+    num_files: int
+    formats: dict[str, int]
+    corpus_bytes: int
+    fields: tuple[str, ...]
+    tokenizer: str | None
+    vocab_size: int
+    tokens: int
+    index_bytes: int
+    disk_bytes: int
+    free_bytes: int
+    memory: int
+    threads: int
+    merged: bool
+    skips: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class BuildReport:
     """What a build made.
 

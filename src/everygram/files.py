@@ -1,0 +1,247 @@
+"""What users name as a corpus, as files: paths, patterns, folders, and addresses elsewhere.
+
+An address (`s3://…`, `gs://…`, `https://…`, `hf://…`) is read through fsspec. Knows nothing of
+what is in a file, but for the list of files that a data set saved on a disk has beside them.
+"""
+
+import glob
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+from everygram.errors import CorpusError, MissingExtraError
+
+ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+# What of an address's description changes when the file does.
+VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a corpus.
+
+    `name` is its path or address, as messages give it; `relative` what its metadata gives, below
+    the folder that was named; `version` changes when the file does.
+    """
+
+    name: str
+    relative: str
+    size: int = 0
+    version: str = ""
+    _open: Callable[[], BinaryIO] | None = field(default=None, repr=False, compare=False)
+
+    def open(self) -> BinaryIO:
+        """The file's bytes. Raises CorpusError or OSError for what cannot be read."""
+        if self._open is None:
+            # A broken link, a pipe, a folder that cannot be listed.
+            raise CorpusError(f"{self.name}: not a regular file, or not to be read")
+        return self._open()
+
+
+def is_address(given: str | os.PathLike[str]) -> bool:
+    """Whether that is no path here but an address that fsspec reads."""
+    return isinstance(given, str) and ADDRESS.match(given) is not None
+
+
+def find_files(
+    given: str | os.PathLike[str], seen: dict[str, str], refuse: Callable[[CorpusError], None]
+) -> list[File]:
+    """The files of what is named, in order; of a folder and a pattern, in sorted order.
+
+    Links are followed, folders once each; names that start with a dot are passed over. Files that
+    are `seen` already are refused. Raises CorpusError for a name with nothing to read.
+    """
+    files = []
+    found = _far(cast(str, given)) if is_address(given) else _near(Path(given))
+    for file in _without_descriptions(list(found)):
+        identity = file.name if is_address(file.name) else os.path.realpath(file.name)
+        if identity in seen:
+            refuse(
+                CorpusError(
+                    f"{file.name}: the same file as '{seen[identity]}', which is read already; "
+                    "name it once"
+                )
+            )
+            continue
+        seen[identity] = file.name
+        files.append(file)
+    return files
+
+
+def _near(given: Path) -> Iterator[File]:
+    """Files here."""
+    if given.is_dir():
+        yield from _below(given)
+    elif given.exists():
+        yield _local(given, given.name)
+    elif glob.has_magic(str(given)):
+        matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207 (has no "**" alone)
+        fixed = Path(*_until(given.parts, glob.has_magic))
+        for match in map(Path, matches):
+            if match.is_file():
+                yield _local(match, match.relative_to(fixed).as_posix())
+            elif "**" not in given.parts:
+                yield from _below(match)
+        if not any(Path(match).is_file() or Path(match).is_dir() for match in matches):
+            raise CorpusError(f"{given}: no file matches this pattern")
+    else:
+        raise CorpusError(f"{given}: no such file or directory")
+
+
+def _below(folder: Path) -> Iterator[File]:
+    files = list(_files_below(folder))
+    if not files:
+        raise CorpusError(f"{folder}: the directory has no files to read")
+    for path in files:
+        yield _local(path, path.relative_to(folder).as_posix())
+
+
+def _local(path: Path, relative: str) -> File:
+    try:
+        stat = path.stat()
+    except OSError:
+        return File(str(path), relative)
+    opened = (lambda: path.open("rb")) if path.is_file() else None
+    return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), opened)
+
+
+def _files_below(given: Path) -> Iterator[Path]:
+    """Files in sorted order; a folder that cannot be listed stands for itself: an error to read."""
+    unlisted: list[Path] = []
+    seen: set[str] = set()
+    walk = os.walk(
+        given, followlinks=True, onerror=lambda error: unlisted.append(Path(error.filename))
+    )
+    for folder, folders, names in walk:
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+    yield from unlisted
+
+
+def _far(given: str) -> Iterator[File]:
+    """Files at an address."""
+    try:
+        fsspec = import_module("fsspec")
+    except ImportError:
+        raise _missing(given) from None
+    try:
+        system, path = fsspec.core.url_to_fs(given)
+        web = given.startswith(("http://", "https://"))
+        if not web and glob.has_magic(path):
+            found = system.glob(path, detail=True)
+            root = "/".join(_until(path.split("/"), glob.has_magic))
+        elif not web and system.isdir(path):
+            found, root = system.find(path, detail=True), path
+        else:
+            found, root = {path: system.info(path)}, path.rpartition("/")[0]
+    except ImportError:
+        raise _missing(given) from None
+    except ValueError as error:
+        raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
+    except FileNotFoundError:
+        raise CorpusError(f"{given}: no such file") from None
+    except Exception as error:  # each system has its own
+        raise CorpusError(f"{given}: cannot be reached: {error}") from None
+    some = False
+    for name, about in sorted(found.items()):
+        relative = name.removeprefix(root).lstrip("/")
+        dotted = any(part.startswith(".") for part in relative.split("/"))
+        if about.get("type") == "file" and (not dotted or len(found) == 1):
+            some = True
+            yield _remote(system, name, relative or PurePosixPath(name).name, about)
+    if not some:
+        raise CorpusError(f"{given}: no files to read there")
+
+
+def _remote(system: Any, path: str, relative: str, about: dict[str, Any]) -> File:
+    name = str(system.unstrip_protocol(path))
+
+    def opened() -> BinaryIO:
+        try:
+            return cast(BinaryIO, system.open(path, "rb"))
+        except Exception as error:  # each system has its own
+            raise CorpusError(f"{name}: cannot be read: {error}") from None
+
+    version = " ".join(str(about[key]) for key in VERSIONS if key in about)
+    return File(name, relative, int(about.get("size") or 0), version, opened)
+
+
+def _missing(given: str) -> MissingExtraError:
+    scheme = given.partition("://")[0]
+    return MissingExtraError(
+        f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
+    )
+
+
+def _without_descriptions(files: list[File]) -> list[File]:
+    """Of a data set that `datasets` saved, its data files, in the order that it says.
+
+    Its folder has a `state.json` with their names, and `dataset_info.json`; that of several splits
+    has a folder for each, and `dataset_dict.json`.
+    """
+    folders: dict[str, dict[str, File]] = {}
+    for file in files:
+        folder, _, name = file.name.rpartition("/")
+        folders.setdefault(folder, {})[name] = file
+    replaced: dict[str, list[File]] = {}
+    for folder, named in folders.items():
+        if "state.json" in named and "dataset_info.json" in named:
+            state = _state(named["state.json"])
+            wanted = [str(entry.get("filename")) for entry in state["_data_files"]]
+            for name in wanted:
+                if name not in named:
+                    raise CorpusError(
+                        f"{named['state.json'].name}: the data set's file '{name}' is missing"
+                    )
+            replaced[folder] = [named[name] for name in wanted]
+        elif "dataset_dict.json" in named and len(named) == 1:
+            replaced[folder] = []
+    kept: list[File] = []
+    for file in files:
+        folder = file.name.rpartition("/")[0]
+        if folder in replaced:
+            kept += replaced.pop(folder)
+            folders[folder] = {}
+        elif folders[folder]:
+            kept.append(file)
+    return kept
+
+
+def _state(file: File) -> dict[str, Any]:
+    with file.open() as raw:
+        try:
+            state = json.loads(raw.read())
+            files = state["_data_files"]
+            if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
+                raise TypeError("_data_files is no list of files")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorpusError(
+                f"{file.name}: not the description of a saved data set: {error}"
+            ) from None
+    if state.get("_indices_data_files"):
+        raise CorpusError(
+            f"{file.name}: the data set has an indices mapping; save it again with a datasets "
+            "release of today, which flattens it"
+        )
+    return cast(dict[str, Any], state)
+
+
+def _until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
+    """The parts in front of the first that stops."""
+    kept = []
+    for part in parts:
+        if stops(part):
+            break
+        kept.append(part)
+    return kept
