@@ -2,11 +2,14 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import everygram
@@ -468,3 +471,59 @@ def test_two_writers_at_once(corpus, tmp_path):
     assert seen
     with everygram.open(out) as index:
         assert index.num_documents == 5
+
+
+def test_a_corpus_that_cannot_be_read_leaves_the_index_as_it_was(corpus, tmp_path):
+    path = tmp_path / "index"
+    everygram.build(corpus, path, tokenizer="train:300")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    table = pa.table({"text": ["one"] * 5000})
+    pq.write_table(table, tmp_path / "cut.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "cut.arrow"), table.schema) as stream:
+        stream.write_table(table, max_chunksize=100)
+    np.save(tmp_path / "ids.npy", np.array([[1, 2], [3, 299]], np.uint16))
+    write_megatron(tmp_path / "ids.idx", [[1, 2], [3, 4]])
+    for name, keep in (("cut.parquet", -30), ("cut.arrow", -700), ("ids.idx", -8)):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[:keep])
+    for name in ("cut.parquet", "cut.arrow", "ids.npy", "ids.idx", "nope.csv"):
+        with pytest.raises(CorpusError, match=name.partition(".")[0]):
+            everygram.add(path, tmp_path / name)
+        now = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+        assert {file: now[file] for file in before} == before
+        with everygram.open(path) as index:
+            same_answers(index, [index.encode(text, raw=True).tolist() for text in TEXTS])
+    report = everygram.add(path, [tmp_path / "cut.arrow", corpus], on_error="skip")
+    assert (report.skipped, report.num_documents) == (1, len(TEXTS))
+    assert "cut.arrow" in report.skips[0]
+
+
+def test_files_that_say_they_are_token_ids(tmp_path):
+    documents = [[1, 2, 3], [], [4]]
+    write_megatron(tmp_path / "a_text_document.idx", documents)
+    path = tmp_path / "index"
+    assert everygram.plan(tmp_path / "a_text_document", path).formats == {"Megatron": 1}
+    everygram.build(tmp_path / "a_text_document", path, vocab_size=10)
+    with everygram.open(path) as index:
+        assert [index.document(i).ids.tolist() for i in range(3)] == documents
+        assert index.vocab_size == 10
+    text = write_jsonl(tmp_path / "c.jsonl", [{"text": "x"}])
+    with pytest.raises(OptionError, match="is a file of token ids and others are text"):
+        everygram.build([text, tmp_path / "a_text_document.idx"], tmp_path / "other")
+    with pytest.raises(CorpusError, match="token ids are read from files here; copy it first"):
+        everygram.build("s3://bucket/x.bin", tmp_path / "other", pretokenized="u16", separator_id=0)
+
+
+def write_megatron(path, documents):
+    lengths = np.array([len(document) for document in documents], "<i4")
+    k = lengths.shape[0]
+    path.with_suffix(".bin").write_bytes(
+        np.array([i for d in documents for i in d], "<u2").tobytes()
+    )
+    path.write_bytes(
+        b"MMIDIDX\0\0"
+        + struct.pack("<QBQQ", 1, 8, k, k + 1)
+        + lengths.tobytes()
+        + (2 * (np.cumsum(lengths) - lengths)).astype("<i8").tobytes()
+        + np.arange(k + 1, dtype="<i8").tobytes()
+    )

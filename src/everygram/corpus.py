@@ -40,8 +40,8 @@ Records = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 
 # Messages kept of what `on_error="skip"` left out; the rest is only counted.
 SKIPS_LISTED = 20
-# Rows of a table that are held at once.
-ROWS = 1024
+# Rows of a table that are held at once, and bytes of a column that are read together.
+ROWS, PIECE = 1024, 1 << 20
 COMPRESSED = (".gz", ".zst")
 # Text is so many times larger than a compressed file of it.
 EXPANDS = {".gz": 3, ".zst": 3, ".parquet": 2}
@@ -400,10 +400,11 @@ def _raised(error: CorpusError) -> dict[str, Any]:
 
 def _parquet(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
     with _arrow_errors(file), file.open() as raw:
-        parquet = _extra("pyarrow.parquet", "parquet", file).ParquetFile(raw)
+        # (A row group can be gigabytes: it is read a piece at a time.)
+        module = _extra("pyarrow.parquet", "parquet", file)
+        parquet = module.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE)
         names = parquet.schema_arrow.names
         chosen = _chosen(columns, names, file)
-        # A few rows at a time: of one group there may be millions.
         batches = parquet.iter_batches(batch_size=ROWS, columns=chosen)
         yield from _rows(batches, file, tell, parquet.metadata.num_rows)
 
