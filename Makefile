@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Two processes, a file of tests at a time: files share servers and indexes among their tests.
+TOGETHER = --numprocesses 2 --dist loadfile
 
 .PHONY: demo test check clean
 
@@ -11,8 +13,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
 
 test: $(VENV)/.tests-installed check
-	$(BIN)/pytest
-	NUMBA_DISABLE_JIT=1 $(BIN)/pytest tests/test_kernels.py \
+	$(BIN)/pytest $(TOGETHER)
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(TOGETHER) tests/test_kernels.py \
 		tests/test_suffix_array.py tests/test_external_sort.py tests/test_engine.py
 
 check: $(VENV)/.tests-installed

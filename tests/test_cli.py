@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from conftest import write_jsonl
-from everygram import cli
+from everygram import cli, display
+from everygram.progress import Progress
 
 # Those that are searched together, and those that are not.
 BATCHED = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd"]
@@ -113,6 +114,18 @@ def test_build_says_what_it_understood(run, tmp_path):
     assert json.loads(out)["num_documents"] == 50
     (tmp_path / "empty").mkdir()
     assert run("build", tmp_path / "empty", "--out", tmp_path / "x", "--dry-run")[0] == 1
+
+
+def test_lines_of_progress_with_and_without_an_end(monkeypatch, capsys):
+    monkeypatch.setattr(display, "LINE_EVERY", 0.0)
+    report = display._lines()
+    for done, total in ((0, 0), (0, 0), (50, 100)):
+        report(Progress("read", done, total, 3, 70, 1.0, 1.0))
+    assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "reading documents",
+        "  3 documents, 70 tokens, 0.0 MB/s",
+        "  50%, 1 s left, 3 documents, 70 tokens, 0.0 MB/s",
+    ]
 
 
 def test_build_skips_when_told_to(run, tmp_path):
@@ -439,7 +452,8 @@ def test_after_warmup_nothing_is_left_to_compile(tmp_path):
     """Neither to build nor to query needs a kernel, or a variant of one, that warmup did not."""
     program = """
 import sys
-from everygram import cli
+from everygram import cli, display
+from everygram.progress import Progress
 from everygram.kernels import following, merge, sais, search, sort
 
 def variants():

@@ -205,7 +205,7 @@ class TextCorpus:
 
 def encode_metadata(record: dict[str, Any]) -> bytes:
     """A record as the index stores it: compact UTF-8 JSON."""
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return ENCODER.encode(record).encode()
 
 
 def _taken(record: dict[str, Any], field: str, place: str, hint: str) -> Any:
@@ -319,14 +319,8 @@ def _json_lines(file: File, columns: list[str] | None, tell: Callable[[int], Non
 
 
 def _json_record(line: bytes, place: str) -> dict[str, Any]:
-    # json, not a faster reader: those make floats of integers past 64 bits.
     try:
-        record = json.loads(
-            line.decode(),
-            parse_constant=_finite,
-            parse_float=_finite,
-            object_pairs_hook=_distinct,
-        )
+        record = DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{place}: not UTF-8: byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
@@ -559,6 +553,11 @@ def _json_type(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
     return "null" if value is None else names.get(type(value), "a number")
 
+
+# json, not a faster reader: those make floats of integers past 64 bits. (Made once: that takes as
+# long as a short record.)
+DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite, object_pairs_hook=_distinct)
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 FORMATS = {
     ".jsonl": "JSON lines",

@@ -320,6 +320,9 @@ def _lines() -> Callable[[Progress], None]:
             left = progress.stage_seconds * (1 - done) / done
             write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
             next_line = now + LINE_EVERY
+        elif now >= next_line and progress.documents:  # of what nobody says how long it is
+            write(progress, f"  {_rates(progress)}")
+            next_line = now + LINE_EVERY
         last = progress
 
     return report
