@@ -49,6 +49,7 @@ EXPECTED = [("one", {"id": 1}), ("", {}), ("日本\n語", {"tags": ["a", {"b": N
         ("bom.jsonl", b"\xef\xbb\xbf" + LINES),
         ("blank-lines.jsonl", b"\n" + LINES + b"  \n\n"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # (compressed ones have the time)
 )
 def test_json_lines(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)

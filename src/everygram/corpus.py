@@ -42,6 +42,8 @@ Records = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 SKIPS_LISTED = 20
 # Rows of a table that are held at once, and bytes of a column that are read together.
 ROWS, PIECE = 1024, 1 << 20
+# Lines between two looks at how far a file is read: each is a call of the system.
+TELL_EVERY = 16
 COMPRESSED = (".gz", ".zst")
 # Text is so many times larger than a compressed file of it.
 EXPANDS = {".gz": 3, ".zst": 3, ".parquet": 2}
@@ -314,7 +316,8 @@ def _json_lines(file: File, columns: list[str] | None, tell: Callable[[int], Non
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.isspace():
-                tell(raw.tell())
+                if number % TELL_EVERY == 1:
+                    tell(raw.tell())
                 yield place, partial(_json_record, line, place)
 
 
@@ -367,7 +370,8 @@ def _table(
                     raise CorpusError(f"{place}: two columns have the name {twice[0]!r}")
                 names = row
             elif row:
-                tell(raw.tell())
+                if rows.line_num % TELL_EVERY == 1:
+                    tell(raw.tell())
                 yield place, partial(_table_record, names, row, place)
 
 

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import Any, BinaryIO, cast
 
 from everygram.errors import CorpusError, MissingExtraError
 
 ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+# Lines can be as long as pages are not.
+BUFFER = 1 << 18
 # What of an address's description changes when the file does.
 VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
 
@@ -26,13 +29,15 @@ class File:
     """A file of a corpus.
 
     `name` is its path or address, as messages give it; `relative` what its metadata gives, below
-    the folder that was named; `version` changes when the file does.
+    the folder that was named; `version` changes when the file does; one file that has two names
+    has one `identity`.
     """
 
     name: str
     relative: str
     size: int = 0
     version: str = ""
+    identity: str = ""
     _open: Callable[[], BinaryIO] | None = field(default=None, repr=False, compare=False)
 
     def open(self) -> BinaryIO:
@@ -59,7 +64,7 @@ def find_files(
     files = []
     found = _far(cast(str, given)) if is_address(given) else _near(Path(given))
     for file in _without_descriptions(list(found)):
-        identity = file.name if is_address(file.name) else os.path.realpath(file.name)
+        identity = file.identity or file.name
         if identity in seen:
             refuse(
                 CorpusError(
@@ -106,8 +111,9 @@ def _local(path: Path, relative: str) -> File:
         stat = path.stat()
     except OSError:
         return File(str(path), relative)
-    opened = (lambda: path.open("rb")) if path.is_file() else None
-    return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), opened)
+    opened = (lambda: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None
+    identity = f"{stat.st_dev}:{stat.st_ino}"
+    return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), identity, opened)
 
 
 def _files_below(given: Path) -> Iterator[Path]:
@@ -174,7 +180,7 @@ def _remote(system: Any, path: str, relative: str, about: dict[str, Any]) -> Fil
             raise CorpusError(f"{name}: cannot be read: {error}") from None
 
     version = " ".join(str(about[key]) for key in VERSIONS if key in about)
-    return File(name, relative, int(about.get("size") or 0), version, opened)
+    return File(name, relative, int(about.get("size") or 0), version, name, opened)
 
 
 def _missing(given: str) -> MissingExtraError:

@@ -459,7 +459,7 @@ def _encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[T
     def finished() -> Iterator[TokenDocument]:
         batch, encoding = pending.popleft()
         ids = encoding.result()
-        if any(each.max(initial=0) >= tokenizer.vocab_size for each in ids):
+        if np.concatenate(ids).max(initial=0) >= tokenizer.vocab_size:
             raise TokenizerError(
                 f"tokenizer '{tokenizer.source}' made an id outside its own vocabulary of "
                 f"{tokenizer.vocab_size:,}"

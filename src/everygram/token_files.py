@@ -236,11 +236,12 @@ class TokenCorpus:
         if path.is_file():
             return _says_itself(path)
         try:
-            files = [Path(file.name) for file in find_files(path, {}, lambda error: None)]
+            files = {Path(file.name) for file in find_files(path, {}, lambda error: None)}
         except CorpusError:
             return False
-        alone = [file for file in files if _owner(file) not in files and ".ds." not in file.name]
-        return bool(alone) and all(map(_says_itself, alone))
+        alone = (file for file in files if _owner(file) not in files and ".ds." not in file.name)
+        first = next(alone, None)
+        return first is not None and _says_itself(first) and all(map(_says_itself, alone))
 
     @property
     def width(self) -> str:
