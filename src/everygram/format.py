@@ -6,7 +6,7 @@ publishes the manifest; neither names a file or a field that is not named here.
 An index is a directory::
 
     manifest.json            what is in the index; written last, so an index without it is none
-    tokenizer.json           the tokenizer, as the `tokenizers` library saves it
+    tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or around its model
                              (absent when the tokenizer is `bytes` or there is none)
     .everygram.lock          taken (flock) by the one writer; readers ignore it
     build.json               only while it is being built: the stages that are finished
@@ -213,9 +213,9 @@ class FileEntry:
 class TokenizerEntry:
     """Which tokenizer made the ids.
 
-    `kind` is "bytes", "huggingface" (then `tokenizer.json` is there, with this SHA-256) or
-    "none"; `source` says where it came from, for people; `query_prefix` is what a string query
-    gets in front.
+    `kind` is "bytes", "none", or one whose `tokenizer.json` is there, with this SHA-256:
+    "huggingface", or "sentencepiece" (an object of that "type", its "model" in base64). `source`
+    says where it came from, for people; `query_prefix` is what a string query gets in front.
     """
 
     kind: str

@@ -232,8 +232,9 @@ def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
         memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    # The tokenizers library's own threads, fixed when it first uses them.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    # The threads of tokenizers and of fastokens, fixed when they are first used.
+    for name in ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS"):
+        os.environ.setdefault(name, str(threads))
     return memory, threads
 
 

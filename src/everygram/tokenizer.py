@@ -11,7 +11,6 @@ import importlib
 import json
 import random
 import threading
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
@@ -357,8 +356,9 @@ def _is_fast_family(tokenizer: Any, description: dict[str, Any]) -> bool:
 class _FastEncoder:
     """Large batches by fastokens: the same ids in a small part of the time.
 
-    Used where it is installed. It must encode SAMPLE, and then a part of every batch, as `exact`
-    does, which is `tokenizers`; when it does not, it is not used any more.
+    Used where it is installed, and encodes SAMPLE as `exact` does, which is `tokenizers`. Where it
+    fails, it is not used any more. Of every batch a part is encoded by both: a difference is a
+    TokenizerError.
     """
 
     def __init__(
@@ -389,22 +389,24 @@ class _FastEncoder:
         if encoder is None:
             return None
         ids = self._encode(encoder, [*texts, *stretches])
-        if ids is not None and _same(ids[len(texts) :], self._exact(stretches)):
-            return ids[: len(texts)]
-        with self._lock:
-            if self._encoder is not None:
-                self._encoder = None
-                warnings.warn(
-                    f"tokenizer '{self._source}': fastokens does not encode a text as tokenizers "
-                    "does and is not used any more; of what it encoded so far a part was checked: "
-                    "to be sure, uninstall it and rebuild; please report this",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return None
+        if ids is None:
+            self._encoder = None
+            return None
+        if not _same(ids[len(texts) :], self._exact(stretches)):
+            # Of what it has encoded until now only a part was checked.
+            raise TokenizerError(
+                f"tokenizer '{self._source}': fastokens does not encode a text as tokenizers does: "
+                "uninstall it (pip uninstall fastokens), run the same command again, and please "
+                "report this"
+            )
+        return ids[: len(texts)]
 
     def _load(self) -> Any:
         """The engine; None if it is not installed, does not read this tokenizer, or is wrong."""
+        try:
+            engine = importlib.import_module("fastokens").Tokenizer
+        except ImportError:
+            return None
         description = json.loads(self._json)
         added = {
             token["content"]: token["special"] for token in description.get("added_tokens", ())
@@ -417,9 +419,10 @@ class _FastEncoder:
         vocabulary |= {_hidden(str(gap)): gap for gap in gaps}
         description |= {"truncation": None, "padding": None, "post_processor": None}
         try:
-            engine = importlib.import_module("fastokens").Tokenizer
             encoder = engine.from_json_str(json.dumps(description, ensure_ascii=False))
-        except (ImportError, ValueError):
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a panic in the engine is no Exception
             return None
         sample = [SAMPLE, *SAMPLE.splitlines(), *added, "x".join(added), " ".join(added)]
         ids = self._encode(encoder, sample)
@@ -431,7 +434,7 @@ class _FastEncoder:
             ids, ends = encoder.encode_batch_flat(list(texts), split_special_tokens=True)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # a panic in the engine is no Exception
+        except BaseException:  # a panic, again
             return None
         parts = np.split(np.frombuffer(ids, "<u4"), np.frombuffer(ends, "<i8")[1:-1])
         exceptions = [i for i, text in enumerate(texts) if FAST_EXCEPTION in text]
