@@ -6,8 +6,8 @@ publishes the manifest; neither names a file or a field that is not named here.
 An index is a directory::
 
     manifest.json            what is in the index; written last, so an index without it is none
-    tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or around its model
-                             (absent when the tokenizer is `bytes` or there is none)
+    tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or its model
+                             in one (absent when the tokenizer is `bytes` or there is none)
     .everygram.lock          taken (flock) by the one writer; readers ignore it
     build.json               only while it is being built: the stages that are finished
     segment-000001/          one folder a segment, numbered from 1, numbers never reused
