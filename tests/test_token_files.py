@@ -132,10 +132,25 @@ def test_the_place_of_an_id(tmp_path, chunk):
     path.write_bytes(raw_bytes([1, 900, 7, 8]))
     corpus = TokenCorpus([path], "u16", 900)
     corpus.CHUNK = chunk or corpus.CHUNK
-    assert corpus.place_of_id_above(7) == f"{path}: token 3 is 8"
-    assert corpus.place_of_id_above(1) == f"{path}: token 2 is 7"
-    with pytest.raises(ValueError, match="no id is above 8"):
-        corpus.place_of_id_above(8)
+    assert place_outside(corpus, 8) == f"{path}: token 3 is 8"
+    assert place_outside(corpus, 2) == f"{path}: token 2 is 7"
+    corpus.check_ids(9, "it")
+
+
+def place_outside(corpus, vocab_size):
+    with pytest.raises(CorpusError, match=r", which is outside it \(0 to ") as caught:
+        corpus.check_ids(vocab_size, "it")
+    return str(caught.value).partition(", which")[0]
+
+
+def test_files_with_ids_outside_a_vocabulary_are_left_out(tmp_path):
+    for name, ids in (("a.bin", [1, 2]), ("b.bin", [3, 900, 11, 4]), ("c.bin", [5])):
+        (tmp_path / name).write_bytes(raw_bytes(ids))
+    corpus = TokenCorpus([tmp_path], "u16", 900, on_error="skip")
+    corpus.check_ids(10, "the vocabulary given")
+    assert [document.ids.tolist() for document in corpus] == [[1, 2], [5]]
+    assert (corpus.skipped, corpus.max_id()) == (1, 5)
+    assert corpus.skips[0].startswith(f"{tmp_path}/b.bin: token 2 is 11, which is outside the voc")
 
 
 def test_what_raw_files_need(tmp_path):
@@ -400,7 +415,7 @@ def test_a_separator_within_a_recorded_document_is_an_id(tmp_path):
     corpus = TokenCorpus([path], separator_id=9)
     assert [document.ids.tolist() for document in corpus] == [[1, 9, 2], [], [9], [3]]
     assert corpus.max_id() == 9
-    assert corpus.place_of_id_above(3) == f"{path}: token 1 is 9"
+    assert place_outside(corpus, 4) == f"{path}: token 1 is 9"
     assert TokenCorpus([path], separator_id=2**20).max_id() == 9
     assert read(write_datatrove(path, [[1, 9], [2, 9]]), separator_id=9) == [[1], [2]]
     assert TokenCorpus([path], separator_id=9).max_id() == 2
@@ -880,7 +895,7 @@ def test_any_documents_come_back(tmp_path_factory, kind, dtype, data):
     assert corpus.max_id() == max(tokens, default=-1)
     for limit in {0, max(tokens, default=1) - 1} - {-1} if any(tokens) else ():
         first = next(token for token in tokens if token > limit)
-        assert corpus.place_of_id_above(limit).endswith(f" is {first:,}")
+        assert place_outside(corpus, limit + 1).endswith(f" is {first:,}")
 
 
 # What the formats' own writers write.

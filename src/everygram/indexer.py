@@ -209,9 +209,7 @@ def add(
         else:
             source = TokenCorpus(_local(given), pretokenized, separator_id, on_error)
             stages = _begin(path, left, "addition", arguments, source, progress)
-            _check_ids(
-                source, source.max_id(), manifest.vocab_size, f"the vocabulary of index '{path}'"
-            )
+            source.check_ids(manifest.vocab_size, f"the vocabulary of index '{path}'")
             documents = source
         stages.state["folder"] = stages.state["folder"] or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, documents, memory, threads)
@@ -570,30 +568,19 @@ def _check_vocabulary(
 def _vocab_size(corpus: TokenCorpus, vocab_size: int | None, tokenizer: Tokenizer | None) -> int:
     """The vocabulary of ids: what was said, or its tokenizer's, or every id of the width.
 
-    Of the last, the all-ones id is left to the separator unless the corpus uses it. Raises
-    CorpusError for an id outside.
+    Of the last, the all-ones id is left to the separator unless the corpus uses it. An id outside
+    is refused.
     """
-    largest = corpus.max_id()
     if tokenizer is not None:
         vocab_size = tokenizer.vocab_size
         whose = f"the vocabulary of tokenizer '{tokenizer.source}'"
     elif vocab_size is not None:
         whose = "the vocabulary given"
     else:
-        vocab_size = max(fmt.separator_of(corpus.width), largest + 1)
+        vocab_size = max(fmt.separator_of(corpus.width), corpus.max_id() + 1)
         whose = "what an index can hold"
-    _check_ids(corpus, largest, vocab_size, whose)
+    corpus.check_ids(min(vocab_size, fmt.separator_of("u32")), whose)
     return vocab_size
-
-
-def _check_ids(corpus: TokenCorpus, largest: int, vocab_size: int, whose: str) -> None:
-    """Raise CorpusError if the corpus's largest id is outside the vocabulary `whose` says."""
-    limit = min(vocab_size, fmt.separator_of("u32"))
-    if largest >= limit:
-        raise CorpusError(
-            f"{corpus.place_of_id_above(limit - 1)}, which is outside {whose} "
-            f"(0 to {limit - 1:,}): another tokenizer, width or separator id?"
-        )
 
 
 def _tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:

@@ -279,14 +279,25 @@ class TokenCorpus:
                 self._files.remove(file)
         return max(self._largest.values(), default=-1)
 
-    def place_of_id_above(self, limit: int) -> str:
-        """File and token number of the first id above `limit` that is no separator."""
-        for file in self._files:
-            for start, ids in self._pieces(file):
-                bad = np.flatnonzero((ids > limit) & (ids != file.mark))
-                if bad.size:
-                    return f"{file.path}: token {start + int(bad[0]):,} is {int(ids[bad[0]]):,}"
-        raise ValueError(f"no id is above {limit}")
+    def check_ids(self, vocab_size: int, whose: str) -> None:
+        """Refuse files with ids outside a vocabulary, and say `whose` it is."""
+        self.max_id()
+        for file in list(self._files):
+            if self._largest[file.path] < vocab_size:
+                continue
+            place, token = next(
+                (start + int(bad[0]), int(ids[bad[0]]))
+                for start, ids in self._pieces(file)
+                if (bad := np.flatnonzero((ids >= vocab_size) & (ids != file.mark))).size
+            )
+            self._skip(
+                CorpusError(
+                    f"{file.path}: token {place:,} is {token:,}, which is outside {whose} (0 to "
+                    f"{vocab_size - 1:,}): another tokenizer, width or separator id?"
+                )
+            )
+            self._files.remove(file)
+            del self._largest[file.path]
 
     def __iter__(self) -> Iterator[TokenDocument]:
         if self.on_error == "skip":
