@@ -48,6 +48,8 @@ BATCHES = 3
 REPORT_EVERY = 256
 # Text that is tokenized to tell how many tokens there will be; where it cannot be, bytes a token.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
+# What a large tokenizer and its caches hold, beside which blocks are sorted.
+ENCODING = 192 << 20
 # What fences and offsets add to tokens and positions, at most.
 INDEX_OVERHEAD = 1.1
 
@@ -259,7 +261,7 @@ def plan(
         size = encoder.vocab_size
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(size)].itemsize
     index_bytes = int(tokens * (width + fmt.position_bytes(tokens)) * INDEX_OVERHEAD)
-    merged = tokens * BYTES_A_TOKEN > memory
+    merged = tokens * BYTES_A_TOKEN > memory - (0 if ids else ENCODING)
     return BuildPlan(
         num_files=len(source.files),
         formats=source.formats,
@@ -370,6 +372,8 @@ def _make_segment(
 ) -> fmt.SegmentEntry | None:
     """Write the documents as a segment; blocks of them are sorted while others are read."""
     clock = stages.clock
+    if isinstance(source, TextCorpus):
+        memory = max(1, memory - ENCODING)
     sorter = BlockSorter(stages.folder, manifest.dtype, memory, threads)
 
     def read(writer: SegmentWriter) -> None:
