@@ -85,7 +85,8 @@ def _near(given: Path) -> Iterator[File]:
     elif given.exists():
         yield _local(given, given.name)
     elif glob.has_magic(str(given)):
-        matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207 (has no "**" alone)
+        # (Path.glob would match names that start with a dot.)
+        matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207
         fixed = Path(*_until(given.parts, glob.has_magic))
         for match in map(Path, matches):
             if match.is_file():

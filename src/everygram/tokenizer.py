@@ -375,8 +375,8 @@ class _FastEncoder:
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray] | None:
         """The ids of each text: uint32, shape (len,); None where `exact` is to make them.
 
-        Any number of threads may call it; the engine has its own, as many as there are cores
-        (`FASTOKENS_BPE_THREADS` sets another number), and does not hold the interpreter's lock.
+        Any number of threads may call it. The engine has its own, as many as there are cores or
+        `FASTOKENS_BPE_THREADS` says; it holds the interpreter's lock for a part of its work.
         """
         chars = sum(map(len, texts))
         if chars < FAST_BATCH_CHARS:
