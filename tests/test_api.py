@@ -18,7 +18,7 @@ from everygram import engine as engines
 from everygram import format as fmt
 from everygram.errors import QueryError, TokenizerError
 from everygram.kernels.following import tabled
-from everygram.results import Distribution
+from everygram.results import Distribution, Reading
 from naive import NaiveIndex
 
 SEP = 255
@@ -620,8 +620,8 @@ def test_the_top_of_a_distribution_is_what_sorting_gives(size, different):
     counts = rng.integers(1, different + 1, size)
     ids = np.sort(rng.choice(10**6, size, replace=False))
     total = int(counts.sum())
-    table = tabled(ids, counts, total)
-    distribution = Distribution(np.empty(0, np.int64), None, total, table, 0, 0)
+    table = tabled(ids, counts, total).tobytes()
+    distribution = Distribution(Reading(np.dtype(np.uint32), None), b"", total, table, 0, 0)
     assert distribution.next_ids.tolist() == ids.tolist()
     assert distribution.probs.tolist() == (counts / total).tolist()
     pairs = zip(counts.tolist(), ids.tolist(), strict=True)

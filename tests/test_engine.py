@@ -1,10 +1,13 @@
 """Every query against the oracle: named cases, all strings over tiny alphabets, random corpora."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -30,35 +33,68 @@ def as_list(engine, query):
     return query if type(query) is list else engine.check_query(query).tolist()
 
 
+class Follows(NamedTuple):
+    """What follows a prompt, its table taken apart."""
+
+    prompt_count: int
+    ids: np.ndarray
+    counts: np.ndarray
+    suffix_len: int
+    error_bound: int
+
+    @classmethod
+    def of(cls, prompt_count, table, suffix_len, error_bound):
+        ids, counts, probs = np.frombuffer(table, np.int64).reshape(3, -1)
+        assert probs.view(np.float64).tolist() == [n / prompt_count for n in counts.tolist()]
+        return cls(prompt_count, ids, counts, suffix_len, error_bound)
+
+
 class AskedByLists(Engine):
     """The engine, asked by lists of ids or what can be made one; quickly and at leisure."""
 
-    def both(self, ask, query, *rest):
-        query = as_list(self, query)
+    def both(self, ask, query, read, *rest):
+        """The answer to a query, which is said to have been read as `read`."""
         answers = []
         for quick in (1, 0):
             self._head[lists.QUICK] = quick
-            answers.append(ask(query, *rest))
-        assert answers[0] == answers[1]
+            asked, *answer = ask(query, *rest)
+            ids = np.frombuffer(asked, self._dtype) if isinstance(asked, bytes) else asked
+            assert (ids.dtype, ids.tolist()) == (self._dtype, [int(value) for value in read])
+            answers.append(answer)
+        assert str(answers[0]) == str(answers[1])  # not a number is no other
         return answers[0]
 
     def count(self, query):
-        return self.both(super().count, query)
+        query = as_list(self, query)
+        return self.both(super().count, query, query)[0]
 
     def find(self, query):
         return super().find(self.ids(query))
 
     def ntd(self, prompt, max_support=None):
-        return super().ntd(as_list(self, prompt), max_support)
+        prompt = as_list(self, prompt)
+        return Follows.of(*self.both(super().ntd, prompt, prompt, max_support))
 
     def infgram_ntd(self, prompt, max_support=None):
-        return super().infgram_ntd(as_list(self, prompt), max_support)
+        prompt = as_list(self, prompt)
+        return Follows.of(*self.both(super().infgram_ntd, prompt, prompt, max_support))
+
+    def ntd_batch(self, *batch):
+        return [Follows.of(*found[1:]) for found in super().ntd_batch(*batch)]
 
     def prob(self, prompt, continuation):
-        return self.both(super().prob, prompt, continuation)
+        return self.quotient(super().prob, prompt, continuation)
 
     def infgram_prob(self, prompt, continuation):
-        return self.both(super().infgram_prob, prompt, continuation)
+        return self.quotient(super().infgram_prob, prompt, continuation)
+
+    def quotient(self, ask, prompt, continuation):
+        prompt = as_list(self, prompt)
+        prompts, count, prob, *length = self.both(
+            ask, prompt, [*prompt, continuation], continuation
+        )
+        assert prob == count / prompts if prompts else math.isnan(prob)
+        return (prompts, count, *length)
 
     def counts(self, queries):
         return self.count_batch(*self.join(queries)).tolist()
@@ -245,7 +281,7 @@ def test_end_of_document_is_not_swallowed_by_the_end_of_a_segment(tmp_path):
     documents = [[7, 8]] * 300 + [[7]] * 20
     for segments in (1, 4):
         engine = engine_of(tmp_path, documents, "u16", segments)
-        prompt_count, (ids, counts, _), _, _ = engine.ntd([7])
+        prompt_count, ids, counts, _, _ = engine.ntd([7])
         assert prompt_count == 320
         assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {8: 300, 65535: 20}
         assert engine.prob([7], 65535) == (320, 20)
@@ -255,14 +291,14 @@ def test_rare_continuations_survive_frequent_ones(tmp_path):
     """Past 1,000 occurrences infini-gram samples and rare tokens vanish (defect 6)."""
     documents = [[5, 6]] * 4000 + [[5, 7]]
     engine = engine_of(tmp_path, documents)
-    prompt_count, (ids, counts, _), _, _ = engine.ntd([5])
+    prompt_count, ids, counts, _, _ = engine.ntd([5])
     assert (prompt_count, ids.tolist(), counts.tolist()) == (4001, [6, 7], [4000, 1])
 
 
 def test_many_distinct_continuations(tmp_path):
     documents = [[1, token] for token in range(2, 5000)]
     engine = engine_of(tmp_path, documents, "u16", segments=2)
-    prompt_count, (ids, counts, _), _, _ = engine.ntd([1])
+    prompt_count, ids, counts, _, _ = engine.ntd([1])
     assert prompt_count == 4998
     assert ids.tolist() == list(range(2, 5000))
     assert set(counts.tolist()) == {1}
@@ -271,7 +307,7 @@ def test_many_distinct_continuations(tmp_path):
 def test_unigrams_sum_to_one_with_the_separator_as_the_end(tmp_path):
     documents = [[1, 2, 1], [], [2]]
     engine = engine_of(tmp_path, documents, segments=2)
-    prompt_count, (ids, counts, _), _, _ = engine.ntd([])
+    prompt_count, ids, counts, _, _ = engine.ntd([])
     assert prompt_count == engine.count([]) == 4 + 3
     assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {1: 2, 2: 2, SEP: 3}
 
@@ -360,17 +396,17 @@ def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
     engine = engine_of(tmp_path, [[1, 2, 3]])
     engine._cold, engine._head[lists.QUICK] = 0, 1
     now = lists.began(engine._address, 0)
-    lists.ended(engine._address, now - 10**7)
+    lists.ended(engine._address, now - 10**7, 0)
     assert engine._head[lists.QUICK] == 0
-    assert engine._quick_find(engine._address, [1, 2]) == lists.LATER
+    assert engine._quick.find(engine._address, [1, 2])[1] == lists.LATER
     engine._reads = -1  # what is read from disks has grown since
-    assert Engine.count(engine, [1, 2]) == 1
+    assert Engine.count(engine, [1, 2])[1] == 1
     assert engine._cold > 0
     assert engine._head[lists.QUICK] == 0
     for _ in range(engine._cold):
-        assert Engine.count(engine, [1, 2]) == 1
+        assert Engine.count(engine, [1, 2])[1] == 1
     assert engine._head[lists.QUICK] == 1
-    assert engine._quick_find(engine._address, [1, 2]) == 1
+    assert engine._quick.find(engine._address, [1, 2])[1] == 1
 
 
 @pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
@@ -397,10 +433,10 @@ def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
         total = 0
         for i in range(ids.shape[0]):
             total = total * 31 + ids[i]
-        return total % 2**31, known
+        return asked, total % 2**31, known
 
     kernel = numba.njit(read)
-    signature = (lists.TokenListType(numba.uint32),)
+    signature = (lists.TokenListType(numba.uint32, 1),)
     kernel.compile(signature)
     compiled = kernel.get_overload(signature)
     known = [0, 1, 255, 256, 257, 65535, 2**30 - 1, 2**30, 2**31, 2**32 - 1, True, np.int64(5)]
@@ -408,10 +444,12 @@ def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
         total = 0
         for value in [*map(int, query), 7]:
             total = total * 31 + value & 2**64 - 1
-        assert compiled(query) == (total % 2**31, True)
+        assert compiled(query)[1:] == (total % 2**31, True)
+        asked = np.frombuffer(compiled(query)[0], np.uint32)
+        assert asked.tolist() == [*map(int, query), 7]
     for unknown in (-1, -(2**30), 2**32, 2**64, 2**70, 1.0, "1", None):
-        assert not compiled([1, unknown])[1]
-        assert not compiled([*range(400), unknown])[1]
+        assert not compiled([1, unknown])[2]
+        assert not compiled([*range(400), unknown])[2]
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -978,3 +1016,27 @@ def test_unigrams_of_large_ids(tmp_path, monkeypatch, counted):
     documents = [[0, 2**32 - 2, 5], [5, 70_000], [], [2**31, 5]]
     engine = engine_of(tmp_path, documents, "u32")
     check_all(engine, documents, [[], [5], [2**32 - 2], [2**31], [1], [70_000, 2**32 - 1]])
+
+
+@pytest.mark.skipif(SLOW, reason="of compiled code")
+def test_what_was_read_is_let_go_of(tmp_path):
+    engine = engine_of(tmp_path, [[1, 2, 3] * 200])
+    engine._cold, engine._head[lists.QUICK] = 0, 1
+    quick, address, most = engine._quick, engine._address, 1 << 62
+    queries = [[1, 2], [7] * 300, [1, -1], [1, "2"], [1, 2**70], []]
+
+    def ask():
+        for query in queries:
+            quick.find(address, query)
+            quick.prob(address, 3, query)
+            quick.infgram_prob(address, 3, query)
+            quick.ntd(address, True, most, query)
+            with contextlib.suppress(OverflowError):
+                quick.prob(address, 2**64, query)
+
+    ask()
+    before = sys.getallocatedblocks()
+    for _ in range(200):
+        ask()
+    # (What a test keeps for itself is a few; an object left behind each time would be thousands.)
+    assert sys.getallocatedblocks() - before < 200

@@ -108,8 +108,15 @@ def check_matches(rows, queries, cold):
     whole = [query for query in queries if rows.separator not in query[1:-1]]
     ids, starts, ends = rows.batch(whole)
     lengths = np.full(len(whole), -7)
-    search.match_many(rows.rows, ids, starts, ends, cold, lengths)
+    nothing = np.empty((0, len(rows.segments), 2), np.int64)
+    search.match_many(rows.rows, ids, starts, ends, cold, lengths, nothing)
     assert lengths.tolist() == [rows.naive.beginning_len(query) for query in whole]
+    again, intervals = np.full(len(whole), -7), np.full((len(whole), len(rows.segments), 2), -7)
+    search.match_many(rows.rows, ids, starts, ends, cold, again, intervals)
+    assert again.tolist() == lengths.tolist()
+    expected = np.empty_like(intervals)
+    search.find_many(rows.rows, ids, starts, starts + lengths, cold, expected)
+    assert intervals.tolist() == expected.tolist()
 
 
 def check_probs(rows, queries, cold):
@@ -127,7 +134,7 @@ def check_probs(rows, queries, cold):
 
 
 def check_following(rows, prompts, cold):
-    """`prompt_intervals`, `next_tokens` with and without a stride, `one_follows`."""
+    """`prompt_intervals`, `next_tokens` with and without a stride, `ntd`, `one_follows`."""
     every = np.zeros((len(prompts), len(rows.segments), 2), np.int64)
     for prompt, intervals in zip(prompts, every, strict=True):
         ids = rows.ids([5, *prompt]) if len(prompt) % 2 else rows.ids(prompt)
@@ -154,10 +161,33 @@ def check_following(rows, prompts, cold):
                 assert about.keys() <= exact.keys()
                 assert all(abs(about.get(t, 0) - exact[t]) < stride for t in exact)
         assert total == expected
+        if len(rows.segments) == 1:
+            check_ntd(rows, prompt, expected, cold)
     sparse = np.full(len(prompts), SLOW)
     ids, starts, ends = rows.batch(prompts)
     following.one_follows(rows.rows, ids, starts, ends, every, cold, sparse)
     assert sparse.tolist() == [len(rows.naive.following(prompt)) == 1 for prompt in prompts]
+
+
+def check_ntd(rows, prompt, expected, cold):
+    """`ntd` of a prompt, and of a longer one's suffix; with and without a stride."""
+    suffix = rows.naive.longest_suffix([5, *prompt])
+    for longest, asked, follows, length in [
+        (False, prompt, expected, len(prompt)),
+        (True, [5, *prompt], rows.naive.following(suffix), len(suffix)),
+    ]:
+        if not length:
+            continue
+        for most in (1 << 62, 3):
+            found = following.ntd(rows.rows, rows.ids(asked), longest, most, cold)
+            count, table, suffix_len, error = found
+            assert (count, suffix_len) == (sum(follows.values()), length)
+            if error == 0:
+                assert dict(zip(*table[:2].tolist(), strict=True)) == follows
+            assert (error == 0) == (count <= most)
+            assert table[1].sum() == count
+            probs = table.view(np.float64)[2]
+            assert probs.tolist() == [n / count for n in table[1].tolist()]
 
 
 def check_kernels(rows, queries, colds=(False, True)):
@@ -315,7 +345,7 @@ def test_no_segments():
     assert search.prompt_intervals(rows, ids, 0, False).shape == (0, 2)
     assert search.longest_suffixes(rows, ids, *one, False, lengths) == -1
     assert lengths.tolist() == [0]
-    search.match_many(rows, ids, *one, False, lengths)
+    search.match_many(rows, ids, *one, False, lengths, np.empty((1, 0, 2), np.int64))
     assert lengths.tolist() == [0]
     sparse = np.ones(1, np.bool_)
     following.one_follows(rows, ids, *one, np.empty((1, 0, 2), np.int64), False, sparse)

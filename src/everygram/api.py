@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from everygram import format as fmt
 from everygram import index as directory
 from everygram.engine import Engine, Ids
 from everygram.errors import DamagedIndexError, QueryError, TokenizerError
@@ -21,6 +22,7 @@ from everygram.results import (
     Matches,
     Prob,
     Probs,
+    Reading,
     Scores,
     TokenText,
     token_texts,
@@ -56,6 +58,16 @@ def open(
     DamagedIndexError for one with files missing, cut off or changed.
     """
     return Index(path, preload=preload, verify=verify)
+
+
+class _Closed:
+    """What a closed index has for an engine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise QueryError(f"index '{self._path}' is closed")
 
 
 class Index:
@@ -96,11 +108,12 @@ class Index:
         self._load_tokenizer = cache(
             partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
         )
-        # How results show a token; None where there is no tokenizer. (Results keep it: it must
-        # not lead back to the index, which would not be let go of before the next collection.)
-        self.token_text: TokenText = None
+        # (Results keep it: it must not lead back to the index, which would not be let go of before
+        # the next collection.)
+        token_text: TokenText = None
         if stored.kind != "none":
-            self.token_text = partial(_token_text, self._load_tokenizer, self.manifest.separator)
+            token_text = partial(_token_text, self._load_tokenizer, self.manifest.separator)
+        self.reading = Reading(fmt.TOKEN_DTYPES[self.manifest.dtype], token_text)
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +123,8 @@ class Index:
 
     def close(self) -> None:
         """Let go of the files. Results already given stay good; further queries raise."""
-        vars(self).pop("engine", None)
+        # (Not by a `__getattr__` of this class, which would make every attribute slow.)
+        self.engine = cast(Engine, _Closed(self.path))
 
     def latest(self) -> "Index":
         """This index as it is on disk now: itself if nothing has changed, else a new one.
@@ -140,11 +154,6 @@ class Index:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Index.__init__(self, **state)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "engine":
-            raise QueryError(f"index '{self.path}' is closed")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return (
@@ -232,9 +241,9 @@ class Index:
 
         The empty query counts every token and every document's end.
         """
-        ids = query.copy() if type(query) is list else self._list(query, raw)
-        answer = Count(self.engine.count(ids))
-        answer.asked = ids, self.token_text  # as `Count.of`, without the call
+        asked, found = self.engine.count(query if type(query) is list else self._list(query, raw))
+        answer = Count(found)
+        answer.asked = self.reading, asked  # as `Count.of`, without the call
         return answer
 
     def count_batch(
@@ -257,10 +266,11 @@ class Index:
         A string continuation must be one token.
         """
         if type(query) is list and type(continuation) is int:
-            prompt, token = query.copy(), continuation
+            prompt, token = query, continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        return Prob(prompt, self.token_text, token, *self.engine.prob(prompt, token), len(prompt))
+        asked, prompts, total, prob = self.engine.prob(prompt, token)
+        return Prob(self.reading, asked, prompts, total, prob, len(prompt))
 
     def prob_batch(
         self,
@@ -273,7 +283,7 @@ class Index:
         """`prob` of each of a batch (see `count_batch`), and of its continuation."""
         ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
         counts = self.engine.prob_batch(ids, starts, ends)
-        return Probs(ids, starts, ends, self.token_text, *counts, ends - starts - 1)
+        return Probs(self.reading, ids, starts, ends, *counts, ends - starts - 1)
 
     def infgram_prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -283,11 +293,11 @@ class Index:
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
         if type(query) is list and type(continuation) is int:
-            prompt, token = query.copy(), continuation
+            prompt, token = query, continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        prompts, total, suffix_len = self.engine.infgram_prob(prompt, token)
-        return Prob(prompt, self.token_text, token, prompts, total, suffix_len)
+        asked, prompts, total, prob, suffix_len = self.engine.infgram_prob(prompt, token)
+        return Prob(self.reading, asked, prompts, total, prob, suffix_len)
 
     def infgram_prob_batch(
         self,
@@ -302,7 +312,7 @@ class Index:
         engine = self.engine
         lengths = engine.longest_suffix_batch(ids, starts, ends - 1)
         counts = engine.prob_batch(ids, ends - 1 - lengths, ends)
-        return Probs(ids, starts, ends, self.token_text, *counts, lengths)
+        return Probs(self.reading, ids, starts, ends, *counts, lengths)
 
     def ntd(
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
@@ -313,9 +323,10 @@ class Index:
         prompt that occurs more often, about that many occurrences are looked at, and the answer
         says by how much its counts may be wrong.
         """
-        ids = prompt.copy() if type(prompt) is list else self._list(prompt, raw)
+        ids = prompt if type(prompt) is list else self._list(prompt, raw)
         found = self.engine.ntd(ids, _checked_support(max_support))
-        return Distribution(ids, self.token_text, *found)
+        asked, prompt_count, table, suffix_len, error_bound = found
+        return Distribution(self.reading, asked, prompt_count, table, suffix_len, error_bound)
 
     def ntd_batch(
         self,
@@ -333,9 +344,10 @@ class Index:
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
     ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        ids = prompt.copy() if type(prompt) is list else self._list(prompt, raw)
+        ids = prompt if type(prompt) is list else self._list(prompt, raw)
         found = self.engine.infgram_ntd(ids, _checked_support(max_support))
-        return Distribution(ids, self.token_text, *found)
+        asked, prompt_count, table, suffix_len, error_bound = found
+        return Distribution(self.reading, asked, prompt_count, table, suffix_len, error_bound)
 
     def infgram_ntd_batch(
         self,
@@ -363,7 +375,7 @@ class Index:
                 raise QueryError("order: expected 1 (unigram) or more, found 0")
             order = int(order)
         ids = self._ids(text, raw, "text")
-        return Scores(ids, self.token_text, order, *self.engine.score(ids, order))
+        return Scores(self.reading, ids, order, *self.engine.score(ids, order))
 
     def longest_matches(self, text: Query, *, raw: bool = False) -> LongestMatches:
         """For every token of a text the longest match that starts there, and how often it occurs.
@@ -371,7 +383,7 @@ class Index:
         What decontamination and attribution start from: which parts of a text are in the corpus.
         """
         ids = self._ids(text, raw, "text")
-        return LongestMatches(ids, self.token_text, *self.engine.longest_matches(ids))
+        return LongestMatches(self.reading, ids, *self.engine.longest_matches(ids))
 
     def find(
         self,
@@ -462,7 +474,7 @@ class Index:
         segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
         documents, offsets = engine.documents_at(segments, positions)
         return Matches(
-            ids, self.token_text, count, intervals, segments, ranks, positions, documents, offsets
+            self.reading, ids, count, intervals, segments, ranks, positions, documents, offsets
         )
 
     def _ids(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
@@ -531,10 +543,10 @@ class Index:
     def _prompt_and_continuation(
         self, query: Query, continuation: str | int | None, raw: bool
     ) -> tuple[list[int], int]:
-        """The ids of the prompt, a list of its own, and of the continuation."""
+        """The ids of the prompt and of the continuation."""
         ids = query if type(query) is list else self._list(query, raw)
         if continuation is not None:
-            return ids.copy(), self._continuation(continuation, raw)
+            return ids, self._continuation(continuation, raw)
         if not ids:
             raise QueryError(f"prob: {EMPTY_PROB}")
         token = ids[-1]
@@ -550,7 +562,7 @@ class Index:
             return self.engine.check_continuation(continuation)
         encoded = self.encode(continuation, raw=raw)
         if encoded.shape[0] != 1:
-            tokens = token_texts(encoded.tolist(), self.token_text)
+            tokens = token_texts(encoded, self.reading.token_text)
             raise QueryError(
                 f"continuation {continuation!r}: expected one token, found {encoded.shape[0]}: "
                 f"{tokens}"
@@ -567,14 +579,14 @@ class Index:
     ) -> Distributions:
         """The distributions of ids[begins[i]:ends[i]], shown as those of ids[starts[i]:ends[i]]."""
         found = self.engine.ntd_batch(ids, begins, ends, _checked_support(max_support))
-        empty = np.empty((3, 0), np.int64)
+        tables = [np.frombuffer(each.table, np.int64).reshape(3, -1) for each in found]
         return Distributions(
+            self.reading,
             ids,
             starts,
             ends,
-            self.token_text,
-            np.cumsum([0, *(each.table.shape[1] for each in found)]),
-            np.concatenate([empty, *(each.table for each in found)], axis=1),
+            np.cumsum([0, *(table.shape[1] for table in tables)]),
+            np.concatenate([np.empty((3, 0), np.int64), *tables], axis=1),
             np.array([each.prompt_count for each in found], np.int64),
             ends - begins,
             np.array([each.error_bound for each in found], np.int64),

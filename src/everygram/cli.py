@@ -484,7 +484,7 @@ def count(
     def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
         counts = opened.count_batch(queries).tolist()
         return [
-            everygram.Count.of(number, asked, opened.token_text).as_dict()
+            everygram.Count.of(number, opened.reading, asked).as_dict()
             for number, asked in zip(counts, queries, strict=True)
         ]
 

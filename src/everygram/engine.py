@@ -33,6 +33,8 @@ from everygram.kernels import following, lists, search
 from everygram.segment import PRELOADABLE, Segment
 
 Ids = Sequence[int] | np.ndarray
+# A query as it was read: ids of the token dtype, or their bytes.
+Asked = np.ndarray | bytes
 
 # A search that takes longer than this may have waited for a disk. If the process has read from one
 # since, the next searches ask for all they may read at once.
@@ -40,7 +42,7 @@ DISK_NS = 50_000
 COLD_SEARCHES = 64
 # As `max_support`: more than any index holds.
 NO_LIMIT = 1 << 62
-# Queries shorter than this find their packer made.
+# Queries shorter than this are packed, longer ones read by compiled code.
 PACKS = 256
 # Queries of a batch that one thread takes at a time; of distributions, which can be long, fewer.
 CHUNK, FEW = 512, 8
@@ -92,7 +94,9 @@ class Engine:
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
         name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
         self._dtype = fmt.TOKEN_DTYPES[name]
-        self._packs = [self._pack(size) for size in range(PACKS)]
+        self._quick = lists.Kernels(self._dtype)
+        # What packs so many ids into the token dtype; it refuses others with struct.error.
+        self._packs = [struct.Struct(f"{size}{self._dtype.char}").pack for size in range(PACKS)]
         # Searches still to be made as if on a disk, as the first are, and the reads from disks
         # seen so far.
         self._cold = COLD_SEARCHES
@@ -105,17 +109,17 @@ class Engine:
         vocabulary is for the searches to see. (A bool in a list is the integer that it is.)
         """
         if self.segments and (type(query) is list or type(query) is tuple):
-            try:
-                size = len(query)
-                pack = self._packs[size] if size < PACKS else self._pack(size)
-                return np.frombuffer(pack(*query), self._dtype)
-            except (struct.error, TypeError):
-                pass
+            if len(query) < PACKS:
+                try:
+                    return np.frombuffer(self._packs[len(query)](*query), self._dtype)
+                except (struct.error, TypeError):
+                    pass
+            else:
+                ids, bounds = self._joined([list(query)])
+                if bounds.shape[0]:
+                    ids.setflags(write=False)
+                    return ids
         return _frozen(self.check_query(query, name), self._dtype)
-
-    def _pack(self, size: int) -> Callable[..., bytes]:
-        """What packs that many ids into the token dtype; refuses others with struct.error."""
-        return struct.Struct(f"{size}{self._dtype.char}").pack
 
     def check_query(self, query: Ids, name: str = "query") -> np.ndarray:
         """The query as int64, shape (m,), every id of it in the vocabulary or the separator."""
@@ -203,34 +207,19 @@ class Engine:
             )
         return ids, starts, ends
 
-    # The kernels that read lists, compiled or loaded when first needed.
-
     @cached_property
     def _joined(self) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         return lists.taking_many(self._dtype)
 
-    @cached_property
-    def _quick_find(self) -> Callable[..., int]:
-        return lists.taking_lists(lists.find, self._dtype)
+    # What asks about one query answers first how it was read.
 
-    @cached_property
-    def _quick_prob(self) -> Callable[..., tuple[int, int]]:
-        return lists.taking_lists(lists.prob, self._dtype)
-
-    @cached_property
-    def _quick_infgram_prob(self) -> Callable[..., tuple[int, int, int]]:
-        return lists.taking_lists(lists.infgram_prob, self._dtype)
-
-    @cached_property
-    def _distribution(self) -> Callable[..., tuple[int, np.ndarray, int, int]]:
-        return lists.taking_lists(lists.ntd, self._dtype)
-
-    def count(self, query: list[int]) -> int:
+    def count(self, query: list[int]) -> tuple[Asked, int]:
         """Occurrences of the query. The empty query counts every token and document end."""
-        found = self._quick_find(self._address, query)
-        if found < 0:
-            found = self._at_leisure(search.find, 1, self.ids(query))
-        return found
+        answer = self._quick.find(self._address, query)
+        if answer[1] < 0:
+            ids = self.ids(query)
+            return ids, self._at_leisure(search.find, 1, ids)
+        return answer
 
     def find(self, query: np.ndarray) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with the query.
@@ -253,48 +242,56 @@ class Engine:
         return search.counted(self._rows, intervals)
 
     def _check_text(self, ids: np.ndarray) -> None:
-        if ((ids >= self.vocab_size) & (ids != self.separator)).any():
+        bounds = np.array([0, ids.shape[0]])
+        if search.first_unknown(ids, bounds, self.vocab_size, self.separator) >= 0:
             self.check_query(ids, "text")
 
     def count_batch(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Occurrences of each query: int64, shape (k,)."""
         return self.counts_of(self.find_batch(ids, starts, ends))
 
-    def prob(self, prompt: list[int], continuation: int) -> tuple[int, int]:
-        """How often the prompt occurs, and how often the continuation follows.
+    def prob(self, prompt: list[int], continuation: int) -> tuple[Asked, int, int, float]:
+        """How often the prompt occurs, how often the continuation follows, and their quotient.
 
-        Raises QueryError for a continuation outside the vocabulary, too.
+        What was read is the prompt and the continuation. Raises QueryError for a continuation
+        outside the vocabulary, too.
         """
         try:
-            counts = self._quick_prob(self._address, prompt, continuation)
+            answer = self._quick.prob(self._address, continuation, prompt)
+            if answer[1] >= 0:
+                return answer
         except OverflowError:  # of the continuation
-            counts = (lists.LATER, 0)
-        if counts[0] < 0:
-            continuation = self.check_continuation(continuation)
-            self.check_query(prompt)
-            query = self.ids([*prompt, continuation])
-            counts = self._at_leisure(search.prob, 2, query, 0)
-        return counts
+            pass
+        query = self._prompted(prompt, continuation)
+        prompts, total = self._at_leisure(search.prob, 2, query, 0)
+        return query, prompts, total, lists.quotient(total, prompts)
 
-    def infgram_prob(self, prompt: list[int], continuation: int) -> tuple[int, int, int]:
-        """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+    def infgram_prob(
+        self, prompt: list[int], continuation: int
+    ) -> tuple[Asked, int, int, float, int]:
+        """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
         if self._deleting:
-            self.check_query(prompt)
-            ids = self.ids([*prompt, self.check_continuation(continuation)])
-            starts, ends = np.array([0]), np.array([ids.shape[0]])
-            lengths = self.longest_suffix_batch(ids, starts, ends - 1)
-            prompts, total = self.prob_batch(ids, ends - 1 - lengths, ends)
-            return int(prompts[0]), int(total[0]), int(lengths[0])
+            query = self._prompted(prompt, continuation)
+            starts, ends = np.array([0]), np.array([query.shape[0]])
+            lengths = self.longest_suffix_batch(query, starts, ends - 1)
+            found = self.prob_batch(query, ends - 1 - lengths, ends)
+            prompts, total, length = (int(column[0]) for column in (*found, lengths))
+            return query, prompts, total, lists.quotient(total, prompts), length
         try:
-            counts = self._quick_infgram_prob(self._address, prompt, continuation)
+            answer = self._quick.infgram_prob(self._address, continuation, prompt)
+            if answer[1] >= 0:
+                return answer
         except OverflowError:  # of the continuation
-            counts = (lists.LATER, 0, 0)
-        if counts[0] < 0:
-            continuation = self.check_continuation(continuation)
-            self.check_query(prompt)
-            query = self.ids([*prompt, continuation])
-            counts = self._at_leisure(search.infgram_prob, 8, query)
-        return counts
+            pass
+        query = self._prompted(prompt, continuation)
+        prompts, total, length = self._at_leisure(search.infgram_prob, 8, query)
+        return query, prompts, total, lists.quotient(total, prompts), length
+
+    def _prompted(self, prompt: list[int], continuation: int) -> np.ndarray:
+        """A prompt and its continuation, all known."""
+        continuation = self.check_continuation(continuation)
+        self.check_query(prompt)
+        return self.ids([*prompt, continuation])
 
     def _at_leisure(
         self, kernel: Callable[..., Any], searches: int, query: np.ndarray, *rest: int
@@ -344,8 +341,10 @@ class Engine:
             absent[open_ones[~found]] = size[~found]
             trial = (occurs + absent) // 2
 
-    def ntd(self, prompt: list[int], max_support: int | None = None) -> "Following":
-        """The tokens that follow the prompt and how often each does, ascending.
+    def ntd(
+        self, prompt: list[int], max_support: int | None = None
+    ) -> tuple[Asked, int, bytes, int, int]:
+        """What follows the prompt, as a `Following` has it.
 
         Exact at any number of occurrences; the cost follows the number of distinct tokens. With
         `max_support` about that many occurrences are looked at, evenly spread, and counts are off
@@ -353,7 +352,9 @@ class Engine:
         """
         return self._ntd(prompt, False, max_support)
 
-    def infgram_ntd(self, prompt: list[int], max_support: int | None = None) -> "Following":
+    def infgram_ntd(
+        self, prompt: list[int], max_support: int | None = None
+    ) -> tuple[Asked, int, bytes, int, int]:
         """As `ntd` for the longest suffix of the prompt that occurs."""
         return self._ntd(prompt, True, max_support)
 
@@ -388,7 +389,8 @@ class Engine:
         places = np.arange(ids.shape[0] + 1)
         separators = np.flatnonzero(ids == self.separator)
         if order is None:
-            reach = places[:-1] + self.match_lengths(ids, over_end=False)
+            none = np.empty((0, len(self.segments), 2), np.int64)
+            reach = places[:-1] + self.match_lengths(ids, False, none)
             starts = np.searchsorted(reach, places)
         else:
             # The last separator before each place, or 0.
@@ -413,7 +415,8 @@ class Engine:
         if self._deleting:
             for i in unseen.tolist():
                 prompt = ids[starts[i] : places[i]]
-                sparse[i] = self._following(prompt, 0, prompts[i].tolist(), None).ids.size == 1
+                follows = self._following(prompt, 0, prompts[i].tolist(), None)
+                sparse[i] = len(follows.table) == following.ENTRY
         else:
             alone = np.zeros(unseen.shape[0], np.bool_)
             rows, cold = self._rows, self._cold > 0
@@ -429,33 +432,47 @@ class Engine:
         Returns int64, shape (len,), twice; a count of 0 where nothing matches. O(len) searches.
         """
         self._check_text(ids)
-        starts = np.arange(ids.shape[0])
-        lengths = self.match_lengths(ids, over_end=True)
-        counts = self.counts_of(self._intervals_of_runs(ids, starts, starts + lengths))
+        n = ids.shape[0]
+        starts = np.arange(n)
+        # (Where something was deleted, a match may turn out shorter.)
+        intervals = np.zeros((0 if self._deleting else n, len(self.segments), 2), np.int64)
+        lengths = self.match_lengths(ids, True, intervals)
+        if self._deleting:
+            intervals = self._intervals_of_runs(ids, starts, starts + lengths)
+        else:
+            long = np.flatnonzero(lengths > LONG)
+            if long.size:
+                intervals[long] = self._intervals_of_runs(ids, long, long + lengths[long])
+        counts = self.counts_of(intervals)
         counts[lengths == 0] = 0
         return lengths, counts
 
-    def match_lengths(self, ids: np.ndarray, over_end: bool) -> np.ndarray:
+    def match_lengths(self, ids: np.ndarray, over_end: bool, intervals: np.ndarray) -> np.ndarray:
         """For each place of a text the length of the longest match there: int64, shape (len,).
 
         A match goes up to the next separator, with `over_end` including it. All places are tried
         for LONG tokens at once. A longer match is followed to its end: all places inside it match
         to there as well, and those in front of the first that matches further no further.
+
+        intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted: of
+        the matches, as `find_batch` gives them, cut at LONG tokens.
         """
         n = ids.shape[0]
         starts = np.arange(n)
         limits = search.limits(ids, self.separator, over_end)
+        ends = np.minimum(limits, starts + LONG)
         lengths = np.zeros(n, np.int64)
-        self._in_chunks(search.match_many, ids, starts, np.minimum(limits, starts + LONG), lengths)
+        self._in_chunks(search.match_many, ids, starts, ends, lengths, intervals)
 
         def match(start: int, end: int) -> int:
             """Tokens of the text from `start` to `end` that occur together."""
             found = np.zeros(1, np.int64)
             starts, ends = np.array([start]), np.array([end])
-            search.match_many(self._adding, ids, starts, ends, self._cold > 0, found)
+            search.match_many(self._adding, ids, starts, ends, self._cold > 0, found, intervals[:0])
             return int(found[0])
 
-        long = np.flatnonzero((lengths == LONG) & (starts + LONG < limits))
+        long = np.flatnonzero(lengths == LONG)
+        long = long[long + LONG < limits[long]]
         at = 0
         while at < long.shape[0]:
             start, limit = int(long[at]), int(limits[long[at]])
@@ -621,30 +638,29 @@ class Engine:
         self.score(query, None)
         self.locate(self.find(query[:0]), np.arange(min(1, self.stream_len)))
 
-    def _ntd(self, prompt: list[int], longest: bool, max_support: int | None) -> "Following":
-        if len(self.segments) != 1:
-            return self._merged_ntd(self.ids(prompt), longest, max_support)
-        start = perf_counter_ns()
-        cold = self._cold > 0
+    def _ntd(
+        self, prompt: list[int], longest: bool, max_support: int | None
+    ) -> tuple[Asked, int, bytes, int, int]:
         most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
-        found = self._distribution(self._address, prompt, longest, most, cold)
-        if cold or perf_counter_ns() - start > DISK_NS:
-            self._timed(start, 2)
-        if found[0] < 0:
-            self.check_query(prompt)
-        if found[2] == 0:  # the empty prompt is answered from the unigrams
-            return self._following(self.ids(prompt), len(prompt), [[0, found[0]]], max_support)
-        return Following._make(found)
+        answer = self._quick.ntd(self._address, longest, most, prompt)
+        if answer[1] >= 0:
+            return answer
+        ids = self.ids(prompt)
+        if len(self.segments) == 1:
+            found, table, length, error = self._at_leisure(following.ntd, 2, ids, longest, most)
+            if length:
+                return ids, found, table.tobytes(), length, error
+        return self._merged_ntd(ids, longest, max_support)
 
     def _merged_ntd(
         self, prompt: np.ndarray, longest: bool, max_support: int | None
     ) -> "Following":
         """`ntd` over the segments there are."""
+        self.check_query(prompt)
         start = perf_counter_ns()
         cold = self._cold > 0
         length = prompt.shape[0]
         if longest and self._deleting:
-            self.check_query(prompt)
             one = np.array([0]), np.array([length])
             length = int(self.longest_suffix_batch(prompt, *one)[0])
         elif longest:
@@ -653,8 +669,6 @@ class Engine:
         intervals = search.prompt_intervals(self._rows, prompt, first, cold)
         if cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 2)
-        if length < 0 or intervals.shape[0] < len(self.segments):
-            self.check_query(prompt)
         return self._following(prompt, first, intervals.tolist(), max_support)
 
     def _prompt_intervals(
@@ -696,16 +710,16 @@ class Engine:
                 found.append((ids, signs[number] * counts))
         error_bound = len(found) * (stride - 1) if stride else 0
         if not found:
-            return Following(0, np.empty((3, 0), np.int64), length, 0)
+            return Following(prompt, 0, b"", length, 0)
         if len(found) == 1:  # nothing to merge
             table = following.tabled(*found[0], prompt_count)
-            return Following(prompt_count, table, length, error_bound)
+            return Following(prompt, prompt_count, table.tobytes(), length, error_bound)
         ids, inverse = np.unique(np.concatenate([ids for ids, _ in found]), return_inverse=True)
         merged = np.zeros(ids.shape[0], np.int64)
         np.add.at(merged, inverse, np.concatenate([counts for _, counts in found]))
         left = merged > 0
         table = following.tabled(ids[left], merged[left], prompt_count)
-        return Following(prompt_count, table, length, error_bound)
+        return Following(prompt, prompt_count, table.tobytes(), length, error_bound)
 
     def _in_chunks(
         self,
@@ -713,15 +727,16 @@ class Engine:
         ids: np.ndarray,
         starts: np.ndarray,
         ends: np.ndarray,
-        out: np.ndarray,
+        *out: np.ndarray,
     ) -> None:
-        """Have a kernel of `kernels.search` fill `out` for all queries, a chunk at a time."""
+        """Have a kernel of `kernels.search` fill arrays for all queries, a chunk at a time."""
         rows = self._rows if kernel is search.find_many else self._adding
 
         def chunk(begin: int, end: int) -> int | None:
             start = perf_counter_ns()
             part = slice(begin, end)
-            bad = kernel(rows, ids, starts[part], ends[part], self._cold > 0, out[part])
+            filled = (array[part] for array in out)
+            bad = kernel(rows, ids, starts[part], ends[part], self._cold > 0, *filled)
             self._timed(start, end - begin)
             return None if bad is None or bad < 0 else begin + bad
 
@@ -748,26 +763,15 @@ class Engine:
 class Following(NamedTuple):
     """What follows a prompt: `table` as `kernels.following.tabled` gives it, tokens ascending.
 
-    The prompt is the last `suffix_len` tokens of what was asked. Counts are off by `error_bound`
-    at most, and those of tokens left out are no larger.
+    The prompt is the last `suffix_len` tokens of `asked`. Counts are off by `error_bound` at
+    most, and those of tokens left out are no larger.
     """
 
+    asked: Asked
     prompt_count: int
-    table: np.ndarray
+    table: bytes
     suffix_len: int
     error_bound: int
-
-    @property
-    def ids(self) -> np.ndarray:
-        """Tokens: int64, shape (k,)."""
-        ids: np.ndarray = self.table[0]
-        return ids
-
-    @property
-    def counts(self) -> np.ndarray:
-        """How often each follows: int64, shape (k,)."""
-        counts: np.ndarray = self.table[1]
-        return counts
 
 
 def _spread(work: Callable[[int, int], Any], number: int, chunk: int = CHUNK) -> list[Any]:

@@ -9,12 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from everygram.errors import QueryError
+from everygram.kernels.following import ENTRY
 
+INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 # token id -> its text, or None where the index has no tokenizer
 TokenText = Callable[[int], str] | None
 
@@ -24,27 +26,43 @@ def token_texts(ids: Iterable[int], token_text: TokenText) -> list[str] | None:
     return None if token_text is None else [token_text(int(token_id)) for token_id in ids]
 
 
-@dataclass(eq=False)
+class Reading(NamedTuple):
+    """How an index's results are read: the dtype of ids that are bytes, and a token's text."""
+
+    dtype: np.dtype[Any]
+    token_text: TokenText
+
+    def ids(self, asked: np.ndarray | bytes) -> np.ndarray:
+        """The ids that were asked about: int64."""
+        ids = np.frombuffer(asked, self.dtype) if isinstance(asked, bytes) else asked
+        return ids.astype(np.int64)
+
+
+@dataclass(eq=False, repr=False)
 class Result:
     """What every result has: the query's ids and how they read."""
 
-    _ids: np.ndarray | list[int] = field(repr=False)
-    _token_text: TokenText = field(repr=False)
+    # (Of results that searches of microseconds make. Slots are filled quicker than a dictionary.)
+    __slots__ = ("_asked", "_reading")
 
-    @cached_property
+    _reading: Reading
+    _asked: np.ndarray | bytes
+
+    @property
     def query(self) -> np.ndarray:
         """The ids the query became: int64, shape (m,)."""
-        return np.array(self._ids, np.int64)
+        return self._reading.ids(self._asked)
 
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        return [int(token_id) for token_id in self._ids]
+        ids: list[int] = self.query.tolist()
+        return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self._ids, self._token_text)
+        return token_texts(self.query, self._reading.token_text)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values, under the names of its attributes."""
@@ -54,16 +72,16 @@ class Result:
 class Count(int):
     """A count: an integer that also knows the `token_ids` and `tokens` it counted.
 
-    `asked` is those ids, and how the index shows a token.
+    `asked` is how those ids are read, and the ids.
     """
 
-    asked: tuple[np.ndarray | list[int], TokenText]
+    asked: tuple[Reading, np.ndarray | bytes]
 
     @classmethod
-    def of(cls, count: int, ids: np.ndarray | list[int], token_text: TokenText) -> "Count":
+    def of(cls, count: int, reading: Reading, ids: np.ndarray) -> "Count":
         """The count of these ids."""
         self = cls(count)
-        self.asked = ids, token_text
+        self.asked = reading, ids
         return self
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
@@ -78,19 +96,21 @@ class Count(int):
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        return [int(token_id) for token_id in self.asked[0]]
+        reading, asked = self.asked
+        ids: list[int] = reading.ids(asked).tolist()
+        return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(*self.asked)
+        return token_texts(self.token_ids, self.asked[0].token_text)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Prob(Result):
     """The probability of one token after a prompt.
 
@@ -99,20 +119,29 @@ class Prob(Result):
     an n-gram, the longest that occurs for ∞-gram.
     """
 
-    continuation_id: int
+    __slots__ = ("continuation_count", "prob", "prompt_count", "suffix_len")
+
+    # (What was asked are the prompt and the continuation.)
     prompt_count: int
     continuation_count: int
+    prob: float
     suffix_len: int
 
     @property
-    def continuation(self) -> str | None:
-        """The token whose probability this is, or None when the index has no tokenizer."""
-        return None if self._token_text is None else self._token_text(self.continuation_id)
+    def query(self) -> np.ndarray:
+        """The ids the prompt became: int64, shape (m,)."""
+        return self._reading.ids(self._asked)[:-1]
 
     @property
-    def prob(self) -> float:
-        """continuation_count / prompt_count, or nan for a prompt that does not occur."""
-        return self.continuation_count / self.prompt_count if self.prompt_count else math.nan
+    def continuation_id(self) -> int:
+        """The token whose probability this is."""
+        return int(self._reading.ids(self._asked)[-1])
+
+    @property
+    def continuation(self) -> str | None:
+        """That token as text, or None when the index has no tokenizer."""
+        token_text = self._reading.token_text
+        return None if token_text is None else token_text(self.continuation_id)
 
     def __repr__(self) -> str:
         return (
@@ -143,7 +172,7 @@ class NextToken:
     prob: float
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Distribution(Result):
     """The next-token distribution of a prompt (`query`).
 
@@ -154,23 +183,23 @@ class Distribution(Result):
     follow that often at most.
     """
 
+    __slots__ = ("_table", "error_bound", "prompt_count", "suffix_len")
+
     prompt_count: int
-    # int64, shape (3, k): ids, counts, and the bits of the probabilities.
-    _table: np.ndarray = field(repr=False)
+    # As `kernels.following.tabled` makes it. (Of the three arrays in it few are looked at.)
+    _table: bytes
     suffix_len: int
     error_bound: int
 
     @property
     def next_ids(self) -> np.ndarray:
         """The tokens that follow: int64, shape (k,)."""
-        ids: np.ndarray = self._table[0]
-        return ids
+        return np.frombuffer(self._table, INT64, len(self))
 
     @property
     def counts(self) -> np.ndarray:
         """How often each follows: int64, shape (k,)."""
-        counts: np.ndarray = self._table[1]
-        return counts
+        return np.frombuffer(self._table, INT64, len(self), 8 * len(self))
 
     @property
     def exact(self) -> bool:
@@ -180,8 +209,8 @@ class Distribution(Result):
     @property
     def probs(self) -> np.ndarray:
         """float64, shape (k,); sums to 1."""
-        probs: np.ndarray = self._table[2].view(np.float64)
-        return probs
+        size = len(self._table)
+        return np.frombuffer(self._table, FLOAT64, size // ENTRY, size // 3 * 2)
 
     @property
     def sparse(self) -> bool:
@@ -191,7 +220,7 @@ class Distribution(Result):
     @property
     def next_tokens(self) -> list[str] | None:
         """The tokens of `next_ids` as text, or None when the index has no tokenizer."""
-        return token_texts(self.next_ids, self._token_text)
+        return token_texts(self.next_ids, self._reading.token_text)
 
     def top(self, k: int | None = 10) -> list[NextToken]:
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
@@ -203,7 +232,7 @@ class Distribution(Result):
             least = -np.partition(-self.counts, k - 1)[k - 1] if k else self.prompt_count + 1
             chosen = np.flatnonzero(self.counts >= least)
         order = chosen[np.argsort(-self.counts[chosen], kind="stable")][:k].tolist()
-        token_text = self._token_text
+        token_text = self._reading.token_text
         return [
             NextToken(
                 token_id=(token_id := int(self.next_ids[i])),
@@ -216,7 +245,7 @@ class Distribution(Result):
 
     def __len__(self) -> int:
         """How many distinct tokens follow."""
-        return int(self._table.shape[1])
+        return len(self._table) // ENTRY
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
@@ -246,10 +275,10 @@ class Probs(Sequence[Prob]):
     int64: continuation_ids, prompt_counts, continuation_counts, suffix_lens, as in `Prob`.
     """
 
+    _reading: Reading = field(repr=False)
     _ids: np.ndarray = field(repr=False)
     _starts: np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)
-    _token_text: TokenText = field(repr=False)
     prompt_counts: np.ndarray
     continuation_counts: np.ndarray
     suffix_lens: np.ndarray
@@ -276,11 +305,11 @@ class Probs(Sequence[Prob]):
         if isinstance(i, slice):
             return [self[place] for place in range(*i.indices(len(self)))]
         return Prob(
-            self._ids[self._starts[i] : self._ends[i] - 1],
-            self._token_text,
-            int(self._ids[self._ends[i] - 1]),
+            self._reading,
+            self._ids[self._starts[i] : self._ends[i]],
             int(self.prompt_counts[i]),
             int(self.continuation_counts[i]),
+            float(self.probs[i]),
             int(self.suffix_lens[i]),
         )
 
@@ -293,12 +322,12 @@ class Distributions(Sequence[Distribution]):
     (k + 1,); next_ids and counts end to end; prompt_counts, suffix_lens, error_bounds, shape (k,).
     """
 
+    _reading: Reading = field(repr=False)
     _ids: np.ndarray = field(repr=False)
     _starts: np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)
-    _token_text: TokenText = field(repr=False)
     offsets: np.ndarray
-    # As of `Distribution`, end to end.
+    # int64, shape (3, …): as of `Distribution`, end to end.
     _table: np.ndarray = field(repr=False)
     prompt_counts: np.ndarray
     suffix_lens: np.ndarray
@@ -328,16 +357,16 @@ class Distributions(Sequence[Distribution]):
             return [self[place] for place in range(*i.indices(len(self)))]
         i = range(len(self))[i]
         return Distribution(
+            self._reading,
             self._ids[self._starts[i] : self._ends[i]],
-            self._token_text,
             int(self.prompt_counts[i]),
-            self._table[:, self.offsets[i] : self.offsets[i + 1]],
+            self._table[:, self.offsets[i] : self.offsets[i + 1]].tobytes(),
             int(self.suffix_lens[i]),
             int(self.error_bounds[i]),
         )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Scores(Result):
     """The probability of each token of a text (`query`) after those before it.
 
@@ -359,7 +388,7 @@ class Scores(Result):
 
     def __len__(self) -> int:
         """How many tokens the text has."""
-        return len(self._ids)
+        return len(self._asked)
 
     def __repr__(self) -> str:
         model = "∞-gram" if self.order is None else f"{self.order}-gram"
@@ -378,7 +407,7 @@ class Scores(Result):
         }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class LongestMatches(Result):
     """For each place of a text (`query`) the longest match that starts there.
 
@@ -391,7 +420,7 @@ class LongestMatches(Result):
 
     def __len__(self) -> int:
         """How many tokens the text has."""
-        return len(self._ids)
+        return len(self._asked)
 
     def __repr__(self) -> str:
         return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"
@@ -419,7 +448,7 @@ class Occurrence:
     offset: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Matches(Result):
     """Where a query occurs.
 

@@ -6,27 +6,38 @@ the interval, too, `one_follows` looks at the ends. Arguments are those of `sear
 
 import numpy as np
 
-from everygram.kernels import array_at, kernel, will_need
+from everygram.kernels import array_at, inlined, kernel, will_need, words
 from everygram.kernels.search import (
+    END,
     FENCES,
+    FIELDS,
     KEY_BITS,
+    LO,
     NUM_FENCES,
+    ONE,
     POSITIONS,
     SEPARATOR,
     SPACING,
+    START,
     TOKENS,
+    VOCAB_SIZE,
     WIDTH,
     WORDS_A_PAGE,
     N,
     ask_for,
-    longest_suffix,
+    check,
+    find_group,
     position_in,
-    prompt_intervals,
+    suffix_of,
 )
 
+# Bytes that a token takes in a table as `tabled` makes it.
+ENTRY = 24
 # Tokens after a prompt that are read together, and fences that are skipped where they are alike.
 READS = 64
 SKIP = 8
+# What follows a prompt that occurs so often at most is read at every occurrence.
+FEW_OCCURRENCES, AND_THE_END = 64, 65
 
 
 @kernel
@@ -158,6 +169,38 @@ def next_tokens(
     return ids[:k], counts[:k]
 
 
+@inlined
+def tokens_after(
+    row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
+) -> np.ndarray:
+    """As `next_tokens` and `tabled`, of an interval of up to FEW_OCCURRENCES ranks."""
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, prompt.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    ask_for(sa, lo * width, cold)
+    ask_for(sa, hi * width - 1, cold)
+    for rank in range(lo, hi):
+        ask_for(tokens, position_in(sa, width, rank) + length, cold)
+    # The rank at which each different token begins.
+    found, begins = words(AND_THE_END), words(AND_THE_END)
+    k, last = 0, np.int64(-1)
+    for rank in range(lo, hi):
+        place = position_in(sa, width, rank) + length
+        token = np.int64(tokens[np.uint64(place)]) if place < n else separator
+        if token != last:
+            found[k], begins[k] = token, rank
+            last = token
+            k += 1
+    begins[k] = hi
+    table = np.empty((3, k), np.int64)
+    probs = table.view(np.float64)
+    for i in range(k):
+        count = begins[i + 1] - begins[i]
+        table[0, i], table[1, i] = found[i], count
+        probs[2, i] = count / (hi - lo)
+    return table
+
+
 @kernel
 def ntd(
     segments: np.ndarray, prompt: np.ndarray, longest: bool, max_support: int, cold: bool
@@ -166,25 +209,34 @@ def ntd(
 
     Of the prompt or, with `longest`, of its longest suffix that occurs: its count (−1 for an
     unknown id), what follows as `tabled` gives it, its length, and by how much counts may be off.
-    A prompt of length 0 is answered without what follows.
+    A prompt of length 0 is answered without what follows, which the unigrams tell.
     """
     nothing = np.empty((3, 0), np.int64)
-    length = prompt.shape[0]
+    row = segments[0]
+    end = length = prompt.shape[0]
     if longest:
-        length = longest_suffix(segments, prompt, length, cold)
+        length, _ = suffix_of(segments, prompt, end, 0, cold)
         if length < 0:
             return -1, nothing, 0, 0
-    start = prompt.shape[0] - length
-    intervals = prompt_intervals(segments, prompt, start, cold)
-    if intervals.shape[0] == 0:
-        return -1, nothing, 0, 0
-    lo, hi = intervals[0, 0], intervals[0, 1]
+    else:
+        fits = check(prompt, 0, end, row[VOCAB_SIZE], row[SEPARATOR])
+        if fits < 0:
+            return -1, nothing, 0, 0
+        # After a document's end nothing follows.
+        if fits == 0 or (end > 1 and np.int64(prompt[end - 1]) == row[SEPARATOR]):
+            return 0, nothing, length, 0
+    lanes = words(ONE).reshape(2, FIELDS)
+    lanes[0, START], lanes[0, END] = end - length, end
+    find_group(row, prompt, lanes, 1, False, True, cold)
+    lo, hi = lanes[0, LO], lanes[1, LO]
     if length == 0 or lo == hi:
         return hi - lo, nothing, length, 0
+    if hi - lo <= min(FEW_OCCURRENCES, max_support):
+        return hi - lo, tokens_after(row, prompt, length, lo, hi, cold), length, 0
     stride = np.int64(0)
     if hi - lo > max_support:
         stride = (hi - lo + max_support - 1) // max_support
-    ids, counts = next_tokens(segments[0], prompt, start, lo, hi, stride, cold)
+    ids, counts = next_tokens(row, prompt, end - length, lo, hi, stride, cold)
     return hi - lo, tabled(ids, counts, hi - lo), length, max(0, stride - 1)
 
 

@@ -1,16 +1,18 @@
 """Single queries as Python lists of token ids, read by compiled code.
 
 Making an array of a short list and having numba take it costs more than a search. The code around
-these kernels reads the list's integers itself, into memory of the call's own. They are those of
-`search` and `following` by the same names. Arguments they share:
+these kernels reads the list's integers itself, into a bytes object that is the first thing they
+answer: what was asked stays known, without a copy of the list. They are those of `search` and
+`following` by the same names. Arguments they share:
 
 - `address`: where an index's rows are, int64 words: HEAD of them, then a row a segment.
 - `asked`: the list. Where it holds what is no id of the token dtype, and of quick searches without
-  segments, the answer is negative, as for an id outside the vocabulary.
+  segments, the answer is negative, as for an id outside the vocabulary. It comes last: after it is
+  read nothing may fail that would leave its bytes to nobody.
 
-`find`, `prob` and `infgram_prob` are the *quick* searches, of memory: too short to let go of the
-interpreter's lock for. They are not made, and answer LATER, unless the word QUICK is set. One that
-takes long may have read from a disk, and clears it.
+They are *quick* searches, of memory; all but `ntd` too short to let go of the interpreter's lock
+for. They are not made, and answer LATER, unless the word QUICK is set. One that takes long may have
+read from a disk, and clears it.
 """
 
 import ctypes
@@ -18,13 +20,14 @@ import functools
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import NativeValue, box, intrinsic, models, register_model, unbox
 from numba.np.arrayobj import populate_array
 
 from everygram.kernels import array_at, following, kernel, search, ticks
@@ -35,10 +38,9 @@ SCALARS = {bool: types.boolean, int: types.int64}
 NUM_SEGMENTS, QUICK, HEAD = 0, 1, 2
 # As a count: ask the engine, which sees to disks and unknown ids.
 LATER = -2
-# Ticks of a search that may have read from a disk: 30 to 100 µs.
-LONG = 100_000
-# Lists shorter than this are read onto the stack.
-ROOM = 256
+# Ticks of a search that may have read from a disk: 30 to 100 µs. A token of a distribution takes
+# some hundred more.
+LONG, A_STEP = 100_000, 2000
 
 WORD = ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()
@@ -74,27 +76,36 @@ def _size_words() -> tuple[int, ...]:
 SIZE_WORDS = _size_words()
 
 
-class TokenList(NamedTuple):
-    """What stands for a list where kernels are not compiled."""
+class TokenList:
+    """What stands for a list where kernels are not compiled: its ids, and whether they fit."""
 
-    query: list[int]
-    dtype: np.dtype[Any]
+    def __init__(self, query: list[int], dtype: np.dtype[Any], more: int) -> None:
+        self.more, self.fit = more, True
+        try:
+            self.ids = np.array([*(value.__index__() for value in query), *[0] * more], dtype)
+        except (AttributeError, OverflowError):
+            self.ids, self.fit = np.empty(0, dtype), False
 
 
 class TokenListType(types.Type):
-    """A list of ids, read as the token dtype: where they are, and how many or −1 (no such ids)."""
+    """A list of ids, read as the token dtype, with room for `more` after them.
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"TokenList({dtype})")
+    They are in a bytes object of the interpreter's, which the kernel is to return: that object,
+    where its bytes are, and how many ids it was read as, or −1 (no such ids).
+    """
+
+    def __init__(self, dtype: Any, more: int) -> None:
+        self.dtype, self.more = dtype, more
+        super().__init__(name=f"TokenList({dtype}, {more})")
 
 
 @register_model(TokenListType)
 class TokenListModel(models.StructModel):
-    """The two words of it."""
+    """The three words of it."""
 
     def __init__(self, manager: Any, of: Any) -> None:
-        super().__init__(manager, of, [("address", types.int64), ("size", types.int64)])
+        names = ("asked", "address", "size")
+        super().__init__(manager, of, [(name, types.int64) for name in names])
 
 
 class Code:
@@ -148,29 +159,22 @@ class Code:
 
 @unbox(TokenListType)  # type: ignore[untyped-decorator]
 def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
-    """Read the integers of a list, leaving room for one more.
-
-    Any that does not fit, or is none, makes the size −1.
-    """
+    """Read the integers of a list. Any that does not fit, or is none, makes the size −1."""
     code = Code(of, call)
     builder, python, item = code.builder, code.python, code.item
-    with builder.goto_entry_block():
-        on_stack = builder.alloca(item, ROOM)
     size = python.list_size(query)
     size_read = cgutils.alloca_once_value(builder, size)
-    place = cgutils.alloca_once_value(builder, on_stack)
     integer = cgutils.alloca_once(builder, WORD)
-    large = builder.icmp_signed(">=", size, WORD(ROOM))
-    with builder.if_then(large, likely=False):
-        room = builder.mul(builder.add(size, WORD(1)), WORD(item.width // 8))
-        memory = builder.call(code.function("malloc", POINTER, WORD), [room])
-        builder.store(builder.bitcast(memory, on_stack.type), place)
-    ids = builder.load(place)
-    refused = builder.icmp_unsigned("==", builder.ptrtoint(ids, WORD), WORD(0))
-    with builder.if_else(refused, likely=False) as (without_memory, with_memory):
-        with without_memory:
-            builder.store(WORD(-1), size_read)
-        with with_memory, cgutils.for_range(builder, size) as loop:
+    room = builder.mul(builder.add(size, WORD(of.more)), WORD(item.width // 8))
+    make = code.function("PyBytes_FromStringAndSize", POINTER, POINTER, WORD)
+    asked = builder.call(make, [cgutils.get_null_value(POINTER), room])
+    address = cgutils.alloca_once_value(builder, WORD(0))
+    made = cgutils.is_not_null(builder, asked)
+    with builder.if_then(made, likely=True):
+        start = builder.call(code.function("PyBytes_AsString", POINTER, POINTER), [asked])
+        builder.store(builder.ptrtoint(start, WORD), address)
+        ids = builder.bitcast(start, item.as_pointer())
+        with cgutils.for_range(builder, size) as loop:
             direct = cgutils.false_bit
             if SIZE_WORDS:
                 # (Integers of a kind of their own may shorten the list while they are asked.)
@@ -189,15 +193,17 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
                 loop.do_break()
             builder.store(builder.trunc(read, item), builder.gep(ids, [loop.index]))
     value = cgutils.create_struct_proxy(of)(call.context, builder)
-    value.address = builder.ptrtoint(ids, WORD)
-    value.size = builder.load(size_read)
+    value.asked = builder.ptrtoint(asked, WORD)
+    value.address, value.size = builder.load(address), builder.load(size_read)
+    # (Without memory for it the error is set.)
+    return NativeValue(value._getvalue(), is_error=builder.not_(made))
 
-    def free() -> None:
-        with builder.if_then(large, likely=False):
-            free = code.function("free", ir.VoidType(), POINTER)
-            builder.call(free, [builder.bitcast(ids, POINTER)])
 
-    return NativeValue(value._getvalue(), cleanup=free)
+@box(TokenListType)  # type: ignore[untyped-decorator]
+def give_back(of: TokenListType, value: Any, call: Any) -> Any:
+    """The bytes object that the list was read into."""
+    read = cgutils.create_struct_proxy(of)(call.context, call.builder, value)
+    return call.builder.inttoptr(read.asked, call.pyapi.pyobj)
 
 
 class TokenListsType(types.Type):
@@ -277,13 +283,63 @@ def read_lists(of: TokenListsType, queries: Any, call: Any) -> NativeValue:
     return NativeValue(value._getvalue(), cleanup=free)
 
 
+class TableType(types.Type):
+    """An int64 array that Python gets as bytes: made in a tenth of the time of an array."""
+
+    array = types.Array(types.int64, 2, "C")
+
+    def __init__(self) -> None:
+        super().__init__(name="Table")
+
+
+@register_model(TableType)
+class TableModel(models.StructModel):
+    """The array."""
+
+    def __init__(self, manager: Any, of: Any) -> None:
+        super().__init__(manager, of, [("array", of.array)])
+
+
+@box(TableType)  # type: ignore[untyped-decorator]
+def give_bytes(of: TableType, value: Any, call: Any) -> Any:
+    """The bytes of the array, which is let go of."""
+    builder, context = call.builder, call.context
+    table = cgutils.create_struct_proxy(of)(context, builder, value).array
+    made = context.make_array(of.array)(context, builder, table)
+    size = builder.mul(builder.extract_value(made.shape, 0), builder.extract_value(made.shape, 1))
+    make = Code(of.array, call).function("PyBytes_FromStringAndSize", POINTER, POINTER, WORD)
+    start = builder.bitcast(made.data, POINTER)
+    given = builder.call(make, [start, builder.mul(size, WORD(8))])
+    context.nrt.decref(builder, of.array, table)
+    return given
+
+
+def _as_bytes(table: np.ndarray) -> bytes:
+    return table.tobytes()
+
+
+if numba.config.DISABLE_JIT:
+    as_bytes = _as_bytes
+else:
+
+    @intrinsic
+    def as_bytes(_: Any, table: types.Array) -> Any:
+        """The array, for Python as bytes."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value = cgutils.create_struct_proxy(signature.return_type)(context, builder)
+            value.array = arguments[0]
+            made = value._getvalue()
+            return impl_ret_borrowed(context, builder, signature.return_type, made)
+
+        return TableType()(table), generate
+
+
 def _ids_of(asked: TokenList, last: int) -> tuple[np.ndarray, bool]:
-    """The ids of a list and a last one after them; whether those of the list fit the dtype."""
-    try:
-        ids = [value.__index__() for value in asked.query]
-        return np.array([*ids, last], asked.dtype), True
-    except (AttributeError, OverflowError):
-        return np.zeros(1, asked.dtype), False
+    """The ids of a list, and `last` where there is room for more; whether they fit the dtype."""
+    if asked.fit and asked.more:
+        asked.ids[-asked.more :] = last
+    return asked.ids, asked.fit
 
 
 if numba.config.DISABLE_JIT:
@@ -296,18 +352,21 @@ else:
         array = types.Array(asked.dtype, 1, "C", readonly=True)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            read = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+            of = signature.args[0]
+            read = cgutils.create_struct_proxy(of)(context, builder, arguments[0])
             made = context.make_array(array)(context, builder)
             fit = builder.icmp_signed(">=", read.size, WORD(0))
             size = builder.select(fit, read.size, WORD(0))
             ids = builder.inttoptr(read.address, made.data.type)
             item = context.get_data_type(array.dtype)
-            with builder.if_then(fit):
-                builder.store(builder.trunc(arguments[1], item), builder.gep(ids, [size]))
+            if of.more:
+                with builder.if_then(fit):
+                    builder.store(builder.trunc(arguments[1], item), builder.gep(ids, [size]))
+                size = builder.select(fit, builder.add(size, WORD(of.more)), size)
             populate_array(
                 made,
                 data=ids,
-                shape=cgutils.pack_array(builder, [builder.add(size, WORD(1))]),
+                shape=cgutils.pack_array(builder, [size]),
                 strides=cgutils.pack_array(builder, [WORD(item.width // 8)]),
                 itemsize=WORD(item.width // 8),
                 meminfo=None,
@@ -317,7 +376,7 @@ else:
         return types.Tuple((array, types.boolean))(asked, types.int64), generate
 
 
-def _words_of(asked: TokenList) -> tuple[int, int, int]:
+def _words_of(asked: list[list[int]]) -> tuple[int, int, int]:
     """Where the ends of lists of ids are, and then the ids; how many lists, and ids or −1."""
     return 0, 0, -1
 
@@ -342,27 +401,49 @@ def taking_many(dtype: np.dtype[Any]) -> Callable[..., Any]:
     """`joined`, for lists of lists of ids of that dtype; compiled, or loaded, by this call."""
     like = np.empty(0, dtype)
     if numba.config.DISABLE_JIT:
-        return lambda queries: joined(TokenList(queries, dtype), like)
+        return lambda queries: joined(queries, like)
     signature = (TokenListsType(numba.from_dtype(dtype)), numba.typeof(like))
     joined.compile(signature)
     call = joined.get_overload(signature)
     return lambda queries: call(queries, like)
 
 
-def taking_lists(kernel: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
-    """One of the kernels below, for lists of ids of that dtype.
+class Kernels:
+    """The kernels below that take a list, for ids of a dtype, compiled or loaded when first used.
 
-    Compiled, or loaded, by this call. Without numba's look at the types of the arguments a call
-    takes a fifth of the time.
+    Without numba's look at the types of the arguments a call takes a fifth of the time.
     """
+
+    find: Callable[..., tuple[bytes, int]]
+    prob: Callable[..., tuple[bytes, int, int, float]]
+    infgram_prob: Callable[..., tuple[bytes, int, int, float, int]]
+    ntd: Callable[..., tuple[bytes, int, bytes, int, int]]
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in Kernels.__annotations__:
+            raise AttributeError(name)
+        call = _taking_list(globals()[name], self._dtype)
+        # From now on it is an attribute like any other, which is found at once.
+        setattr(self, name, call)
+        return call
+
+
+def _taking_list(kernel: Any, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """A kernel for lists of ids of that dtype, compiled or loaded."""
+    arguments = dict(getattr(kernel, "py_func", kernel).__annotations__)
+    more = int("continuation" in arguments)
     if numba.config.DISABLE_JIT:
-        return lambda address, query, *rest: kernel(address, TokenList(query, dtype), *rest)
-    kinds = list(kernel.py_func.__annotations__.values())[2:-1]
-    signature = (
-        types.int64,
-        TokenListType(numba.from_dtype(dtype)),
-        *(SCALARS[kind] for kind in kinds),
-    )
+
+        def interpreted(*given: Any) -> tuple[Any, ...]:
+            asked, *answer = kernel(*given[:-1], TokenList(given[-1], dtype, more))
+            return asked.ids.tobytes(), *answer
+
+        return interpreted
+    kinds = {**SCALARS, TokenList: TokenListType(numba.from_dtype(dtype), more)}
+    signature = tuple(kinds[kind] for name, kind in arguments.items() if name != "return")
     kernel.compile(signature)
     call: Callable[..., Any] = kernel.get_overload(signature)
     return call
@@ -389,14 +470,14 @@ def began(address: int, last: int) -> int:
 
 
 @kernel
-def ended(address: int, start: int) -> None:
-    """Note how a quick search went."""
-    if ticks() - start > LONG:
+def ended(address: int, start: int, steps: int) -> None:
+    """Note how a quick search went, which took so many steps beside what all take."""
+    if ticks() - start > LONG + steps * A_STEP:
         array_at(address, HEAD, np.int64)[QUICK] = 0
 
 
 @kernel
-def joined(asked: TokenList, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def joined(asked: list[list[int]], like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Many queries as ids, of the dtype of `like`, and their bounds, int64: 0 and the end of each.
 
     No bounds, if any is not a list of plain ints of that dtype.
@@ -412,47 +493,61 @@ def joined(asked: TokenList, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @quick_kernel
-def find(address: int, asked: TokenList) -> int:
+def find(address: int, asked: TokenList) -> tuple[TokenList, int]:
     """How often the query occurs."""
     start = began(address, 0)
     ids, known = ids_of(asked, 0)
     if start == LATER or not known:
-        return LATER
-    found = search.find(rows_at(address), ids[:-1], False)
-    ended(address, start)
-    return found
+        return asked, LATER
+    found = search.find(rows_at(address), ids, False)
+    ended(address, start, 0)
+    return asked, found
+
+
+@kernel
+def quotient(count: int, of: int) -> float:
+    """count / of; nan of 0."""
+    return count / of if of else np.nan
 
 
 @quick_kernel
-def prob(address: int, asked: TokenList, continuation: int) -> tuple[int, int]:
-    """How often the prompt occurs, and how often the continuation follows."""
+def prob(address: int, continuation: int, asked: TokenList) -> tuple[TokenList, int, int, float]:
+    """How often the prompt occurs, how often the continuation follows, and their quotient."""
     start = began(address, continuation)
     ids, known = ids_of(asked, continuation)
     if start == LATER or not known:
-        return LATER, LATER
-    found = search.prob(rows_at(address), ids, 0, False)
-    ended(address, start)
-    return found
+        return asked, LATER, LATER, np.nan
+    prompts, total = search.prob(rows_at(address), ids, 0, False)
+    ended(address, start, 0)
+    return asked, prompts, total, quotient(total, prompts)
 
 
 @quick_kernel
-def infgram_prob(address: int, asked: TokenList, continuation: int) -> tuple[int, int, int]:
-    """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+def infgram_prob(
+    address: int, continuation: int, asked: TokenList
+) -> tuple[TokenList, int, int, float, int]:
+    """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
     start = began(address, continuation)
     ids, known = ids_of(asked, continuation)
     if start == LATER or not known:
-        return LATER, LATER, LATER
-    found = search.infgram_prob(rows_at(address), ids, False)
-    ended(address, start)
-    return found
+        return asked, LATER, LATER, np.nan, LATER
+    prompts, total, length = search.infgram_prob(rows_at(address), ids, False)
+    ended(address, start, 0)
+    return asked, prompts, total, quotient(total, prompts), length
 
 
 @kernel
 def ntd(
-    address: int, asked: TokenList, longest: bool, max_support: int, cold: bool
-) -> tuple[int, np.ndarray, int, int]:
-    """All of a distribution in one call, where there is one segment."""
+    address: int, longest: bool, max_support: int, asked: TokenList
+) -> tuple[TokenList, int, np.ndarray, int, int]:
+    """As that of `following`, where there is one segment; of a prompt that is not empty."""
+    start = began(address, 0)
     ids, known = ids_of(asked, 0)
-    if not known:
-        return -1, np.empty((3, 0), np.int64), 0, 0
-    return following.ntd(rows_at(address), ids[:-1], longest, max_support, cold)
+    if start != LATER and known and rows_at(address).shape[0] == 1:
+        found, table, length, error = following.ntd(
+            rows_at(address), ids, longest, max_support, False
+        )
+        ended(address, start, table.shape[1] if error == 0 else max_support)
+        if length:
+            return asked, found, as_bytes(table), length, error
+    return asked, LATER, as_bytes(np.empty((3, 0), np.int64)), 0, 0

@@ -39,8 +39,7 @@ FANOUT = 16
 LANES = 64
 # Suffix lengths of one prompt that are tried at a time; from this one on not each of them.
 TRIALS, ONE_BY_ONE = 4, 8
-# Halvings a lane asks ahead for in one round. A lone search may have more reads under way, and
-# one that waits for a disk better asks for all of a block.
+# Halvings a lane asks ahead for in one round, in memory and of a disk: there all of a block.
 FEW, MORE = 2, 4
 # Ranks in a block's cache line.
 NEAR = 16
@@ -260,7 +259,6 @@ def narrow(
     lanes: np.ndarray,
     count: int,
     step: int,
-    depth: int,
     cold: bool,
 ) -> None:
     """Search the ranks of every step-th lane to the end, all lanes in lock-step.
@@ -273,6 +271,7 @@ def narrow(
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
+    depth = MORE if cold else FEW
     parts = np.int64(1) << depth
     # The lanes that are still to be searched, and those of the next round.
     going, rest = words(LANES), words(LANES)
@@ -360,23 +359,78 @@ def narrow(
 
 
 @inlined
+def same_tokens(fences: np.ndarray, count: int, place: int, key: int, whole: int, bits: int) -> int:
+    """How many of `whole` tokens of a key the key of a fence has, too.
+
+    So many tokens of a query match the suffix at the fence, which need not be read for it.
+    """
+    if place < 0 or place >= count:
+        return 0
+    differ = fences[place] ^ np.uint64(key)
+    same = np.int64(0)
+    for tokens in range(1, whole + 1):
+        same += differ >> np.uint64(64 - tokens * bits) == 0
+    return same
+
+
+@inlined
 def set_ranks(
-    sa: np.ndarray, width: int, lanes: np.ndarray, lane: int, lo: int, hi: int, cold: bool
+    sa: np.ndarray,
+    width: int,
+    lanes: np.ndarray,
+    lane: int,
+    lo: int,
+    hi: int,
+    lo_match: int,
+    hi_match: int,
+    cold: bool,
 ) -> None:
-    """Give a lane the ranks it may end at, and ask for their positions if they are a block's."""
+    """Give a lane the ranks it may end at, and ask for their positions if they are a block's.
+
+    lo_match and hi_match: how many tokens match the suffixes just outside, as far as is known.
+    """
     lanes[lane, LO], lanes[lane, HI] = lo, hi
-    lanes[lane, LO_MATCH] = 0
-    lanes[lane, HI_MATCH] = 0
+    lanes[lane, LO_MATCH] = lo_match
+    lanes[lane, HI_MATCH] = hi_match
     if lo < hi and hi - lo < NEAR:
         ask_for(sa, lo * width, cold)
         ask_for(sa, hi * width - 1, cold)
 
 
 @inlined
+def found_near(row: np.ndarray, lanes: np.ndarray, lane: int, place: int) -> bool:
+    """Whether two lanes' places are both inside the node of the place given; if so, set them."""
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    before = (place - 1) // FANOUT * FANOUT
+    if place < 1 or before + FANOUT > row[LEVELS + 1]:
+        return False
+    low, high = np.uint64(lanes[lane, KEY]), np.uint64(lanes[lane + 1, KEY])
+    smaller, up_to = np.int64(0), np.int64(0)
+    node = np.uint64(row[LEVELS] + before)
+    for i in range(FANOUT):
+        fence = fences[node + np.uint64(i)]
+        smaller += fence < low
+        up_to += fence <= high
+    if smaller == 0 or up_to == FANOUT:
+        return False
+    lanes[lane, PLACE], lanes[lane + 1, PLACE] = before + smaller, before + up_to
+    return True
+
+
+@inlined
 def find_group(
-    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
+    row: np.ndarray,
+    ids: np.ndarray,
+    lanes: np.ndarray,
+    count: int,
+    near: bool,
+    ahead: bool,
+    cold: bool,
 ) -> None:
     """The intervals of `count` queries: LO of lanes 2i and 2i + 1.
+
+    With `near` each is sought first near the PLACE of its even lane, where a search for a longer
+    query left it.
 
     Precondition: START and END of each even lane are a query that may occur; with END below
     START, one that cannot.
@@ -384,16 +438,27 @@ def find_group(
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
-    spacing, bits = row[SPACING], row[KEY_BITS]
+    fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
+    spacing, bits, num_fences = row[SPACING], row[KEY_BITS], row[LEVELS + 1]
+    far = 0
     for lane in range(0, 2 * count, 2):
         lanes[lane, SEEKS], lanes[lane + 1, SEEKS] = FIRST_NOT_BELOW, FIRST_ABOVE
         lanes[lane + 1, START], lanes[lane + 1, END] = lanes[lane, START], lanes[lane, END]
+        place = lanes[lane, PLACE]
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
+        lanes[lane, LO] = 0
         # Shorter queries are answered by the unigrams.
         if lanes[lane, END] - lanes[lane, START] > 1:
-            lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
-            set_keys(ids, bits, separator, lanes, lane)
-    descend(row, lanes, 2 * count, cold or depth == MORE, cold)
+            lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
+            if near and found_near(row, lanes, lane, place):
+                # LO keeps them out of the way of `descend`, which passes over lanes of PLACE 0.
+                lanes[lane, LO], lanes[lane + 1, LO] = lanes[lane, PLACE], lanes[lane + 1, PLACE]
+                lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
+            else:
+                lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
+                far += 1
+    if far:
+        descend(row, lanes, 2 * count, ahead, cold)
     for lane in range(0, 2 * count, 2):
         start = lanes[lane, START]
         length = lanes[lane, END] - start
@@ -403,21 +468,27 @@ def find_group(
                 hi = n
             elif length == 1:
                 lo, hi = unigram_interval(unigrams, np.int64(ids[start]), n, cold)
-            set_ranks(sa, width, lanes, lane, lo, lo, cold)
-            set_ranks(sa, width, lanes, lane + 1, hi, hi, cold)
+            set_ranks(sa, width, lanes, lane, lo, lo, 0, 0, cold)
+            set_ranks(sa, width, lanes, lane + 1, hi, hi, 0, 0, cold)
             continue
         below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
+        if lanes[lane, LO]:
+            below, not_above = lanes[lane, LO], lanes[lane + 1, LO]
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
+        key, whole = lanes[lane, KEY], lanes[lane, BEST]
+        lo_match = same_tokens(fences, num_fences, below - 1, key, whole, bits)
+        hi_match = same_tokens(fences, num_fences, not_above, key, whole, bits)
         if length * bits > 64 or below == not_above:
             lanes[lane, SEEKS] = BOTH
-            set_ranks(sa, width, lanes, lane, first, last, cold)
-            set_ranks(sa, width, lanes, lane + 1, first, first, cold)
+            set_ranks(sa, width, lanes, lane, first, last, lo_match, hi_match, cold)
+            set_ranks(sa, width, lanes, lane + 1, first, first, 0, 0, cold)
         else:
             # No rank between two fences inside the interval can end it.
-            set_ranks(sa, width, lanes, lane, first, min(n, below * spacing), cold)
+            end = min(n, below * spacing)
+            set_ranks(sa, width, lanes, lane, first, end, lo_match, length, cold)
             first = max(first, (not_above - 1) * spacing + 1)
-            set_ranks(sa, width, lanes, lane + 1, first, last, cold)
-    narrow(row, ids, lanes, 2 * count, 1, depth, cold)
+            set_ranks(sa, width, lanes, lane + 1, first, last, length, hi_match, cold)
+    narrow(row, ids, lanes, 2 * count, 1, cold)
     # Fences out of order, in a damaged file, could put the end before the start.
     for lane in range(0, 2 * count, 2):
         lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
@@ -425,7 +496,7 @@ def find_group(
 
 @inlined
 def match_group(
-    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, depth: int, cold: bool
+    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, count: int, ahead: bool, cold: bool
 ) -> None:
     """The longest beginnings of `count` queries that occur: BEST of every even lane.
 
@@ -439,28 +510,22 @@ def match_group(
         lanes[lane, SEEKS] = ANY_MATCH
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
         lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
-    descend(row, lanes, 2 * count, cold or depth == MORE, cold)
+    descend(row, lanes, 2 * count, ahead, cold)
     for lane in range(0, 2 * count, 2):
         length = lanes[lane, END] - lanes[lane, START]
         below, not_above = lanes[lane, PLACE], lanes[lane + 1, PLACE]
         if below < not_above and length * bits <= 64:
             lanes[lane, BEST] = length
-            set_ranks(sa, width, lanes, lane, 0, 0, cold)
+            set_ranks(sa, width, lanes, lane, 0, 0, 0, 0, cold)
             continue
+        key, whole = lanes[lane, KEY], lanes[lane, BEST]
+        lo_match = same_tokens(fences, row[LEVELS + 1], below - 1, key, whole, bits)
+        hi_match = same_tokens(fences, row[LEVELS + 1], not_above, key, whole, bits)
         if below == not_above:
-            # The suffixes at the fences around the block are not read: their keys tell as much.
-            whole, best = lanes[lane, BEST], np.int64(0)
-            for fence in (below - 1, below):
-                if fence >= 0 and fence < row[LEVELS + 1]:
-                    differ = fences[fence] ^ np.uint64(lanes[lane, KEY])
-                    same = np.int64(0)
-                    while same < whole and differ >> np.uint64(64 - (same + 1) * bits) == 0:
-                        same += 1
-                    best = max(best, same)
-            lanes[lane, BEST] = best
+            lanes[lane, BEST] = max(lo_match, hi_match)
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
-        set_ranks(sa, width, lanes, lane, first, last, cold)
-    narrow(row, ids, lanes, 2 * count, 2, depth, cold)
+        set_ranks(sa, width, lanes, lane, first, last, lo_match, hi_match, cold)
+    narrow(row, ids, lanes, 2 * count, 2, cold)
 
 
 @kernel
@@ -479,7 +544,7 @@ def find_many(
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2))
     lanes = np.empty((2 * group, FIELDS), np.int64)
-    depth = MORE if cold or k == 1 else FEW
+    ahead = cold or k == 1
     for begin in range(0, k, group):
         count = min(group, k - begin)
         for i in range(count):
@@ -492,7 +557,7 @@ def find_many(
             # What cannot occur ends before it starts.
             lanes[2 * i, START], lanes[2 * i, END] = start, end if fits else start - 1
         for s in range(segments.shape[0]):
-            find_group(segments[s], ids, lanes, count, depth, cold)
+            find_group(segments[s], ids, lanes, count, False, ahead, cold)
             for i in range(count):
                 intervals[begin + i, s, 0] = lanes[2 * i, LO]
                 intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
@@ -517,15 +582,19 @@ def match_many(
     ends: np.ndarray,
     cold: bool,
     lengths: np.ndarray,
+    intervals: np.ndarray,
 ) -> None:
     """lengths[i] (int64) becomes the length of the longest beginning of query i that occurs.
+
+    intervals[i] becomes where it does, as `find_many` gives it, unless intervals has no entries:
+    what that search reads is in the cache by then.
 
     Precondition: ids are known, and separators only at a query's ends.
     """
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2))
     lanes = np.empty((2 * group, FIELDS), np.int64)
-    depth = MORE if cold or k == 1 else FEW
+    ahead = cold or k == 1
     for begin in range(0, k, group):
         count = min(group, k - begin)
         for i in range(count):
@@ -533,9 +602,19 @@ def match_many(
         for s in range(segments.shape[0]):
             for i in range(count):
                 lanes[2 * i, START], lanes[2 * i, END] = starts[begin + i], ends[begin + i]
-            match_group(segments[s], ids, lanes, count, depth, cold)
+            match_group(segments[s], ids, lanes, count, ahead, cold)
             for i in range(count):
                 lengths[begin + i] = max(lengths[begin + i], lanes[2 * i, BEST])
+        if intervals.shape[0] == 0:
+            continue
+        for s in range(segments.shape[0]):
+            for i in range(count):
+                start = starts[begin + i]
+                lanes[2 * i, START], lanes[2 * i, END] = start, start + lengths[begin + i]
+            find_group(segments[s], ids, lanes, count, segments.shape[0] == 1, False, cold)
+            for i in range(count):
+                intervals[begin + i, s, 0] = lanes[2 * i, LO]
+                intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
 
 
 @kernel
@@ -574,11 +653,11 @@ def suffix_group(
     """
     count = starts.shape[0]
     begins, absent, prompts, followed = notes[0], notes[1], notes[2], notes[3]
-    depth = MORE if cold else FEW
     for p in range(count):
         begins[p], lengths[p], followed[p] = starts[p], 0, 1
     for s in range(segments.shape[0]):
         row = segments[s]
+        unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
         for p in range(count):
             if s == 0:
                 separator, vocab_size = row[SEPARATOR], row[VOCAB_SIZE]
@@ -599,10 +678,17 @@ def suffix_group(
                 end = ends[p]
                 known, longest = lengths[p], end - begins[p]
                 gap = absent[p] - known
+                if known == 0 and gap == 2:
+                    # Of a token alone the unigrams tell.
+                    token = np.int64(ids[end - 1])
+                    lo, hi = unigram_interval(unigrams, token, row[N], cold)
+                    lengths[p] = 1 if lo < hi else 0
+                    absent[p] = lengths[p] + 1
+                    continue
                 last = known
-                # (The last token alone hardly ever fails: it is tried if two do.)
+                # (The last token alone hardly ever fails: it is looked up if two do.)
                 first = 2 if known == 0 and gap > 2 else 1
-                for trial in range(first, TRIALS + 1):
+                for trial in range(first, first + TRIALS):
                     if absent[p] > longest:
                         step = known >> 1 if known >= ONE_BY_ONE else 1
                         length = min(known + trial * step, longest)
@@ -615,7 +701,7 @@ def suffix_group(
                         trials += 1
             if trials == 0:
                 break
-            match_group(row, ids, lanes, trials, depth, cold)
+            match_group(row, ids, lanes, trials, cold, cold)
             for trial in range(trials):
                 p = prompts[trial]
                 length = lanes[2 * trial, END] - lanes[2 * trial, START] - more
@@ -667,7 +753,7 @@ def find(segments: np.ndarray, query: np.ndarray, cold: bool) -> int:
         if fits < 1:
             return fits
         lanes[0, START], lanes[0, END] = 0, query.shape[0]
-        find_group(row, query, lanes, 1, MORE, cold)
+        find_group(row, query, lanes, 1, False, True, cold)
         total += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
     return total
 
@@ -690,7 +776,7 @@ def prompt_intervals(segments: np.ndarray, query: np.ndarray, start: int, cold: 
         if fits == 0 or (end - start > 1 and np.int64(query[end - 1]) == row[SEPARATOR]):
             continue
         lanes[0, START], lanes[0, END] = start, end
-        find_group(row, query, lanes, 1, MORE, cold)
+        find_group(row, query, lanes, 1, False, True, cold)
         intervals[s, 0], intervals[s, 1] = lanes[0, LO], lanes[1, LO]
     return intervals
 
@@ -712,7 +798,7 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
             return fits, fits
         lanes[0, START], lanes[0, END] = start, end - 1
         lanes[2, START], lanes[2, END] = start, end
-        find_group(row, query, lanes, 2, MORE if cold else FEW, cold)
+        find_group(row, query, lanes, 2, False, True, cold)
         prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
         total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
     return prompts, total
@@ -748,14 +834,25 @@ def longest_suffix(segments: np.ndarray, query: np.ndarray, end: int, cold: bool
 def infgram_prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[int, int, int]:
     """As `prob` for the longest suffix of query[:-1] that occurs; its length comes third."""
     end = query.shape[0] - 1
+    if (
+        segments.shape[0]
+        and check(query, end, end + 1, segments[0, VOCAB_SIZE], segments[0, SEPARATOR]) < 0
+    ):
+        return -1, -1, -1
     length, followed = suffix_of(segments, query, end, 1, cold)
     if length < 0:
         return -1, -1, -1
-    if followed:
-        prompts, total = prob(segments, query, end - length, cold)
-        return prompts, total, length
-    prompts = find(segments, query[end - length : end], cold)
-    return prompts, np.int64(0) if prompts >= 0 else prompts, length
+    lanes = words(TWO).reshape(4, FIELDS)
+    prompts, total = np.int64(0), np.int64(0)
+    for s in range(segments.shape[0]):
+        row = segments[s]
+        lanes[0, START], lanes[0, END] = end - length, end
+        lanes[2, START], lanes[2, END] = end - length, end + 1
+        find_group(row, query, lanes, 1 + followed, False, True, cold)
+        prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
+        if followed:
+            total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
+    return prompts, total, length
 
 
 @kernel

@@ -237,7 +237,7 @@ def _counts(index: Index, batch: list[CountRequest]) -> list[dict[str, Any]]:
     queries = _each(batch, lambda q: index.encode(q.query, raw=q.raw))
     counts = index.count_batch(queries).tolist()
     return [
-        results.Count.of(number, ids, index.token_text).as_dict()
+        results.Count.of(number, index.reading, ids).as_dict()
         for number, ids in zip(counts, queries, strict=True)
     ]
 
