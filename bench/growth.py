@@ -59,19 +59,18 @@ def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
     lanes = np.empty((2, search.FIELDS), np.int64)
     n, width = row[search.N], row[search.WIDTH]
     sa = array_at(row[search.POSITIONS], n * width, np.uint8)
-    fences = array_at(row[search.FENCES], row[search.NUM_FENCES], np.uint64)
     spacing, bits, separator = row[search.SPACING], row[search.KEY_BITS], row[search.SEPARATOR]
     search.check(query, 0, query.shape[0], row[search.VOCAB_SIZE], separator)
     lanes[0, search.START], lanes[0, search.END] = 0, query.shape[0]
     if stage == WHOLE:
-        search.find_group(row, query, lanes, 1, search.MORE, False)
+        search.find_group(row, query, lanes, 1, False, True, False)
         return lanes[1, search.LO] - lanes[0, search.LO]
     search.set_keys(query, bits, separator, lanes, 0)
     found = lanes[0, search.KEY] ^ lanes[1, search.KEY]
     if stage == KEYS:
         return found
     lanes[0, search.PLACE], lanes[1, search.PLACE] = 1, 1
-    search.descend(fences, row, lanes, 2, False)
+    search.descend(row, lanes, 2, True, False)
     found += lanes[0, search.PLACE] + lanes[1, search.PLACE]
     if stage == FENCES:
         return found

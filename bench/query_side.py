@@ -38,23 +38,19 @@ ONE_CPU = (*BATCH_CALLS, "score", "longest_matches")
 
 
 def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
-    """everygram's calls; `probs` is read too, because infini-gram's answer has it."""
+    """everygram's calls. `probs` not made yet are read, too: infini-gram's answers have them."""
     import numpy as np
 
     from everygram import open as open_index
 
     index = open_index(work / "everygram", preload=preload)
 
-    def prob(call: Callable[..., Any], prompt: list[int], continuation: int) -> Any:
-        result = call(prompt, continuation)
-        return result, result.prob
-
     def ntd(call: Callable[..., Any], prompt: list[int]) -> Any:
         result = call(prompt)
         return result, result.probs
 
     def counts(answer: Any) -> list[int]:
-        return [answer[0].prompt_count, answer[0].continuation_count, answer[0].suffix_len]
+        return [answer.prompt_count, answer.continuation_count, answer.suffix_len]
 
     def distribution(answer: Any) -> dict[str, Any]:
         found = dict(zip(answer[0].next_ids.tolist(), answer[0].counts.tolist(), strict=True))
@@ -65,7 +61,7 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
         return results, results.probs
 
     def counts_of_all(answer: Any) -> list[list[int]]:
-        return [counts((result,)) for result in answer[0]]
+        return [counts(result) for result in answer[0]]
 
     def distributions(results: Any) -> list[dict[str, Any]]:
         return [distribution((result,)) for result in results]
@@ -81,9 +77,9 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
         "count": (index.count, int),
         "count_batch": (index.count_batch, lambda counts: counts.tolist()),
         "count_batch, arrays": (index.count_batch, lambda counts: counts.tolist()),
-        "prob": (partial(prob, index.prob), counts),
+        "prob": (index.prob, counts),
         "prob_batch": (partial(probs, index.prob_batch), counts_of_all),
-        "infgram_prob": (partial(prob, index.infgram_prob), counts),
+        "infgram_prob": (index.infgram_prob, counts),
         "infgram_prob_batch": (partial(probs, index.infgram_prob_batch), counts_of_all),
         "ntd": (partial(ntd, index.ntd), distribution),
         "ntd_batch": (index.ntd_batch, distributions),

@@ -600,7 +600,9 @@ def test_an_exact_distribution_and_one_that_is_not(ids_index):
     exact = ids_index.ntd([0])
     assert exact.exact
     assert exact.error_bound == 0
-    assert ids_index.ntd([0], max_support=exact.prompt_count).exact
+    for enough in (exact.prompt_count, 10**30):
+        assert ids_index.ntd([0], max_support=enough).exact
+        assert ids_index.ntd_batch([[0]], max_support=enough)[0].exact
     about = ids_index.ntd([0], max_support=3)
     assert not about.exact
     assert about.as_dict()["error_bound"] == about.error_bound > 0
@@ -621,7 +623,9 @@ def test_the_top_of_a_distribution_is_what_sorting_gives(size, different):
     ids = np.sort(rng.choice(10**6, size, replace=False))
     total = int(counts.sum())
     table = tabled(ids, counts, total).tobytes()
-    distribution = Distribution(Reading(np.dtype(np.uint32), None), b"", total, table, 0, 0)
+    distribution = Distribution()
+    distribution._reading, distribution._table = Reading(np.dtype(np.uint32), None), table
+    distribution.prompt_count = total
     assert distribution.next_ids.tolist() == ids.tolist()
     assert distribution.probs.tolist() == (counts / total).tolist()
     pairs = zip(counts.tolist(), ids.tolist(), strict=True)

@@ -52,47 +52,46 @@ class Follows(NamedTuple):
 class AskedByLists(Engine):
     """The engine, asked by lists of ids or what can be made one; quickly and at leisure."""
 
-    def both(self, ask, query, read, *rest):
+    def both(self, quick, ask, query, read, *rest):
         """The answer to a query, which is said to have been read as `read`."""
-        answers = []
-        for quick in (1, 0):
-            self._head[lists.QUICK] = quick
-            asked, *answer = ask(query, *rest)
+        self._head[lists.QUICK] = 1
+        at_once, at_leisure = quick(self.address, *rest, query), ask(query, *rest)
+        for asked, *_ in (at_once, at_leisure):
             ids = np.frombuffer(asked, self._dtype) if isinstance(asked, bytes) else asked
             assert (ids.dtype, ids.tolist()) == (self._dtype, [int(value) for value in read])
-            answers.append(answer)
-        assert str(answers[0]) == str(answers[1])  # not a number is no other
-        return answers[0]
+        if at_once[1] != lists.LATER:
+            assert str(at_once[1:]) == str(at_leisure[1:])  # not a number is no other
+        return at_leisure[1:]
 
     def count(self, query):
         query = as_list(self, query)
-        return self.both(super().count, query, query)[0]
+        return self.both(self.quick.find, super().count, query, query)[0]
 
     def find(self, query):
         return super().find(self.ids(query))
 
-    def ntd(self, prompt, max_support=None):
-        prompt = as_list(self, prompt)
-        return Follows.of(*self.both(super().ntd, prompt, prompt, max_support))
+    def ntd(self, prompt, max_support=engines.NO_LIMIT, longest=False):
+        prompt, rest = as_list(self, prompt), (longest, max_support)
+        return Follows.of(*self.both(self.quick.ntd, super().ntd, prompt, prompt, *rest))
 
-    def infgram_ntd(self, prompt, max_support=None):
-        prompt = as_list(self, prompt)
-        return Follows.of(*self.both(super().infgram_ntd, prompt, prompt, max_support))
+    def infgram_ntd(self, prompt, max_support=engines.NO_LIMIT):
+        return self.ntd(prompt, max_support, longest=True)
 
-    def ntd_batch(self, *batch):
-        return [Follows.of(*found[1:]) for found in super().ntd_batch(*batch)]
+    def ntd_batch(self, ids, starts, ends, max_support=engines.NO_LIMIT):
+        return [Follows.of(*each[1:]) for each in super().ntd_batch(ids, starts, ends, max_support)]
 
     def prob(self, prompt, continuation):
-        return self.quotient(super().prob, prompt, continuation)
+        return self.quotient(self.quick.prob, super().prob, prompt, continuation)
 
     def infgram_prob(self, prompt, continuation):
-        return self.quotient(super().infgram_prob, prompt, continuation)
+        return self.quotient(self.quick.infgram_prob, super().infgram_prob, prompt, continuation)
 
-    def quotient(self, ask, prompt, continuation):
+    def quotient(self, quick, ask, prompt, continuation):
         prompt = as_list(self, prompt)
-        prompts, count, prob, *length = self.both(
-            ask, prompt, [*prompt, continuation], continuation
-        )
+        if not 0 <= continuation < engines.NO_LIMIT:
+            return ask(prompt, continuation)
+        read = [*prompt, continuation]
+        prompts, count, prob, *length = self.both(quick, ask, prompt, read, continuation)
         assert prob == count / prompts if prompts else math.isnan(prob)
         return (prompts, count, *length)
 
@@ -395,10 +394,10 @@ def test_lists_of_any_length_and_of_odd_integers(tmp_path):
 def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
     engine = engine_of(tmp_path, [[1, 2, 3]])
     engine._cold, engine._head[lists.QUICK] = 0, 1
-    now = lists.began(engine._address, 0)
-    lists.ended(engine._address, now - 10**7, 0)
+    now = lists.began(engine.address, 0)
+    lists.ended(engine.address, now - 10**7, 0)
     assert engine._head[lists.QUICK] == 0
-    assert engine._quick.find(engine._address, [1, 2])[1] == lists.LATER
+    assert engine.quick.find(engine.address, [1, 2])[1] == lists.LATER
     engine._reads = -1  # what is read from disks has grown since
     assert Engine.count(engine, [1, 2])[1] == 1
     assert engine._cold > 0
@@ -406,7 +405,7 @@ def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
     for _ in range(engine._cold):
         assert Engine.count(engine, [1, 2])[1] == 1
     assert engine._head[lists.QUICK] == 1
-    assert engine._quick.find(engine._address, [1, 2])[1] == 1
+    assert engine.quick.find(engine.address, [1, 2])[1] == 1
 
 
 @pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
@@ -863,7 +862,7 @@ def test_max_support(tmp_path, segments):
     naive = NaiveIndex(documents, SEP)
     for prompt in ([0], [1, 0], [SEP], [], [3], [30], [40], [0, SEP]):
         following = naive.following(prompt)
-        for max_support in (1, 2, 3, 10, 49, 50, 100, 199, 200, 201, 10**30):
+        for max_support in (1, 2, 3, 10, 49, 50, 100, 199, 200, 201, engines.NO_LIMIT):
             for found in (
                 engine.ntd(prompt, max_support),
                 engine.ntd_batch(*engine.join([[0], prompt]), max_support)[1],
@@ -1022,7 +1021,7 @@ def test_unigrams_of_large_ids(tmp_path, monkeypatch, counted):
 def test_what_was_read_is_let_go_of(tmp_path):
     engine = engine_of(tmp_path, [[1, 2, 3] * 200])
     engine._cold, engine._head[lists.QUICK] = 0, 1
-    quick, address, most = engine._quick, engine._address, 1 << 62
+    quick, address, most = engine.quick, engine.address, 1 << 62
     queries = [[1, 2], [7] * 300, [1, -1], [1, "2"], [1, 2**70], []]
 
     def ask():
@@ -1040,3 +1039,14 @@ def test_what_was_read_is_let_go_of(tmp_path):
         ask()
     # (What a test keeps for itself is a few; an object left behind each time would be thousands.)
     assert sys.getallocatedblocks() - before < 200
+
+
+@pytest.mark.parametrize("size", [2, engines.PACKS, 700])
+def test_bools_are_the_integers_they_are_in_lists_of_any_length(tmp_path, size):
+    engine = engine_of(tmp_path, [[1] * 1000, [0]])
+    for query in ([True] * size, [np.int64(1)] * size, tuple([1] * size)):
+        assert engine.ids(query).tolist() == [1] * size
+        found = engine.find(query)
+        assert engine.counts_of(found[None]) == engine.count([1] * size) == 1001 - size
+    assert engine.count([True] * size) == 1001 - size
+    assert engine.prob([True] * size, 1) == (1001 - size, 1000 - size)

@@ -127,7 +127,7 @@ def check_probs(rows, queries, cold):
         ids = rows.ids(query)
         for start in {0, len(query) - 1, len(query) // 2}:
             expected = rows.naive.prob(query[start:-1], query[-1])[:2]
-            assert search.prob(rows.rows, ids, start, cold) == expected
+            assert search.prob(rows.rows, rows.ids(query[start:]), cold) == expected
         suffix = rows.naive.longest_suffix(query[:-1])
         expected = (*rows.naive.prob(suffix, query[-1])[:2], len(suffix))
         assert search.infgram_prob(rows.rows, ids, cold) == expected
@@ -340,7 +340,7 @@ def test_no_segments():
     one = np.array([0]), np.array([2])
     lengths = np.full(1, -7)
     assert search.find(rows, ids, False) == 0
-    assert search.prob(rows, ids, 0, False) == (0, 0)
+    assert search.prob(rows, ids, False) == (0, 0)
     assert search.infgram_prob(rows, ids, False) == (0, 0, 0)
     assert search.prompt_intervals(rows, ids, 0, False).shape == (0, 2)
     assert search.longest_suffixes(rows, ids, *one, False, lengths) == -1
@@ -366,7 +366,7 @@ def test_an_id_outside_the_vocabulary_is_told(tmp_path, place):
         bad = rows.ids(bad)
         assert search.find(rows.rows, bad, False) == -1
         assert search.longest_suffix(rows.rows, bad, len(bad), False) == -1
-        assert search.prob(rows.rows, bad, 0, False) == (-1, -1)
+        assert search.prob(rows.rows, bad, False) == (-1, -1)
         assert search.infgram_prob(rows.rows, bad, False)[:2] == (-1, -1)
         assert search.prompt_intervals(rows.rows, bad, 0, False).shape == (0, 2)
 

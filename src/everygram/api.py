@@ -11,7 +11,7 @@ import numpy as np
 
 from everygram import format as fmt
 from everygram import index as directory
-from everygram.engine import Engine, Ids
+from everygram.engine import NO_LIMIT, Engine, Ids
 from everygram.errors import DamagedIndexError, QueryError, TokenizerError
 from everygram.results import (
     Count,
@@ -241,7 +241,11 @@ class Index:
 
         The empty query counts every token and every document's end.
         """
-        asked, found = self.engine.count(query if type(query) is list else self._list(query, raw))
+        engine = self.engine
+        ids = query if type(query) is list else self._list(query, raw)
+        asked, found = engine.quick.find(engine.address, ids)
+        if found < 0:
+            asked, found = engine.count(ids)
         answer = Count(found)
         answer.asked = self.reading, asked  # as `Count.of`, without the call
         return answer
@@ -265,12 +269,24 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        if type(query) is list and type(continuation) is int:
+        engine = self.engine
+        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
             prompt, token = query, continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        asked, prompts, total, prob = self.engine.prob(prompt, token)
-        return Prob(self.reading, asked, prompts, total, prob, len(prompt))
+        length = len(prompt)
+        found = engine.quick.prob(engine.address, token, prompt)
+        if found[1] < 0:
+            found = engine.prob(prompt, token)
+        answer = Prob()
+        answer._reading, answer.suffix_len = self.reading, length
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer.continuation_count,
+            answer.prob,
+        ) = found
+        return answer
 
     def prob_batch(
         self,
@@ -292,12 +308,24 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        if type(query) is list and type(continuation) is int:
+        engine = self.engine
+        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
             prompt, token = query, continuation
         else:
             prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        asked, prompts, total, prob, suffix_len = self.engine.infgram_prob(prompt, token)
-        return Prob(self.reading, asked, prompts, total, prob, suffix_len)
+        found = engine.quick.infgram_prob(engine.address, token, prompt)
+        if found[1] < 0:
+            found = engine.infgram_prob(prompt, token)
+        answer = Prob()
+        answer._reading = self.reading
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer.continuation_count,
+            answer.prob,
+            answer.suffix_len,
+        ) = found
+        return answer
 
     def infgram_prob_batch(
         self,
@@ -323,10 +351,7 @@ class Index:
         prompt that occurs more often, about that many occurrences are looked at, and the answer
         says by how much its counts may be wrong.
         """
-        ids = prompt if type(prompt) is list else self._list(prompt, raw)
-        found = self.engine.ntd(ids, _checked_support(max_support))
-        asked, prompt_count, table, suffix_len, error_bound = found
-        return Distribution(self.reading, asked, prompt_count, table, suffix_len, error_bound)
+        return self._distribution(prompt, False, max_support, raw)
 
     def ntd_batch(
         self,
@@ -344,10 +369,7 @@ class Index:
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
     ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        ids = prompt if type(prompt) is list else self._list(prompt, raw)
-        found = self.engine.infgram_ntd(ids, _checked_support(max_support))
-        asked, prompt_count, table, suffix_len, error_bound = found
-        return Distribution(self.reading, asked, prompt_count, table, suffix_len, error_bound)
+        return self._distribution(prompt, True, max_support, raw)
 
     def infgram_ntd_batch(
         self,
@@ -569,6 +591,26 @@ class Index:
             )
         return int(encoded[0])
 
+    def _distribution(
+        self, prompt: Query, longest: bool, max_support: int | None, raw: bool
+    ) -> Distribution:
+        engine = self.engine
+        ids = prompt if type(prompt) is list else self._list(prompt, raw)
+        most = NO_LIMIT if max_support is None else _checked_support(max_support)
+        found = engine.quick.ntd(engine.address, longest, most, ids)
+        if found[1] < 0:
+            found = engine.ntd(ids, longest, most)
+        answer = Distribution()
+        answer._reading = self.reading
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer._table,
+            answer.suffix_len,
+            answer.error_bound,
+        ) = found
+        return answer
+
     def _distributions(
         self,
         ids: np.ndarray,
@@ -625,13 +667,13 @@ def _check_known(token_id: int, tokenizer: Tokenizer) -> None:
         )
 
 
-def _checked_support(max_support: int | None) -> int | None:
-    if max_support is not None:
-        _check_natural("max_support", max_support)
-        if max_support == 0:
-            raise QueryError("max_support: expected 1 or more, found 0")
-        max_support = int(max_support)
-    return max_support
+def _checked_support(max_support: int | None) -> int:
+    if max_support is None:
+        return NO_LIMIT
+    _check_natural("max_support", max_support)
+    if max_support == 0:
+        raise QueryError("max_support: expected 1 or more, found 0")
+    return min(int(max_support), NO_LIMIT)
 
 
 def _check_natural(name: str, value: object) -> None:

@@ -30,19 +30,18 @@ import numpy as np
 from everygram import format as fmt
 from everygram.errors import DamagedIndexError, QueryError
 from everygram.kernels import following, lists, search
+from everygram.kernels.lists import Asked
 from everygram.segment import PRELOADABLE, Segment
 
 Ids = Sequence[int] | np.ndarray
-# A query as it was read: ids of the token dtype, or their bytes.
-Asked = np.ndarray | bytes
 
 # A search that takes longer than this may have waited for a disk. If the process has read from one
 # since, the next searches ask for all they may read at once.
 DISK_NS = 50_000
 COLD_SEARCHES = 64
-# As `max_support`: more than any index holds.
+# As `max_support`: more than any index holds. It fits an int64.
 NO_LIMIT = 1 << 62
-# Queries shorter than this are packed, longer ones read by compiled code.
+# Queries shorter than this find their packer made; longer lists are read by compiled code.
 PACKS = 256
 # Queries of a batch that one thread takes at a time; of distributions, which can be long, fewer.
 CHUNK, FEW = 512, 8
@@ -85,7 +84,7 @@ class Engine:
         # What kernels are given: the words before the rows, and the rows.
         memory = np.zeros(lists.HEAD + len(segments) * search.COLUMNS, np.int64)
         memory[lists.NUM_SEGMENTS] = len(segments)
-        self._head, self._address = memory[: lists.HEAD], memory.ctypes.data
+        self._head, self.address = memory[: lists.HEAD], memory.ctypes.data
         self._rows = memory[lists.HEAD :].reshape(len(segments), search.COLUMNS)
         for row, segment in zip(self._rows, segments, strict=True):
             row[:] = segment.prepare(vocab_size, preload)
@@ -94,9 +93,10 @@ class Engine:
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
         name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
         self._dtype = fmt.TOKEN_DTYPES[name]
-        self._quick = lists.Kernels(self._dtype)
-        # What packs so many ids into the token dtype; it refuses others with struct.error.
-        self._packs = [struct.Struct(f"{size}{self._dtype.char}").pack for size in range(PACKS)]
+        # What a single query asks first, with the address: quick searches, which may answer LATER.
+        # The methods here of the same names are then asked.
+        self.quick = lists.Kernels(self._dtype)
+        self._packs = [self._pack(size) for size in range(PACKS)]
         # Searches still to be made as if on a disk, as the first are, and the reads from disks
         # seen so far.
         self._cold = COLD_SEARCHES
@@ -109,17 +109,22 @@ class Engine:
         vocabulary is for the searches to see. (A bool in a list is the integer that it is.)
         """
         if self.segments and (type(query) is list or type(query) is tuple):
-            if len(query) < PACKS:
-                try:
-                    return np.frombuffer(self._packs[len(query)](*query), self._dtype)
-                except (struct.error, TypeError):
-                    pass
-            else:
-                ids, bounds = self._joined([list(query)])
+            size = len(query)
+            if size >= PACKS and type(query) is list:
+                ids, bounds = self._joined([query])
                 if bounds.shape[0]:
                     ids.setflags(write=False)
                     return ids
+            try:
+                pack = self._packs[size] if size < PACKS else self._pack(size)
+                return np.frombuffer(pack(*query), self._dtype)
+            except (struct.error, TypeError):
+                pass
         return _frozen(self.check_query(query, name), self._dtype)
+
+    def _pack(self, size: int) -> Callable[..., bytes]:
+        """What packs that many ids into the token dtype; refuses others with struct.error."""
+        return struct.Struct(f"{size}{self._dtype.char}").pack
 
     def check_query(self, query: Ids, name: str = "query") -> np.ndarray:
         """The query as int64, shape (m,), every id of it in the vocabulary or the separator."""
@@ -215,11 +220,8 @@ class Engine:
 
     def count(self, query: list[int]) -> tuple[Asked, int]:
         """Occurrences of the query. The empty query counts every token and document end."""
-        answer = self._quick.find(self._address, query)
-        if answer[1] < 0:
-            ids = self.ids(query)
-            return ids, self._at_leisure(search.find, 1, ids)
-        return answer
+        ids = self.ids(query)
+        return ids, self._at_leisure(search.find, 1, ids)
 
     def find(self, query: np.ndarray) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with the query.
@@ -256,47 +258,35 @@ class Engine:
         What was read is the prompt and the continuation. Raises QueryError for a continuation
         outside the vocabulary, too.
         """
-        try:
-            answer = self._quick.prob(self._address, continuation, prompt)
-            if answer[1] >= 0:
-                return answer
-        except OverflowError:  # of the continuation
-            pass
         query = self._prompted(prompt, continuation)
-        prompts, total = self._at_leisure(search.prob, 2, query, 0)
+        prompts, total = self._at_leisure(search.prob, 2, query)
         return query, prompts, total, lists.quotient(total, prompts)
 
     def infgram_prob(
         self, prompt: list[int], continuation: int
     ) -> tuple[Asked, int, int, float, int]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
+        query = self._prompted(prompt, continuation)
         if self._deleting:
-            query = self._prompted(prompt, continuation)
             starts, ends = np.array([0]), np.array([query.shape[0]])
             lengths = self.longest_suffix_batch(query, starts, ends - 1)
             found = self.prob_batch(query, ends - 1 - lengths, ends)
             prompts, total, length = (int(column[0]) for column in (*found, lengths))
-            return query, prompts, total, lists.quotient(total, prompts), length
-        try:
-            answer = self._quick.infgram_prob(self._address, continuation, prompt)
-            if answer[1] >= 0:
-                return answer
-        except OverflowError:  # of the continuation
-            pass
-        query = self._prompted(prompt, continuation)
-        prompts, total, length = self._at_leisure(search.infgram_prob, 8, query)
+        else:
+            prompts, total, length = self._at_leisure(search.infgram_prob, 8, query)
         return query, prompts, total, lists.quotient(total, prompts), length
 
     def _prompted(self, prompt: list[int], continuation: int) -> np.ndarray:
         """A prompt and its continuation, all known."""
         continuation = self.check_continuation(continuation)
-        self.check_query(prompt)
-        return self.ids([*prompt, continuation])
+        query = _frozen(np.append(self.ids(prompt), continuation), self._dtype)
+        self.check_query(query)
+        return query
 
     def _at_leisure(
         self, kernel: Callable[..., Any], searches: int, query: np.ndarray, *rest: int
     ) -> Any:
-        """What a kernel of `kernels.search` answers, which the quick search of `lists` does not."""
+        """What a kernel answers, of the disk as well, and whether the next may be quick."""
         self.check_query(query)
         start = perf_counter_ns()
         found = kernel(self._rows, query, *rest, self._cold > 0)
@@ -342,28 +332,29 @@ class Engine:
             trial = (occurs + absent) // 2
 
     def ntd(
-        self, prompt: list[int], max_support: int | None = None
+        self, prompt: list[int], longest: bool, max_support: int
     ) -> tuple[Asked, int, bytes, int, int]:
-        """What follows the prompt, as a `Following` has it.
+        """What follows the prompt or, if asked, its longest suffix that occurs: as a `Following`.
 
-        Exact at any number of occurrences; the cost follows the number of distinct tokens. With
-        `max_support` about that many occurrences are looked at, evenly spread, and counts are off
+        Exact at any number of occurrences up to `max_support`; the cost follows the number of
+        distinct tokens. Of more, about that many are looked at, evenly spread, and counts are off
         by `error_bound` at most.
         """
-        return self._ntd(prompt, False, max_support)
-
-    def infgram_ntd(
-        self, prompt: list[int], max_support: int | None = None
-    ) -> tuple[Asked, int, bytes, int, int]:
-        """As `ntd` for the longest suffix of the prompt that occurs."""
-        return self._ntd(prompt, True, max_support)
+        ids = self.ids(prompt)
+        if len(self.segments) == 1:
+            answer = self._at_leisure(following.ntd, 2, ids, longest, max_support)
+            found, table, length, error = answer
+            if length == 0:  # answered from the unigrams
+                return self._following(ids, ids.shape[0], [[0, found]], max_support)
+            return ids, found, table.tobytes(), length, error
+        return self._merged_ntd(ids, longest, max_support)
 
     def ntd_batch(
         self,
         ids: np.ndarray,
         starts: np.ndarray,
         ends: np.ndarray,
-        max_support: int | None = None,
+        max_support: int,
     ) -> list["Following"]:
         """`ntd` of each prompt."""
         intervals = self._prompt_intervals(ids, starts, ends)
@@ -415,7 +406,7 @@ class Engine:
         if self._deleting:
             for i in unseen.tolist():
                 prompt = ids[starts[i] : places[i]]
-                follows = self._following(prompt, 0, prompts[i].tolist(), None)
+                follows = self._following(prompt, 0, prompts[i].tolist(), NO_LIMIT)
                 sparse[i] = len(follows.table) == following.ENTRY
         else:
             alone = np.zeros(unseen.shape[0], np.bool_)
@@ -629,38 +620,26 @@ class Engine:
         asked = [self.separator, self.separator]
         query, one = self.ids(asked), _bounds(np.array([2]))
         self.join([asked])
+        self.quick.find(self.address, asked)
         self.count(asked)
+        self.quick.prob(self.address, self.separator, asked[:1])
         self.prob(asked[:1], self.separator)
+        self.quick.infgram_prob(self.address, self.separator, asked[:1])
         self.infgram_prob(asked[:1], self.separator)
-        self.infgram_ntd(asked[:1])
-        self.ntd_batch(query[:1], *_bounds(np.array([1])))
+        self.quick.ntd(self.address, True, NO_LIMIT, asked[:1])
+        self.ntd(asked[:1], True, NO_LIMIT)
+        self.ntd_batch(query[:1], *_bounds(np.array([1])), NO_LIMIT)
         self.longest_suffix_batch(query, *one)
         self.score(query, None)
         self.locate(self.find(query[:0]), np.arange(min(1, self.stream_len)))
 
-    def _ntd(
-        self, prompt: list[int], longest: bool, max_support: int | None
-    ) -> tuple[Asked, int, bytes, int, int]:
-        most = NO_LIMIT if max_support is None else min(max_support, NO_LIMIT)
-        answer = self._quick.ntd(self._address, longest, most, prompt)
-        if answer[1] >= 0:
-            return answer
-        ids = self.ids(prompt)
-        if len(self.segments) == 1:
-            found, table, length, error = self._at_leisure(following.ntd, 2, ids, longest, most)
-            if length:
-                return ids, found, table.tobytes(), length, error
-        return self._merged_ntd(ids, longest, max_support)
-
-    def _merged_ntd(
-        self, prompt: np.ndarray, longest: bool, max_support: int | None
-    ) -> "Following":
+    def _merged_ntd(self, prompt: np.ndarray, longest: bool, max_support: int) -> "Following":
         """`ntd` over the segments there are."""
-        self.check_query(prompt)
         start = perf_counter_ns()
         cold = self._cold > 0
         length = prompt.shape[0]
         if longest and self._deleting:
+            self.check_query(prompt)
             one = np.array([0]), np.array([length])
             length = int(self.longest_suffix_batch(prompt, *one)[0])
         elif longest:
@@ -669,6 +648,8 @@ class Engine:
         intervals = search.prompt_intervals(self._rows, prompt, first, cold)
         if cold or perf_counter_ns() - start > DISK_NS:
             self._timed(start, 2)
+        if length < 0 or intervals.shape[0] < len(self.segments):
+            self.check_query(prompt)
         return self._following(prompt, first, intervals.tolist(), max_support)
 
     def _prompt_intervals(
@@ -682,7 +663,7 @@ class Engine:
         return intervals
 
     def _following(
-        self, prompt: np.ndarray, first: int, intervals: list[list[int]], max_support: int | None
+        self, prompt: np.ndarray, first: int, intervals: list[list[int]], max_support: int
     ) -> "Following":
         """What follows prompt[first:], whose intervals, one a segment, these are."""
         signs = self._signs.tolist()
@@ -691,8 +672,7 @@ class Engine:
         length = prompt.shape[0] - first
         stride = 0
         # (Of a difference, what is not looked at could be anything.)
-        limited = max_support is not None and prompt_count > max_support
-        if limited and length and not self._deleting:
+        if prompt_count > max_support and length and not self._deleting:
             stride = -(-prompt_count // max_support)
         found = []
         for number, (lo, hi) in enumerate(intervals):

@@ -170,6 +170,20 @@ def next_tokens(
 
 
 @inlined
+def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray:
+    """Ids, counts, and the bits of counts / prompt_count (float64): int64, shape (3, k).
+
+    One array is made in half the time of two, and a division in numpy takes as long as a search.
+    """
+    table = np.empty((3, ids.shape[0]), np.int64)
+    probs = table.view(np.float64)
+    for i in range(ids.shape[0]):
+        table[0, i], table[1, i] = ids[i], counts[i]
+        probs[2, i] = counts[i] / prompt_count
+    return table
+
+
+@inlined
 def tokens_after(
     row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
 ) -> np.ndarray:
@@ -192,13 +206,9 @@ def tokens_after(
             last = token
             k += 1
     begins[k] = hi
-    table = np.empty((3, k), np.int64)
-    probs = table.view(np.float64)
     for i in range(k):
-        count = begins[i + 1] - begins[i]
-        table[0, i], table[1, i] = found[i], count
-        probs[2, i] = count / (hi - lo)
-    return table
+        begins[i] = begins[i + 1] - begins[i]
+    return tabled(found[:k], begins[:k], hi - lo)
 
 
 @kernel
@@ -238,20 +248,6 @@ def ntd(
         stride = (hi - lo + max_support - 1) // max_support
     ids, counts = next_tokens(row, prompt, end - length, lo, hi, stride, cold)
     return hi - lo, tabled(ids, counts, hi - lo), length, max(0, stride - 1)
-
-
-@kernel
-def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray:
-    """Ids, counts, and the bits of counts / prompt_count (float64): int64, shape (3, k).
-
-    One array is made in half the time of two, and a division in numpy takes as long as a search.
-    """
-    table = np.empty((3, ids.shape[0]), np.int64)
-    probs = table.view(np.float64)
-    for i in range(ids.shape[0]):
-        table[0, i], table[1, i] = ids[i], counts[i]
-        probs[2, i] = counts[i] / prompt_count
-    return table
 
 
 @kernel

@@ -7,8 +7,8 @@ answer: what was asked stays known, without a copy of the list. They are those o
 
 - `address`: where an index's rows are, int64 words: HEAD of them, then a row a segment.
 - `asked`: the list. Where it holds what is no id of the token dtype, and of quick searches without
-  segments, the answer is negative, as for an id outside the vocabulary. It comes last: after it is
-  read nothing may fail that would leave its bytes to nobody.
+  segments, the answer is negative, as for an id outside the vocabulary. It comes last: where other
+  arguments cannot be read, its bytes are not made yet, which a kernel gives back when it returns.
 
 They are *quick* searches, of memory; all but `ntd` too short to let go of the interpreter's lock
 for. They are not made, and answer LATER, unless the word QUICK is set. One that takes long may have
@@ -32,11 +32,13 @@ from numba.np.arrayobj import populate_array
 
 from everygram.kernels import array_at, following, kernel, search, ticks
 
+# A query as it was read: ids of the token dtype, or, as these kernels answer, their bytes.
+Asked = np.ndarray | bytes
 # As annotations of kernels.
 SCALARS = {bool: types.boolean, int: types.int64}
 # The words before an index's rows: how many segments, and whether searches may be quick.
 NUM_SEGMENTS, QUICK, HEAD = 0, 1, 2
-# As a count: ask the engine, which sees to disks and unknown ids.
+# As a count: ask the engine at leisure, which sees to disks, unknown ids and deleted documents.
 LATER = -2
 # Ticks of a search that may have read from a disk: 30 to 100 µs. A token of a distribution takes
 # some hundred more.
@@ -166,12 +168,11 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
     size_read = cgutils.alloca_once_value(builder, size)
     integer = cgutils.alloca_once(builder, WORD)
     room = builder.mul(builder.add(size, WORD(of.more)), WORD(item.width // 8))
-    make = code.function("PyBytes_FromStringAndSize", POINTER, POINTER, WORD)
-    asked = builder.call(make, [cgutils.get_null_value(POINTER), room])
+    asked = python.bytes_from_string_and_size(cgutils.get_null_value(POINTER), room)
     address = cgutils.alloca_once_value(builder, WORD(0))
     made = cgutils.is_not_null(builder, asked)
     with builder.if_then(made, likely=True):
-        start = builder.call(code.function("PyBytes_AsString", POINTER, POINTER), [asked])
+        start = python.bytes_as_string(asked)
         builder.store(builder.ptrtoint(start, WORD), address)
         ids = builder.bitcast(start, item.as_pointer())
         with cgutils.for_range(builder, size) as loop:
@@ -307,9 +308,8 @@ def give_bytes(of: TableType, value: Any, call: Any) -> Any:
     table = cgutils.create_struct_proxy(of)(context, builder, value).array
     made = context.make_array(of.array)(context, builder, table)
     size = builder.mul(builder.extract_value(made.shape, 0), builder.extract_value(made.shape, 1))
-    make = Code(of.array, call).function("PyBytes_FromStringAndSize", POINTER, POINTER, WORD)
     start = builder.bitcast(made.data, POINTER)
-    given = builder.call(make, [start, builder.mul(size, WORD(8))])
+    given = call.pyapi.bytes_from_string_and_size(start, builder.mul(size, WORD(8)))
     context.nrt.decref(builder, of.array, table)
     return given
 
@@ -414,10 +414,10 @@ class Kernels:
     Without numba's look at the types of the arguments a call takes a fifth of the time.
     """
 
-    find: Callable[..., tuple[bytes, int]]
-    prob: Callable[..., tuple[bytes, int, int, float]]
-    infgram_prob: Callable[..., tuple[bytes, int, int, float, int]]
-    ntd: Callable[..., tuple[bytes, int, bytes, int, int]]
+    find: Callable[..., tuple[Asked, int]]
+    prob: Callable[..., tuple[Asked, int, int, float]]
+    infgram_prob: Callable[..., tuple[Asked, int, int, float, int]]
+    ntd: Callable[..., tuple[Asked, int, bytes, int, int]]
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -517,7 +517,7 @@ def prob(address: int, continuation: int, asked: TokenList) -> tuple[TokenList, 
     ids, known = ids_of(asked, continuation)
     if start == LATER or not known:
         return asked, LATER, LATER, np.nan
-    prompts, total = search.prob(rows_at(address), ids, 0, False)
+    prompts, total = search.prob(rows_at(address), ids, False)
     ended(address, start, 0)
     return asked, prompts, total, quotient(total, prompts)
 
@@ -529,9 +529,13 @@ def infgram_prob(
     """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
     start = began(address, continuation)
     ids, known = ids_of(asked, continuation)
+    rows = rows_at(address)
+    for s in range(rows.shape[0]):
+        if rows[s, search.SIGN] < 0:
+            start = LATER  # what is longest is to be confirmed
     if start == LATER or not known:
         return asked, LATER, LATER, np.nan, LATER
-    prompts, total, length = search.infgram_prob(rows_at(address), ids, False)
+    prompts, total, length = search.infgram_prob(rows, ids, False)
     ended(address, start, 0)
     return asked, prompts, total, quotient(total, prompts), length
 

@@ -47,7 +47,8 @@ NEAR = 16
 FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 # A lane is a search for one rank, a row of int64: the query's place in the ids; what it seeks;
 # its key (u64 bits), and how many fences precede it; the ranks [LO, HI) it may still end at; how
-# many tokens of the query match the suffixes just outside; the longest match seen so far.
+# many tokens of the query match the suffixes just outside; the longest match seen so far, before
+# which BEST is how many of the query's tokens the key holds whole.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIELDS = 10
 # Words of the lanes of one query, of two, and of one prompt's trials; of the notes on those.
@@ -359,13 +360,14 @@ def narrow(
 
 
 @inlined
-def same_tokens(fences: np.ndarray, count: int, place: int, key: int, whole: int, bits: int) -> int:
+def same_tokens(row: np.ndarray, fences: np.ndarray, place: int, key: int, whole: int) -> int:
     """How many of `whole` tokens of a key the key of a fence has, too.
 
     So many tokens of a query match the suffix at the fence, which need not be read for it.
     """
-    if place < 0 or place >= count:
+    if place < 0 or place >= row[LEVELS + 1]:
         return 0
+    bits = row[KEY_BITS]
     differ = fences[place] ^ np.uint64(key)
     same = np.int64(0)
     for tokens in range(1, whole + 1):
@@ -406,7 +408,7 @@ def found_near(row: np.ndarray, lanes: np.ndarray, lane: int, place: int) -> boo
         return False
     low, high = np.uint64(lanes[lane, KEY]), np.uint64(lanes[lane + 1, KEY])
     smaller, up_to = np.int64(0), np.int64(0)
-    node = np.uint64(row[LEVELS] + before)
+    node = np.uint64(before)
     for i in range(FANOUT):
         fence = fences[node + np.uint64(i)]
         smaller += fence < low
@@ -439,7 +441,7 @@ def find_group(
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
-    spacing, bits, num_fences = row[SPACING], row[KEY_BITS], row[LEVELS + 1]
+    spacing, bits = row[SPACING], row[KEY_BITS]
     far = 0
     for lane in range(0, 2 * count, 2):
         lanes[lane, SEEKS], lanes[lane + 1, SEEKS] = FIRST_NOT_BELOW, FIRST_ABOVE
@@ -476,8 +478,8 @@ def find_group(
             below, not_above = lanes[lane, LO], lanes[lane + 1, LO]
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
         key, whole = lanes[lane, KEY], lanes[lane, BEST]
-        lo_match = same_tokens(fences, num_fences, below - 1, key, whole, bits)
-        hi_match = same_tokens(fences, num_fences, not_above, key, whole, bits)
+        lo_match = same_tokens(row, fences, below - 1, key, whole)
+        hi_match = same_tokens(row, fences, not_above, key, whole)
         if length * bits > 64 or below == not_above:
             lanes[lane, SEEKS] = BOTH
             set_ranks(sa, width, lanes, lane, first, last, lo_match, hi_match, cold)
@@ -519,8 +521,8 @@ def match_group(
             set_ranks(sa, width, lanes, lane, 0, 0, 0, 0, cold)
             continue
         key, whole = lanes[lane, KEY], lanes[lane, BEST]
-        lo_match = same_tokens(fences, row[LEVELS + 1], below - 1, key, whole, bits)
-        hi_match = same_tokens(fences, row[LEVELS + 1], not_above, key, whole, bits)
+        lo_match = same_tokens(row, fences, below - 1, key, whole)
+        hi_match = same_tokens(row, fences, not_above, key, whole)
         if below == not_above:
             lanes[lane, BEST] = max(lo_match, hi_match)
         first, last = max(0, (below - 1) * spacing + 1), min(n, not_above * spacing)
@@ -782,8 +784,8 @@ def prompt_intervals(segments: np.ndarray, query: np.ndarray, start: int, cold: 
 
 
 @kernel
-def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tuple[int, int]:
-    """How often the prompt query[start:-1] occurs, and how often query[start:] does.
+def prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[int, int]:
+    """How often the prompt query[:-1] occurs, and how often the query does.
 
     After a document's end nothing follows: a prompt that ends one, unless it is the separator
     alone, occurs 0 times.
@@ -793,11 +795,11 @@ def prob(segments: np.ndarray, query: np.ndarray, start: int, cold: bool) -> tup
     end = query.shape[0]
     for s in range(segments.shape[0]):
         row = segments[s]
-        fits = check(query, start, end, row[VOCAB_SIZE], row[SEPARATOR])
+        fits = check(query, 0, end, row[VOCAB_SIZE], row[SEPARATOR])
         if fits < 1:
             return fits, fits
-        lanes[0, START], lanes[0, END] = start, end - 1
-        lanes[2, START], lanes[2, END] = start, end
+        lanes[0, START], lanes[0, END] = 0, end - 1
+        lanes[2, START], lanes[2, END] = 0, end
         find_group(row, query, lanes, 2, False, True, cold)
         prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
         total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
