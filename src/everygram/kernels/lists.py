@@ -338,7 +338,7 @@ else:
 def _ids_of(asked: TokenList, last: int) -> tuple[np.ndarray, bool]:
     """The ids of a list, and `last` where there is room for more; whether they fit the dtype."""
     if asked.fit and asked.more:
-        asked.ids[-asked.more :] = last
+        asked.ids[-asked.more :] = np.int64(last).astype(asked.ids.dtype)
     return asked.ids, asked.fit
 
 
