@@ -596,7 +596,7 @@ class Index:
     ) -> Distribution:
         engine = self.engine
         ids = prompt if type(prompt) is list else self._list(prompt, raw)
-        most = NO_LIMIT if max_support is None else _checked_support(max_support)
+        most = _checked_support(max_support)
         found = engine.quick.ntd(engine.address, longest, most, ids)
         if found[1] < 0:
             found = engine.ntd(ids, longest, most)

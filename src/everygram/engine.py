@@ -39,7 +39,7 @@ Ids = Sequence[int] | np.ndarray
 # since, the next searches ask for all they may read at once.
 DISK_NS = 50_000
 COLD_SEARCHES = 64
-# As `max_support`: more than any index holds. It fits an int64.
+# As `max_support`: more than any index holds; above all ids. It fits an int64.
 NO_LIMIT = 1 << 62
 # Queries shorter than this find their packer made; longer lists are read by compiled code.
 PACKS = 256
