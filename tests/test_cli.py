@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import everygram
 from conftest import write_jsonl
 from everygram import cli, display
 from everygram.progress import Progress
@@ -499,3 +500,26 @@ def test_the_program_ends_with_its_code_and_all_it_wrote(path):
     assert b"token id 70000 is outside" in done.stderr
     done = subprocess.run([*program, "info", "nowhere"], capture_output=True)
     assert done.returncode == 1
+
+
+def test_one_query_needs_no_compiled_code(run, path, texts, tmp_path):
+    """What a shell asks once is answered before numba would be loaded, and is the same."""
+    several = tmp_path / "several"
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in texts])
+    everygram.build(corpus, several)
+    everygram.add(several, corpus)
+    everygram.delete(several, documents=[0, 4])
+    program = "import sys; sys.modules['numba'] = None; from everygram.cli import run; run()"
+    for index in (path, several):
+        for command in ("count", "prob", "infgram-prob", "find", "document"):
+            for query in (["the"], ["natural language", "--json"], ["nothing"], ["--ids", "32,32"]):
+                done = subprocess.run(
+                    [sys.executable, "-c", program, command, index, *query],
+                    capture_output=True,
+                    text=True,
+                )
+                assert (done.returncode, done.stdout, done.stderr) == run(command, index, *query)
+    program = "from everygram.cli import run; run()"
+    long = ["count", path, "the" * cli.FEW_CHARS]
+    done = subprocess.run([sys.executable, "-c", program, *long], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == run(*long)[:2]

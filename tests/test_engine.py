@@ -423,9 +423,11 @@ def test_a_continuation_outside_the_vocabulary(tmp_path, dtype, wrong):
 @pytest.mark.skipif(SLOW, reason="of compiled code")
 @pytest.mark.parametrize("direct", [True, False])
 def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
-    assert lists.SIZE_WORDS  # as CPython 3.11 to 3.14 lay integers out
+    from everygram.kernels import objects
+
+    assert objects.SIZE_WORDS  # as CPython 3.11 to 3.14 lay integers out
     if not direct:
-        monkeypatch.setattr(lists, "SIZE_WORDS", ())
+        monkeypatch.setattr(objects, "SIZE_WORDS", ())
 
     def read(asked):
         ids, known = lists.ids_of(asked, 7)
@@ -435,7 +437,7 @@ def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
         return asked, total % 2**31, known
 
     kernel = numba.njit(read)
-    signature = (lists.TokenListType(numba.uint32, 1),)
+    signature = (objects.TokenListType(numba.uint32, 1),)
     kernel.compile(signature)
     compiled = kernel.get_overload(signature)
     known = [0, 1, 255, 256, 257, 65535, 2**30 - 1, 2**30, 2**31, 2**32 - 1, True, np.int64(5)]

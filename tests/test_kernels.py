@@ -11,7 +11,7 @@ from conftest import write_index
 from everygram import format as fmt
 from everygram import kernels
 from everygram.index import open_segments, read_manifest
-from everygram.kernels import following, search
+from everygram.kernels import compiled, following, search
 from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
 from everygram.segment import PRELOADABLE, fence_tree
 from everygram.suffix_array import suffix_array
@@ -453,18 +453,18 @@ def rank_of(sa, n):
 
 def test_compiled_code_is_kept_by_the_sources_of_all_kernels(monkeypatch, tmp_path):
     """A changed helper must not leave the kernels that call it as they were compiled."""
-    folder = kernels._cache_folder()
+    folder = compiled._cache_folder()
     (tmp_path / "kernels.py").write_text("changed")
-    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "__init__.py"))
-    assert kernels._cache_folder() != folder
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+    assert compiled._cache_folder() != folder
 
 
 def test_without_a_place_for_compiled_code_there_is_none(monkeypatch):
     def mkdir(*_, **__):
         raise PermissionError
 
-    monkeypatch.setattr(kernels.Path, "mkdir", mkdir)
-    assert kernels._cache_folder() is None
+    monkeypatch.setattr(compiled.Path, "mkdir", mkdir)
+    assert compiled._cache_folder() is None
 
 
 def test_invert_refuses_what_is_no_permutation():

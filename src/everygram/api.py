@@ -112,7 +112,7 @@ class Index:
         # the next collection.)
         token_text: TokenText = None
         if stored.kind != "none":
-            token_text = partial(_token_text, self._load_tokenizer, self.manifest.separator)
+            token_text = partial(_token_text, self._load_tokenizer, self.manifest)
         self.reading = Reading(fmt.TOKEN_DTYPES[self.manifest.dtype], token_text)
 
     def __enter__(self) -> Self:
@@ -637,33 +637,36 @@ class Index:
     @property
     def _decode(self) -> Callable[[np.ndarray], str] | None:
         tokenizer = self.tokenizer
-        return None if tokenizer is None else partial(_decode, tokenizer)
+        return None if tokenizer is None else partial(_decode, tokenizer, self.vocab_size)
 
 
 def _token_text(
-    load_tokenizer: Callable[[], Tokenizer | None], separator: int, token_id: int
+    load_tokenizer: Callable[[], Tokenizer | None], manifest: fmt.Manifest, token_id: int
 ) -> str:
     # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
-    if token_id == separator:
+    if token_id == manifest.separator:
         return "<separator>"
     tokenizer = load_tokenizer()
     assert tokenizer is not None
-    _check_known(token_id, tokenizer)
+    _check_known(token_id, manifest.vocab_size)
     return tokenizer.token_text(token_id)
 
 
-def _decode(tokenizer: Tokenizer, ids: np.ndarray) -> str:
+def _decode(tokenizer: Tokenizer, vocab_size: int, ids: np.ndarray) -> str:
     """The text of a document's ids."""
-    _check_known(int(ids.max(initial=0)), tokenizer)
+    _check_known(int(ids.max(initial=0)), vocab_size)
     return tokenizer.decode(ids)
 
 
-def _check_known(token_id: int, tokenizer: Tokenizer) -> None:
-    """Raise DamagedIndexError for an id that no sound index holds."""
-    if token_id >= max(1, tokenizer.vocab_size):
+def _check_known(token_id: int, vocab_size: int) -> None:
+    """Raise DamagedIndexError for an id that no sound index holds.
+
+    (The tokenizer has the same vocabulary; to ask it takes as long as a hundred thousand queries.)
+    """
+    if token_id >= max(1, vocab_size):
         raise DamagedIndexError(
-            f"the index is damaged: it holds token id {token_id}, its tokenizer has "
-            f"{tokenizer.vocab_size:,}; see 'everygram verify'"
+            f"the index is damaged: it holds token id {token_id}, its vocabulary has "
+            f"{vocab_size:,}; see 'everygram verify'"
         )
 
 

@@ -24,7 +24,6 @@ from everygram.errors import EverygramError, MissingExtraError, OptionError, Que
 
 if TYPE_CHECKING:
     from everygram.api import Index, Query
-    from everygram.results import Distributions, Probs
 
 app = typer.Typer(
     name="everygram",
@@ -115,10 +114,17 @@ RestartOption = Annotated[
     bool, typer.Option("--restart", help="Throw away what was finished before an interruption.")
 ]
 
+# A single query of up to so many characters, about no later occurrence than this, is answered by
+# kernels that are interpreted, in milliseconds: numba and their code are loaded in half a second.
+FEW_CHARS, FEW_OCCURRENCES = 2_000, 1_000
 # Lines of standard input that are searched together.
 GROUP = 1_000
 # Distributions that are held at once: one can be as long as the vocabulary.
 DISTRIBUTIONS = 64
+
+
+# Whether this process is the command line's own.
+alone = False
 
 
 def run() -> None:
@@ -128,6 +134,8 @@ def run() -> None:
     imports make, and at the end letting go, piece by piece, of what the system takes back at once.
     """
     gc.disable()
+    global alone
+    alone = True
     code: Any = 0
     try:
         main()
@@ -488,7 +496,16 @@ def count(
             for number, asked in zip(counts, queries, strict=True)
         ]
 
-    _answer(index, query, ids, as_json, show_count, lambda i, q: i.encode(q, raw=raw), answers)
+    _answer(
+        index,
+        query,
+        ids,
+        as_json,
+        show_count,
+        lambda i, q: i.encode(q, raw=raw),
+        answers,
+        few_steps=True,
+    )
 
 
 @app.command()
@@ -505,8 +522,7 @@ def prob(
 
     [dim]everygram prob my-index "natural language processing"[/dim]
     """
-    ask = everygram.Index.prob_batch
-    _answer_probs(ask, index, query, ids, continuation, continuation_id, raw, as_json)
+    _answer_probs("prob_batch", index, query, ids, continuation, continuation_id, raw, as_json)
 
 
 @app.command()
@@ -524,8 +540,8 @@ def ntd(
 
     [dim]everygram ntd my-index "natural language" --top 5[/dim]
     """
-    ask, limit = everygram.Index.ntd_batch, None if every else top
-    _answer_distributions(ask, index, query, ids, limit, max_support, raw, as_json)
+    limit = None if every else top
+    _answer_distributions("ntd_batch", index, query, ids, limit, max_support, raw, as_json)
 
 
 @app.command()
@@ -542,8 +558,8 @@ def infgram_prob(
 
     [dim]everygram infgram-prob my-index "a sentence of any length and its last word"[/dim]
     """
-    ask = everygram.Index.infgram_prob_batch
-    _answer_probs(ask, index, query, ids, continuation, continuation_id, raw, as_json)
+    method = "infgram_prob_batch"
+    _answer_probs(method, index, query, ids, continuation, continuation_id, raw, as_json)
 
 
 @app.command()
@@ -561,8 +577,8 @@ def infgram_ntd(
 
     [dim]everygram infgram-ntd my-index "a prompt of any length"[/dim]
     """
-    ask, limit = everygram.Index.infgram_ntd_batch, None if every else top
-    _answer_distributions(ask, index, query, ids, limit, max_support, raw, as_json)
+    limit = None if every else top
+    _answer_distributions("infgram_ntd_batch", index, query, ids, limit, max_support, raw, as_json)
 
 
 @app.command()
@@ -652,6 +668,7 @@ def find(
         lambda i, q: i.find(
             q, offset=offset, limit=limit, sample=sample, seed=seed, raw=raw
         ).as_dict(),
+        few_steps=sample is None and offset + limit <= FEW_OCCURRENCES,
     )
 
 
@@ -694,6 +711,7 @@ def document(
         as_json,
         show_document,
         lambda i, q: i.document(query=q, occurrence=occurrence, context=context, raw=raw).as_dict(),
+        few_steps=occurrence <= FEW_OCCURRENCES,
     )
 
 
@@ -802,7 +820,7 @@ def _build_for_warmup(out: Path, width: int) -> None:
 
 
 def _answer_probs(
-    ask: Callable[["Index", list[Any]], "Probs"],
+    method: str,
     path: Path,
     query: str | None,
     ids: str | None,
@@ -811,7 +829,7 @@ def _answer_probs(
     raw: bool,
     as_json: bool,
 ) -> None:
-    """Answer `prob` or `infgram-prob`."""
+    """Answer `prob` or `infgram-prob`, by that method of the index."""
     from everygram.display import show_prob
 
     if continuation is not None and continuation_id is not None:
@@ -824,12 +842,13 @@ def _answer_probs(
         as_json,
         show_prob,
         lambda i, q: i.encode_prob(q, token, raw=raw),
-        lambda i, queries: [prob.as_dict() for prob in ask(i, queries)],
+        lambda i, queries: [prob.as_dict() for prob in getattr(i, method)(queries)],
+        few_steps=True,
     )
 
 
 def _answer_distributions(
-    ask: Callable[..., "Distributions"],
+    method: str,
     path: Path,
     query: str | None,
     ids: str | None,
@@ -838,7 +857,7 @@ def _answer_distributions(
     raw: bool,
     as_json: bool,
 ) -> None:
-    """Answer `ntd` or `infgram-ntd`."""
+    """Answer `ntd` or `infgram-ntd`, by that method of the index."""
     from everygram.display import show_distribution
 
     _answer(
@@ -851,8 +870,8 @@ def _answer_distributions(
         lambda i, prompts: [
             distribution.as_dict(top)
             for start in range(0, len(prompts), DISTRIBUTIONS)
-            for distribution in ask(
-                i, prompts[start : start + DISTRIBUTIONS], max_support=max_support
+            for distribution in getattr(i, method)(
+                prompts[start : start + DISTRIBUTIONS], max_support=max_support
             )
         ],
     )
@@ -866,11 +885,12 @@ def _answer(
     show: Callable[[dict[str, Any]], str],
     take: Callable[["Index", "Query"], Any],
     answers: Callable[["Index", list[Any]], list[dict[str, Any]]] | None = None,
+    few_steps: bool = False,
 ) -> None:
     """Answer one query, or each line of standard input, and print what comes back.
 
     `take` refuses a query, or makes it what `answers` answers many of; without `answers` it makes
-    the answer.
+    the answer. With `few_steps` one query takes so few that it need not be compiled code.
     """
     if (query is None) == (ids is None):
         raise typer.BadParameter("expected a query or --ids, one of the two")
@@ -888,6 +908,9 @@ def _answer(
         found = iter(taken if answers is None else answers(index, taken))
         return (next(found) if error is None else {"error": error} for error in errors)
 
+    asked = ids if query is None else query
+    if alone and few_steps and asked != "-" and len(asked or "") <= FEW_CHARS:
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
     with _opened(path) as index:
         if query != "-" and ids != "-":
             taken = take(index, _parse_ids(ids) if query is None else query)
@@ -964,6 +987,10 @@ def _announce_compilation() -> Callable[[], int]:
 
     Returns what tells how many functions it has compiled since.
     """
+    from everygram.kernels import INTERPRETED
+
+    if INTERPRETED:
+        return lambda: 0
     from numba.core import event
 
     class Announcer(event.Listener):

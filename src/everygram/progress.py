@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psutil
-
 MEMORY_SAMPLE_SECONDS = 0.05
 
 
@@ -120,6 +118,8 @@ class PeakMemory:
     """Samples this process's memory, mapped files aside, while a build runs."""
 
     def __init__(self) -> None:
+        import psutil  # slow to import, and queries do without
+
         self.bytes = 0
         self._process = psutil.Process()
         self._stop = threading.Event()

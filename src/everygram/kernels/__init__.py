@@ -3,6 +3,9 @@
 Kernels do not validate: each lists its preconditions and the caller proves them. They hold no
 lock on the interpreter, and compile once per machine (the result is cached on disk).
 
+They are plain Python as well. Where numba's variable NUMBA_DISABLE_JIT is 1 they are interpreted,
+and numba is not imported: a single search takes a millisecond then, less than loading its code.
+
 Common arguments (`search` has its own way to the arrays of a segment):
 
 - `tokens`: u8, u16 or u32, shape (n,): a segment's stream.
@@ -11,78 +14,54 @@ Common arguments (`search` has its own way to the arrays of a segment):
 """
 
 import ctypes
-import hashlib
 import mmap
 import os
-import platform
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from time import CLOCK_MONOTONIC, perf_counter_ns
-from typing import Any, TypeVar, cast
+from functools import cache, partial
+from time import perf_counter_ns
+from typing import Any, TypeVar
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _cache_folder() -> str | None:
-    """Where compiled kernels are kept, named after the sources of all of them.
+def _interpreted() -> bool:
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        return True
+    import numba
 
-    numba's own cache looks at the one file a kernel is in, and would go on using old code of
-    the helpers that kernel calls. None when no place for it can be written.
-    """
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    places = [Path(__file__).parent / "__pycache__", Path("~/.cache/everygram").expanduser()]
-    if numba.config.CACHE_DIR:
-        places.insert(0, Path(numba.config.CACHE_DIR))
-    for place in places:
-        folder = place / f"kernels-{digest.hexdigest()[:16]}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
-    return None
+    return bool(numba.config.DISABLE_JIT)
 
 
-_CACHE_FOLDER = _cache_folder()
+INTERPRETED = _interpreted()
 
 
-def kernel(function: F, nogil: bool = True, forceinline: bool = False) -> F:
+def _kernel(function: F, nogil: bool = True, forceinline: bool = False) -> F:
     """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL.
 
     Not with `nogil` False, for what takes less time than releasing it is worth.
     """
-    users = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_FOLDER or users
-    try:
-        cache = _CACHE_FOLDER is not None
-        compiled = numba.njit(nogil=nogil, forceinline=forceinline, cache=cache)(function)
-    finally:
-        numba.config.CACHE_DIR = users
-    return cast(F, compiled)
-
-
-# Where an array crosses from one compiled function to another, its references are counted, which
-# takes longer than what small functions do.
-inlined = partial(kernel, forceinline=True)
+    return function
 
 
 def _prefetch(array: np.ndarray, index: int) -> None:
     """Ask for array[index] to be in the cache soon; any index does, none is read."""
 
 
+@cache
+def _madvise() -> Callable[[int, int, int], int]:
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    call: Callable[[int, int, int], int] = function
+    return call
+
+
 def _will_need(array: np.ndarray, index: int) -> None:
     """Ask for the page of array[index] to be in memory soon, where the array maps a file."""
+    address = array.__array_interface__["data"][0] + int(index) * array.itemsize
+    last = address % mmap.PAGESIZE
+    _madvise()(address - last, last + 1, mmap.MADV_WILLNEED)
 
 
 def _array_at(address: int, length: int, dtype: Any) -> np.ndarray:
@@ -104,123 +83,23 @@ def _ticks() -> int:
     return perf_counter_ns()
 
 
-# madvise(2)'s advice of that name, on Linux and macOS.
-MADV_WILLNEED = 3
-
-if numba.config.DISABLE_JIT:
-    prefetch, will_need, array_at = _prefetch, _will_need, _array_at
-    words, ticks = _words, _ticks
+if INTERPRETED:
+    kernel, array_at, words, ticks = _kernel, _array_at, _words, _ticks
+    prefetch, will_need = _prefetch, _will_need
 else:
+    from everygram.kernels import compiled
 
-    @intrinsic
-    def array_at(_: Any, address: types.Integer, length: types.Integer, dtype: Any) -> Any:
-        """As `_array_at`; dtype: a numpy scalar type, or the `dtype` of an array."""
-        array = types.Array(dtype.dtype, 1, "C")
+    kernel, array_at, words, ticks = (
+        compiled.kernel,
+        compiled.array_at,
+        compiled.words,
+        compiled.ticks,
+    )
+    prefetch, will_need = compiled.prefetch, compiled.will_need
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            made = context.make_array(array)(context, builder)
-            size = context.get_constant(
-                types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype))
-            )
-            populate_array(
-                made,
-                data=builder.inttoptr(arguments[0], made.data.type),
-                shape=cgutils.pack_array(builder, [arguments[1]]),
-                strides=cgutils.pack_array(builder, [size]),
-                itemsize=size,
-                meminfo=None,
-            )
-            return made._getvalue()
-
-        return array(types.int64, types.int64, dtype), generate
-
-    @intrinsic(prefer_literal=True)
-    def words(_: Any, size: types.IntegerLiteral) -> Any:
-        """As `_words`."""
-        array = types.Array(types.int64, 1, "C")
-        length = size.literal_value
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            made = context.make_array(array)(context, builder)
-            word = ir.IntType(64)
-            with builder.goto_entry_block():
-                memory = builder.alloca(ir.ArrayType(word, length))
-            populate_array(
-                made,
-                data=builder.bitcast(memory, made.data.type),
-                shape=cgutils.pack_array(builder, [word(length)]),
-                strides=cgutils.pack_array(builder, [word(8)]),
-                itemsize=word(8),
-                meminfo=None,
-            )
-            return made._getvalue()
-
-        return array(size), generate
-
-    @intrinsic
-    def ticks(_: Any) -> Any:
-        """As `_ticks`."""
-        word = ir.IntType(64)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            if platform.machine() in ("x86_64", "AMD64"):
-                counter = cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(word, []), "llvm.readcyclecounter"
-                )
-                return builder.call(counter, [])
-            with builder.goto_entry_block():
-                time = builder.alloca(ir.ArrayType(word, 2))
-            clock = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.IntType(32), [ir.IntType(32), time.type]),
-                "clock_gettime",
-            )
-            builder.call(clock, [ir.Constant(ir.IntType(32), CLOCK_MONOTONIC), time])
-            seconds, nanoseconds = (
-                builder.load(builder.gep(time, [ir.Constant(ir.IntType(32), i) for i in (0, part)]))
-                for part in (0, 1)
-            )
-            return builder.add(builder.mul(seconds, word(10**9)), nanoseconds)
-
-        return types.int64(), generate
-
-    @intrinsic
-    def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
-        """As `_will_need`: the system call, which returns before the page is read."""
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            word, integer = ir.IntType(64), ir.IntType(32)
-            address = builder.ptrtoint(builder.gep(data, [arguments[1]]), word)
-            page = builder.and_(address, ir.Constant(word, -mmap.PAGESIZE))
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(integer, [word, word, integer]), "madvise"
-            )
-            last = builder.sub(address, page)
-            length = builder.add(last, ir.Constant(word, 1))
-            builder.call(function, [page, length, ir.Constant(integer, MADV_WILLNEED)])
-            return context.get_dummy_value()
-
-        return types.void(array, types.int64), generate
-
-    @intrinsic
-    def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
-        """As `_prefetch`: one machine instruction (LLVM's llvm.prefetch)."""
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-            integer = ir.IntType(32)
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [pointer.type, *[integer] * 3]),
-                "llvm.prefetch.p0",
-            )
-            # For reading, to be kept in all caches, data and not instructions.
-            builder.call(function, [pointer, *(ir.Constant(integer, i) for i in (0, 3, 1))])
-            return context.get_dummy_value()
-
-        return types.void(array, types.int64), generate
+# Where an array crosses from one compiled function to another, its references are counted, which
+# takes longer than what small functions do.
+inlined = partial(kernel, forceinline=True)
 
 
 @kernel
