@@ -422,8 +422,8 @@ def test_a_missing_extra_is_named(run, path, monkeypatch):
     ("options", "preload"),
     [
         ([], ()),
-        (["--preload", "all"], ["all"]),
-        (["--preload", "tokens", "--preload", "fences"], ["tokens", "fences"]),
+        (["--preload", "all"], ("all",)),
+        (["--preload", "tokens", "--preload", "fences"], ("tokens", "fences")),
     ],
 )
 def test_what_is_preloaded(run, path, monkeypatch, options, preload):
@@ -431,7 +431,7 @@ def test_what_is_preloaded(run, path, monkeypatch, options, preload):
     monkeypatch.setattr("everygram.server.app.serve", lambda *given: calls.append(given))
     assert run("serve", path, *options)[0] == 0
     verify = "--verify" in options
-    assert calls == [([path], "127.0.0.1", 8000, preload, verify)]
+    assert calls == [((path,), "127.0.0.1", 8000, preload, verify)]
 
 
 def test_warmup(run, path):

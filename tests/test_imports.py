@@ -29,7 +29,7 @@ RESERVED = {
     "fastapi": {"server"},
     "uvicorn": {"server"},
     "pydantic": {"server"},
-    "typer": {"cli"},
+    "click": {"cli"},
     "rich": {"display"},
 }
 FORBIDDEN = {

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-import typer
+import click
 
 import everygram
 from everygram.errors import EverygramError, MissingExtraError, OptionError, QueryError
@@ -25,94 +25,131 @@ from everygram.errors import EverygramError, MissingExtraError, OptionError, Que
 if TYPE_CHECKING:
     from everygram.api import Index, Query
 
-app = typer.Typer(
-    name="everygram",
-    help="Exact n-gram and ∞-gram queries over a tokenized corpus.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+F = TypeVar("F", bound=Callable[..., Any])
 
-IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="The index's folder.")]
-QueryArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[QUERY]", help="Text, or - for one query a line on standard input, JSON lines out."
+
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several arguments and options as one decorator, in the order `--help` shows them in."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def examples(*lines: str) -> str:
+    """What `--help` ends with. (The first character keeps lines as they are.)"""
+    return "\n  ".join(["\b\nExamples:", *lines])
+
+
+index_argument = click.argument(
+    "index", type=click.Path(path_type=Path), help="The index's folder."
+)
+ids_option = click.option(
+    "--ids", metavar="1,2,3", help="Token ids in place of text; - for one list a line."
+)
+query_arguments = together(
+    index_argument,
+    click.argument(
+        "query",
+        required=False,
+        help="Text, or - for one query a line on standard input, JSON lines out.",
     ),
-]
-IdsOption = Annotated[
-    str | None,
-    typer.Option(metavar="1,2,3", help="Token ids in place of text; - for one list a line."),
-]
-RawOption = Annotated[
-    bool, typer.Option("--raw", help="Encode the text as it is, without the query prefix.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, one line a query.")]
-ContinuationOption = Annotated[
-    str | None,
-    typer.Option(help="The token whose probability is asked; without it, QUERY's last."),
-]
-ContinuationIdOption = Annotated[
-    int | None, typer.Option(metavar="N", help="The same as a token id.")
-]
-TopOption = Annotated[int, typer.Option(min=0, help="Show this many of the tokens that follow.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Show every token that follows.")]
-MaxSupportOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
+    ids_option,
+)
+text_arguments = together(
+    index_argument,
+    click.argument(
+        "text",
+        required=False,
+        help="Text, or - for one text a line on standard input, JSON lines out.",
+    ),
+    ids_option,
+)
+raw_option = click.option(
+    "--raw", is_flag=True, help="Encode the text as it is, without the query prefix."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Answer in JSON, one line a query."
+)
+answer_options = together(raw_option, json_option)
+continuation_options = together(
+    click.option(
+        "--continuation", help="The token whose probability is asked; without it, QUERY's last."
+    ),
+    click.option("--continuation-id", type=int, metavar="N", help="The same as a token id."),
+)
+distribution_options = together(
+    click.option(
+        "--top",
+        type=click.IntRange(0),
+        metavar="N",
+        default=10,
+        help="Show this many of the tokens that follow.",
+    ),
+    click.option("--all", "every", is_flag=True, help="Show every token that follows."),
+    click.option(
+        "--max-support",
+        type=click.IntRange(1),
         metavar="N",
         help="Look at about N occurrences, if there are more, and say how far counts may be off.",
     ),
-]
-TextArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[TEXT]", help="Text, or - for one text a line on standard input, JSON lines out."
+)
+corpus_argument = click.argument(
+    "corpus",
+    nargs=-1,
+    required=True,
+    help="Files, patterns, directories, addresses (s3://…, https://…), datasets:NAME. Text: "
+    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (.gz, .zst). Token ids: .idx/.bin, .ds, "
+    ".npy, .bin.",
+)
+corpus_options = together(
+    click.option(
+        "--text-field",
+        metavar="A.B",
+        default="text",
+        help="The field or column that is the text (a.b: inside a).",
     ),
-]
-
-CorpusArgument = Annotated[
-    list[str],
-    typer.Argument(
-        help="Files, patterns, directories, addresses (s3://…, https://…), datasets:NAME. Text: "
-        ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (.gz, .zst). Token ids: .idx/.bin, .ds, "
-        ".npy, .bin."
+    click.option("--id-field", metavar="A.B", help="The field that becomes the metadata's 'id'."),
+    click.option(
+        "--metadata-fields",
+        metavar="A,B.C",
+        help="The fields to keep as metadata; all unless given.",
     ),
-]
-TextFieldOption = Annotated[
-    str, typer.Option(help="The field or column that is the text (a.b: inside a).")
-]
-IdFieldOption = Annotated[
-    str | None, typer.Option(help="The field that becomes the metadata's 'id'.")
-]
-MetadataFieldsOption = Annotated[
-    str | None,
-    typer.Option(metavar="A,B.C", help="The fields to keep as metadata; all unless given."),
-]
-OnErrorOption = Annotated[
-    Literal["raise", "skip"],
-    typer.Option(help="What to do about a document that cannot be read: stop, or leave out."),
-]
-PretokenizedOption = Annotated[
-    Literal["u8", "u16", "u32"] | None,
-    typer.Option(help="The corpus is token ids of this width, in files that do not say so."),
-]
-SeparatorIdOption = Annotated[
-    int | None,
-    typer.Option(help="With token ids: the id that marks documents (GPT-2: 50256)."),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(metavar="4GiB", help="To hold at most; half of what is free unless given."),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="To use at most; one a processor unless given.")
-]
-RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Throw away what was finished before an interruption.")
-]
+    click.option(
+        "--on-error",
+        type=click.Choice(["raise", "skip"]),
+        default="raise",
+        help="What to do about a document that cannot be read: stop, or leave out.",
+    ),
+    click.option(
+        "--pretokenized",
+        type=click.Choice(["u8", "u16", "u32"]),
+        help="The corpus is token ids of this width, in files that do not say so.",
+    ),
+    click.option(
+        "--separator-id",
+        type=int,
+        metavar="N",
+        help="With token ids: the id that marks documents (GPT-2: 50256).",
+    ),
+)
+resource_options = together(
+    click.option(
+        "--memory", metavar="4GiB", help="To hold at most; half of what is free unless given."
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="To use at most; one a processor unless given.",
+    ),
+)
+restart_option = click.option(
+    "--restart", is_flag=True, help="Throw away what was finished before an interruption."
+)
 
 # A single query of up to so many characters, about no later occurrence than this, is answered by
 # kernels that are interpreted, in milliseconds: numba and their code are loaded in half a second.
@@ -157,80 +194,84 @@ def main() -> None:
     try:
         app()
     except EverygramError as error:
-        typer.echo(f"error: {error}", err=True)
+        click.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, (QueryError, OptionError)) else 1)
     except BrokenPipeError:  # the reader of our output left: nobody to tell
         sys.stdout = None
         sys.exit(0)
     except OSError as error:
-        typer.echo(f"error: {error}", err=True)
+        click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
 
-def _version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
+class Commands(click.Group):
+    """The commands in the order they have here."""
 
-        typer.echo(f"everygram {version('everygram')}")
-        raise typer.Exit
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        return list(self.commands)
 
 
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
+@click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 100})
+@click.version_option(
+    package_name="everygram", message="everygram %(version)s", help="Show the version."
+)
+def app() -> None:
     """Exact n-gram and ∞-gram queries over a tokenized corpus."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json",
+        "everygram build books/ --out books-index --tokenizer train:16000",
+        'everygram build "data/*.parquet" --out p --text-field doc.body --id-field url',
+        "everygram build s3://bucket/corpus/ --out s3-index --dry-run",
+        "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
+        "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
+        "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
+    )
+)
+@corpus_argument
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The folder to make the index in."
+)
+@click.option(
+    "--tokenizer",
+    metavar="T",
+    help="bytes (the default), a tokenizer.json, a SentencePiece or tiktoken file, "
+    "train:VOCAB, or a name on the hub.",
+)
+@corpus_options
+@click.option(
+    "--vocab-size",
+    type=int,
+    metavar="N",
+    help="With token ids and no tokenizer: they are below this.",
+)
+@resource_options
+@restart_option
+@click.option("--dry-run", is_flag=True, help="Say what would be read and needed, and stop.")
+@json_option
 def build(
-    corpus: CorpusArgument,
-    out: Annotated[Path, typer.Option(help="The folder to make the index in.")],
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="T",
-            help="bytes (the default), a tokenizer.json, a SentencePiece or tiktoken file, "
-            "train:VOCAB, or a name on the hub.",
-        ),
-    ] = None,
-    text_field: TextFieldOption = "text",
-    id_field: IdFieldOption = None,
-    metadata_fields: MetadataFieldsOption = None,
-    on_error: OnErrorOption = "raise",
-    pretokenized: PretokenizedOption = None,
-    separator_id: SeparatorIdOption = None,
-    vocab_size: Annotated[
-        int | None,
-        typer.Option(help="With token ids and no tokenizer: they are below this."),
-    ] = None,
-    memory: MemoryOption = None,
-    threads: ThreadsOption = None,
-    restart: RestartOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be read and needed, and stop.")
-    ] = False,
-    as_json: JsonOption = False,
+    corpus: tuple[str, ...],
+    out: Path,
+    tokenizer: str | None,
+    text_field: str,
+    id_field: str | None,
+    metadata_fields: str | None,
+    on_error: Literal["raise", "skip"],
+    pretokenized: Literal["u8", "u16", "u32"] | None,
+    separator_id: int | None,
+    vocab_size: int | None,
+    memory: str | None,
+    threads: int | None,
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Index a corpus. A build that is interrupted goes on where it was when run again.
 
     First it says what it understood: files, fields, about how many tokens, disk and memory.
-
-    [dim]everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json[/dim]
-
-    [dim]everygram build books/ --out books-index --tokenizer train:16000[/dim]
-
-    [dim]everygram build "data/*.parquet" --out p --text-field doc.body --id-field url[/dim]
-
-    [dim]everygram build s3://bucket/corpus/ --out s3-index --dry-run[/dim]
-
-    [dim]everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256[/dim]
-
-    [dim]everygram build my_text_document.idx --out m --tokenizer tokenizer.json[/dim]
-
-    [dim]everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB[/dim]
     """
     from everygram import indexer
     from everygram.display import build_progress, show_plan, show_report
@@ -250,38 +291,43 @@ def build(
     understood = indexer.plan(corpus, out, tokenizer, **arguments)
     if dry_run:
         shown = asdict(understood)
-        typer.echo(json.dumps(shown) if as_json else show_plan(understood, text_field))
+        click.echo(json.dumps(shown) if as_json else show_plan(understood, text_field))
         return
-    typer.echo(show_plan(understood, text_field), err=True)
+    click.echo(show_plan(understood, text_field), err=True)
     with build_progress() as report:
         made = indexer.build(corpus, out, tokenizer, **arguments, restart=restart, progress=report)
     if as_json:
-        typer.echo(json.dumps(asdict(made), default=str))
+        click.echo(json.dumps(asdict(made), default=str))
         return
-    typer.echo(show_report(made))
-    typer.echo(f'ask it: everygram count {out} "some words"')
+    click.echo(show_report(made))
+    click.echo(f'ask it: everygram count {out} "some words"')
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram add my-index new-articles.jsonl.zst",
+        "everygram add ids-index more.bin --pretokenized u16 --separator-id 50256",
+    )
+)
+@index_argument
+@corpus_argument
+@corpus_options
+@resource_options
+@restart_option
 def add(
-    index: IndexArgument,
-    corpus: CorpusArgument,
-    text_field: TextFieldOption = "text",
-    id_field: IdFieldOption = None,
-    metadata_fields: MetadataFieldsOption = None,
-    on_error: OnErrorOption = "raise",
-    pretokenized: PretokenizedOption = None,
-    separator_id: SeparatorIdOption = None,
-    memory: MemoryOption = None,
-    threads: ThreadsOption = None,
-    restart: RestartOption = False,
+    index: Path,
+    corpus: tuple[str, ...],
+    text_field: str,
+    id_field: str | None,
+    metadata_fields: str | None,
+    on_error: Literal["raise", "skip"],
+    pretokenized: Literal["u8", "u16", "u32"] | None,
+    separator_id: int | None,
+    memory: str | None,
+    threads: int | None,
+    restart: bool,
 ) -> None:
-    """Add documents to an index, encoded with its own tokenizer. Servers see them by themselves.
-
-    [dim]everygram add my-index new-articles.jsonl.zst[/dim]
-
-    [dim]everygram add ids-index more.bin --pretokenized u16 --separator-id 50256[/dim]
-    """
+    """Add documents to an index. With its own tokenizer; servers see them by themselves."""
     from everygram import indexer
     from everygram.display import build_progress, show_report
 
@@ -301,41 +347,39 @@ def add(
             restart=restart,
             progress=report,
         )
-    typer.echo(show_report(made))
+    click.echo(show_report(made))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram delete my-index --where source=mailing-list --dry-run",
+        'everygram delete my-index --matching "a sentence to forget"',
+    )
+)
+@index_argument
+@click.option("--documents", metavar="3,17", help="These documents, by number.")
+@click.option(
+    "--where", metavar="FIELD=VALUE", help="Those whose metadata has this field (a.b: inside a)."
+)
+@click.option("--matching", metavar="N-GRAM", help="Those that contain this text.")
+@click.option("--matching-ids", metavar="1,2,3", help="Those that contain these token ids.")
+@raw_option
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
+@resource_options
+@json_option
 def delete(
-    index: IndexArgument,
-    documents: Annotated[
-        str | None, typer.Option(metavar="3,17", help="These documents, by number.")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD=VALUE", help="Those whose metadata has this field (a.b: inside a)."
-        ),
-    ] = None,
-    matching: Annotated[
-        str | None, typer.Option(metavar="N-GRAM", help="Those that contain this text.")
-    ] = None,
-    matching_ids: Annotated[
-        str | None, typer.Option(metavar="1,2,3", help="Those that contain these token ids.")
-    ] = None,
-    raw: RawOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be deleted.")
-    ] = False,
-    memory: MemoryOption = None,
-    threads: ThreadsOption = None,
-    as_json: JsonOption = False,
+    index: Path,
+    documents: str | None,
+    where: str | None,
+    matching: str | None,
+    matching_ids: str | None,
+    raw: bool,
+    dry_run: bool,
+    memory: str | None,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
-    """Delete documents: no query sees them any more. Numbers are never given again.
-
-    [dim]everygram delete my-index --where source=mailing-list --dry-run[/dim]
-
-    [dim]everygram delete my-index --matching "a sentence to forget"[/dim]
-    """
+    """Delete documents: no query sees them any more. Numbers are never given again."""
     from everygram import changes
     from everygram.display import show_deletion
 
@@ -362,23 +406,26 @@ def delete(
     _print(found.as_dict(), show_deletion, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram compact my-index",
+        "everygram compact my-index --full --memory 4GiB",
+    )
+)
+@index_argument
+@click.option("--full", is_flag=True, help="Merge all, and drop every deleted document.")
+@resource_options
+@restart_option
+@json_option
 def compact(
-    index: IndexArgument,
-    full: Annotated[
-        bool, typer.Option("--full", help="Merge all, and drop every deleted document.")
-    ] = False,
-    memory: MemoryOption = None,
-    threads: ThreadsOption = None,
-    restart: RestartOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    full: bool,
+    memory: str | None,
+    threads: int | None,
+    restart: bool,
+    as_json: bool,
 ) -> None:
-    """Merge segments, without what was deleted, where that pays; readers go on meanwhile.
-
-    [dim]everygram compact my-index[/dim]
-
-    [dim]everygram compact my-index --full --memory 4GiB[/dim]
-    """
+    """Merge segments where that pays. Without what was deleted; readers go on meanwhile."""
     from everygram import compaction
     from everygram.display import build_progress, show_compaction
 
@@ -395,17 +442,20 @@ def compact(
     _print(done.as_dict(), show_compaction, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram export my-index --out documents.jsonl",
+    )
+)
+@index_argument
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A new file; standard output unless given."
+)
 def export(
-    index: IndexArgument,
-    out: Annotated[
-        Path | None, typer.Option(help="A new file; standard output unless given.")
-    ] = None,
+    index: Path,
+    out: Path | None,
 ) -> None:
-    """Write the documents back as JSON lines, metadata included: an index is no trap.
-
-    [dim]everygram export my-index --out documents.jsonl[/dim]
-    """
+    """Write the documents back as JSON lines. Metadata is in them: an index is no trap."""
     import json
 
     from everygram import changes
@@ -425,30 +475,38 @@ def export(
             raise
 
 
-@app.command()
-def info(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Show what an index is: counts, widths, tokenizer, versions.
-
-    [dim]everygram info my-index[/dim]
-    """
+@app.command(
+    epilog=examples(
+        "everygram info my-index",
+    )
+)
+@index_argument
+@json_option
+def info(
+    index: Path,
+    as_json: bool,
+) -> None:
+    """Show what an index is. Its counts, widths, tokenizer and versions."""
     from everygram.display import show_info
 
     with everygram.open(index) as opened:
         _print(opened.info(), show_info, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram verify my-index",
+    )
+)
+@index_argument
+@click.option("--quick", is_flag=True, help="The manifest and the files' sizes only.")
+@json_option
 def verify(
-    index: IndexArgument,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="The manifest and the files' sizes only.")
-    ] = False,
-    as_json: JsonOption = False,
+    index: Path,
+    quick: bool,
+    as_json: bool,
 ) -> None:
-    """Check an index in full: checksums, order, offsets. Exit code 1 if anything is wrong.
-
-    [dim]everygram verify my-index[/dim]
-    """
+    """Check an index in full: checksums, order, offsets. Exit code 1 if anything is wrong."""
     from everygram import index as directory
     from everygram.display import build_progress
     from everygram.progress import Clock
@@ -468,25 +526,26 @@ def verify(
             problems = directory.verify(index, progress)
     answer = {"path": str(index), "sound": not problems, "problems": problems}
     _print(answer, lambda _: "\n".join(problems) or f"{index}: sound", as_json)
-    raise typer.Exit(1 if problems else 0)
+    sys.exit(1 if problems else 0)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram count my-index "natural language processing"',
+        "everygram count my-index --ids 11802,3303,7587 --json",
+        "everygram count my-index - < queries.txt > answers.jsonl",
+    )
+)
+@query_arguments
+@answer_options
 def count(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    ids: IdsOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """Count the occurrences of an n-gram, of any length.
-
-    [dim]everygram count my-index "natural language processing"[/dim]
-
-    [dim]everygram count my-index --ids 11802,3303,7587 --json[/dim]
-
-    [dim]everygram count my-index - < queries.txt > answers.jsonl[/dim]
-    """
+    """Count the occurrences of an n-gram, of any length."""
     from everygram.display import show_count
 
     def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
@@ -508,97 +567,124 @@ def count(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram prob my-index "natural language processing"',
+    )
+)
+@query_arguments
+@continuation_options
+@answer_options
 def prob(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    continuation: ContinuationOption = None,
-    continuation_id: ContinuationIdOption = None,
-    ids: IdsOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    continuation: str | None,
+    continuation_id: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """The n-gram probability of QUERY's last token (or of --continuation) after what precedes it.
+    """The n-gram probability of a token after a prompt.
 
-    [dim]everygram prob my-index "natural language processing"[/dim]
+    The token is QUERY's last, after what precedes it, or --continuation, after all of QUERY.
     """
     _answer_probs("prob_batch", index, query, ids, continuation, continuation_id, raw, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram ntd my-index "natural language" --top 5',
+    )
+)
+@query_arguments
+@distribution_options
+@answer_options
 def ntd(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    ids: IdsOption = None,
-    top: TopOption = 10,
-    every: AllOption = False,
-    max_support: MaxSupportOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    top: int,
+    every: bool,
+    max_support: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """The next-token distribution after a prompt, exact unless --max-support is given.
-
-    [dim]everygram ntd my-index "natural language" --top 5[/dim]
-    """
+    """The next-token distribution after a prompt. Exact, unless --max-support is given."""
     limit = None if every else top
     _answer_distributions("ntd_batch", index, query, ids, limit, max_support, raw, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram infgram-prob my-index "a sentence of any length and its last word"',
+    )
+)
+@query_arguments
+@continuation_options
+@answer_options
 def infgram_prob(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    continuation: ContinuationOption = None,
-    continuation_id: ContinuationIdOption = None,
-    ids: IdsOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    continuation: str | None,
+    continuation_id: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """The ∞-gram probability: after the longest suffix of the prompt that occurs.
+    """The ∞-gram probability of a token after a prompt.
 
-    [dim]everygram infgram-prob my-index "a sentence of any length and its last word"[/dim]
+    As prob, after the longest suffix of the prompt that occurs in the corpus.
     """
     method = "infgram_prob_batch"
     _answer_probs(method, index, query, ids, continuation, continuation_id, raw, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram infgram-ntd my-index "a prompt of any length"',
+    )
+)
+@query_arguments
+@distribution_options
+@answer_options
 def infgram_ntd(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    ids: IdsOption = None,
-    top: TopOption = 10,
-    every: AllOption = False,
-    max_support: MaxSupportOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    top: int,
+    every: bool,
+    max_support: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """The ∞-gram distribution: after the longest suffix of the prompt that occurs.
+    """The ∞-gram distribution after a prompt.
 
-    [dim]everygram infgram-ntd my-index "a prompt of any length"[/dim]
+    As ntd, after the longest suffix of the prompt that occurs in the corpus.
     """
     limit = None if every else top
     _answer_distributions("infgram_ntd_batch", index, query, ids, limit, max_support, raw, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram score my-index "a text of any length"',
+        'everygram score my-index "a text of any length" --order 5 --json',
+    )
+)
+@text_arguments
+@click.option(
+    "--order", type=click.IntRange(1), metavar="N", help="By the N-gram model; ∞-gram unless given."
+)
+@answer_options
 def score(
-    index: IndexArgument,
-    text: TextArgument = None,
-    order: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="By the N-gram model; ∞-gram unless given."),
-    ] = None,
-    ids: IdsOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    text: str | None,
+    ids: str | None,
+    order: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """The probability of every token of a text after those before it.
-
-    [dim]everygram score my-index "a text of any length"[/dim]
-
-    [dim]everygram score my-index "a text of any length" --order 5 --json[/dim]
-    """
+    """The probability of every token of a text. After those before it, ∞-gram or --order N."""
     from everygram.display import show_scores
 
     _answer(
@@ -611,20 +697,22 @@ def score(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram longest-matches my-index "a text that may be in the corpus"',
+        "everygram longest-matches my-index - < test-set.txt > matches.jsonl",
+    )
+)
+@text_arguments
+@answer_options
 def longest_matches(
-    index: IndexArgument,
-    text: TextArgument = None,
-    ids: IdsOption = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    text: str | None,
+    ids: str | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """For every token of a text the longest match that starts there, and how often it occurs.
-
-    [dim]everygram longest-matches my-index "a text that may be in the corpus"[/dim]
-
-    [dim]everygram longest-matches my-index - < test-set.txt > matches.jsonl[/dim]
-    """
+    """The longest match at every token of a text. And how often each occurs."""
     from everygram.display import show_longest_matches
 
     _answer(
@@ -637,26 +725,39 @@ def longest_matches(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'everygram find my-index "natural language" --limit 3',
+        'everygram find my-index "natural language" --sample 100 --seed 7 --json',
+    )
+)
+@query_arguments
+@click.option(
+    "--offset", type=click.IntRange(0), metavar="N", default=0, help="Skip this many occurrences."
+)
+@click.option(
+    "--limit", type=click.IntRange(0), metavar="N", default=10, help="List this many occurrences."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    metavar="N",
+    help="List this many drawn at random, none twice.",
+)
+@click.option("--seed", type=int, metavar="N", default=0, help="Of the random draw.")
+@answer_options
 def find(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    ids: IdsOption = None,
-    offset: Annotated[int, typer.Option(min=0, help="Skip this many occurrences.")] = 0,
-    limit: Annotated[int, typer.Option(min=0, help="List this many occurrences.")] = 10,
-    sample: Annotated[
-        int | None, typer.Option(min=0, help="List this many drawn at random, none twice.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random draw.")] = 0,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    offset: int,
+    limit: int,
+    sample: int | None,
+    seed: int,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """Where an n-gram occurs: documents, offsets, positions.
-
-    [dim]everygram find my-index "natural language" --limit 3[/dim]
-
-    [dim]everygram find my-index "natural language" --sample 100 --seed 7 --json[/dim]
-    """
+    """Where an n-gram occurs: documents, offsets, positions."""
     from everygram.display import show_matches
 
     _answer(
@@ -672,35 +773,49 @@ def find(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram document my-index --number 17",
+        'everygram document my-index "natural language" --occurrence 2 --context 30',
+    )
+)
+@query_arguments
+@click.option(
+    "--number",
+    type=click.IntRange(0),
+    metavar="N",
+    help="The document's number, in place of a query.",
+)
+@click.option(
+    "--occurrence",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    help="Which occurrence of the query, as find lists them.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Tokens on each side of the match; with --number, the first.",
+)
+@answer_options
 def document(
-    index: IndexArgument,
-    query: QueryArgument = None,
-    number: Annotated[
-        int | None, typer.Option(min=0, help="The document's number, in place of a query.")
-    ] = None,
-    ids: IdsOption = None,
-    occurrence: Annotated[
-        int, typer.Option(min=0, help="Which occurrence of the query, as find lists them.")
-    ] = 0,
-    context: Annotated[
-        int | None,
-        typer.Option(min=0, help="Tokens on each side of the match; with --number, the first."),
-    ] = None,
-    raw: RawOption = False,
-    as_json: JsonOption = False,
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    number: int | None,
+    occurrence: int,
+    context: int | None,
+    raw: bool,
+    as_json: bool,
 ) -> None:
-    """A document: by its number, or around an occurrence of an n-gram.
-
-    [dim]everygram document my-index --number 17[/dim]
-
-    [dim]everygram document my-index "natural language" --occurrence 2 --context 30[/dim]
-    """
+    """A document, by its number or around an occurrence."""
     from everygram.display import show_document
 
     if number is not None:
         if query is not None or ids is not None:
-            raise typer.BadParameter("expected a query or --number, not both")
+            raise click.UsageError("expected a query or --number, not both")
         with _opened(index) as opened:
             _print(opened.document(number, context=context).as_dict(), show_document, as_json)
         return
@@ -715,30 +830,46 @@ def document(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram serve my-index other-index --port 8000",
+        "everygram serve my-index --preload fences --preload tokens",
+    )
+)
+@click.argument(
+    "indexes",
+    metavar="INDEX...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folders.",
+)
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=8000,
+    help="The port to listen on.",
+)
+@click.option(
+    "--preload",
+    multiple=True,
+    metavar="PART",
+    help="Read this part of the indexes into memory first: fences, suffix_array, tokens "
+    "or all; may be repeated.",
+)
+@click.option(
+    "--verify", is_flag=True, help="Check every byte against its checksum before serving."
+)
 def serve(
-    indexes: Annotated[list[Path], typer.Argument(metavar="INDEX...", help="The folders.")],
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8000,
-    preload: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PART",
-            help="Read this part of the indexes into memory first: fences, suffix_array, tokens "
-            "or all; may be repeated.",
-        ),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Check every byte against its checksum before serving."),
-    ] = False,
+    indexes: tuple[Path, ...],
+    host: str,
+    port: int,
+    preload: tuple[str, ...],
+    verify: bool,
 ) -> None:
-    """Serve indexes over HTTP: a REST interface whose manual is at /docs.
-
-    [dim]everygram serve my-index other-index --port 8000[/dim]
-
-    [dim]everygram serve my-index --preload fences --preload tokens[/dim]
-    """
+    """Serve indexes over HTTP. A REST interface; its manual is at /docs."""
     try:
         from everygram.server.app import serve as serve_all
     except ImportError as error:
@@ -749,28 +880,31 @@ def serve(
     _announce_compilation()
     gc.enable()
     try:
-        serve_all(indexes, host, port, preload or (), verify)
+        serve_all(indexes, host, port, preload, verify)
     except SystemExit as left:  # uvicorn's own codes, for an address that is taken and the like
-        raise typer.Exit(1 if left.code else 0) from None
+        sys.exit(1 if left.code else 0)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "everygram warmup",
+        "everygram warmup my-index",
+    )
+)
+@click.argument(
+    "indexes",
+    metavar="[INDEX...]",
+    nargs=-1,
+    type=click.Path(path_type=Path),
+    help="Compile what these need, and read them into memory.",
+)
 def warmup(
-    indexes: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[INDEX...]", help="Compile what these need, and read them into memory."
-        ),
-    ] = None,
+    indexes: tuple[Path, ...],
 ) -> None:
-    """Compile everything for this machine now, so that no build or query has to wait for it.
+    """Compile everything, now and for this machine. No build or query then waits for it.
 
     What is compiled stays on disk until everygram or numba is upgraded. Indexes that are named are
     read into the system's memory, in huge pages where it has them, for all processes alike.
-
-    [dim]everygram warmup[/dim]
-
-    [dim]everygram warmup my-index[/dim]
     """
     import tempfile
 
@@ -791,9 +925,9 @@ def warmup(
             opened.engine.warm_up()
         number, seconds = compiled() - before, time.monotonic() - start
         done = f"{number} functions compiled" if number else "nothing left to compile"
-        typer.echo(f"{what}: {done}{read}, {seconds:.1f} s")
+        click.echo(f"{what}: {done}{read}, {seconds:.1f} s")
 
-    for index in indexes or ():
+    for index in indexes:
         warm(index)
     if not indexes:
         with tempfile.TemporaryDirectory(prefix="everygram-") as folder:
@@ -833,7 +967,7 @@ def _answer_probs(
     from everygram.display import show_prob
 
     if continuation is not None and continuation_id is not None:
-        raise typer.BadParameter("expected --continuation or --continuation-id, not both")
+        raise click.UsageError("expected --continuation or --continuation-id, not both")
     token = continuation if continuation_id is None else continuation_id
     _answer(
         path,
@@ -893,7 +1027,7 @@ def _answer(
     the answer. With `few_steps` one query takes so few that it need not be compiled code.
     """
     if (query is None) == (ids is None):
-        raise typer.BadParameter("expected a query or --ids, one of the two")
+        raise click.UsageError("expected a query or --ids, one of the two")
 
     def answer_all(index: "Index", lines: list[str]) -> Iterator[dict[str, Any]]:
         """An answer or an error for each line."""
@@ -921,8 +1055,8 @@ def _answer(
         for lines in _lines(1 if answers is None else GROUP):
             group = list(answer_all(index, lines))
             failed = failed or any("error" in answer for answer in group)
-            typer.echo("\n".join(json.dumps(answer, ensure_ascii=False) for answer in group))
-        raise typer.Exit(1 if failed else 0)
+            click.echo("\n".join(json.dumps(answer, ensure_ascii=False) for answer in group))
+        sys.exit(1 if failed else 0)
 
 
 def _lines(most: int) -> Iterator[list[str]]:
@@ -979,7 +1113,7 @@ def _parse_size(text: str) -> int:
 
 
 def _print(answer: dict[str, Any], show: Callable[[dict[str, Any]], str], as_json: bool) -> None:
-    typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else show(answer))
+    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else show(answer))
 
 
 def _announce_compilation() -> Callable[[], int]:
@@ -998,7 +1132,7 @@ def _announce_compilation() -> Callable[[], int]:
 
         def on_start(self, _: object) -> None:
             if not self.compiled:
-                typer.echo("compiling for this machine, once after installation…", err=True)
+                click.echo("compiling for this machine, once after installation…", err=True)
             self.compiled += 1
 
         def on_end(self, _: object) -> None: ...

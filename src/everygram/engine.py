@@ -18,12 +18,11 @@ starts and ends of each in it.
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from itertools import chain
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +31,9 @@ from everygram.errors import DamagedIndexError, QueryError
 from everygram.kernels import following, lists, search
 from everygram.kernels.lists import Asked
 from everygram.segment import PRELOADABLE, Segment
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Ids = Sequence[int] | np.ndarray
 
@@ -777,8 +779,10 @@ def _disk_reads() -> int:
 
 
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(process: int) -> "ThreadPoolExecutor":
     """The threads of this process: those of the process it was forked from are not in it."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and few searches do without
+
     return ThreadPoolExecutor(_cores(), "everygram")
 
 
