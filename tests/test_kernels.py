@@ -301,6 +301,20 @@ def test_equal_keys_across_many_fences(tmp_path, monkeypatch, dtype, spacing):
     check_kernels(rows, queries, [spacing != 3] if SLOW else (False, True))
 
 
+def test_more_equal_keys_than_a_round_cuts(tmp_path):
+    """Of a disk, so many ranks are cut into more parts."""
+    beginning = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+    documents = [[*beginning, i // 50, i % 50] for i in range(search.MANY + 100)]
+    rows = Rows(tmp_path / "index", documents, "u16")
+    assert len(beginning) * rows.segments[0].entry.key_bits > 64
+    queries = [beginning, beginning[1:]]
+    queries += [[*beginning, first] for first in (0, 7, 22, 45)]
+    queries += [[*beginning, *last] for last in ([0, 0], [10, 49], [22, 23], [22, 24], [7, 8, 9])]
+    for cold in (False, True):
+        check_finds(rows, queries, cold)
+        check_matches(rows, queries[2:], cold)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_tree_of_several_levels(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(fmt, "FENCE_SPACING", 1)

@@ -39,8 +39,10 @@ FANOUT = 16
 LANES = 64
 # Suffix lengths of one prompt that are tried at a time; from this one on not each of them.
 TRIALS, ONE_BY_ONE = 4, 8
-# Halvings a lane asks ahead for in one round, in memory and of a disk: there all of a block.
-FEW, MORE = 2, 4
+# Halvings a lane asks ahead for in one round, in memory and of a disk: there all of a block, and
+# one more of so many ranks that several rounds are to come.
+FEW, MORE, MOST = 2, 4, 5
+MANY = 1 << 10
 # Ranks in a block's cache line.
 NEAR = 16
 # All pages of the unigrams' ids are asked for at once up to so many ids.
@@ -254,6 +256,14 @@ def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
 
 
 @inlined
+def depth_of(size: int, cold: bool) -> int:
+    """Halvings of so many ranks in one round."""
+    if not cold:
+        return FEW
+    return MORE if size < MANY else MOST
+
+
+@inlined
 def narrow(
     row: np.ndarray,
     ids: np.ndarray,
@@ -272,8 +282,6 @@ def narrow(
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
-    depth = MORE if cold else FEW
-    parts = np.int64(1) << depth
     # The lanes that are still to be searched, and those of the next round.
     going, rest = words(LANES), words(LANES)
     left = 0
@@ -286,14 +294,16 @@ def narrow(
             lane = going[place]
             lo, hi = lanes[lane, LO], lanes[lane, HI]
             if hi - lo >= NEAR:
-                for part in range(1, parts):
+                depth = depth_of(hi - lo, cold)
+                for part in range(1, 1 << depth):
                     ask_for(sa, (lo + ((hi - lo) * part >> depth)) * width, cold)
         for place in range(left):
             lane = going[place]
             lo, hi = lanes[lane, LO], lanes[lane, HI]
             matched = min(lanes[lane, LO_MATCH], lanes[lane, HI_MATCH])
             asked = np.int64(-1)
-            for part in range(1, parts):
+            depth = depth_of(hi - lo, cold)
+            for part in range(1, 1 << depth):
                 rank = lo + ((hi - lo) * part >> depth)
                 if rank != asked:
                     ask_for(tokens, position_in(sa, width, rank) + matched, cold)
@@ -307,7 +317,8 @@ def narrow(
             seeks = lanes[lane, SEEKS]
             lo_match, hi_match = lanes[lane, LO_MATCH], lanes[lane, HI_MATCH]
             first, size = lo, hi - lo
-            below_part, above_part = np.int64(0), parts
+            depth = depth_of(size, cold)
+            below_part, above_part = np.int64(0), np.int64(1) << depth
             while above_part - below_part > 1:
                 part = (below_part + above_part) >> 1
                 rank = first + (size * part >> depth)
