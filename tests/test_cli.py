@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -388,6 +389,22 @@ def test_a_reader_that_leaves_early_is_no_error(path, tmp_path):
     assert done.stderr == ""
 
 
+def test_an_interruption_is_no_failure(path):
+    everygram = Path(sys.executable).with_name("everygram")
+    with subprocess.Popen(
+        [everygram, "count", path, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdin.write(b"the\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b""
+
+
 def test_a_port_that_is_taken_is_exit_code_1(path):
     everygram = Path(sys.executable).with_name("everygram")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -511,15 +528,17 @@ def test_one_query_needs_no_compiled_code(run, path, texts, tmp_path):
     everygram.delete(several, documents=[0, 4])
     program = "import sys; sys.modules['numba'] = None; from everygram.cli import run; run()"
     for index in (path, several):
-        for command in ("count", "prob", "infgram-prob", "find", "document"):
-            for query in (["the"], ["natural language", "--json"], ["nothing"], ["--ids", "32,32"]):
-                done = subprocess.run(
-                    [sys.executable, "-c", program, command, index, *query],
-                    capture_output=True,
-                    text=True,
-                )
-                assert (done.returncode, done.stdout, done.stderr) == run(command, index, *query)
+        asked = [
+            [command, index, *query]
+            for command in ("count", "prob", "infgram-prob", "find", "document")
+            for query in (["the"], ["natural language", "--json"], ["nothing"], ["--ids", "32,32"])
+        ]
+        asked += [["info", index], ["verify", index, "--quick"], ["document", index, "--number", 3]]
+        for command in asked:
+            arguments = [sys.executable, "-c", program, *map(str, command)]
+            done = subprocess.run(arguments, capture_output=True, text=True)
+            assert (done.returncode, done.stdout, done.stderr) == run(*command)
     program = "from everygram.cli import run; run()"
-    long = ["count", path, "the" * cli.FEW_CHARS]
+    long = ["count", path, "the" * cli.FEW_BYTES]
     done = subprocess.run([sys.executable, "-c", program, *long], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == run(*long)[:2]

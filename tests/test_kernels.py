@@ -82,13 +82,13 @@ def some_queries(rows, number, seed, longest=12, unknown=()):
 
 
 def check_finds(rows, queries, cold):
-    """`find`, `find_many` and `positions_of`."""
+    """`find` and `find_many`."""
     ids, starts, ends = rows.batch(queries)
     intervals = np.full((len(queries), len(rows.segments), 2), -7)
     assert search.find_many(rows.rows, ids, starts, ends, cold, intervals) == -1
     for query, found in zip(queries, intervals, strict=True):
         for number, (lo, hi) in enumerate(found.tolist()):
-            positions = search.positions_of(rows.rows[number], np.arange(lo, hi))
+            positions = rows.segments[number].positions_of(np.arange(lo, hi))
             assert positions.tolist() == rows.positions(number, query)
             if len(query) == 0:
                 assert (lo, hi) == (0, rows.segments[number].stream_len)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -151,9 +152,9 @@ restart_option = click.option(
     "--restart", is_flag=True, help="Throw away what was finished before an interruption."
 )
 
-# A single query of up to so many characters, about no later occurrence than this, is answered by
+# A single query of up to so many bytes, about no later occurrence than this, is answered by
 # kernels that are interpreted, in milliseconds: numba and their code are loaded in half a second.
-FEW_CHARS, FEW_OCCURRENCES = 2_000, 1_000
+FEW_BYTES, FEW_OCCURRENCES = 256, 1_000
 # Lines of standard input that are searched together.
 GROUP = 1_000
 # Distributions that are held at once: one can be as long as the vocabulary.
@@ -196,20 +197,27 @@ def main() -> None:
     except EverygramError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, (QueryError, OptionError)) else 1)
-    except BrokenPipeError:  # the reader of our output left: nobody to tell
-        sys.stdout = None
-        sys.exit(0)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
 
 class Commands(click.Group):
-    """The commands in the order they have here."""
+    """The commands, and how they end early."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names."""
+        """Their names, in the order they have here."""
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. (click would call what ends it an error.)"""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)  # as shells say
+        except BrokenPipeError:  # the reader of our output left: nobody to tell
+            sys.stdout = None
+            sys.exit(0)
 
 
 @click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 100})
@@ -456,8 +464,6 @@ def export(
     out: Path | None,
 ) -> None:
     """Write the documents back as JSON lines. Metadata is in them: an index is no trap."""
-    import json
-
     from everygram import changes
 
     if out is not None and out.exists():
@@ -489,6 +495,7 @@ def info(
     """Show what an index is. Its counts, widths, tokenizer and versions."""
     from everygram.display import show_info
 
+    _interpret()
     with everygram.open(index) as opened:
         _print(opened.info(), show_info, as_json)
 
@@ -507,6 +514,8 @@ def verify(
     as_json: bool,
 ) -> None:
     """Check an index in full: checksums, order, offsets. Exit code 1 if anything is wrong."""
+    if quick:
+        _interpret()
     from everygram import index as directory
     from everygram.display import build_progress
     from everygram.progress import Clock
@@ -816,6 +825,7 @@ def document(
     if number is not None:
         if query is not None or ids is not None:
             raise click.UsageError("expected a query or --number, not both")
+        _interpret()
         with _opened(index) as opened:
             _print(opened.document(number, context=context).as_dict(), show_document, as_json)
         return
@@ -1042,9 +1052,9 @@ def _answer(
         found = iter(taken if answers is None else answers(index, taken))
         return (next(found) if error is None else {"error": error} for error in errors)
 
-    asked = ids if query is None else query
-    if alone and few_steps and asked != "-" and len(asked or "") <= FEW_CHARS:
-        os.environ["NUMBA_DISABLE_JIT"] = "1"
+    asked = query or ids or ""
+    if few_steps and asked != "-" and len(os.fsencode(asked)) <= FEW_BYTES:
+        _interpret()
     with _opened(path) as index:
         if query != "-" and ids != "-":
             taken = take(index, _parse_ids(ids) if query is None else query)
@@ -1081,6 +1091,12 @@ def _lines(most: int) -> Iterator[list[str]]:
 def _decoded(line: bytes) -> str:
     # Bytes that are no text become lone surrogates, which are refused as a query.
     return line.removesuffix(b"\r").decode(sys.stdin.encoding, "surrogateescape")
+
+
+def _interpret() -> None:
+    """Have kernels interpreted where this process was started for the command at hand."""
+    if alone:
+        os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 
 @contextlib.contextmanager

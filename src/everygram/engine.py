@@ -49,7 +49,8 @@ PACKS = 256
 CHUNK, FEW = 512, 8
 # Chunks from which on other threads help.
 THREADED = 4
-# Occurrences whose documents are looked up at a time, to pass over deleted ones.
+# Occurrences whose documents are looked up at a time, to pass over deleted ones: at most, after
+# fewer.
 LOOKED_AT = 1 << 16
 # Matches longer than this are followed, not looked for again at every place. At least 2.
 LONG = 64
@@ -540,21 +541,23 @@ class Engine:
         positions = np.empty(occurrences.shape[0], np.int64)
         for number in np.unique(segments).tolist():
             of_segment = segments == number
-            positions[of_segment] = search.positions_of(self._rows[number], ranks[of_segment])
+            positions[of_segment] = self.segments[number].positions_of(ranks[of_segment])
         return segments, ranks, positions
 
     def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Where the wanted occurrences are among all, those in deleted documents included."""
         found, live_before, all_before = [], 0, 0
         for number, size in enumerate(sizes.tolist()):
-            for start in range(0, size, LOOKED_AT):
-                ranks = np.arange(start, min(size, start + LOOKED_AT)) + intervals[number, 0]
+            start, look = 0, max(1, LOOKED_AT >> 10)
+            while start < size:
+                ranks = np.arange(start, min(size, start + look)) + intervals[number, 0]
                 live = np.flatnonzero(~self.deleted(self.documents_of(number, ranks)))
                 first, last = np.searchsorted(wanted, [live_before, live_before + live.size])
                 found.append(all_before + start + live[wanted[first:last] - live_before])
                 live_before += live.size
                 if last == wanted.size:
                     return np.concatenate(found)
+                start, look = start + look, min(2 * look, LOOKED_AT)
             all_before += size
         raise DamagedIndexError(
             "the index is damaged: fewer occurrences than its segments say; see 'everygram verify'"
@@ -562,9 +565,8 @@ class Engine:
 
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
         """The numbers of the documents in which the suffixes of these ranks begin: int64."""
-        positions = search.positions_of(self._rows[segment], ranks)
         opened = self.segments[segment]
-        return opened.numbers_of(opened.documents_at(positions))
+        return opened.numbers_of(opened.documents_at(opened.positions_of(ranks)))
 
     def deleted(self, documents: np.ndarray) -> np.ndarray:
         """Whether these numbers are of documents that were deleted: bool, same shape."""

@@ -233,6 +233,13 @@ class Segment:
         self._row = row
         return row
 
+    def positions_of(self, ranks: np.ndarray) -> np.ndarray:
+        """The positions at these ranks: int64, shape (k,)."""
+        positions: np.ndarray = self.suffix_array[ranks].astype(np.int64)
+        if positions.ndim > 1:  # bytes
+            positions = positions @ 256 ** np.arange(positions.shape[1])
+        return positions
+
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`."""
         start = int(self.document_offsets[local]) + 1

@@ -8,7 +8,7 @@ asks is a prefetch instruction or, when `cold`, a system call that starts readin
 the rest is the same.
 
 In the order of use: `find`, `prob`, `infgram_prob`, `longest_suffix` for one query; `find_many`,
-`match_many`, `longest_suffixes` for many; `positions_of`.
+`match_many`, `longest_suffixes` for many.
 
 Arguments they share, besides those of the package:
 
@@ -866,13 +866,3 @@ def infgram_prob(segments: np.ndarray, query: np.ndarray, cold: bool) -> tuple[i
         if followed:
             total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
     return prompts, total, length
-
-
-@kernel
-def positions_of(row: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """The positions at the given ranks: int64, same shape."""
-    sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
-    positions = np.empty(ranks.shape[0], np.int64)
-    for i in range(ranks.shape[0]):
-        positions[i] = position_in(sa, row[WIDTH], ranks[i])
-    return positions
