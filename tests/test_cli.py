@@ -396,6 +396,8 @@ def test_an_interruption_is_no_failure(path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # What runs in the background is started without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         process.stdin.write(b"the\n")
         process.stdin.flush()
