@@ -292,7 +292,7 @@ class Engine:
         """What a kernel answers, of the disk as well, and whether the next may be quick."""
         self.check_query(query)
         start = perf_counter_ns()
-        found = kernel(self._rows, query, *rest, self._expects_disk())
+        found = kernel(self._rows, query, *rest, self._cold > 0)
         self._timed(start, searches, look=True)
         return found
 
@@ -413,7 +413,7 @@ class Engine:
                 sparse[i] = len(follows.table) == following.ENTRY
         else:
             alone = np.zeros(unseen.shape[0], np.bool_)
-            rows, cold = self._rows, self._expects_disk()
+            rows, cold = self._rows, self._cold > 0
             following.one_follows(
                 rows, ids, starts[unseen], places[unseen], prompts[unseen], cold, alone
             )
@@ -462,8 +462,7 @@ class Engine:
             """Tokens of the text from `start` to `end` that occur together."""
             found = np.zeros(1, np.int64)
             starts, ends = np.array([start]), np.array([end])
-            cold = self._expects_disk()
-            search.match_many(self._adding, ids, starts, ends, cold, found, intervals[:0])
+            search.match_many(self._adding, ids, starts, ends, self._cold > 0, found, intervals[:0])
             return int(found[0])
 
         long = np.flatnonzero(lengths == LONG)
@@ -641,7 +640,7 @@ class Engine:
     def _merged_ntd(self, prompt: np.ndarray, longest: bool, max_support: int) -> "Following":
         """`ntd` over the segments there are."""
         start = perf_counter_ns()
-        cold = self._expects_disk()
+        cold = self._cold > 0
         length = prompt.shape[0]
         if longest and self._deleting:
             self.check_query(prompt)
@@ -721,20 +720,13 @@ class Engine:
             start = perf_counter_ns()
             part = slice(begin, end)
             filled = (array[part] for array in out)
-            bad = kernel(rows, ids, starts[part], ends[part], self._expects_disk(), *filled)
+            bad = kernel(rows, ids, starts[part], ends[part], self._cold > 0, *filled)
             self._timed(start, end - begin)
             return None if bad is None or bad < 0 else begin + bad
 
         for bad in _spread(chunk, starts.shape[0]):
             if bad is not None:
                 self.check_query(ids[starts[bad] : ends[bad]], f"query {bad}")
-
-    def _expects_disk(self) -> bool:
-        """Whether searches now may wait for a disk; then what they read first is asked for."""
-        if self._cold:
-            for segment in self.segments:
-                segment.ask_ahead()
-        return self._cold > 0
 
     def _timed(self, start: int, searches: int, look: bool = False) -> None:
         """Learn from how long searches took whether the next will wait for a disk.

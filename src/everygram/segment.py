@@ -28,8 +28,7 @@ PRELOADABLE = ("fences", "suffix_array", "tokens")
 HUGE_PAGE = 1 << 21
 # Ids below this are counted in a table, 128 MiB of it.
 MOST_COUNTED = 1 << 24
-# Of the parts that lead every search, what is asked for when an index is opened, and again when it
-# may have gone from memory.
+# Of the parts that lead every search, what is read when an index is opened.
 AT_ONCE = 4 << 20
 
 
@@ -193,7 +192,6 @@ class Segment:
         if fmt.DOCUMENT_NUMBERS in entry.files:
             self._numbers = _map(folder / fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
         self._row: np.ndarray | None = None
-        self._first: list[tuple[mmap.mmap, int]] = []
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Make ready for searches; returns the segment's row for `kernels.search`, int64.
@@ -210,12 +208,12 @@ class Segment:
                 setattr(self, part, _in_memory(getattr(self, part)))
         levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         for array in (self.tokens, self.suffix_array, self.fences, self._unigrams):
-            for mapped, start in _maps(array):
-                mapped.madvise(mmap.MADV_RANDOM, start)
+            _advise(array, mmap.MADV_RANDOM)
+        # What every search goes through first is on its way before the first one comes.
         upper = [self.fences[start:] for start, _ in levels]
-        first = (self._unigrams, next(a for a in upper if a.nbytes <= AT_ONCE))
-        self._first = [found for a in first if a.nbytes <= AT_ONCE for found in _maps(a)]
-        self.ask_ahead()
+        for array in (self._unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
+            if array.nbytes <= AT_ONCE:
+                _advise(array, mmap.MADV_WILLNEED)
         row = np.zeros(search.COLUMNS, np.int64)
         row[search.TOKENS] = _address(self.tokens)
         row[search.N] = self.stream_len
@@ -234,11 +232,6 @@ class Segment:
         row[search.LEVELS : search.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._row = row
         return row
-
-    def ask_ahead(self) -> None:
-        """Have the system read what every search goes through first, if it is not in memory."""
-        for mapped, start in self._first:
-            mapped.madvise(mmap.MADV_WILLNEED, start)
 
     def positions_of(self, ranks: np.ndarray) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
@@ -568,17 +561,15 @@ def read_in(path: Path) -> None:
     np.frombuffer(mapped, np.uint8)[:: mmap.PAGESIZE].max()
 
 
-def _maps(array: np.ndarray) -> list[tuple[mmap.mmap, int]]:
-    """The map that an array is a part of, if any, and where in it the array's first page begins."""
-    memory: Any = array
-    while isinstance(memory, np.ndarray):
-        memory = memory.base
-    if isinstance(memory, memoryview):
-        memory = memory.obj
-    if not isinstance(memory, mmap.mmap) or not array.nbytes:
-        return []
-    start = _address(array) - _address(np.frombuffer(memory, np.uint8))
-    return [(memory, start - start % mmap.PAGESIZE)]
+def _advise(array: np.ndarray, advice: int) -> None:
+    """Give the system advice on the file that an array maps, from the array's first byte on."""
+    mapped: Any = array
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    memory = mapped.obj if isinstance(mapped, memoryview) else mapped
+    if isinstance(memory, mmap.mmap) and array.nbytes:
+        start = _address(array) - _address(np.frombuffer(memory, np.uint8))
+        memory.madvise(advice, start - start % mmap.PAGESIZE)
 
 
 def _in_memory(array: np.ndarray) -> np.ndarray:
