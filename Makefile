@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tests-installed check
 	$(BIN)/pytest $(TOGETHER)
-	NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(TOGETHER) tests/test_kernels.py \
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests/test_kernels.py \
 		tests/test_suffix_array.py tests/test_external_sort.py tests/test_engine.py
 
 check: $(VENV)/.tests-installed

@@ -6,6 +6,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
+# No test reaches the hub. (Its library looks when it is imported.)
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import everygram
 from everygram import format as fmt
 from everygram.external_sort import write_suffix_array

@@ -529,17 +529,16 @@ def test_one_query_needs_no_compiled_code(run, path, texts, tmp_path):
     everygram.add(several, corpus)
     everygram.delete(several, documents=[0, 4])
     program = "import sys; sys.modules['numba'] = None; from everygram.cli import run; run()"
-    for index in (path, several):
-        asked = [
-            [command, index, *query]
-            for command in ("count", "prob", "infgram-prob", "find", "document")
-            for query in (["the"], ["natural language", "--json"], ["nothing"], ["--ids", "32,32"])
-        ]
-        asked += [["info", index], ["verify", index, "--quick"], ["document", index, "--number", 3]]
-        for command in asked:
-            arguments = [sys.executable, "-c", program, *map(str, command)]
-            done = subprocess.run(arguments, capture_output=True, text=True)
-            assert (done.returncode, done.stdout, done.stderr) == run(*command)
+    asked = [
+        [command, several, *query]
+        for command in ("count", "prob", "infgram-prob", "find", "document")
+        for query in (["the"], ["natural language", "--json"], ["nothing"], ["--ids", "32,32"])
+    ]
+    asked += [["info", path], ["verify", path, "--quick"], ["document", path, "--number", 3]]
+    for command in [*asked, ["count", path, "the"], ["infgram-prob", path, "zz natural"]]:
+        arguments = [sys.executable, "-c", program, *map(str, command)]
+        done = subprocess.run(arguments, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == run(*command)
     program = "from everygram.cli import run; run()"
     long = ["count", path, "the" * cli.FEW_BYTES]
     done = subprocess.run([sys.executable, "-c", program, *long], capture_output=True, text=True)

@@ -445,7 +445,6 @@ def test_data_sets_that_were_saved(tmp_path):
 def test_a_data_set_of_the_hub_by_its_name(tmp_path, monkeypatch):
     # A folder of that name is taken for it.
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "me" / "corpus"

@@ -230,8 +230,7 @@ def test_what_is_no_tokenizer(specification, says):
         load_tokenizer(specification)
 
 
-def test_a_hub_name_that_does_not_load_says_what_was_expected(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_hub_name_that_does_not_load_says_what_was_expected():
     with pytest.raises(TokenizerError, match="expected 'bytes', 'train:VOCAB', the path of"):
         load_tokenizer("no-such-org/no-such-model")
 
