@@ -635,7 +635,6 @@ class Engine:
         self.ntd_batch(query[:1], *_bounds(np.array([1])), NO_LIMIT)
         self.longest_suffix_batch(query, *one)
         self.score(query, None)
-        self.locate(self.find(query[:0]), np.arange(min(1, self.stream_len)))
 
     def _merged_ntd(self, prompt: np.ndarray, longest: bool, max_support: int) -> "Following":
         """`ntd` over the segments there are."""

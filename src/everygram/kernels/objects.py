@@ -54,6 +54,13 @@ def _size_words() -> tuple[int, ...]:
 SIZE_WORDS = _size_words()
 
 
+class Words(models.StructModel):
+    """What a type's `words` name, int64 each."""
+
+    def __init__(self, manager: Any, of: Any) -> None:
+        super().__init__(manager, of, [(name, types.int64) for name in of.words])
+
+
 class TokenListType(types.Type):
     """A list of ids, read as the token dtype, with room for `more` after them.
 
@@ -61,18 +68,14 @@ class TokenListType(types.Type):
     where its bytes are, and how many ids it was read as, or −1 (no such ids).
     """
 
+    words = ("asked", "address", "size")
+
     def __init__(self, dtype: Any, more: int) -> None:
         self.dtype, self.more = dtype, more
         super().__init__(name=f"TokenList({dtype}, {more})")
 
 
-@register_model(TokenListType)
-class TokenListModel(models.StructModel):
-    """The three words of it."""
-
-    def __init__(self, manager: Any, of: Any) -> None:
-        names = ("asked", "address", "size")
-        super().__init__(manager, of, [(name, types.int64) for name in names])
+register_model(TokenListType)(Words)
 
 
 class Code:
@@ -124,7 +127,7 @@ class Code:
         return self.builder.icmp_unsigned(">", integer, WORD((1 << self.item.width) - 1))
 
 
-@unbox(TokenListType)  # type: ignore[untyped-decorator]
+@unbox(TokenListType)
 def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
     """Read the integers of a list. Any that does not fit, or is none, makes the size −1."""
     code = Code(of, call)
@@ -165,7 +168,7 @@ def read_list(of: TokenListType, query: Any, call: Any) -> NativeValue:
     return NativeValue(value._getvalue(), is_error=builder.not_(made))
 
 
-@box(TokenListType)  # type: ignore[untyped-decorator]
+@box(TokenListType)
 def give_back(of: TokenListType, value: Any, call: Any) -> Any:
     """The bytes object that the list was read into."""
     read = cgutils.create_struct_proxy(of)(call.context, call.builder, value)
@@ -178,21 +181,17 @@ class TokenListsType(types.Type):
     −1 ids: not lists of plain ints that fit the token dtype.
     """
 
+    words = ("address", "number", "size")
+
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
         super().__init__(name=f"TokenLists({dtype})")
 
 
-@register_model(TokenListsType)
-class TokenListsModel(models.StructModel):
-    """The words of it."""
-
-    def __init__(self, manager: Any, of: Any) -> None:
-        names = ("address", "number", "size")
-        super().__init__(manager, of, [(name, types.int64) for name in names])
+register_model(TokenListsType)(Words)
 
 
-@unbox(TokenListsType)  # type: ignore[untyped-decorator]
+@unbox(TokenListsType)
 def read_lists(of: TokenListsType, queries: Any, call: Any) -> NativeValue:
     """Read the integers of lists. No code of others runs meanwhile that could change them."""
     code = Code(of, call)
@@ -266,7 +265,7 @@ class TableModel(models.StructModel):
         super().__init__(manager, of, [("array", of.array)])
 
 
-@box(TableType)  # type: ignore[untyped-decorator]
+@box(TableType)
 def give_bytes(of: TableType, value: Any, call: Any) -> Any:
     """The bytes of the array, which is let go of."""
     builder, context = call.builder, call.context
