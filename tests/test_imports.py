@@ -17,7 +17,7 @@ LAYERS = [
     ["indexer", "compaction", "api"],
     ["changes"],
     ["__init__"],
-    ["display", "server"],
+    ["display", "options", "server"],
     ["cli"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -29,7 +29,7 @@ RESERVED = {
     "fastapi": {"server"},
     "uvicorn": {"server"},
     "pydantic": {"server"},
-    "click": {"cli"},
+    "click": {"cli", "options"},
     "rich": {"display"},
 }
 FORBIDDEN = {

@@ -1,7 +1,8 @@
 """The command line: `everygram build`, `info`, `verify`, the queries, `serve`, `warmup`.
 
 Exit codes: 0 done; 1 it could not be done (a damaged index, a bad corpus, a failed query among
-many); 2 it was asked wrongly. Heavy imports wait until a command needs them.
+many); 2 it was asked wrongly; 130 it was interrupted. Heavy imports wait until a command needs
+them. What a command takes and only hands on is not listed again in its function.
 """
 
 import contextlib
@@ -16,141 +17,30 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 import everygram
 from everygram.errors import EverygramError, MissingExtraError, OptionError, QueryError
+from everygram.options import (
+    answer_options,
+    continuation_options,
+    corpus_argument,
+    corpus_options,
+    distribution_options,
+    examples,
+    index_argument,
+    json_option,
+    query_arguments,
+    raw_option,
+    resource_options,
+    restart_option,
+    text_arguments,
+)
 
 if TYPE_CHECKING:
     from everygram.api import Index, Query
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Several arguments and options as one decorator, in the order `--help` shows them in."""
-
-    def decorate(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-def examples(*lines: str) -> str:
-    """What `--help` ends with. (The first character keeps lines as they are.)"""
-    return "\n  ".join(["\b\nExamples:", *lines])
-
-
-index_argument = click.argument(
-    "index", type=click.Path(path_type=Path), help="The index's folder."
-)
-ids_option = click.option(
-    "--ids", metavar="1,2,3", help="Token ids in place of text; - for one list a line."
-)
-query_arguments = together(
-    index_argument,
-    click.argument(
-        "query",
-        required=False,
-        help="Text, or - for one query a line on standard input, JSON lines out.",
-    ),
-    ids_option,
-)
-text_arguments = together(
-    index_argument,
-    click.argument(
-        "text",
-        required=False,
-        help="Text, or - for one text a line on standard input, JSON lines out.",
-    ),
-    ids_option,
-)
-raw_option = click.option(
-    "--raw", is_flag=True, help="Encode the text as it is, without the query prefix."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Answer in JSON, one line a query."
-)
-answer_options = together(raw_option, json_option)
-continuation_options = together(
-    click.option(
-        "--continuation", help="The token whose probability is asked; without it, QUERY's last."
-    ),
-    click.option("--continuation-id", type=int, metavar="N", help="The same as a token id."),
-)
-distribution_options = together(
-    click.option(
-        "--top",
-        type=click.IntRange(0),
-        metavar="N",
-        default=10,
-        help="Show this many of the tokens that follow.",
-    ),
-    click.option("--all", "every", is_flag=True, help="Show every token that follows."),
-    click.option(
-        "--max-support",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Look at about N occurrences, if there are more, and say how far counts may be off.",
-    ),
-)
-corpus_argument = click.argument(
-    "corpus",
-    nargs=-1,
-    required=True,
-    help="Files, patterns, directories, addresses (s3://…, https://…), datasets:NAME. Text: "
-    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (.gz, .zst). Token ids: .idx/.bin, .ds, "
-    ".npy, .bin.",
-)
-corpus_options = together(
-    click.option(
-        "--text-field",
-        metavar="A.B",
-        default="text",
-        help="The field or column that is the text (a.b: inside a).",
-    ),
-    click.option("--id-field", metavar="A.B", help="The field that becomes the metadata's 'id'."),
-    click.option(
-        "--metadata-fields",
-        metavar="A,B.C",
-        help="The fields to keep as metadata; all unless given.",
-    ),
-    click.option(
-        "--on-error",
-        type=click.Choice(["raise", "skip"]),
-        default="raise",
-        help="What to do about a document that cannot be read: stop, or leave out.",
-    ),
-    click.option(
-        "--pretokenized",
-        type=click.Choice(["u8", "u16", "u32"]),
-        help="The corpus is token ids of this width, in files that do not say so.",
-    ),
-    click.option(
-        "--separator-id",
-        type=int,
-        metavar="N",
-        help="With token ids: the id that marks documents (GPT-2: 50256).",
-    ),
-)
-resource_options = together(
-    click.option(
-        "--memory", metavar="4GiB", help="To hold at most; half of what is free unless given."
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1),
-        metavar="N",
-        help="To use at most; one a processor unless given.",
-    ),
-)
-restart_option = click.option(
-    "--restart", is_flag=True, help="Throw away what was finished before an interruption."
-)
 
 # A single query of up to so many bytes, about no later occurrence than this, is answered by
 # kernels that are interpreted, in milliseconds: numba and their code are loaded in half a second.
@@ -159,7 +49,6 @@ FEW_BYTES, FEW_OCCURRENCES = 256, 1_000
 GROUP = 1_000
 # Distributions that are held at once: one can be as long as the vocabulary.
 DISTRIBUTIONS = 64
-
 
 # Whether this process is the command line's own.
 alone = False
@@ -264,18 +153,12 @@ def build(
     corpus: tuple[str, ...],
     out: Path,
     tokenizer: str | None,
-    text_field: str,
-    id_field: str | None,
     metadata_fields: str | None,
-    on_error: Literal["raise", "skip"],
-    pretokenized: Literal["u8", "u16", "u32"] | None,
-    separator_id: int | None,
-    vocab_size: int | None,
     memory: str | None,
-    threads: int | None,
     restart: bool,
     dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Index a corpus. A build that is interrupted goes on where it was when run again.
 
@@ -285,25 +168,15 @@ def build(
     from everygram.display import build_progress, show_plan, show_report
 
     gc.enable()
-    arguments: dict[str, Any] = {
-        "text_field": text_field,
-        "id_field": id_field,
-        "metadata_fields": _fields(metadata_fields),
-        "on_error": on_error,
-        "pretokenized": pretokenized,
-        "separator_id": separator_id,
-        "vocab_size": vocab_size,
-        "memory": None if memory is None else _parse_size(memory),
-        "threads": threads,
-    }
-    understood = indexer.plan(corpus, out, tokenizer, **arguments)
+    options |= {"metadata_fields": _fields(metadata_fields), "memory": _parse_size(memory)}
+    understood = indexer.plan(corpus, out, tokenizer, **options)
     if dry_run:
         shown = asdict(understood)
-        click.echo(json.dumps(shown) if as_json else show_plan(understood, text_field))
+        click.echo(json.dumps(shown) if as_json else show_plan(understood, options["text_field"]))
         return
-    click.echo(show_plan(understood, text_field), err=True)
+    click.echo(show_plan(understood, options["text_field"]), err=True)
     with build_progress() as report:
-        made = indexer.build(corpus, out, tokenizer, **arguments, restart=restart, progress=report)
+        made = indexer.build(corpus, out, tokenizer, **options, restart=restart, progress=report)
     if as_json:
         click.echo(json.dumps(asdict(made), default=str))
         return
@@ -325,36 +198,18 @@ def build(
 def add(
     index: Path,
     corpus: tuple[str, ...],
-    text_field: str,
-    id_field: str | None,
     metadata_fields: str | None,
-    on_error: Literal["raise", "skip"],
-    pretokenized: Literal["u8", "u16", "u32"] | None,
-    separator_id: int | None,
     memory: str | None,
-    threads: int | None,
-    restart: bool,
+    **options: Any,
 ) -> None:
     """Add documents to an index. With its own tokenizer; servers see them by themselves."""
     from everygram import indexer
     from everygram.display import build_progress, show_report
 
     gc.enable()
+    options |= {"metadata_fields": _fields(metadata_fields), "memory": _parse_size(memory)}
     with build_progress() as report:
-        made = indexer.add(
-            index,
-            corpus,
-            text_field=text_field,
-            id_field=id_field,
-            metadata_fields=_fields(metadata_fields),
-            on_error=on_error,
-            pretokenized=pretokenized,
-            separator_id=separator_id,
-            memory=None if memory is None else _parse_size(memory),
-            threads=threads,
-            restart=restart,
-            progress=report,
-        )
+        made = indexer.add(index, corpus, **options, progress=report)
     click.echo(show_report(made))
 
 
@@ -408,7 +263,7 @@ def delete(
         matching=matching if matching_ids is None else _parse_ids(matching_ids, "--matching-ids"),
         raw=raw,
         dry_run=dry_run,
-        memory=None if memory is None else _parse_size(memory),
+        memory=_parse_size(memory),
         threads=threads,
     )
     _print(found.as_dict(), show_deletion, as_json)
@@ -426,12 +281,7 @@ def delete(
 @restart_option
 @json_option
 def compact(
-    index: Path,
-    full: bool,
-    memory: str | None,
-    threads: int | None,
-    restart: bool,
-    as_json: bool,
+    index: Path, full: bool, memory: str | None, threads: int | None, restart: bool, as_json: bool
 ) -> None:
     """Merge segments where that pays. Without what was deleted; readers go on meanwhile."""
     from everygram import compaction
@@ -442,7 +292,7 @@ def compact(
         done = compaction.compact(
             index,
             full=full,
-            memory=None if memory is None else _parse_size(memory),
+            memory=_parse_size(memory),
             threads=threads,
             restart=restart,
             progress=report,
@@ -450,19 +300,12 @@ def compact(
     _print(done.as_dict(), show_compaction, as_json)
 
 
-@app.command(
-    epilog=examples(
-        "everygram export my-index --out documents.jsonl",
-    )
-)
+@app.command(epilog=examples("everygram export my-index --out documents.jsonl"))
 @index_argument
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A new file; standard output unless given."
 )
-def export(
-    index: Path,
-    out: Path | None,
-) -> None:
+def export(index: Path, out: Path | None) -> None:
     """Write the documents back as JSON lines. Metadata is in them: an index is no trap."""
     from everygram import changes
 
@@ -481,17 +324,10 @@ def export(
             raise
 
 
-@app.command(
-    epilog=examples(
-        "everygram info my-index",
-    )
-)
+@app.command(epilog=examples("everygram info my-index"))
 @index_argument
 @json_option
-def info(
-    index: Path,
-    as_json: bool,
-) -> None:
+def info(index: Path, as_json: bool) -> None:
     """Show what an index is. Its counts, widths, tokenizer and versions."""
     from everygram.display import show_info
 
@@ -500,19 +336,11 @@ def info(
         _print(opened.info(), show_info, as_json)
 
 
-@app.command(
-    epilog=examples(
-        "everygram verify my-index",
-    )
-)
+@app.command(epilog=examples("everygram verify my-index"))
 @index_argument
 @click.option("--quick", is_flag=True, help="The manifest and the files' sizes only.")
 @json_option
-def verify(
-    index: Path,
-    quick: bool,
-    as_json: bool,
-) -> None:
+def verify(index: Path, quick: bool, as_json: bool) -> None:
     """Check an index in full: checksums, order, offsets. Exit code 1 if anything is wrong."""
     if quick:
         _interpret()
@@ -547,13 +375,7 @@ def verify(
 )
 @query_arguments
 @answer_options
-def count(
-    index: Path,
-    query: str | None,
-    ids: str | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
+def count(index: Path, query: str | None, ids: str | None, raw: bool, as_json: bool) -> None:
     """Count the occurrences of an n-gram, of any length."""
     from everygram.display import show_count
 
@@ -576,102 +398,51 @@ def count(
     )
 
 
-@app.command(
-    epilog=examples(
-        'everygram prob my-index "natural language processing"',
-    )
-)
+@app.command(epilog=examples('everygram prob my-index "natural language processing"'))
 @query_arguments
 @continuation_options
 @answer_options
-def prob(
-    index: Path,
-    query: str | None,
-    ids: str | None,
-    continuation: str | None,
-    continuation_id: int | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
+def prob(**asked: Any) -> None:
     """The n-gram probability of a token after a prompt.
 
     The token is QUERY's last, after what precedes it, or --continuation, after all of QUERY.
     """
-    _answer_probs("prob_batch", index, query, ids, continuation, continuation_id, raw, as_json)
+    _answer_probs("prob_batch", **asked)
 
 
-@app.command(
-    epilog=examples(
-        'everygram ntd my-index "natural language" --top 5',
-    )
-)
+@app.command(epilog=examples('everygram ntd my-index "natural language" --top 5'))
 @query_arguments
 @distribution_options
 @answer_options
-def ntd(
-    index: Path,
-    query: str | None,
-    ids: str | None,
-    top: int,
-    every: bool,
-    max_support: int | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
+def ntd(**asked: Any) -> None:
     """The next-token distribution after a prompt. Exact, unless --max-support is given."""
-    limit = None if every else top
-    _answer_distributions("ntd_batch", index, query, ids, limit, max_support, raw, as_json)
+    _answer_distributions("ntd_batch", **asked)
 
 
 @app.command(
-    epilog=examples(
-        'everygram infgram-prob my-index "a sentence of any length and its last word"',
-    )
+    epilog=examples('everygram infgram-prob my-index "a sentence of any length and its last word"')
 )
 @query_arguments
 @continuation_options
 @answer_options
-def infgram_prob(
-    index: Path,
-    query: str | None,
-    ids: str | None,
-    continuation: str | None,
-    continuation_id: int | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
+def infgram_prob(**asked: Any) -> None:
     """The ∞-gram probability of a token after a prompt.
 
     As prob, after the longest suffix of the prompt that occurs in the corpus.
     """
-    method = "infgram_prob_batch"
-    _answer_probs(method, index, query, ids, continuation, continuation_id, raw, as_json)
+    _answer_probs("infgram_prob_batch", **asked)
 
 
-@app.command(
-    epilog=examples(
-        'everygram infgram-ntd my-index "a prompt of any length"',
-    )
-)
+@app.command(epilog=examples('everygram infgram-ntd my-index "a prompt of any length"'))
 @query_arguments
 @distribution_options
 @answer_options
-def infgram_ntd(
-    index: Path,
-    query: str | None,
-    ids: str | None,
-    top: int,
-    every: bool,
-    max_support: int | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
+def infgram_ntd(**asked: Any) -> None:
     """The ∞-gram distribution after a prompt.
 
     As ntd, after the longest suffix of the prompt that occurs in the corpus.
     """
-    limit = None if every else top
-    _answer_distributions("infgram_ntd_batch", index, query, ids, limit, max_support, raw, as_json)
+    _answer_distributions("infgram_ntd_batch", **asked)
 
 
 @app.command(
@@ -686,12 +457,7 @@ def infgram_ntd(
 )
 @answer_options
 def score(
-    index: Path,
-    text: str | None,
-    ids: str | None,
-    order: int | None,
-    raw: bool,
-    as_json: bool,
+    index: Path, text: str | None, ids: str | None, order: int | None, raw: bool, as_json: bool
 ) -> None:
     """The probability of every token of a text. After those before it, ∞-gram or --order N."""
     from everygram.display import show_scores
@@ -715,11 +481,7 @@ def score(
 @text_arguments
 @answer_options
 def longest_matches(
-    index: Path,
-    text: str | None,
-    ids: str | None,
-    raw: bool,
-    as_json: bool,
+    index: Path, text: str | None, ids: str | None, raw: bool, as_json: bool
 ) -> None:
     """The longest match at every token of a text. And how often each occurs."""
     from everygram.display import show_longest_matches
@@ -873,11 +635,7 @@ def document(
     "--verify", is_flag=True, help="Check every byte against its checksum before serving."
 )
 def serve(
-    indexes: tuple[Path, ...],
-    host: str,
-    port: int,
-    preload: tuple[str, ...],
-    verify: bool,
+    indexes: tuple[Path, ...], host: str, port: int, preload: tuple[str, ...], verify: bool
 ) -> None:
     """Serve indexes over HTTP. A REST interface; its manual is at /docs."""
     try:
@@ -908,9 +666,7 @@ def serve(
     type=click.Path(path_type=Path),
     help="Compile what these need, and read them into memory.",
 )
-def warmup(
-    indexes: tuple[Path, ...],
-) -> None:
+def warmup(indexes: tuple[Path, ...]) -> None:
     """Compile everything, now and for this machine. No build or query then waits for it.
 
     What is compiled stays on disk until everygram or numba is upgraded. Indexes that are named are
@@ -965,7 +721,7 @@ def _build_for_warmup(out: Path, width: int) -> None:
 
 def _answer_probs(
     method: str,
-    path: Path,
+    index: Path,
     query: str | None,
     ids: str | None,
     continuation: str | None,
@@ -980,7 +736,7 @@ def _answer_probs(
         raise click.UsageError("expected --continuation or --continuation-id, not both")
     token = continuation if continuation_id is None else continuation_id
     _answer(
-        path,
+        index,
         query,
         ids,
         as_json,
@@ -993,10 +749,11 @@ def _answer_probs(
 
 def _answer_distributions(
     method: str,
-    path: Path,
+    index: Path,
     query: str | None,
     ids: str | None,
-    top: int | None,
+    top: int,
+    every: bool,
     max_support: int | None,
     raw: bool,
     as_json: bool,
@@ -1004,15 +761,16 @@ def _answer_distributions(
     """Answer `ntd` or `infgram-ntd`, by that method of the index."""
     from everygram.display import show_distribution
 
+    limit = None if every else top
     _answer(
-        path,
+        index,
         query,
         ids,
         as_json,
         show_distribution,
         lambda i, q: i.encode(q, raw=raw),
         lambda i, prompts: [
-            distribution.as_dict(top)
+            distribution.as_dict(limit)
             for start in range(0, len(prompts), DISTRIBUTIONS)
             for distribution in getattr(i, method)(
                 prompts[start : start + DISTRIBUTIONS], max_support=max_support
@@ -1119,8 +877,10 @@ def _fields(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _parse_size(text: str) -> int:
-    """Bytes out of `4GiB`, `512M`, `2e9`."""
+def _parse_size(text: str | None) -> int | None:
+    """Bytes out of `4GiB`, `512M`, `2e9`; none of nothing."""
+    if text is None:
+        return None
     match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if match is None:
         raise OptionError(f"--memory: expected a size like 4GiB or 500MB, found {text!r}")
