@@ -14,8 +14,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tests-installed check
 	$(BIN)/pytest $(TOGETHER)
-	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests/test_kernels.py \
-		tests/test_suffix_array.py tests/test_external_sort.py tests/test_engine.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests/kernels tests/engine \
+		tests/building/test_suffix_array.py tests/building/test_external_sort.py
 
 check: $(VENV)/.tests-installed
 	$(BIN)/ruff check .

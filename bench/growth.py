@@ -35,7 +35,7 @@ from build import SEPARATOR
 from cold import build_from_tokens
 from cold_side import drop
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
-from everygram.corpus import TextCorpus
+from everygram.corpus.text import TextCorpus
 from everygram.kernels import array_at, search
 
 MILLION = 1 << 20

@@ -31,12 +31,12 @@ import numpy as np
 import everygram
 from build import SEPARATOR, infini_gram
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram.corpus import TextCorpus, zstd
-from everygram.indexer import _encoded
-from everygram.segment import SegmentWriter
-from everygram.stages import resources
-from everygram.token_files import TokenCorpus
-from everygram.tokenizer import load_tokenizer
+from everygram.building.indexer import _encoded
+from everygram.building.stages import resources
+from everygram.corpus.text import TextCorpus, zstd
+from everygram.corpus.tokens import TokenCorpus
+from everygram.storage.segment import SegmentWriter
+from everygram.tokenizer.choose import load_tokenizer
 
 # Bytes of text that slower tokenizers are measured on.
 PART = 40 << 20

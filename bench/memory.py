@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram.external_sort import BYTES_A_TOKEN, RESERVED
+from everygram.building.external_sort import BYTES_A_TOKEN, RESERVED
 
 BUILD = """
 import sys, everygram

@@ -44,10 +44,10 @@ import psutil
 
 import everygram
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram import external_sort
-from everygram import format as fmt
+from everygram.building import external_sort
 from everygram.errors import QueryError
-from everygram.index import verify
+from everygram.storage import format as fmt
+from everygram.storage.directory import verify
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from naive import NaiveIndex

@@ -35,8 +35,8 @@ import pydivsufsort
 
 from build import SEPARATOR, TOKENS, measure, peers_from_tokens, proc_fields
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
+from everygram.building.suffix_array import suffix_array
 from everygram.kernels.sort import first_disorder, invert
-from everygram.suffix_array import suffix_array
 
 MILLION = 1_000_000
 GROWTH = (MILLION, 10 * MILLION)

@@ -10,10 +10,10 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import everygram
-from everygram import format as fmt
-from everygram.external_sort import write_suffix_array
-from everygram.index import new_index, publish
-from everygram.segment import SegmentWriter, finish_segment
+from everygram.building.external_sort import write_suffix_array
+from everygram.storage import format as fmt
+from everygram.storage.directory import new_index, publish
+from everygram.storage.segment import SegmentWriter, finish_segment
 
 
 def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=()):

@@ -108,7 +108,8 @@ def test_rest(folder):
 
 
 def test_every_command_and_module_is_in_the_readme():
-    from everygram import __all__, cli
+    from everygram import __all__
+    from everygram.cli import app as cli
 
     for name in cli.app.commands:
         assert f"`{name}" in README, name

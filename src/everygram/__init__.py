@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from everygram.api import Index, open
-    from everygram.changes import Deletion, delete, export
-    from everygram.compaction import Compaction, compact
+    from everygram.building.compaction import Compaction, compact
+    from everygram.building.deletion import Deletion, delete, export
+    from everygram.building.indexer import add, build, plan
     from everygram.errors import (
         BuildError,
         CorpusError,
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
         QueryError,
         TokenizerError,
     )
-    from everygram.indexer import add, build, plan
+    from everygram.index import Index, open
     from everygram.progress import BuildPlan, BuildReport, Progress
-    from everygram.results import (
+    from everygram.results.ngrams import (
         Count,
         Distribution,
         Distributions,
@@ -81,7 +81,15 @@ def __getattr__(name: str) -> Any:
         return version("everygram")
     if name in __all__:
         # A build needs more than a query: its module comes last.
-        for home in ("errors", "results", "progress", "api", "indexer", "changes", "compaction"):
+        for home in (
+            "errors",
+            "results.ngrams",
+            "progress",
+            "index",
+            "building.indexer",
+            "building.deletion",
+            "building.compaction",
+        ):
             module = import_module(f"everygram.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -1,461 +1,685 @@
-"""A directory of segments: made, published in one step, opened, verified.
+"""`Index`: what `everygram.open` returns. Strings or token ids in, typed results out."""
 
-Knows which segments make an index; knows nothing of text, tokens or queries.
-"""
-
-import contextlib
-import fcntl
-import hashlib
-import json
 import os
-import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+import random
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
-from everygram import format as fmt
-from everygram import segment as segments
-from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
-from everygram.segment import Segment, fsync_directory
+from everygram.engine.engine import NO_LIMIT, Engine, Ids
+from everygram.errors import DamagedIndexError, QueryError, TokenizerError
+from everygram.results.ngrams import (
+    Count,
+    Distribution,
+    Distributions,
+    Document,
+    LongestMatches,
+    Matches,
+    Prob,
+    Probs,
+    Reading,
+    Scores,
+    TokenText,
+    token_texts,
+)
+from everygram.storage import directory
+from everygram.storage import format as fmt
+from everygram.storage.segment import PRELOADABLE
+from everygram.tokenizer.choose import Tokenizer, encode_query, stored_tokenizer
 
-# Indexes of up to so many bytes are checked whole when they are opened: it takes milliseconds.
-CHECKED_AT_ONCE = 16 << 20
+Query = str | Ids
+# A list of queries, or one array of ids that offsets divide.
+Queries = Sequence[Query] | np.ndarray
+
+# Tokens on each side of a match that `document` shows unless told otherwise.
+CONTEXT = 50
+EMPTY_PROB = (
+    "the query is empty: expected an n-gram whose last token is the continuation, or a "
+    "continuation beside it"
+)
 
 
-@contextlib.contextmanager
-def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | None]:
-    """Hold the folder of an index that is being made; gives the state a killed build left, if any.
+def open(
+    path: str | os.PathLike[str], *, preload: str | Sequence[str] = (), verify: bool = False
+) -> "Index":
+    """Open an index; it needs nothing but its folder.
 
-    Creates the folder and takes its lock, which dies with its process. What a build left there is
-    removed unless it says that stages are finished (see `write_build_state`), and in any case with
-    `restart`. The body writes segments and ends with `publish`. If it raises, all is as before,
-    but that finished stages are kept once the corpus is read. Raises BuildError when the folder
-    holds an index, anything a build did not put there, or another writer.
+    Reads the manifest and checks the files' sizes: milliseconds at any size. With `verify`, and of
+    indexes of up to 16 MiB in any case, every byte is checked against its checksum first, at about
+    a gigabyte a second; any other that was damaged after it was written may answer wrongly.
+
+    What queries read of the files the system keeps in memory while there is room. `preload` reads
+    parts into memory of this process's own right away, where nothing drives them out: some of
+    "fences" (a tenth of the index; what every search reads), "suffix_array" and "tokens", or
+    "all". Raises FormatError for a folder that is no index of a version this one reads,
+    DamagedIndexError for one with files missing, cut off or changed.
     """
-    try:
-        _refuse_taken(path)
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        for folder in missing:
-            fsync_directory(folder.parent)
-        lock = _take_lock(path)
-    except OSError as error:
-        raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
-    try:
-        _refuse_taken(path)
-        if restart or not (path / fmt.BUILD).exists():
-            remove_unpublished(path)
-        try:
-            yield _read_build_state(path)
-            (path / fmt.BUILD).unlink(missing_ok=True)
-        except BaseException:
-            state = _read_build_state(path)
-            read = state is not None and state.get("segment") is not None
-            if not read and not (path / fmt.MANIFEST).exists():
-                remove_unpublished(path)
-                (path / fmt.LOCK).unlink()
-                for folder in missing:
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
-            raise
-    finally:
-        os.close(lock)
+    return Index(path, preload=preload, verify=verify)
 
 
-@contextlib.contextmanager
-def changed_index(
-    path: Path, operation: str, restart: bool = False
-) -> Iterator[tuple[fmt.Manifest, dict[str, Any] | None]]:
-    """Hold an index that is being changed; gives its manifest, and what a killed change left.
+class _Closed:
+    """What a closed index has for an engine."""
 
-    As `new_index`, for a folder with a manifest. What nobody needs is removed before and after:
-    segments that were never published, and those that are no longer. What an interrupted addition
-    has read stays whatever the operation; of a compaction only a compaction can make use. Raises
-    BuildError when the index has another writer, and as `read_manifest`.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise QueryError(f"index '{self._path}' is closed")
+
+
+class Index:
+    """An open index: exact counts, probabilities, distributions and documents.
+
+    Every query is a string or token ids (a list or an integer array). A string is encoded with
+    the index's own tokenizer after its `query_prefix` (`raw=True` leaves that out); the result's
+    `token_ids` and `tokens` show what it became. All raise QueryError for ids outside the
+    vocabulary and TokenizerError for a string where the index has no tokenizer. Methods may be
+    called from several threads.
+
+    >>> with everygram.open("demo") as index:
+    ...     index.count("the standard library")
     """
-    read_manifest(path)
-    lock = _take_lock(path)
-    try:
-        manifest = read_manifest(path)
-        if restart:
-            (path / fmt.BUILD).unlink(missing_ok=True)
-        try:
-            yield manifest, _remove_orphans(path, operation)
-        except BaseException:
-            with contextlib.suppress(EverygramError, OSError):
-                _remove_orphans(path, operation)
-            raise
-        _remove_orphans(path, operation)
-    finally:
-        os.close(lock)
 
-
-def free_segment(path: Path, manifest: fmt.Manifest) -> str:
-    """The name of a segment to come: none has it, nor what a killed writer left."""
-    number = manifest.next_segment
-    while (path / fmt.segment_name(number)).exists():
-        number += 1
-    return fmt.segment_name(number)
-
-
-def _remove_orphans(path: Path, operation: str) -> dict[str, Any] | None:
-    """Remove what writers left and nobody needs.
-
-    Returns the state of a change whose corpus is read, which stays. Precondition: the lock is held.
-    """
-    published = [entry.name for entry in read_manifest(path).segments]
-    kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
-    state = _read_build_state(path)
-    if state is not None and (
-        state["segment"] is None
-        or state["folder"] in published
-        or (state["operation"] == "compaction" and operation != "compaction")
-    ):
-        state = None
-    if state is not None:
-        kept += [fmt.BUILD, state["folder"]]
-    for entry in path.iterdir():
-        if entry.name not in kept and _is_ours(entry):
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    return state
-
-
-def write_build_state(path: Path, state: dict[str, Any]) -> None:
-    """Note, in one step, which stages of a build are finished (JSON values)."""
-    temporary = path / (fmt.BUILD + ".tmp")
-    _write_synced(temporary, json.dumps(state, indent=2).encode())
-    temporary.rename(path / fmt.BUILD)
-    fsync_directory(path)
-
-
-def _read_build_state(path: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads((path / fmt.BUILD).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return state
-
-
-def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
-    """Make the index what `manifest` says, in one step: readers see all of it or none.
-
-    Precondition: every file of its segments is on disk and synced.
-    """
-    if tokenizer_json is not None:
-        write_tokenizer_json(path, tokenizer_json)
-    from importlib.metadata import version  # slow to import, and readers do without
-
-    numbers = [int(entry.name.removeprefix(fmt.SEGMENT_PREFIX)) for entry in manifest.segments]
-    manifest = replace(
-        manifest,
-        everygram_version=version("everygram"),
-        format_version=fmt.FORMAT_VERSION,
-        next_segment=max(manifest.next_segment, *(number + 1 for number in numbers), 0),
-    )
-    temporary = path / (fmt.MANIFEST + ".tmp")
-    _write_synced(temporary, fmt.encode_manifest(manifest))
-    fsync_directory(path)
-    temporary.rename(path / fmt.MANIFEST)
-    fsync_directory(path)
-
-
-def write_tokenizer_json(path: Path, data: bytes) -> None:
-    """Keep the tokenizer's file in the index, in one step: a killed build goes on with it."""
-    temporary = path / (fmt.TOKENIZER + ".tmp")
-    _write_synced(temporary, data)
-    temporary.rename(path / fmt.TOKENIZER)
-
-
-def read_manifest(path: Path) -> fmt.Manifest:
-    """The manifest of the index at `path`.
-
-    Raises FormatError when there is none or it is foreign, DamagedIndexError when it was changed.
-    """
-    try:
-        data = (path / fmt.MANIFEST).read_bytes()
-    except FileNotFoundError:
-        if not path.exists():
-            raise FormatError(f"index '{path}': no such folder") from None
-        if any(path.glob(fmt.SEGMENT_PREFIX + "*")):
-            raise FormatError(
-                f"index '{path}': its build did not finish ({fmt.MANIFEST} is missing); run the "
-                "build again"
-            ) from None
-        raise FormatError(
-            f"index '{path}': not an everygram index: expected a folder with {fmt.MANIFEST}; make "
-            "one with 'everygram build'"
-        ) from None
-    except NotADirectoryError:
-        raise FormatError(f"index '{path}': expected a folder, found a file") from None
-    except OSError as error:
-        raise FormatError(f"index '{path}': {fmt.MANIFEST}: {error.strerror}") from None
-    return fmt.decode_manifest(data, path)
-
-
-def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
-    """The bytes of the index's tokenizer.json, checked against the manifest's hash, or None."""
-    if manifest.tokenizer.sha256 is None:
-        return None
-    try:
-        data = (path / fmt.TOKENIZER).read_bytes()
-    except FileNotFoundError:
-        raise DamagedIndexError(
-            f"{path / fmt.TOKENIZER}: missing; restore it or rebuild the index"
-        ) from None
-    except OSError as error:
-        raise FormatError(f"{path / fmt.TOKENIZER}: cannot be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != manifest.tokenizer.sha256:
-        raise DamagedIndexError(
-            f"{path / fmt.TOKENIZER}: not the tokenizer the index was built with (its SHA-256 "
-            "differs from the manifest's); restore it or rebuild the index"
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        preload: str | Sequence[str] = (),
+        verify: bool = False,
+        before: "Index | None" = None,
+    ) -> None:
+        """As `open`; segments that are as they were in the index `before` are not opened again."""
+        self.path = Path(path)
+        opened = () if before is None else before.engine.segments
+        self.manifest, segments, tokenizer_json = directory.open_index(self.path, opened, verify)
+        self._preload, self._verify = preload, verify
+        parts = (preload,) if isinstance(preload, str) else tuple(preload)
+        self.engine: Engine = Engine(
+            segments,
+            self.manifest.vocab_size,
+            self.manifest.separator,
+            self.manifest.next_document,
+            PRELOADABLE if "all" in parts else parts,
         )
-    return data
+        stored = self.manifest.tokenizer
+        self._load_tokenizer = cache(
+            partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
+        )
+        # (Results keep it: it must not lead back to the index, which would not be let go of before
+        # the next collection.)
+        token_text: TokenText = None
+        if stored.kind != "none":
+            token_text = partial(_token_text, self._load_tokenizer, self.manifest)
+        self.reading = Reading(fmt.TOKEN_DTYPES[self.manifest.dtype], token_text)
 
+    def __enter__(self) -> Self:
+        return self
 
-def open_index(
-    path: Path, opened: Sequence[Segment] = (), verify: bool = False
-) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
-    """The manifest of an index, its segments mapped, and its tokenizer's file, if it has one.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    Of one moment, whatever writers do meanwhile. Segments that are `opened` are not opened again;
-    the others' checksums are checked with `verify`, or if the index is small. Raises as
-    `read_manifest` and `open_segments`.
-    """
-    manifest = read_manifest(path)
-    while True:
-        try:
-            segments = open_segments(path, manifest, opened)
-            if verify or _size(manifest) <= CHECKED_AT_ONCE:
-                check_files(segment for segment in segments if segment not in opened)
-            return manifest, segments, read_tokenizer_json(path, manifest)
-        except (DamagedIndexError, FormatError):
-            # A segment that was there a moment ago may have been merged into another.
-            before, manifest = manifest, read_manifest(path)
-            if manifest == before:
-                raise
+    def close(self) -> None:
+        """Let go of the files. Results already given stay good; further queries raise."""
+        # (Not by a `__getattr__` of this class, which would make every attribute slow.)
+        self.engine = cast(Engine, _Closed(self.path))
 
+    def latest(self) -> "Index":
+        """This index as it is on disk now: itself if nothing has changed, else a new one.
 
-def open_segments(
-    path: Path, manifest: fmt.Manifest, opened: Sequence[Segment] = ()
-) -> list[Segment]:
-    """Map every segment, or take it from those that are `opened`.
+        An index goes on answering from what it was when it was opened, whatever writers do. The
+        new one opens only what is new. Raises as `open`.
+        """
+        if directory.read_manifest(self.path) == self.manifest:
+            return self
+        return Index(self.path, preload=self._preload, verify=self._verify, before=self)
 
-    Raises DamagedIndexError when a file is missing or has another size, FormatError when it
-    cannot be read.
-    """
-    known = {segment.entry.name: segment for segment in opened}
-    try:
-        return [
-            segment
-            if (segment := known.get(entry.name)) is not None and segment.entry == entry
-            else Segment(path / entry.name, entry, manifest.dtype)
-            for entry in manifest.segments
-        ]
-    except OSError as error:
-        raise FormatError(f"index '{path}': cannot be read: {error}") from None
+    def refresh(self) -> bool:
+        """Become `latest`; returns whether anything had changed.
 
+        Queries that other threads are at are answered from before.
+        """
+        latest = self.latest()
+        if latest is self:
+            return False
+        vars(self).update(vars(latest))
+        return True
 
-def check_files(
-    segments: Iterable[Segment], progress: Callable[[int], None] = lambda count: None
-) -> None:
-    """Read all files of segments; raises DamagedIndexError for one that its checksum is not of.
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens the index itself.
+        path = self.path.absolute()
+        return {"path": path, "preload": self._preload, "verify": self._verify}
 
-    Calls `progress(bytes)` for every stretch. Raises FormatError for what cannot be read.
-    """
-    for segment in segments:
-        try:
-            for problem in segment.verify_files(progress):
-                raise DamagedIndexError(
-                    f"{segment.folder}: {problem}; restore it or rebuild the index"
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Index.__init__(self, **state)
+
+    def __repr__(self) -> str:
+        return (
+            f"<everygram.Index '{self.path}': {self.num_tokens:,} tokens, "
+            f"{self.num_documents:,} documents, {len(self.manifest.segments)} segments, "
+            f"{self.manifest.dtype}, tokenizer {self.manifest.tokenizer.source!r}>"
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all documents, separators and deleted documents not counted."""
+        return self.manifest.num_tokens
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, deleted ones not counted."""
+        return self.manifest.num_documents
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are in [0, vocab_size)."""
+        return self.manifest.vocab_size
+
+    @property
+    def separator(self) -> int:
+        """The id that stands for a document's start and end."""
+        return self.manifest.separator
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer the index was built with, or None. Loaded when first needed."""
+        return self._load_tokenizer()
+
+    def info(self) -> dict[str, Any]:
+        """What the index is, as JSON values."""
+        manifest = self.manifest
+        return {
+            "path": str(self.path),
+            "num_documents": self.num_documents,
+            "num_tokens": self.num_tokens,
+            "num_segments": len(manifest.segments),
+            "bytes": sum(f.bytes for s in manifest.segments for f in s.files.values()),
+            "dtype": manifest.dtype,
+            "separator": manifest.separator,
+            "vocab_size": manifest.vocab_size,
+            "tokenizer": manifest.tokenizer.source,
+            "tokenizer_sha256": manifest.tokenizer.sha256,
+            "query_prefix": manifest.tokenizer.query_prefix,
+            "format_version": manifest.format_version,
+            "everygram_version": manifest.everygram_version,
+        }
+
+    def encode(self, query: Query, *, raw: bool = False) -> np.ndarray:
+        """The ids a query becomes: int64, shape (m,)."""
+        if not isinstance(query, str):
+            return self.engine.check_query(query)
+        if self.tokenizer is None:
+            raise TokenizerError(
+                f"index '{self.path}' has no tokenizer (it was built from token ids): query it "
+                "with token ids"
+            )
+        return encode_query(self.tokenizer, query, raw)
+
+    def encode_prob(
+        self, query: Query, continuation: str | int | None = None, *, raw: bool = False
+    ) -> np.ndarray:
+        """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
+        token = None if continuation is None else self._continuation(continuation, raw)
+        ids = self.encode(query, raw=raw)
+        if token is not None:
+            return np.append(ids, token)
+        if not ids.size:
+            raise QueryError(f"prob: {EMPTY_PROB}")
+        return ids
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids, separators left out."""
+        checked = self.engine.check_query(ids)
+        if self.tokenizer is None:
+            raise TokenizerError(f"index '{self.path}' has no tokenizer to decode with")
+        return self.tokenizer.decode(checked[checked != self.separator])
+
+    def count(self, query: Query, *, raw: bool = False) -> Count:
+        """How often the query occurs: an `int` with `token_ids` and `tokens`.
+
+        The empty query counts every token and every document's end.
+        """
+        engine = self.engine
+        ids = query if type(query) is list else self._list(query, raw)
+        asked, found = engine.quick.find(engine.address, ids)
+        if found < 0:
+            asked, found = engine.count(ids)
+        answer = Count(found)
+        answer.asked = self.reading, asked  # as `Count.of`, without the call
+        return answer
+
+    def count_batch(
+        self, queries: Queries, offsets: Ids | None = None, *, raw: bool = False
+    ) -> np.ndarray:
+        """How often each query occurs: int64, shape (k,).
+
+        A batch is a list of queries, or one array of ids with `offsets` (k + 1 of them, from 0
+        up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, if it is large on
+        all cores, in a fraction of the time a query takes alone.
+        """
+        return self.engine.count_batch(*self._join(queries, offsets, raw))
+
+    def prob(
+        self, query: Query, continuation: str | int | None = None, *, raw: bool = False
+    ) -> Prob:
+        """P(continuation | query) from n-gram counts: one token after a prompt.
+
+        Without a continuation it is the query's last token, and the prompt what stands before.
+        A string continuation must be one token.
+        """
+        engine = self.engine
+        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
+            prompt, token = query, continuation
+        else:
+            prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        length = len(prompt)
+        found = engine.quick.prob(engine.address, token, prompt)
+        if found[1] < 0:
+            found = engine.prob(prompt, token)
+        answer = Prob()
+        answer._reading, answer.suffix_len = self.reading, length
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer.continuation_count,
+            answer.prob,
+        ) = found
+        return answer
+
+    def prob_batch(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None = None,
+        offsets: Ids | None = None,
+        *,
+        raw: bool = False,
+    ) -> Probs:
+        """`prob` of each of a batch (see `count_batch`), and of its continuation."""
+        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
+        counts = self.engine.prob_batch(ids, starts, ends)
+        return Probs(self.reading, ids, starts, ends, *counts, ends - starts - 1)
+
+    def infgram_prob(
+        self, query: Query, continuation: str | int | None = None, *, raw: bool = False
+    ) -> Prob:
+        """As `prob`, with the longest suffix of the prompt that occurs in the corpus (∞-gram).
+
+        Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
+        """
+        engine = self.engine
+        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
+            prompt, token = query, continuation
+        else:
+            prompt, token = self._prompt_and_continuation(query, continuation, raw)
+        found = engine.quick.infgram_prob(engine.address, token, prompt)
+        if found[1] < 0:
+            found = engine.infgram_prob(prompt, token)
+        answer = Prob()
+        answer._reading = self.reading
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer.continuation_count,
+            answer.prob,
+            answer.suffix_len,
+        ) = found
+        return answer
+
+    def infgram_prob_batch(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None = None,
+        offsets: Ids | None = None,
+        *,
+        raw: bool = False,
+    ) -> Probs:
+        """`infgram_prob` of each of a batch (see `count_batch`), and of its continuation."""
+        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
+        engine = self.engine
+        lengths = engine.longest_suffix_batch(ids, starts, ends - 1)
+        counts = engine.prob_batch(ids, ends - 1 - lengths, ends)
+        return Probs(self.reading, ids, starts, ends, *counts, lengths)
+
+    def ntd(
+        self, prompt: Query, *, max_support: int | None = None, raw: bool = False
+    ) -> Distribution:
+        """The next-token distribution after the prompt; empty if it does not occur.
+
+        Exact, whatever the number of occurrences, unless `max_support` is given: then, of a
+        prompt that occurs more often, about that many occurrences are looked at, and the answer
+        says by how much its counts may be wrong.
+        """
+        return self._distribution(prompt, False, max_support, raw)
+
+    def ntd_batch(
+        self,
+        prompts: Queries,
+        offsets: Ids | None = None,
+        *,
+        max_support: int | None = None,
+        raw: bool = False,
+    ) -> Distributions:
+        """`ntd` of each of a batch of prompts (see `count_batch`)."""
+        ids, starts, ends = self._join(prompts, offsets, raw)
+        return self._distributions(ids, starts, ends, starts, max_support)
+
+    def infgram_ntd(
+        self, prompt: Query, *, max_support: int | None = None, raw: bool = False
+    ) -> Distribution:
+        """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
+        return self._distribution(prompt, True, max_support, raw)
+
+    def infgram_ntd_batch(
+        self,
+        prompts: Queries,
+        offsets: Ids | None = None,
+        *,
+        max_support: int | None = None,
+        raw: bool = False,
+    ) -> Distributions:
+        """`infgram_ntd` of each of a batch of prompts (see `count_batch`)."""
+        ids, starts, ends = self._join(prompts, offsets, raw)
+        lengths = self.engine.longest_suffix_batch(ids, starts, ends)
+        return self._distributions(ids, starts, ends, ends - lengths, max_support)
+
+    def score(self, text: Query, *, order: int | None = None, raw: bool = False) -> Scores:
+        """The probability of every token of a text after those before it.
+
+        By the ∞-gram model, or the n-gram model of `order` n (a prompt of up to n − 1 tokens).
+        A separator in the text starts a new document: no prompt reaches over it. All tokens
+        together take about as many searches as there are tokens.
+        """
+        if order is not None:
+            _check_natural("order", order)
+            if order == 0:
+                raise QueryError("order: expected 1 (unigram) or more, found 0")
+            order = int(order)
+        ids = self._ids(text, raw, "text")
+        return Scores(self.reading, ids, order, *self.engine.score(ids, order))
+
+    def longest_matches(self, text: Query, *, raw: bool = False) -> LongestMatches:
+        """For every token of a text the longest match that starts there, and how often it occurs.
+
+        What decontamination and attribution start from: which parts of a text are in the corpus.
+        """
+        ids = self._ids(text, raw, "text")
+        return LongestMatches(self.reading, ids, *self.engine.longest_matches(ids))
+
+    def find(
+        self,
+        query: Query,
+        *,
+        offset: int = 0,
+        limit: int = 10,
+        sample: int | None = None,
+        seed: int = 0,
+        raw: bool = False,
+    ) -> Matches:
+        """Where the query occurs: its intervals, and some of its occurrences.
+
+        `offset` and `limit` page through all occurrences in a fixed order (by segment and rank);
+        `sample` instead draws that many different ones, the same for the same `seed`.
+        """
+        ids = self._ids(query, raw)
+        for name, value in (("offset", offset), ("limit", limit), ("sample", sample)):
+            if value is not None or name != "sample":
+                _check_natural(name, value)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise QueryError(f"seed: expected an integer, found {seed!r}")
+        engine = self.engine
+        intervals = engine.find(ids)
+        count = int(engine.counts_of(intervals[None])[0])
+        chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
+        if sample is not None:
+            chosen = sorted(random.Random(seed).sample(range(count), min(sample, count)))
+        return self._matches(engine, ids, intervals, count, chosen)
+
+    def document(
+        self,
+        number: int | None = None,
+        *,
+        query: Query | None = None,
+        occurrence: int = 0,
+        context: int | None = None,
+        raw: bool = False,
+    ) -> Document:
+        """A document: by its number, or by an occurrence of a query.
+
+        With a query, `occurrence` counts through what `find` lists in order, `match` is set, and
+        only `context` tokens (50 unless given) around the match are fetched. By number, all of
+        the document is, or its first `context` tokens.
+        """
+        if (number is None) == (query is None):
+            raise QueryError("document: expected a number or a query, one of the two")
+        if query is None and occurrence != 0:
+            raise QueryError("occurrence: goes with a query, not with a document's number")
+        if context is not None:
+            _check_natural("context", context)
+        decode, engine = self._decode, self.engine
+        if query is None:
+            assert number is not None
+            ids, metadata = engine.document(number)
+            shown = ids[:context]
+            return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
+        wanted = self._ids(query, raw)
+        intervals = engine.find(wanted)
+        count = int(engine.counts_of(intervals[None])[0])
+        _check_natural("occurrence", occurrence)
+        if occurrence >= count:
+            raise QueryError(
+                f"occurrence {occurrence}: the query occurs {count:,} times"
+                + (f", numbered from 0 to {count - 1}" if count else "")
+            )
+        place = next(iter(self._matches(engine, wanted, intervals, count, [occurrence])))
+        ids, metadata = engine.document(place.document)
+        length = ids.shape[0]
+        # A separator at either end of the query matches beside the document's tokens.
+        begin = max(0, place.offset)
+        match = begin, max(begin, min(length, place.offset + wanted.shape[0]))
+        around = CONTEXT if context is None else context
+        start, end = max(0, match[0] - around), min(length, match[1] + around)
+        shown = ids[start:end]
+        return Document(
+            place.document, metadata, length, start, shown, match, occurrence, count, decode
+        )
+
+    def _matches(
+        self,
+        engine: Engine,
+        ids: np.ndarray,
+        intervals: np.ndarray,
+        count: int,
+        chosen: Sequence[int],
+    ) -> Matches:
+        segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
+        documents, offsets = engine.documents_at(segments, positions)
+        return Matches(
+            self.reading, ids, count, intervals, segments, ranks, positions, documents, offsets
+        )
+
+    def _ids(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
+        """The ids a query becomes, as the engine takes them."""
+        if isinstance(query, str):
+            return self.engine.ids(self.encode(query, raw=raw))
+        return self.engine.ids(query, name)
+
+    def _list(self, query: Query, raw: bool) -> list[int]:
+        """The ids a query becomes, as the engine takes a single one."""
+        if isinstance(query, str):
+            ids: list[int] = self.encode(query, raw=raw).tolist()
+        else:
+            ids = self.engine.check_query(query).tolist()
+        return ids
+
+    def _join(
+        self, queries: Queries, offsets: Ids | None, raw: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch as ids, starts and ends."""
+        if isinstance(queries, str) or not isinstance(queries, Sequence | np.ndarray):
+            found = "one string" if isinstance(queries, str) else repr(queries)
+            raise QueryError(f"a batch: expected a list of queries, found {found}")
+        if offsets is not None:
+            return self.engine.split(cast(Ids, queries), offsets)
+        if isinstance(queries, np.ndarray) and queries.ndim == 1 and queries.dtype.kind in "iu":
+            raise QueryError(
+                "a batch: expected a list of queries, found one array of ids; give its offsets, "
+                "too, or wrap it in a list"
+            )
+        joined = self.engine.join_lists(queries)
+        if joined is not None:
+            return joined
+        if any(issubclass(kind, str) for kind in set(map(type, queries))):
+            return self.engine.join(
+                [self._ids(query, raw, f"query {i}") for i, query in enumerate(queries)]
+            )
+        return self.engine.join(cast(Sequence[Ids], queries))
+
+    def _join_prompts(
+        self,
+        queries: Queries,
+        continuations: Sequence[str | int] | None,
+        offsets: Ids | None,
+        raw: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A batch of prompts and continuations, each after its prompt, as ids, starts and ends."""
+        ids, starts, ends = self._join(queries, offsets, raw)
+        if continuations is not None:
+            if not isinstance(continuations, Sequence | np.ndarray):
+                raise QueryError(f"continuations: expected a list, found {continuations!r}")
+            if len(continuations) != starts.shape[0]:
+                raise QueryError(
+                    f"continuations: expected one for each of {starts.shape[0]:,} queries, found "
+                    f"{len(continuations):,}"
                 )
-        except OSError as error:
-            raise FormatError(f"{segment.folder}: cannot be read: {error}") from None
+            tokens = [self._continuation(token, raw) for token in continuations]
+            ids = self.engine.ids(np.insert(ids.astype(np.int64), ends, tokens))
+            shift = np.arange(starts.shape[0])
+            starts, ends = starts + shift, ends + shift + 1
+        empty = np.flatnonzero(starts == ends)
+        if empty.size:
+            raise QueryError(f"query {empty[0]}: {EMPTY_PROB}")
+        return ids, starts, ends
+
+    def _prompt_and_continuation(
+        self, query: Query, continuation: str | int | None, raw: bool
+    ) -> tuple[list[int], int]:
+        """The ids of the prompt and of the continuation."""
+        ids = query if type(query) is list else self._list(query, raw)
+        if continuation is not None:
+            return ids, self._continuation(continuation, raw)
+        if not ids:
+            raise QueryError(f"prob: {EMPTY_PROB}")
+        token = ids[-1]
+        if type(token) is not int or not 0 <= token < self.vocab_size:
+            token = int(self.engine.check_query(ids)[-1])
+        return ids[:-1], token
+
+    def _continuation(self, continuation: str | int, raw: bool) -> int:
+        """The one token a continuation is."""
+        if type(continuation) is int and 0 <= continuation < self.manifest.vocab_size:
+            return continuation
+        if not isinstance(continuation, str):
+            return self.engine.check_continuation(continuation)
+        encoded = self.encode(continuation, raw=raw)
+        if encoded.shape[0] != 1:
+            tokens = token_texts(encoded, self.reading.token_text)
+            raise QueryError(
+                f"continuation {continuation!r}: expected one token, found {encoded.shape[0]}: "
+                f"{tokens}"
+            )
+        return int(encoded[0])
+
+    def _distribution(
+        self, prompt: Query, longest: bool, max_support: int | None, raw: bool
+    ) -> Distribution:
+        engine = self.engine
+        ids = prompt if type(prompt) is list else self._list(prompt, raw)
+        most = _checked_support(max_support)
+        found = engine.quick.ntd(engine.address, longest, most, ids)
+        if found[1] < 0:
+            found = engine.ntd(ids, longest, most)
+        answer = Distribution()
+        answer._reading = self.reading
+        (
+            answer._asked,
+            answer.prompt_count,
+            answer._table,
+            answer.suffix_len,
+            answer.error_bound,
+        ) = found
+        return answer
+
+    def _distributions(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        begins: np.ndarray,
+        max_support: int | None,
+    ) -> Distributions:
+        """The distributions of ids[begins[i]:ends[i]], shown as those of ids[starts[i]:ends[i]]."""
+        found = self.engine.ntd_batch(ids, begins, ends, _checked_support(max_support))
+        tables = [np.frombuffer(each.table, np.int64).reshape(3, -1) for each in found]
+        return Distributions(
+            self.reading,
+            ids,
+            starts,
+            ends,
+            np.cumsum([0, *(table.shape[1] for table in tables)]),
+            np.concatenate([np.empty((3, 0), np.int64), *tables], axis=1),
+            np.array([each.prompt_count for each in found], np.int64),
+            ends - begins,
+            np.array([each.error_bound for each in found], np.int64),
+        )
+
+    @property
+    def _decode(self) -> Callable[[np.ndarray], str] | None:
+        tokenizer = self.tokenizer
+        return None if tokenizer is None else partial(_decode, tokenizer, self.vocab_size)
 
 
-def _size(manifest: fmt.Manifest) -> int:
-    """Bytes of all files of all segments."""
-    return sum(file.bytes for entry in manifest.segments for file in entry.files.values())
+def _token_text(
+    load_tokenizer: Callable[[], Tokenizer | None], manifest: fmt.Manifest, token_id: int
+) -> str:
+    # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
+    if token_id == manifest.separator:
+        return "<separator>"
+    tokenizer = load_tokenizer()
+    assert tokenizer is not None
+    _check_known(token_id, manifest.vocab_size)
+    return tokenizer.token_text(token_id)
 
 
-def read_in(path: Path) -> int:
-    """Have the system hold all of an index in its memory, if it has enough; returns the bytes.
+def _decode(tokenizer: Tokenizer, vocab_size: int, ids: np.ndarray) -> str:
+    """The text of a document's ids."""
+    _check_known(int(ids.max(initial=0)), vocab_size)
+    return tokenizer.decode(ids)
 
-    Raises as `read_manifest` and `open_segments` do.
+
+def _check_known(token_id: int, vocab_size: int) -> None:
+    """Raise DamagedIndexError for an id that no sound index holds.
+
+    (The tokenizer has the same vocabulary; to ask it takes as long as a hundred thousand queries.)
     """
-    manifest = read_manifest(path)
-    open_segments(path, manifest)
-    files = {
-        path / entry.name / name: file.bytes
-        for entry in manifest.segments
-        for name, file in entry.files.items()
-    }
-    total = _size(manifest)
-    if total > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
-        return 0
-    for name in files:
-        segments.read_in(name)
-    return total
-
-
-def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
-    """Check all of an index; returns what is wrong, in words: empty means sound.
-
-    With `quick` only the manifest, and that each file is there in its size.
-
-    Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
-    changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
-    for what is no index at all. Where a writer has changed the index meanwhile, and taken away
-    files, it is checked as it is then.
-    """
-    try:
-        manifest = read_manifest(path)
-        while True:
-            problems = _problems(path, manifest, progress, quick)
-            before, manifest = manifest, read_manifest(path)
-            if not problems or manifest == before:
-                return problems
-    except DamagedIndexError as error:
-        return [str(error)]
-
-
-def _problems(
-    path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
-) -> list[str]:
-    """What `verify` returns, of the index that this manifest is of."""
-    try:
-        read_tokenizer_json(path, manifest)
-    except DamagedIndexError as error:
-        return [str(error)]
-    problems = []
-    total = _size(manifest)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    opened: list[Segment] = []
-    for entry in manifest.segments:
-        try:
-            segment = Segment(path / entry.name, entry, manifest.dtype)
-            opened.append(segment)
-            if not quick:
-                found = segment.verify(advance)
-                problems += [f"{segment.folder}: {problem}" for problem in found]
-        except DamagedIndexError as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{path / entry.name}: cannot be read: {error}")
-    if not problems and not quick:
-        problems += _verify_numbers(manifest, opened)
-    return problems
-
-
-def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
-    """Check that no two documents have one number, and that deleted ones are what they were."""
-    of_sign = {
-        sign: [segment for segment in opened if segment.entry.sign == sign] for sign in (1, -1)
-    }
-    if sum(map(len, of_sign.values())) < len(opened):
-        yield f"{fmt.MANIFEST}: a sign that is neither 1 nor −1"
-        return
-    numbers = {
-        sign: np.concatenate(
-            [np.empty(0, np.int64)]
-            + [segment.numbers_of(np.arange(segment.num_documents)) for segment in segments]
-        )
-        for sign, segments in of_sign.items()
-    }
-    for each in numbers.values():
-        if np.unique(each).shape[0] < each.shape[0]:
-            yield f"{fmt.MANIFEST}: two documents have one number"
-        if each.max(initial=-1) >= manifest.next_document:
-            yield f"{fmt.MANIFEST}: a document's number is not below next_document"
-    for segment in of_sign[-1]:
-        for local, number in enumerate(segment.numbers_of(np.arange(segment.num_documents))):
-            start, end = segment.document_bounds(local)
-            deleted = segment.tokens[start:end]
-            for other in of_sign[1]:
-                place = int(other.local_of(np.array([number]))[0])
-                if place >= 0:
-                    start, end = other.document_bounds(place)
-                    if not np.array_equal(other.tokens[start:end], deleted):
-                        yield f"{segment.folder}: document {number} is not what was deleted"
-                    break
-            else:
-                yield f"{segment.folder}: document {number} is in no segment"
-
-
-def _take_lock(path: Path) -> int:
-    """The descriptor of the folder's lock, held. Raises BuildError when another process has it."""
-    while True:
-        descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise BuildError(
-                f"index '{path}' is being written by another process; wait for it or choose "
-                "another folder"
-            ) from None
-        # A writer that failed removes its lock: one that was opened before is nobody's.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), (path / fmt.LOCK).stat()):
-                return descriptor
-        os.close(descriptor)
-
-
-def _refuse_taken(path: Path) -> None:
-    """Raise BuildError unless the folder is absent, empty, or holds only a killed build's files."""
-    if not path.exists():
-        return
-    names = sorted(entry.name for entry in path.iterdir())
-    if fmt.MANIFEST in names:
-        raise BuildError(
-            f"'{path}' already holds an index; remove the folder or choose another with --out"
-        )
-    # Without a build's lock nothing in it is a build's, whatever its name.
-    foreign = [name for name in names if fmt.LOCK not in names or not _is_ours(path / name)]
-    if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise BuildError(
-            f"'{path}' is not empty: it holds {foreign[0]!r}{more}; choose an empty or a new folder"
+    if token_id >= max(1, vocab_size):
+        raise DamagedIndexError(
+            f"the index is damaged: it holds token id {token_id}, its vocabulary has "
+            f"{vocab_size:,}; see 'everygram verify'"
         )
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a build may have put this into its folder."""
-    if path.is_symlink():
-        return False
-    if path.is_dir():
-        return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
-            entry.name in (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
-            for entry in path.iterdir()
-        )
-    written = (fmt.MANIFEST, fmt.BUILD, fmt.TOKENIZER)
-    temporary = tuple(name + ".tmp" for name in written)
-    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.BUILD, *temporary)
+def _checked_support(max_support: int | None) -> int:
+    if max_support is None:
+        return NO_LIMIT
+    _check_natural("max_support", max_support)
+    if max_support == 0:
+        raise QueryError("max_support: expected 1 or more, found 0")
+    return min(int(max_support), NO_LIMIT)
 
 
-def remove_unpublished(path: Path) -> None:
-    """Remove all but the lock. Precondition: `_refuse_taken` refused nothing."""
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != fmt.LOCK:
-            entry.unlink()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _check_natural(name: str, value: object) -> None:
+    """Raise QueryError unless `value` is an integer from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise QueryError(f"{name}: expected 0 or more, found {value!r}")

@@ -24,10 +24,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from everygram import results
-from everygram.api import Index
 from everygram.errors import EverygramError, FormatError, QueryError, TokenizerError
-from everygram.server.models import (
+from everygram.index import Index
+from everygram.results import ngrams as results
+from everygram.server.models.ngrams import (
     EXPECTED_BODY,
     UNION_TAGS,
     Batch,

@@ -1,0 +1,1 @@
+"""Documents into an index, changed, merged, written back."""

@@ -1,0 +1,235 @@
+"""Segments merged into one, without what was deleted, while readers go on with the old ones.
+
+Nothing is sorted: what is left of a segment's suffix array is sorted still, and is merged.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everygram.building.external_sort import SortedRuns
+from everygram.building.stages import Stages, disk, resources, write_documents
+from everygram.progress import PeakMemory, Progress
+from everygram.storage import format as fmt
+from everygram.storage.directory import (
+    changed_index,
+    check_files,
+    free_segment,
+    open_segments,
+    publish,
+)
+from everygram.storage.segment import Segment, SegmentWriter
+
+# A segment is merged with all that follow it unless it has this many times their tokens. There are
+# then at most log₂ of the tokens segments, and a token is written again as often in the long run.
+TIER = 2
+# So is one of whose tokens more than this share is deleted.
+MOST_DELETED = 0.1
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What a compaction did: segments before and after, and what was dropped for good.
+
+    `index_bytes` are all files afterwards, `freed_bytes` what there were more before; `seconds` is
+    what each stage took, empty if there was nothing to do; `peak_bytes` as of `BuildReport`.
+    """
+
+    path: Path
+    segments_before: int
+    segments_after: int
+    dropped_documents: int
+    dropped_tokens: int
+    freed_bytes: int
+    index_bytes: int
+    seconds: dict[str, float]
+    peak_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A segment and which of its documents are deleted: bool, shape (D,)."""
+
+    segment: Segment
+    deleted: np.ndarray
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Of its documents: int64, shape (D,)."""
+        return _numbers(self.segment)
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """Positions [start, end) of its deleted documents: int64, shape (G, 2)."""
+        ends = np.append(self.segment.document_offsets.astype(np.int64), self.segment.stream_len)
+        positions: np.ndarray = ends[_stretches(self.deleted)]
+        return positions
+
+    @property
+    def kept(self) -> int:
+        """Tokens of its stream that are not deleted, separators included."""
+        gaps = self.gaps
+        return self.segment.stream_len - int((gaps[:, 1] - gaps[:, 0]).sum())
+
+    @property
+    def dropped_tokens(self) -> int:
+        """Tokens that are deleted."""
+        return self.segment.stream_len - self.kept - int(self.deleted.sum())
+
+
+def compact(
+    index: str | os.PathLike[str],
+    *,
+    full: bool = False,
+    memory: int | None = None,
+    threads: int | None = None,
+    restart: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Compaction:
+    """Merge segments into one, without the documents that are deleted.
+
+    Merged are all from the first that has less than twice the tokens of those that follow it, or
+    of whose tokens more than a tenth is deleted: so there are few segments, and a token is seldom
+    written again.
+
+    full: merge all, and drop every deleted document.
+    memory, threads, restart, progress: as of `build`. Interrupted, it goes on from the last
+        finished stage when it is run again, if the index is what it was.
+
+    Answers are what they were, and documents keep their numbers. Readers go on with the old
+    segments until they `refresh`; the space of those is free when none has them open any more.
+    Raises DamagedIndexError if a file does not match its checksum, BuildError, and as `open`; the
+    index is what it was then.
+    """
+    memory, threads = resources(memory, threads)
+    path = Path(index)
+    with (
+        disk(path),
+        changed_index(path, "compaction", restart) as (manifest, left),
+        PeakMemory() as peak,
+    ):
+        segments = open_segments(path, manifest)
+        negative = [segment for segment in segments if segment.entry.sign < 0]
+        gone = _joined(map(_numbers, negative))
+        parts = [
+            _Part(segment, np.isin(_numbers(segment), gone))
+            for segment in segments
+            if segment.entry.sign > 0
+        ]
+        first = _first_merged(parts, full)
+        kept, merged = parts[:first], parts[first:]
+        entries = [part.segment.entry for part in kept]
+        arguments = {"segments": [segment.entry.name for segment in segments], "full": full}
+        stages = Stages(path, left, "compaction", arguments, [], progress)
+        if merged:
+            stages.state["folder"] = stages.state["folder"] or free_segment(path, manifest)
+            made = _merge(stages, manifest.dtype, merged, memory, threads)
+            entries += [made] if made is not None else []
+        still = _joined(part.numbers[part.deleted] for part in kept)
+        if len(negative) > 1 or still.shape[0] < gone.shape[0]:
+            if still.size:
+                folder = path / free_segment(path, manifest)
+                documents = _deleted_documents(kept)
+                entries.append(
+                    write_documents(folder, manifest.dtype, documents, memory, threads, -1, still)
+                )
+        else:
+            entries += [segment.entry for segment in negative]
+        after = replace(manifest, segments=tuple(entries))
+        if {entry.name for entry in entries} != {entry.name for entry in manifest.segments}:
+            stages.clock.enter("publish")
+            publish(path, after, None)
+        stages.clock.leave()
+        index_bytes = _bytes(after)
+        return Compaction(
+            path=path,
+            segments_before=len(manifest.segments),
+            segments_after=len(after.segments),
+            dropped_documents=gone.shape[0] - still.shape[0],
+            dropped_tokens=sum(part.dropped_tokens for part in merged),
+            freed_bytes=_bytes(manifest) - index_bytes,
+            index_bytes=index_bytes,
+            seconds=stages.clock.seconds,
+            peak_bytes=peak.bytes,
+        )
+
+
+def _first_merged(parts: list[_Part], full: bool) -> int:
+    """The first of the parts that are merged: all that follow it are; none if there are no more."""
+    sizes = [part.kept for part in parts]
+    for first, part in enumerate(parts):
+        share = 1 - sizes[first] / part.segment.stream_len
+        tiers = sizes[first] < TIER * sum(sizes[first + 1 :])
+        last = first + 1 == len(parts)
+        if share > MOST_DELETED or tiers or (full and not (last and not share)):
+            return first
+    return len(parts)
+
+
+def _merge(
+    stages: Stages, dtype: str, parts: list[_Part], memory: int, threads: int
+) -> fmt.SegmentEntry | None:
+    """One segment of the documents of these that are not deleted; None if all are."""
+    clock = stages.clock
+    clock.enter("check")
+    total = sum(file.bytes for part in parts for file in part.segment.entry.files.values())
+    done = 0
+
+    def checked(count: int) -> None:
+        nonlocal done
+        done += count
+        clock.report(done, total)
+
+    # What is damaged would get a checksum of its own, and be taken for sound ever after.
+    check_files((part.segment for part in parts), checked)
+    sorter = SortedRuns(
+        stages.folder,
+        [part.segment.suffix_array for part in parts],
+        [part.gaps for part in parts],
+    )
+
+    def read(writer: SegmentWriter) -> None:
+        for part in parts:
+            for first, last in _stretches(~part.deleted).tolist():
+                writer.copy(part.segment, first, last)
+                clock.documents, clock.tokens = writer.num_documents, writer.stream_len
+                clock.report(writer.stream_len, kept)
+
+    kept = sum(part.kept for part in parts)
+    numbers = _joined(part.numbers[~part.deleted] for part in parts)
+    at_least = kept * fmt.TOKEN_DTYPES[dtype].itemsize
+    return stages.make_segment(sorter, read, at_least, dtype, memory, threads, numbers)
+
+
+def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:
+    """The deleted documents of these, by number, as a segment of sign −1 has them."""
+    for part in parts:
+        for local in np.flatnonzero(part.deleted).tolist():
+            start, end = part.segment.document_bounds(local)
+            yield part.segment.tokens[start:end], b"{}"
+
+
+def _numbers(segment: Segment) -> np.ndarray:
+    return segment.numbers_of(np.arange(segment.num_documents))
+
+
+def _joined(numbers: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *numbers])
+
+
+def _stretches(chosen: np.ndarray) -> np.ndarray:
+    """[first, last) of each stretch of what is chosen (bool): int64, shape (K, 2)."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    return edges.reshape(-1, 2)
+
+
+def _bytes(manifest: fmt.Manifest) -> int:
+    return sum(file.bytes for entry in manifest.segments for file in entry.files.values())

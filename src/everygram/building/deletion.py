@@ -1,0 +1,150 @@
+"""What happens to the documents of an index: deleted, written back.
+
+Deleting writes no segment anew: the documents make one more, whose counts are taken away.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everygram.building.stages import disk, resources, write_documents
+from everygram.errors import OptionError, QueryError
+from everygram.index import Index, Query
+from everygram.storage.directory import changed_index, free_segment, publish
+
+# Occurrences whose documents are looked up at a time.
+LOOKED_AT = 1 << 16
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What a deletion took away, or with `dry_run` would: documents by number, and their tokens."""
+
+    path: Path
+    documents: tuple[int, ...]
+    num_tokens: int
+    dry_run: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "path": str(self.path),
+            "documents": list(self.documents),
+            "num_documents": len(self.documents),
+            "num_tokens": self.num_tokens,
+            "dry_run": self.dry_run,
+        }
+
+
+def delete(
+    index: str | os.PathLike[str],
+    *,
+    documents: Sequence[int] | None = None,
+    where: tuple[str, str] | None = None,
+    matching: Query | None = None,
+    raw: bool = False,
+    dry_run: bool = False,
+    memory: int | None = None,
+    threads: int | None = None,
+) -> Deletion:
+    """Delete documents: from then on no query of whoever opens or refreshes the index sees them.
+
+    documents: their numbers.
+    where: a field of the metadata (`a.b` for one inside another) and its value, a string as it
+        is, anything else as in JSON.
+    matching: an n-gram, text or ids, that they contain; `raw` as in queries.
+    dry_run: only report what would be deleted.
+    memory, threads: as of `build`.
+
+    Exactly one of the first three. Numbers stay what they are and are never given again. What is
+    deleted stays on the disk until `compact`. Raises OptionError, QueryError for a document that
+    is not there, BuildError, and as `open`; the index is what it was then.
+    """
+    if sum(way is not None for way in (documents, where, matching)) != 1:
+        raise OptionError("delete: expected one of documents, where, and matching")
+    memory, threads = resources(memory, threads)
+    path = Path(index)
+    with disk(path), changed_index(path, "deletion") as (manifest, _), Index(path) as opened:
+        if documents is not None:
+            for number in documents:
+                opened.engine.document(number)
+            numbers = np.unique(np.array(documents, np.int64))
+        elif where is not None:
+            numbers = np.array(list(_where(opened, *where)), np.int64)
+        else:
+            assert matching is not None
+            numbers = _matching(opened, matching, raw)
+        lengths = [opened.engine.document(number)[0].shape[0] for number in numbers.tolist()]
+        found = Deletion(path, tuple(numbers.tolist()), sum(lengths), dry_run)
+        if dry_run or not found.documents:
+            return found
+        entry = write_documents(
+            path / free_segment(path, manifest),
+            manifest.dtype,
+            ((opened.engine.document(number)[0], b"{}") for number in found.documents),
+            memory,
+            threads,
+            sign=-1,
+            numbers=numbers,
+        )
+        publish(path, replace(manifest, segments=(*manifest.segments, entry)), None)
+    return found
+
+
+def _where(index: Index, field: str, value: str) -> Iterator[int]:
+    """The numbers of documents whose metadata has that field with that value."""
+    for number, _, metadata in index.engine.documents():
+        found: Any = metadata
+        for name in field.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None and (found if isinstance(found, str) else _json(found)) == value:
+            yield number
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _matching(index: Index, query: Query, raw: bool) -> np.ndarray:
+    """The numbers of the documents that contain the query, ascending: int64."""
+    ids = index.encode(query, raw=raw)
+    if not ids.size:
+        raise QueryError("matching: expected an n-gram, found an empty one, which all contain")
+    engine = index.engine
+    intervals = engine.find(engine.ids(ids))
+    numbers = [np.empty(0, np.int64)]
+    for number, (lo, hi) in enumerate(intervals.tolist()):
+        for start in range(lo, hi, LOOKED_AT):
+            ranks = np.arange(start, min(hi, start + LOOKED_AT))
+            numbers.append(np.unique(engine.documents_of(number, ranks)))
+    every = np.unique(np.concatenate(numbers))
+    live: np.ndarray = every[~engine.deleted(every)]
+    return live
+
+
+def export(
+    index: Index, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[dict[str, Any]]:
+    """The documents of an index as records that `build` would make it of again, by number.
+
+    `text`, or `ids` where the index has no tokenizer, and the metadata. A text is what its tokens
+    decode to: exactly what was read, but for tokenizers that change text (lower case, accents).
+    Calls `progress(documents, documents in all)`. Raises OptionError for metadata that has a field
+    of that name itself.
+    """
+    tokenizer = index.tokenizer
+    name = "ids" if tokenizer is None else "text"
+    total = index.num_documents
+    for done, (number, ids, metadata) in enumerate(index.engine.documents()):
+        if name in metadata:
+            raise OptionError(
+                f"document {number}: its metadata has a field {name!r} itself, which the record "
+                "could not keep beside the text"
+            )
+        yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
+        progress(done + 1, total)

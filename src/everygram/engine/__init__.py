@@ -1,0 +1,1 @@
+"""Exact queries over checked ids: numbers and arrays out."""

@@ -1,0 +1,1 @@
+"""What the service is sent and what it answers."""

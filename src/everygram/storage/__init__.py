@@ -1,0 +1,1 @@
+"""The format on disk, and who writes, reads and checks it."""

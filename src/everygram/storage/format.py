@@ -1,0 +1,363 @@
+"""The on-disk format, version 4: what every file of an index holds, and the manifest.
+
+This docstring is the specification. `segment.py` writes and reads a segment's files, `directory.py`
+publishes the manifest; neither names a file or a field that is not named here.
+
+An index is a directory::
+
+    manifest.json            what is in the index; written last, so an index without it is none
+    tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or its model
+                             in one (absent when the tokenizer is `bytes` or there is none)
+    .everygram.lock          taken (flock) by the one writer; readers ignore it
+    build.json               only while it is being built: the stages that are finished
+    segment-000001/          one folder a segment, numbered from 1, numbers never reused
+        tokens.bin
+        suffix_array.bin
+        fences.bin
+        unigrams.bin
+        document_offsets.bin
+        metadata.bin
+        metadata_offsets.bin
+        document_numbers.bin (only where numbers do not simply follow one another)
+        checksums.bin
+
+All integers are little-endian and unsigned. A *token* has the index's dtype: u8, u16 or u32, the
+narrowest whose all-ones id is not in the vocabulary; that id is the *separator*.
+
+A segment of D documents and T tokens is one stream of n = T + D tokens: every document preceded
+by one separator. The end of the stream reads as a separator too. A *position* counts tokens in
+that stream, a *rank* counts suffixes in their order.
+
+==================== ========== ========= =====================================================
+file                 entries    entry     content
+==================== ========== ========= =====================================================
+tokens.bin           n          token     the stream
+suffix_array.bin     n          u32 / u40 position of the suffix of each rank; 5 bytes an entry
+                                          once n reaches 2³²
+fences.bin           see below  u64       the fence tree: the key of every s-th suffix (ranks 0, s,
+                                          2s, …), s = `fence_spacing`, then levels above
+unigrams.bin         U          u64, u32  all first ranks, then all ids, of the U distinct
+                                          tokens of the stream, ascending: the suffixes that
+                                          start with ids[i] have ranks [first[i], first[i+1])
+document_offsets.bin D          u64       position of each document's separator
+metadata.bin         –          –         the documents' metadata, UTF-8 JSON, end to end
+metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], offsets[d+1])
+document_numbers.bin D          u64       the documents' numbers in the index, ascending; without
+                                          this file they are `first_document`, and so on
+checksums.bin        –          u32       the CRC-32 of every 64 KiB of each other file, the files
+                                          in the order of their names
+==================== ========== ========= =====================================================
+
+*Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
+the suffix's own start aside. Suffixes that are equal so far stand in the order of their positions:
+one corpus makes one array, however it was built. (Readers may not rely on the latter.)
+
+*Key.* The first tokens of a suffix in 64 bits, `key_bits` each, the first in the highest; the
+last may be cut to its high bits. The separator is all ones; what follows one that is not the
+suffix's own first token is zero. `key_bits` is the fewest with all ones above every id of the
+segment. Keys never decrease with rank.
+
+*Fence tree.* Level 0 has the keys of every s-th suffix; level k + 1 has every 16th key of level k
+(`fence_fanout`); the last level has at most 16. Levels stand one after another, level 0 first, each
+padded with all-ones keys to a multiple of 16: a node is 128 bytes, two cache lines, and a search
+reads one a level.
+
+Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
+
+    position          0  1  2  3  4  5
+    tokens.bin        |  a  b  |  b  a
+    suffix_array.bin  1  5  4  2  0  3      ab| < a| < ba| < b| < |ab| < |ba|
+    fences.bin        c3 8b f8 00 00 00 00 00   (read as one u64, highest byte first: 97, 98, 127
+                      in 7 bits each), then 15 keys of all ones
+    unigrams.bin      first 0 2 4   ids 97 98 255
+    document_offsets  0 3
+
+*Deleted documents* stay in their segment, and are once more in a segment of `sign` −1, with their
+numbers and without metadata. Counts are those of the segments of sign 1 less those of sign −1.
+
+*Version 3* had no `checksums.bin`; segments that it wrote have none in newer indexes, either.
+
+*Version 2* had no deleted documents, no numbers, and neither `next_document` nor `next_segment`.
+
+*Version 1* had one level of fences, not padded, and keys of whole tokens (`key_bits` as wide as a
+token); its manifests have neither `key_bits` nor `fence_fanout`. It is read: the levels above are
+made when the index is opened.
+
+*Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
+the same file without the `checksum` key, so any change shows. Every file of a segment is listed
+with its size and SHA-256, which says whether it is sound; `checksums.bin`, where it is not.
+`first_document` is the number of a segment's first document;
+`next_document` and `next_segment` are numbers that none has, or ever had. `build` is
+the report of the build, for people: seconds a stage, peak memory, what was skipped.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everygram.errors import DamagedIndexError, FormatError
+
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+LOCK = ".everygram.lock"
+BUILD = "build.json"
+SEGMENT_PREFIX = "segment-"
+
+TOKENS = "tokens.bin"
+SUFFIX_ARRAY = "suffix_array.bin"
+FENCES = "fences.bin"
+UNIGRAMS = "unigrams.bin"
+DOCUMENT_OFFSETS = "document_offsets.bin"
+METADATA = "metadata.bin"
+METADATA_OFFSETS = "metadata_offsets.bin"
+DOCUMENT_NUMBERS = "document_numbers.bin"
+CHECKSUMS = "checksums.bin"
+# Only while a segment is being built: sorted blocks, and the array as it is written.
+RUNS = "runs.bin"
+UNFINISHED = "suffix_array.tmp"
+SEGMENT_FILES = (
+    TOKENS,
+    SUFFIX_ARRAY,
+    FENCES,
+    UNIGRAMS,
+    DOCUMENT_OFFSETS,
+    METADATA,
+    METADATA_OFFSETS,
+)
+# Not every segment has these.
+OPTIONAL_FILES = (DOCUMENT_NUMBERS, CHECKSUMS)
+
+TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
+    "u8": np.dtype("u1"),
+    "u16": np.dtype("<u2"),
+    "u32": np.dtype("<u4"),
+}
+POSITION = np.dtype("<u4")
+OFFSET = np.dtype("<u8")
+KEY = np.dtype("<u8")
+UNIGRAM_ENTRY_BYTES = 12
+CHECKSUM = np.dtype("<u4")
+# Bytes under one checksum of checksums.bin.
+CHECKSUM_BLOCK = 1 << 16
+
+# Streams of this many tokens and more take 5-byte positions. Tests lower it.
+WIDE_POSITIONS_FROM = 2**32
+WIDE_POSITION_BYTES = 5
+# A block of suffixes between two fences is one cache line of 4-byte positions.
+FENCE_SPACING = 16
+# Keys of a node of the fence tree; `kernels.search` has the same.
+FENCE_FANOUT = 16
+
+
+def token_dtype(vocab_size: int) -> str:
+    """The narrowest of u8, u16 and u32 whose all-ones id is free, for ids in [0, vocab_size)."""
+    for name, dtype in TOKEN_DTYPES.items():
+        if vocab_size <= np.iinfo(dtype).max:
+            return name
+    raise FormatError(
+        f"vocabulary of {vocab_size:,} ids: expected at most {2**32 - 1:,} (ids are 32-bit)"
+    )
+
+
+def separator_of(dtype: str) -> int:
+    """The separator of a token dtype: its all-ones id."""
+    return int(np.iinfo(TOKEN_DTYPES[dtype]).max)
+
+
+def segment_name(number: int) -> str:
+    """The folder of the segment of that number."""
+    return f"{SEGMENT_PREFIX}{number:06d}"
+
+
+def position_bytes(stream_len: int) -> int:
+    """Bytes of a suffix-array entry for a stream of that many tokens: 4, or 5 past 2³²."""
+    return POSITION.itemsize if stream_len < WIDE_POSITIONS_FROM else WIDE_POSITION_BYTES
+
+
+def key_bits(largest_id: int) -> int:
+    """Bits of a token in a key: the fewest whose all ones are above the largest id."""
+    return (largest_id + 1).bit_length()
+
+
+def fence_levels(stream_len: int, spacing: int) -> list[tuple[int, int]]:
+    """Start and size, in keys, of each level of a fence tree."""
+    start, size = 0, -(-stream_len // spacing)
+    levels = [(start, size)]
+    while size > FENCE_FANOUT:
+        start, size = start + _padded(size), -(-size // FENCE_FANOUT)
+        levels.append((start, size))
+    return levels
+
+
+def _padded(size: int) -> int:
+    return -(-size // FENCE_FANOUT) * FENCE_FANOUT
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TokenizerEntry:
+    """Which tokenizer made the ids.
+
+    `kind` is "bytes", "none", or one whose `tokenizer.json` is there, with this SHA-256:
+    "huggingface", or "sentencepiece" (an object of that "type", its "model" in base64). `source`
+    says where it came from, for people; `query_prefix` is what a string query gets in front.
+    """
+
+    kind: str
+    source: str
+    sha256: str | None
+    query_prefix: str
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """One segment: its folder's name, counts, widths, and files by name."""
+
+    name: str
+    sign: int
+    first_document: int
+    num_documents: int
+    num_tokens: int
+    position_bytes: int
+    fence_spacing: int
+    fence_fanout: int
+    key_bits: int
+    files: dict[str, FileEntry]
+
+    @property
+    def stream_len(self) -> int:
+        """Tokens of the stream, separators included."""
+        return self.num_tokens + self.num_documents
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index is: everything a reader must know before it opens a segment."""
+
+    dtype: str
+    separator: int
+    vocab_size: int
+    tokenizer: TokenizerEntry
+    segments: tuple[SegmentEntry, ...]
+    build: dict[str, Any]
+    next_document: int
+    next_segment: int
+    # Of the everygram that wrote it: `index.publish` fills it in.
+    everygram_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all documents, separators and deleted documents not counted."""
+        return sum(segment.sign * segment.num_tokens for segment in self.segments)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, deleted ones not counted."""
+        return sum(segment.sign * segment.num_documents for segment in self.segments)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The exact bytes of `manifest.json`."""
+    fields = asdict(manifest)
+    return _dump(fields | {"checksum": hashlib.sha256(_dump(fields)).hexdigest()})
+
+
+def decode_manifest(data: bytes, path: Path) -> Manifest:
+    """Read the bytes of `manifest.json`; `path` is the index, for the messages.
+
+    Raises FormatError for something that is no everygram manifest or of another version, and
+    DamagedIndexError for one that was changed after it was written.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise DamagedIndexError(
+            f"index '{path}': {MANIFEST} is not JSON ({error}); restore it or rebuild the index"
+        ) from None
+    if not isinstance(fields, dict) or "format_version" not in fields or "checksum" not in fields:
+        raise FormatError(
+            f"index '{path}': {MANIFEST} is not an everygram manifest: expected an object with "
+            "'format_version' and 'checksum'"
+        )
+    version = fields["format_version"]
+    checksum = fields.pop("checksum")
+    sound = (
+        data == _dump(fields | {"checksum": checksum})
+        and hashlib.sha256(_dump(fields)).hexdigest() == checksum
+    )
+    if version not in READABLE_VERSIONS and (sound or not isinstance(version, int)):
+        readable = ", ".join(str(number) for number in READABLE_VERSIONS)
+        raise FormatError(
+            f"index '{path}': format {version}, this version reads {readable}; "
+            "rebuild it or upgrade everygram"
+        )
+    if not sound:
+        raise DamagedIndexError(
+            f"index '{path}': {MANIFEST} does not match its own checksum: it was changed or "
+            "damaged after it was written; restore it or rebuild the index"
+        )
+    first_version = {}
+    if version == 1:
+        key_bits = 8 * TOKEN_DTYPES[fields["dtype"]].itemsize
+        first_version = {"key_bits": key_bits, "fence_fanout": 0}
+    segments = tuple(
+        SegmentEntry(
+            **segment
+            | first_version
+            | {"files": {name: FileEntry(**file) for name, file in segment["files"].items()}}
+        )
+        for segment in fields["segments"]
+    )
+    if version < 3:
+        numbers = [int(segment.name.removeprefix(SEGMENT_PREFIX)) for segment in segments]
+        fields["next_document"] = sum(segment.num_documents for segment in segments)
+        fields["next_segment"] = max(numbers, default=0) + 1
+    return Manifest(
+        **fields | {"tokenizer": TokenizerEntry(**fields["tokenizer"]), "segments": segments}
+    )
+
+
+def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int]]:
+    """The files of a segment whose size follows from its counts, with that size in bytes."""
+    n = segment.stream_len
+    yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
+    yield SUFFIX_ARRAY, n * segment.position_bytes
+    keys = -(-n // segment.fence_spacing)
+    if segment.fence_fanout:
+        start, size = fence_levels(n, segment.fence_spacing)[-1]
+        keys = start + _padded(size)
+    yield FENCES, keys * KEY.itemsize
+    yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
+    yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
+    yield DOCUMENT_NUMBERS, segment.num_documents * OFFSET.itemsize
+    blocks = sum(count for _, _, count in checksum_blocks(segment.files))
+    yield CHECKSUMS, blocks * CHECKSUM.itemsize
+
+
+def checksum_blocks(files: dict[str, FileEntry]) -> Iterator[tuple[str, int, int]]:
+    """The files that checksums.bin is about, in its order: name, first checksum, how many."""
+    first = 0
+    for name in sorted(files.keys() - {CHECKSUMS}):
+        count = -(-files[name].bytes // CHECKSUM_BLOCK)
+        yield name, first, count
+        first += count
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
