@@ -31,11 +31,12 @@ import numpy as np
 import everygram
 from build import SEPARATOR, infini_gram
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram.building.indexer import _encoded
+from everygram.building.indexer import encoded
 from everygram.building.stages import resources
-from everygram.corpus.text import TextCorpus, zstd
+from everygram.corpus.records import zstd
+from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
-from everygram.storage.segment import SegmentWriter
+from everygram.storage.segment_writer import SegmentWriter
 from everygram.tokenizer.choose import load_tokenizer
 
 # Bytes of text that slower tokenizers are measured on.
@@ -173,7 +174,7 @@ def in_child(what: str, given: str, tokenizer: str | None = None) -> None:
             encoder = load_tokenizer(tokenizer)
             dtype = {1: "u8", 2: "u16"}.get((encoder.vocab_size.bit_length() + 7) // 8, "u32")
             writer = SegmentWriter(folder, dtype)
-            for document in _encoded(TextCorpus([given]), encoder):
+            for document in encoded(TextCorpus([given]), encoder):
                 writer.add(document.ids, document.metadata)
             writer.close()
         elif what == "sort":
@@ -289,7 +290,7 @@ def write_formats(corpus: Path, tokenizer: Path, folder: Path) -> dict[str, Path
 def write_tokens(corpus: Path, tokenizer: Path, files: dict[str, Path]) -> None:
     """The corpus's ids in every format of token ids, as their documentation lays them out."""
     encoder = load_tokenizer(str(tokenizer))
-    ids = [document.ids.astype("<u2") for document in _encoded(TextCorpus([corpus]), encoder)]
+    ids = [document.ids.astype("<u2") for document in encoded(TextCorpus([corpus]), encoder)]
     lengths = np.array([each.shape[0] for each in ids], np.int64)
     ends = np.cumsum(lengths)
     flat = np.concatenate(ids)

@@ -37,7 +37,7 @@ import numpy as np
 import everygram
 from common import markdown_table, print_provenance, provenance, write_json
 from everygram.corpus.text import TextCorpus
-from everygram.storage.segment import read_in
+from everygram.storage.disk import read_in
 from query_side import BATCH_CALLS
 
 NUM_COUNTS, NUM_PROMPTS, NUM_TEXTS = 2000, 1000, 16

@@ -47,7 +47,7 @@ from common import markdown_table, print_provenance, provenance, write_json
 from everygram.building import external_sort
 from everygram.errors import QueryError
 from everygram.storage import format as fmt
-from everygram.storage.directory import verify
+from everygram.storage.verify import verify
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from naive import NaiveIndex

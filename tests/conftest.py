@@ -13,7 +13,7 @@ import everygram
 from everygram.building.external_sort import write_suffix_array
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
-from everygram.storage.segment import SegmentWriter, finish_segment
+from everygram.storage.segment_writer import SegmentWriter, finish_segment
 
 
 def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=()):

@@ -17,7 +17,8 @@ from conftest import write_index, write_jsonl
 from everygram.engine import engine as engines
 from everygram.errors import QueryError, TokenizerError
 from everygram.kernels.following import tabled
-from everygram.results.ngrams import Distribution, Reading
+from everygram.results.base import Reading
+from everygram.results.ngrams import Distribution
 from everygram.storage import format as fmt
 from naive import NaiveIndex
 

@@ -7,71 +7,95 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from everygram.building.compaction import Compaction, compact
-    from everygram.building.deletion import Deletion, delete, export
-    from everygram.building.indexer import add, build, plan
-    from everygram.errors import (
-        BuildError,
-        CorpusError,
-        DamagedIndexError,
-        EverygramError,
-        FormatError,
-        MissingExtraError,
-        OptionError,
-        QueryError,
-        TokenizerError,
-    )
-    from everygram.index import Index, open
-    from everygram.progress import BuildPlan, BuildReport, Progress
-    from everygram.results.ngrams import (
-        Count,
-        Distribution,
-        Distributions,
-        Document,
-        LongestMatches,
-        Matches,
-        NextToken,
-        Occurrence,
-        Prob,
-        Probs,
-        Scores,
-    )
+    from everygram.building.compaction import Compaction as Compaction
+    from everygram.building.compaction import compact as compact
+    from everygram.building.convert import export as export
+    from everygram.building.deletion import Deletion as Deletion
+    from everygram.building.deletion import delete as delete
+    from everygram.building.indexer import add as add
+    from everygram.building.indexer import build as build
+    from everygram.building.plan import plan as plan
+    from everygram.errors import BuildError as BuildError
+    from everygram.errors import CorpusError as CorpusError
+    from everygram.errors import DamagedIndexError as DamagedIndexError
+    from everygram.errors import EverygramError as EverygramError
+    from everygram.errors import FormatError as FormatError
+    from everygram.errors import MissingExtraError as MissingExtraError
+    from everygram.errors import OptionError as OptionError
+    from everygram.errors import QueryError as QueryError
+    from everygram.errors import TokenizerError as TokenizerError
+    from everygram.index import Index as Index
+    from everygram.index import open as open
+    from everygram.progress import BuildPlan as BuildPlan
+    from everygram.progress import BuildReport as BuildReport
+    from everygram.progress import Progress as Progress
+    from everygram.results.documents import Document as Document
+    from everygram.results.documents import Matches as Matches
+    from everygram.results.documents import Occurrence as Occurrence
+    from everygram.results.ngrams import Count as Count
+    from everygram.results.ngrams import Distribution as Distribution
+    from everygram.results.ngrams import Distributions as Distributions
+    from everygram.results.ngrams import NextToken as NextToken
+    from everygram.results.ngrams import Prob as Prob
+    from everygram.results.ngrams import Probs as Probs
+    from everygram.results.texts import LongestMatches as LongestMatches
+    from everygram.results.texts import Scores as Scores
 
-__all__ = [
-    "BuildError",
-    "BuildPlan",
-    "BuildReport",
-    "Compaction",
-    "CorpusError",
-    "Count",
-    "DamagedIndexError",
-    "Deletion",
-    "Distribution",
-    "Distributions",
-    "Document",
-    "EverygramError",
-    "FormatError",
-    "Index",
-    "LongestMatches",
-    "Matches",
-    "MissingExtraError",
-    "NextToken",
-    "Occurrence",
-    "OptionError",
-    "Prob",
-    "Probs",
-    "Progress",
-    "QueryError",
-    "Scores",
-    "TokenizerError",
-    "add",
-    "build",
-    "compact",
-    "delete",
-    "export",
-    "open",
-    "plan",
-]
+# Where each name is defined.
+_HOMES = {
+    "errors": (
+        "BuildError",
+        "CorpusError",
+        "DamagedIndexError",
+        "EverygramError",
+        "FormatError",
+        "MissingExtraError",
+        "OptionError",
+        "QueryError",
+        "TokenizerError",
+    ),
+    "progress": (
+        "BuildPlan",
+        "BuildReport",
+        "Progress",
+    ),
+    "results.ngrams": (
+        "Count",
+        "Distribution",
+        "Distributions",
+        "NextToken",
+        "Prob",
+        "Probs",
+    ),
+    "results.texts": (
+        "LongestMatches",
+        "Scores",
+    ),
+    "results.documents": (
+        "Document",
+        "Matches",
+        "Occurrence",
+    ),
+    "index": (
+        "Index",
+        "open",
+    ),
+    "building.indexer": (
+        "add",
+        "build",
+    ),
+    "building.plan": ("plan",),
+    "building.deletion": (
+        "Deletion",
+        "delete",
+    ),
+    "building.compaction": (
+        "Compaction",
+        "compact",
+    ),
+    "building.convert": ("export",),
+}
+__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
@@ -79,18 +103,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("everygram")
-    if name in __all__:
-        # A build needs more than a query: its module comes last.
-        for home in (
-            "errors",
-            "results.ngrams",
-            "progress",
-            "index",
-            "building.indexer",
-            "building.deletion",
-            "building.compaction",
-        ):
-            module = import_module(f"everygram.{home}")
-            if name in vars(module):
-                return vars(module)[name]
+    for home, names in _HOMES.items():
+        if name in names:
+            return vars(import_module(f"everygram.{home}"))[name]
     raise AttributeError(f"module 'everygram' has no attribute {name!r}")

@@ -11,24 +11,15 @@ import numpy as np
 
 from everygram.engine.engine import NO_LIMIT, Engine, Ids
 from everygram.errors import DamagedIndexError, QueryError, TokenizerError
-from everygram.results.ngrams import (
-    Count,
-    Distribution,
-    Distributions,
-    Document,
-    LongestMatches,
-    Matches,
-    Prob,
-    Probs,
-    Reading,
-    Scores,
-    TokenText,
-    token_texts,
-)
+from everygram.results.base import Reading, TokenText, token_texts
+from everygram.results.documents import Document, Matches
+from everygram.results.ngrams import Count, Distribution, Distributions, Prob, Probs
+from everygram.results.texts import LongestMatches, Scores
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.segment import PRELOADABLE
-from everygram.tokenizer.choose import Tokenizer, encode_query, stored_tokenizer
+from everygram.tokenizer.base import Tokenizer, encode_query
+from everygram.tokenizer.choose import stored_tokenizer
 
 Query = str | Ids
 # A list of queries, or one array of ids that offsets divide.
@@ -195,7 +186,7 @@ class Index:
             "num_documents": self.num_documents,
             "num_tokens": self.num_tokens,
             "num_segments": len(manifest.segments),
-            "bytes": sum(f.bytes for s in manifest.segments for f in s.files.values()),
+            "bytes": manifest.bytes,
             "dtype": manifest.dtype,
             "separator": manifest.separator,
             "vocab_size": manifest.vocab_size,

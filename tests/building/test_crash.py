@@ -39,6 +39,7 @@ from everygram.building import external_sort
 from everygram.errors import BuildError, CorpusError, FormatError
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage.verify import verify
 from naive import NaiveIndex
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the writer reads /proc/self/fd")
@@ -283,7 +284,7 @@ def oracle_answers(documents, queries, separator):
 
 
 def problems_of(path):
-    return directory.verify(path, lambda done, total: None)
+    return verify(path, lambda done, total: None)
 
 
 SMALL = {"memory": 1, "threads": 2}

@@ -27,6 +27,7 @@ from everygram.errors import (
 from everygram.server import app as service
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage.verify import verify
 from naive import NaiveIndex
 
 ALPHABET = "ab "
@@ -287,7 +288,7 @@ def check_live(index, texts, gone):
 
 
 def problems_of(path):
-    return directory.verify(path, lambda done, total: None)
+    return verify(path, lambda done, total: None)
 
 
 def test_deleted_documents_are_in_no_answer(tmp_path):

@@ -23,6 +23,7 @@ from everygram.errors import (
     TokenizerError,
 )
 from everygram.storage import directory
+from everygram.storage.verify import verify
 from naive import NaiveIndex
 
 TEXTS = ["one two three", "", "two three two three", "日本語", "three"]
@@ -66,7 +67,7 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
         same_answers(index, [list(text.encode()) for text in TEXTS])
         assert [index.document(i).metadata for i in range(5)] == [{"n": i} for i in range(5)]
         assert [index.document(i).text for i in range(5)] == TEXTS
-    assert directory.verify(tmp_path / "index", lambda done, total: None) == []
+    assert verify(tmp_path / "index", lambda done, total: None) == []
 
 
 def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
@@ -365,7 +366,7 @@ def test_a_build_killed_at_any_stage_leaves_nothing_that_opens_and_goes_on(corpu
         assert again.returncode == 0, again.stderr
         skipped[step] = [stage for stage in stages if stage not in again.stdout.split()]
         assert files_of(out) == files_of(tmp_path / "whole")
-        assert directory.verify(out, lambda done, total: None) == []
+        assert verify(out, lambda done, total: None) == []
     # Each finished stage was not run again.
     assert list(skipped.values()) == sorted(skipped.values(), key=len)
     assert skipped[1] == []

@@ -30,6 +30,7 @@ from conftest import write_jsonl
 from everygram.errors import CorpusError, QueryError
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage.verify import verify
 from naive import NaiveIndex
 
 # What documents are of, by the corpus they come in; every byte of a wide id matters to the order.
@@ -325,7 +326,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def the_index_is_sound(self):
-        assert directory.verify(self.path, lambda done, total: None) == []
+        assert verify(self.path, lambda done, total: None) == []
         listed = {fmt.MANIFEST: None, fmt.LOCK: None}
         segments = directory.read_manifest(self.path).segments
         self.num_segments = len(segments)

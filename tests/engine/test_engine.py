@@ -1012,8 +1012,8 @@ def test_an_order_of_more_than_long(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("counted", [0, 3, 10**6])
 def test_unigrams_of_large_ids(tmp_path, monkeypatch, counted):
-    monkeypatch.setattr("everygram.storage.segment.MOST_COUNTED", counted)
-    monkeypatch.setattr("everygram.storage.segment.CHUNK", 16)
+    monkeypatch.setattr("everygram.storage.fences.MOST_COUNTED", counted)
+    monkeypatch.setattr("everygram.storage.disk.CHUNK", 16)
     documents = [[0, 2**32 - 2, 5], [5, 70_000], [], [2**31, 5]]
     engine = engine_of(tmp_path, documents, "u32")
     check_all(engine, documents, [[], [5], [2**32 - 2], [2**31], [1], [70_000, 2**32 - 1]])

@@ -14,7 +14,8 @@ from everygram.kernels import compiled, following, search
 from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
 from everygram.storage import format as fmt
 from everygram.storage.directory import open_segments, read_manifest
-from everygram.storage.segment import PRELOADABLE, fence_tree
+from everygram.storage.fences import fence_tree
+from everygram.storage.segment import PRELOADABLE
 from naive import NaiveIndex, suffix_order
 
 DTYPES = ["u8", "u16", "u32"]

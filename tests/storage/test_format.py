@@ -28,7 +28,7 @@ FILES = (*fmt.SEGMENT_FILES, fmt.CHECKSUMS)
 
 
 def verify(path):
-    return directory.verify(path, lambda done, total: None)
+    return verify(path, lambda done, total: None)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_the_golden_index_is_what_this_version_writes(tmp_path):
 
 def test_verify_finds_a_sound_index_sound(tiny):
     seen = []
-    assert directory.verify(tiny, lambda done, total: seen.append((done, total))) == []
+    assert verify(tiny, lambda done, total: seen.append((done, total))) == []
     assert seen[-1][0] == seen[-1][1] > 0
 
 

@@ -17,15 +17,14 @@ import pytest
 import everygram.tokenizer
 from everygram.errors import MissingExtraError, OptionError, TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
+from everygram.tokenizer.base import ByteTokenizer, encode_query
 from everygram.tokenizer.choose import (
-    ByteTokenizer,
-    HuggingFaceTokenizer,
-    encode_query,
     load_tokenizer,
     stored_tokenizer,
     train_tokenizer,
     training_vocab_size,
 )
+from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 
 SAMPLE = ["natural language processing of natural languages", "héllo wörld 日本語 😀 naïve"] * 50
 
@@ -643,8 +642,8 @@ class Engine:
 
 
 def lower_thresholds(monkeypatch):
-    monkeypatch.setattr("everygram.tokenizer.choose.FAST_BATCH_CHARS", 1 << 12)
-    monkeypatch.setattr("everygram.tokenizer.choose.FAST_FROM_CHARS", FAST_FROM_CHARS)
+    monkeypatch.setattr("everygram.tokenizer.fast.FAST_BATCH_CHARS", 1 << 12)
+    monkeypatch.setattr("everygram.tokenizer.fast.FAST_FROM_CHARS", FAST_FROM_CHARS)
 
 
 @pytest.fixture

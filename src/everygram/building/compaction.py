@@ -22,7 +22,8 @@ from everygram.storage.directory import (
     open_segments,
     publish,
 )
-from everygram.storage.segment import Segment, SegmentWriter
+from everygram.storage.segment import Segment
+from everygram.storage.segment_writer import SegmentWriter
 
 # A segment is merged with all that follow it unless it has this many times their tokens. There are
 # then at most log₂ of the tokens segments, and a token is written again as often in the long run.
@@ -148,14 +149,14 @@ def compact(
             stages.clock.enter("publish")
             publish(path, after, None)
         stages.clock.leave()
-        index_bytes = _bytes(after)
+        index_bytes = after.bytes
         return Compaction(
             path=path,
             segments_before=len(manifest.segments),
             segments_after=len(after.segments),
             dropped_documents=gone.shape[0] - still.shape[0],
             dropped_tokens=sum(part.dropped_tokens for part in merged),
-            freed_bytes=_bytes(manifest) - index_bytes,
+            freed_bytes=manifest.bytes - index_bytes,
             index_bytes=index_bytes,
             seconds=stages.clock.seconds,
             peak_bytes=peak.bytes,
@@ -229,7 +230,3 @@ def _stretches(chosen: np.ndarray) -> np.ndarray:
     """[first, last) of each stretch of what is chosen (bool): int64, shape (K, 2)."""
     edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
     return edges.reshape(-1, 2)
-
-
-def _bytes(manifest: fmt.Manifest) -> int:
-    return sum(file.bytes for entry in manifest.segments for file in entry.files.values())

@@ -1,11 +1,11 @@
-"""What happens to the documents of an index: deleted, written back.
+"""Documents deleted.
 
-Deleting writes no segment anew: the documents make one more, whose counts are taken away.
+No segment is written anew: the documents make one more, whose counts are taken away.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,26 +125,3 @@ def _matching(index: Index, query: Query, raw: bool) -> np.ndarray:
     every = np.unique(np.concatenate(numbers))
     live: np.ndarray = every[~engine.deleted(every)]
     return live
-
-
-def export(
-    index: Index, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Iterator[dict[str, Any]]:
-    """The documents of an index as records that `build` would make it of again, by number.
-
-    `text`, or `ids` where the index has no tokenizer, and the metadata. A text is what its tokens
-    decode to: exactly what was read, but for tokenizers that change text (lower case, accents).
-    Calls `progress(documents, documents in all)`. Raises OptionError for metadata that has a field
-    of that name itself.
-    """
-    tokenizer = index.tokenizer
-    name = "ids" if tokenizer is None else "text"
-    total = index.num_documents
-    for done, (number, ids, metadata) in enumerate(index.engine.documents()):
-        if name in metadata:
-            raise OptionError(
-                f"document {number}: its metadata has a field {name!r} itself, which the record "
-                "could not keep beside the text"
-            )
-        yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
-        progress(done + 1, total)

@@ -35,7 +35,7 @@ from everygram.kernels.merge import (
 )
 from everygram.kernels.sort import renumber, widen
 from everygram.storage import format as fmt
-from everygram.storage.segment import fsync_directory, map_tokens
+from everygram.storage.disk import fsync_directory, map_tokens
 
 # Memory to sort a token of a block, the text being a mapped file: 4-byte entries and what sorting
 # needs beside them, 2 for natural text and 4.5 for the worst that was found. A block has fewer

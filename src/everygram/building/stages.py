@@ -28,7 +28,8 @@ from everygram.errors import BuildError, OptionError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.directory import write_build_state
-from everygram.storage.segment import SegmentWriter, finish_segment, fsync_directory
+from everygram.storage.disk import fsync_directory
+from everygram.storage.segment_writer import SegmentWriter, finish_segment
 
 # The share of the memory that is free which a writer takes unless told otherwise.
 MEMORY_SHARE = 0.5

@@ -165,11 +165,12 @@ def build(
     First it says what it understood: files, fields, about how many tokens, disk and memory.
     """
     from everygram.building import indexer
+    from everygram.building.plan import plan
     from everygram.cli.show import build_progress, show_plan, show_report
 
     gc.enable()
     options |= {"metadata_fields": _fields(metadata_fields), "memory": _parse_size(memory)}
-    understood = indexer.plan(corpus, out, tokenizer, **options)
+    understood = plan(corpus, out, tokenizer, **options)
     if dry_run:
         shown = asdict(understood)
         click.echo(json.dumps(shown) if as_json else show_plan(understood, options["text_field"]))
@@ -307,12 +308,12 @@ def compact(
 )
 def export(index: Path, out: Path | None) -> None:
     """Write the documents back as JSON lines. Metadata is in them: an index is no trap."""
-    from everygram.building import deletion as changes
+    from everygram.building.convert import export as export_all
 
     if out is not None and out.exists():
         raise OptionError(f"--out: '{out}' is there already; choose a new file")
     with _opened(index) as opened:
-        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in changes.export(opened))
+        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in export_all(opened))
         if out is None:
             sys.stdout.writelines(lines)
             return
@@ -346,10 +347,10 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
         _interpret()
     from everygram.cli.show import build_progress
     from everygram.progress import Clock
-    from everygram.storage import directory
+    from everygram.storage.verify import verify as verify_all
 
     if quick:
-        problems = directory.verify(index, lambda done, total: None, quick)
+        problems = verify_all(index, lambda done, total: None, quick)
     else:
         with build_progress() as report:
             clock = Clock(report)
@@ -360,7 +361,7 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
                 if done == total:
                     clock.enter("order")
 
-            problems = directory.verify(index, progress)
+            problems = verify_all(index, progress)
     answer = {"path": str(index), "sound": not problems, "problems": problems}
     _print(answer, lambda _: "\n".join(problems) or f"{index}: sound", as_json)
     sys.exit(1 if problems else 0)

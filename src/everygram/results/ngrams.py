@@ -1,75 +1,17 @@
-"""What queries answer: small objects, numpy arrays inside, `as_dict` for JSON.
+"""Counts, probabilities and distributions, of one query or of many."""
 
-A result carries the query's ids and, where the index has a tokenizer, the tokens they are, so
-that an answer always shows what was asked.
-"""
-
-import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 
 from everygram.errors import QueryError
+from everygram.results.base import FLOAT64, INT64, Reading, Result, divided, token_texts
 
-INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 # Bytes of a token in the table of a distribution.
 ENTRY = 3 * INT64.itemsize
-# token id -> its text, or None where the index has no tokenizer
-TokenText = Callable[[int], str] | None
-
-
-def token_texts(ids: Iterable[int], token_text: TokenText) -> list[str] | None:
-    """The tokens of ids as text, or None without a tokenizer."""
-    return None if token_text is None else [token_text(int(token_id)) for token_id in ids]
-
-
-class Reading(NamedTuple):
-    """How an index's results are read: the dtype of ids that are bytes, and a token's text."""
-
-    dtype: np.dtype[Any]
-    token_text: TokenText
-
-    def ids(self, asked: np.ndarray | bytes) -> np.ndarray:
-        """The ids that were asked about, of any dtype."""
-        return np.frombuffer(asked, self.dtype) if isinstance(asked, bytes) else asked
-
-
-@dataclass(init=False, eq=False, repr=False)
-class Result:
-    """What every result has: the query's ids and how they read.
-
-    (`Prob` and `Distribution` are made without arguments and then filled in, slot by slot: in half
-    the time of an `__init__`, which would be a tenth of an ∞-gram query's.)
-    """
-
-    __slots__ = ("__weakref__", "_asked", "_reading")
-
-    _reading: Reading
-    _asked: np.ndarray | bytes
-
-    @property
-    def query(self) -> np.ndarray:
-        """The ids the query became: int64, shape (m,)."""
-        return self._reading.ids(self._asked).astype(np.int64)
-
-    @property
-    def token_ids(self) -> list[int]:
-        """The ids the query became."""
-        ids: list[int] = self.query.tolist()
-        return ids
-
-    @property
-    def tokens(self) -> list[str] | None:
-        """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self.query, self._reading.token_text)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values, under the names of its attributes."""
-        return {"token_ids": self.token_ids, "tokens": self.tokens}
 
 
 class Count(int):
@@ -288,7 +230,7 @@ class Probs(Sequence[Prob]):
     @cached_property
     def probs(self) -> np.ndarray:
         """float64; nan where the prompt does not occur."""
-        return _divided(self.continuation_counts, self.prompt_counts)
+        return divided(self.continuation_counts, self.prompt_counts)
 
     def __len__(self) -> int:
         return int(self.prompt_counts.shape[0])
@@ -360,193 +302,3 @@ class Distributions(Sequence[Distribution]):
         answer.suffix_len = int(self.suffix_lens[i])
         answer.error_bound = int(self.error_bounds[i])
         return answer
-
-
-@dataclass(eq=False, repr=False)
-class Scores(Result):
-    """The probability of each token of a text (`query`) after those before it.
-
-    Arrays of shape (len,): suffix_lens, the length of the prompt that was used; prompt_counts and
-    continuation_counts, int64; sparse, bool: whether one token alone ever follows the prompt.
-    `order` is n of the n-gram model, None for ∞-gram.
-    """
-
-    order: int | None
-    suffix_lens: np.ndarray
-    prompt_counts: np.ndarray
-    continuation_counts: np.ndarray
-    sparse: np.ndarray
-
-    @cached_property
-    def probs(self) -> np.ndarray:
-        """float64, shape (len,); nan where the prompt does not occur."""
-        return _divided(self.continuation_counts, self.prompt_counts)
-
-    def __len__(self) -> int:
-        """How many tokens the text has."""
-        return len(self._asked)
-
-    def __repr__(self) -> str:
-        model = "∞-gram" if self.order is None else f"{self.order}-gram"
-        return f"Scores({model}, {len(self):,} tokens)"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values; an undefined probability is None."""
-        probs = [None if math.isnan(prob) else prob for prob in self.probs.tolist()]
-        return super().as_dict() | {
-            "order": self.order,
-            "suffix_lens": self.suffix_lens.tolist(),
-            "prompt_counts": self.prompt_counts.tolist(),
-            "continuation_counts": self.continuation_counts.tolist(),
-            "probs": probs,
-            "sparse": self.sparse.tolist(),
-        }
-
-
-@dataclass(eq=False, repr=False)
-class LongestMatches(Result):
-    """For each place of a text (`query`) the longest match that starts there.
-
-    int64, shape (len,): lengths in tokens, and counts: how often that match occurs, 0 where
-    nothing matches. A match ends at a separator, which may be its last token.
-    """
-
-    lengths: np.ndarray
-    counts: np.ndarray
-
-    def __len__(self) -> int:
-        """How many tokens the text has."""
-        return len(self._asked)
-
-    def __repr__(self) -> str:
-        return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {
-            "lengths": self.lengths.tolist(),
-            "counts": self.counts.tolist(),
-        }
-
-
-@dataclass(frozen=True)
-class Occurrence:
-    """One place a query occurs at.
-
-    `position` is in the segment's stream; `offset` in the document's tokens, −1 for a query that
-    starts with the separator before the document.
-    """
-
-    segment: int
-    rank: int
-    position: int
-    document: int
-    offset: int
-
-
-@dataclass(eq=False, repr=False)
-class Matches(Result):
-    """Where a query occurs.
-
-    intervals: int64, shape (segments, 2), half-open ranges of ranks; count: their total size.
-    The occurrences asked for, each int64, shape (k,): segments, ranks, positions, documents,
-    offsets (see Occurrence).
-    """
-
-    count: int
-    intervals: np.ndarray
-    segments: np.ndarray
-    ranks: np.ndarray
-    positions: np.ndarray
-    documents: np.ndarray
-    offsets: np.ndarray
-
-    def __repr__(self) -> str:
-        return f"Matches({self.count:,} occurrences, {len(self):,} listed)"
-
-    def __len__(self) -> int:
-        """How many occurrences are listed here."""
-        return int(self.ranks.shape[0])
-
-    def __iter__(self) -> Iterator[Occurrence]:
-        columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
-        return (Occurrence(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {
-            "count": self.count,
-            "intervals": self.intervals.tolist(),
-            "occurrences": [vars(occurrence) for occurrence in self],
-        }
-
-
-@dataclass(eq=False)
-class Document:
-    """A document, or the part of it around a match.
-
-    ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is the
-    whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
-    range of the match in the document's tokens, and `occurrence` what was asked for.
-    """
-
-    number: int
-    metadata: dict[str, Any]
-    length: int
-    start: int
-    ids: np.ndarray
-    match: tuple[int, int] | None
-    occurrence: int | None
-    count: int | None
-    _decode: Callable[[np.ndarray], str] | None
-
-    @property
-    def text(self) -> str | None:
-        """The text of `ids`, or None when the index has no tokenizer."""
-        return None if self._decode is None else self._decode(self.ids)
-
-    @property
-    def parts(self) -> tuple[str, str, str] | None:
-        """`text` before the match, of it, and after it; None without match or tokenizer."""
-        if self.match is None or self._decode is None:
-            return None
-        # Pieces decoded on their own lose spaces and cut characters at the seams: cut the text.
-        text = self._decode(self.ids)
-        begin, end = (self._text_len(text, place - self.start) for place in self.match)
-        return text[:begin], text[begin:end], text[end:]
-
-    def _text_len(self, text: str, num_tokens: int) -> int:
-        """How many characters of the text the first tokens make, cut characters left out."""
-        assert self._decode is not None
-        piece = self._decode(self.ids[:num_tokens]).rstrip("\ufffd")
-        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(piece, text, strict=False))
-        return sum(1 for _ in same)
-
-    def __repr__(self) -> str:
-        shown = self.text if self.text is not None else str(self.ids)
-        return (
-            f"Document({self.number}, {self.length:,} tokens, metadata={self.metadata!r}, "
-            f"{shown[:80]!r}{'…' if len(shown) > 80 else ''})"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return {
-            "number": self.number,
-            "metadata": self.metadata,
-            "length": self.length,
-            "start": self.start,
-            "token_ids": self.ids.tolist(),
-            "text": self.text,
-            "match": None if self.match is None else list(self.match),
-            "parts": None if self.parts is None else list(self.parts),
-            "occurrence": self.occurrence,
-            "count": self.count,
-        }
-
-
-def _divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """counts / of as float64; nan where that is 0 / 0."""
-    with np.errstate(invalid="ignore"):
-        quotients: np.ndarray = counts / of
-    return quotients

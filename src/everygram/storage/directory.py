@@ -15,12 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
+from everygram.storage import disk
 from everygram.storage import format as fmt
-from everygram.storage import segment as segments
-from everygram.storage.segment import Segment, fsync_directory
+from everygram.storage.segment import Segment
 
 # Indexes of up to so many bytes are checked whole when they are opened: it takes milliseconds.
 CHECKED_AT_ONCE = 16 << 20
@@ -41,7 +39,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            fsync_directory(folder.parent)
+            disk.fsync_directory(folder.parent)
         lock = _take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
@@ -132,7 +130,7 @@ def write_build_state(path: Path, state: dict[str, Any]) -> None:
     temporary = path / (fmt.BUILD + ".tmp")
     _write_synced(temporary, json.dumps(state, indent=2).encode())
     temporary.rename(path / fmt.BUILD)
-    fsync_directory(path)
+    disk.fsync_directory(path)
 
 
 def _read_build_state(path: Path) -> dict[str, Any] | None:
@@ -161,9 +159,9 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
     )
     temporary = path / (fmt.MANIFEST + ".tmp")
     _write_synced(temporary, fmt.encode_manifest(manifest))
-    fsync_directory(path)
+    disk.fsync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
-    fsync_directory(path)
+    disk.fsync_directory(path)
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:
@@ -232,7 +230,7 @@ def open_index(
     while True:
         try:
             segments = open_segments(path, manifest, opened)
-            if verify or _size(manifest) <= CHECKED_AT_ONCE:
+            if verify or manifest.bytes <= CHECKED_AT_ONCE:
                 check_files(segment for segment in segments if segment not in opened)
             return manifest, segments, read_tokenizer_json(path, manifest)
         except (DamagedIndexError, FormatError):
@@ -271,17 +269,12 @@ def check_files(
     """
     for segment in segments:
         try:
-            for problem in segment.verify_files(progress):
+            for problem in disk.wrong_files(segment.folder, segment.entry.files, progress):
                 raise DamagedIndexError(
                     f"{segment.folder}: {problem}; restore it or rebuild the index"
                 )
         except OSError as error:
             raise FormatError(f"{segment.folder}: cannot be read: {error}") from None
-
-
-def _size(manifest: fmt.Manifest) -> int:
-    """Bytes of all files of all segments."""
-    return sum(file.bytes for entry in manifest.segments for file in entry.files.values())
 
 
 def read_in(path: Path) -> int:
@@ -296,102 +289,12 @@ def read_in(path: Path) -> int:
         for entry in manifest.segments
         for name, file in entry.files.items()
     }
-    total = _size(manifest)
+    total = manifest.bytes
     if total > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         return 0
     for name in files:
-        segments.read_in(name)
+        disk.read_in(name)
     return total
-
-
-def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
-    """Check all of an index; returns what is wrong, in words: empty means sound.
-
-    With `quick` only the manifest, and that each file is there in its size.
-
-    Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
-    changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
-    for what is no index at all. Where a writer has changed the index meanwhile, and taken away
-    files, it is checked as it is then.
-    """
-    try:
-        manifest = read_manifest(path)
-        while True:
-            problems = _problems(path, manifest, progress, quick)
-            before, manifest = manifest, read_manifest(path)
-            if not problems or manifest == before:
-                return problems
-    except DamagedIndexError as error:
-        return [str(error)]
-
-
-def _problems(
-    path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
-) -> list[str]:
-    """What `verify` returns, of the index that this manifest is of."""
-    try:
-        read_tokenizer_json(path, manifest)
-    except DamagedIndexError as error:
-        return [str(error)]
-    problems = []
-    total = _size(manifest)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    opened: list[Segment] = []
-    for entry in manifest.segments:
-        try:
-            segment = Segment(path / entry.name, entry, manifest.dtype)
-            opened.append(segment)
-            if not quick:
-                found = segment.verify(advance)
-                problems += [f"{segment.folder}: {problem}" for problem in found]
-        except DamagedIndexError as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{path / entry.name}: cannot be read: {error}")
-    if not problems and not quick:
-        problems += _verify_numbers(manifest, opened)
-    return problems
-
-
-def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
-    """Check that no two documents have one number, and that deleted ones are what they were."""
-    of_sign = {
-        sign: [segment for segment in opened if segment.entry.sign == sign] for sign in (1, -1)
-    }
-    if sum(map(len, of_sign.values())) < len(opened):
-        yield f"{fmt.MANIFEST}: a sign that is neither 1 nor −1"
-        return
-    numbers = {
-        sign: np.concatenate(
-            [np.empty(0, np.int64)]
-            + [segment.numbers_of(np.arange(segment.num_documents)) for segment in segments]
-        )
-        for sign, segments in of_sign.items()
-    }
-    for each in numbers.values():
-        if np.unique(each).shape[0] < each.shape[0]:
-            yield f"{fmt.MANIFEST}: two documents have one number"
-        if each.max(initial=-1) >= manifest.next_document:
-            yield f"{fmt.MANIFEST}: a document's number is not below next_document"
-    for segment in of_sign[-1]:
-        for local, number in enumerate(segment.numbers_of(np.arange(segment.num_documents))):
-            start, end = segment.document_bounds(local)
-            deleted = segment.tokens[start:end]
-            for other in of_sign[1]:
-                place = int(other.local_of(np.array([number]))[0])
-                if place >= 0:
-                    start, end = other.document_bounds(place)
-                    if not np.array_equal(other.tokens[start:end], deleted):
-                        yield f"{segment.folder}: document {number} is not what was deleted"
-                    break
-            else:
-                yield f"{segment.folder}: document {number} is in no segment"
 
 
 def _take_lock(path: Path) -> int:

@@ -271,6 +271,11 @@ class Manifest:
         """Documents, deleted ones not counted."""
         return sum(segment.sign * segment.num_documents for segment in self.segments)
 
+    @property
+    def bytes(self) -> int:
+        """Size of all files of all segments."""
+        return sum(file.bytes for segment in self.segments for file in segment.files.values())
+
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The exact bytes of `manifest.json`."""

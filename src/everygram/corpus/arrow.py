@@ -1,0 +1,164 @@
+"""Tables in, records out: Parquet, Arrow, and data sets of the Hugging Face hub.
+
+Readers as in `records`. pyarrow and datasets are extras, imported when a file needs them.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any, BinaryIO, cast
+
+from everygram.corpus.files import File
+from everygram.corpus.records import Records
+from everygram.errors import CorpusError, MissingExtraError
+
+# Rows of a table that are held at once, and bytes of a column that are read together.
+ROWS, PIECE = 1024, 1 << 20
+# A data set of the hub: datasets:NAME[,CONFIG][,split=SPLIT].
+HUB = re.compile(r"^datasets:(?P<name>[^,]+)(,(?P<config>[^,=]+))?(,split=(?P<split>[^,]+))?$")
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def parquet(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
+    with _arrow_errors(file), file.open() as raw:
+        # (A row group can be gigabytes: it is read a piece at a time.)
+        module = _extra("pyarrow.parquet", "parquet", file)
+        parquet = module.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE)
+        names = parquet.schema_arrow.names
+        chosen = _chosen(columns, names, file)
+        batches = parquet.iter_batches(batch_size=ROWS, columns=chosen)
+        yield from _rows(batches, file, tell, parquet.metadata.num_rows)
+
+
+def arrow(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
+    ipc = _extra("pyarrow.ipc", "parquet", file)
+    with _arrow_errors(file), file.open() as raw:
+        if raw.read(6) == b"ARROW1":
+            reader = ipc.open_file(raw)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            # A stream that is cut between two batches would seem to end there.
+            raw.seek(max(0, file.size - len(END_OF_STREAM)))
+            if raw.read() != END_OF_STREAM:
+                raise CorpusError(f"{file.name}: not an Arrow file, or cut off: it has no end mark")
+            raw.seek(0)
+            reader = ipc.open_stream(raw)
+            batches = iter(reader)
+        chosen = _chosen(columns, reader.schema.names, file)
+        if chosen is not None:
+            batches = (batch.select(chosen) for batch in batches)
+        yield from _rows(batches, file, tell, 0, raw)
+
+
+def hub(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
+    """A data set of the hub, by name, as `datasets` streams it."""
+    datasets = _extra("datasets", "datasets", file)
+    named = HUB.match(file.name)
+    assert named is not None
+    split = named["split"] or "train"
+    try:
+        rows = datasets.load_dataset(named["name"], named["config"], split=split, streaming=True)
+        batches = rows.with_format("arrow").iter(batch_size=ROWS)
+        chosen: list[str] | None = None
+        for number, table in enumerate(batches):
+            if number == 0:
+                chosen = _chosen(columns, table.column_names, file)
+            if chosen is not None:
+                table = table.select(chosen)
+            yield from _rows([table], file, tell, 0, first=number * ROWS)
+    except CorpusError:
+        raise
+    except Exception as error:  # of the hub, of the network, of each file's reader
+        raise CorpusError(f"{file.name}: cannot be loaded: {error}") from None
+
+
+def _rows(
+    batches: Iterable[Any],
+    file: File,
+    tell: Callable[[int], None],
+    num_rows: int,
+    raw: BinaryIO | None = None,
+    first: int = 0,
+) -> Records:
+    """The rows of Arrow batches as records."""
+    for batch in batches:
+        if raw is not None:
+            tell(raw.tell())
+        for row, record in enumerate(_to_records(batch), first + 1):
+            if num_rows:
+                tell(file.size * row // num_rows)
+            yield f"{file.name}: row {row:,}", partial(_plain_record, record)
+        first += batch.num_rows
+
+
+def _to_records(batch: Any) -> list[dict[str, Any]]:
+    # Times of nanoseconds are no objects of Python's: they are kept as they read.
+    for i, column in enumerate(batch.schema):
+        if str(column.type).startswith(("timestamp", "duration")):
+            batch = batch.set_column(i, column.name, batch.column(i).cast("string"))
+    return cast(list[dict[str, Any]], batch.to_pylist())
+
+
+def _chosen(columns: list[str] | None, names: list[str], file: File) -> list[str] | None:
+    """Those columns of a table that are asked for, or None for all; each must be there."""
+    if columns is None:
+        return None
+    chosen = []
+    for field in columns:
+        name = field if field in names else field.partition(".")[0]
+        if name not in names:
+            raise CorpusError(
+                f"{file.name}: no column '{field}'; the table has {', '.join(map(repr, names))}"
+            )
+        chosen.append(name)
+    return list(dict.fromkeys(chosen))
+
+
+@contextmanager
+def _arrow_errors(file: File) -> Iterator[None]:
+    pyarrow = _extra("pyarrow", "parquet", file)
+    try:
+        yield
+    except (pyarrow.ArrowException, EOFError) as error:
+        raise CorpusError(f"{file.name}: damaged, cut off, or of another format: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise CorpusError(f"{file.name}: damaged or cut off: {error}") from None
+
+
+def _extra(module: str, extra: str, file: File) -> Any:
+    """A module that an extra brings."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingExtraError(
+            f"{file.name}: reading it needs the extra: pip install 'everygram[{extra}]'"
+        ) from None
+
+
+def _plain_record(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in record.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON has it: times and decimals as text, what is no number as null."""
+    match value:
+        case None | str() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {str(name): _plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case bytes():
+            return value.decode(errors="backslashreplace")
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case _:
+            return str(value)

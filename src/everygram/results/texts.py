@@ -1,0 +1,77 @@
+"""What is answered about a text, a value for each of its tokens."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from everygram.results.base import Result, divided
+
+
+@dataclass(eq=False, repr=False)
+class Scores(Result):
+    """The probability of each token of a text (`query`) after those before it.
+
+    Arrays of shape (len,): suffix_lens, the length of the prompt that was used; prompt_counts and
+    continuation_counts, int64; sparse, bool: whether one token alone ever follows the prompt.
+    `order` is n of the n-gram model, None for ∞-gram.
+    """
+
+    order: int | None
+    suffix_lens: np.ndarray
+    prompt_counts: np.ndarray
+    continuation_counts: np.ndarray
+    sparse: np.ndarray
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """float64, shape (len,); nan where the prompt does not occur."""
+        return divided(self.continuation_counts, self.prompt_counts)
+
+    def __len__(self) -> int:
+        """How many tokens the text has."""
+        return len(self._asked)
+
+    def __repr__(self) -> str:
+        model = "∞-gram" if self.order is None else f"{self.order}-gram"
+        return f"Scores({model}, {len(self):,} tokens)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values; an undefined probability is None."""
+        probs = [None if math.isnan(prob) else prob for prob in self.probs.tolist()]
+        return super().as_dict() | {
+            "order": self.order,
+            "suffix_lens": self.suffix_lens.tolist(),
+            "prompt_counts": self.prompt_counts.tolist(),
+            "continuation_counts": self.continuation_counts.tolist(),
+            "probs": probs,
+            "sparse": self.sparse.tolist(),
+        }
+
+
+@dataclass(eq=False, repr=False)
+class LongestMatches(Result):
+    """For each place of a text (`query`) the longest match that starts there.
+
+    int64, shape (len,): lengths in tokens, and counts: how often that match occurs, 0 where
+    nothing matches. A match ends at a separator, which may be its last token.
+    """
+
+    lengths: np.ndarray
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        """How many tokens the text has."""
+        return len(self._asked)
+
+    def __repr__(self) -> str:
+        return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return super().as_dict() | {
+            "lengths": self.lengths.tolist(),
+            "counts": self.counts.tolist(),
+        }

@@ -1,0 +1,145 @@
+"""A segment, written: documents' ids in, the files of `format` out.
+
+Knows nothing of text, of other segments, or of the manifest's own file.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from everygram.storage import format as fmt
+from everygram.storage.disk import (
+    HashedFile,
+    block_checksums,
+    fsync_directory,
+    map_positions,
+    map_tokens,
+    write_array,
+)
+from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
+from everygram.storage.segment import Segment
+
+
+class SegmentWriter:
+    """Takes documents and writes what needs no sorting: tokens, offsets, metadata.
+
+    Everything goes to disk as it comes. `close`, then sort (`building.external_sort`), then
+    `finish_segment`.
+    """
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._token_dtype = fmt.TOKEN_DTYPES[dtype]
+        self._separator = np.full(1, fmt.separator_of(dtype), self._token_dtype)
+        names = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
+        self._files = {name: HashedFile(folder / name) for name in names}
+        self._metadata_len = 0
+        self._add_offset(fmt.METADATA_OFFSETS, 0)
+        self.stream_len = 0
+        self.num_documents = 0
+
+    def add(self, ids: np.ndarray, metadata: bytes) -> None:
+        """Append a document. Precondition: every id is in the vocabulary."""
+        self._add_offset(fmt.DOCUMENT_OFFSETS, self.stream_len)
+        tokens = self._files[fmt.TOKENS]
+        tokens.write(self._separator.data)
+        tokens.write(np.ascontiguousarray(ids, self._token_dtype).data)
+        self._files[fmt.METADATA].write(metadata)
+        self._metadata_len += len(metadata)
+        self._add_offset(fmt.METADATA_OFFSETS, self._metadata_len)
+        self.stream_len += 1 + ids.shape[0]
+        self.num_documents += 1
+
+    def copy(self, segment: "Segment", first: int, last: int) -> None:
+        """Append a segment's documents [first, last), at least one, as they are."""
+        start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
+        ends = segment.metadata_offsets[first : last + 1]
+        for name, content in (
+            (fmt.TOKENS, segment.tokens[start:end]),
+            (fmt.METADATA, segment.metadata_bytes[int(ends[0]) : int(ends[-1])]),
+            (fmt.DOCUMENT_OFFSETS, segment.document_offsets[first:last] - start + self.stream_len),
+            (fmt.METADATA_OFFSETS, ends[1:] - ends[0] + self._metadata_len),
+        ):
+            self._files[name].write(content.data)
+        self._metadata_len += int(ends[-1] - ends[0])
+        self.stream_len += end - start
+        self.num_documents += last - first
+
+    def flush(self) -> None:
+        """Let others read the tokens added so far."""
+        self._files[fmt.TOKENS].flush()
+
+    def close(self) -> dict[str, fmt.FileEntry]:
+        """Sync the files; returns their entries for the manifest."""
+        return {name: file.close() for name, file in self._files.items()}
+
+    def abort(self) -> None:
+        """Let go of the files; what is in them is left to whoever removes the folder."""
+        for file in self._files.values():
+            file.abandon()
+
+    def _add_offset(self, name: str, offset: int) -> None:
+        self._files[name].write(offset.to_bytes(fmt.OFFSET.itemsize, "little"))
+
+
+def finish_segment(
+    folder: Path,
+    dtype: str,
+    stream_len: int,
+    num_documents: int,
+    files: dict[str, fmt.FileEntry],
+    progress: Callable[[int, int], None],
+    numbers: np.ndarray | int,
+    sign: int = 1,
+) -> fmt.SegmentEntry:
+    """Write what follows from the sorted suffixes; returns the manifest's entry.
+
+    numbers: the documents' numbers, int64, shape (D,), ascending; or the first of them, when they
+    follow one another.
+
+    Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
+    Reads the array back once, for its checksum and the fences, and calls
+    `progress(bytes, bytes in all)`.
+    """
+    tokens = map_tokens(folder, dtype, stream_len)
+    width = fmt.position_bytes(stream_len)
+    sa = map_positions(folder, width)
+    separator = fmt.separator_of(dtype)
+    bits = segment_key_bits(tokens, sa, num_documents)
+    digest = hashlib.sha256()
+
+    def hash_and_report(chunk: np.ndarray, done: int) -> None:
+        digest.update(chunk.data)
+        progress(done, sa.nbytes)
+
+    fences = HashedFile(folder / fmt.FENCES)
+    level = fence_keys_of(tokens, sa, separator, bits, fmt.FENCE_SPACING, hash_and_report)
+    for piece in fence_tree(level):
+        fences.write(piece.data)
+    files = files | {
+        fmt.UNIGRAMS: write_array(folder / fmt.UNIGRAMS, unigram_table(tokens)),
+        fmt.FENCES: fences.close(),
+        fmt.SUFFIX_ARRAY: fmt.FileEntry(sa.nbytes, digest.hexdigest()),
+    }
+    first_document = numbers if isinstance(numbers, int) else int(numbers[0])
+    if not isinstance(numbers, int):
+        file = write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
+        files = files | {fmt.DOCUMENT_NUMBERS: file}
+    checksums = write_array(folder / fmt.CHECKSUMS, block_checksums(folder, files))
+    files = files | {fmt.CHECKSUMS: checksums}
+    fsync_directory(folder)
+    return fmt.SegmentEntry(
+        name=folder.name,
+        sign=sign,
+        first_document=first_document,
+        num_documents=num_documents,
+        num_tokens=stream_len - num_documents,
+        position_bytes=width,
+        fence_spacing=fmt.FENCE_SPACING,
+        fence_fanout=fmt.FENCE_FANOUT,
+        key_bits=bits,
+        files=files,
+    )

@@ -1,0 +1,162 @@
+"""All of an index checked: checksums, order, offsets, numbers.
+
+The order's check takes 4 or 8 bytes of memory a token; all is linear time.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from everygram.errors import DamagedIndexError
+from everygram.kernels.sort import first_disorder, invert
+from everygram.storage import format as fmt
+from everygram.storage.directory import read_manifest, read_tokenizer_json
+from everygram.storage.disk import wrong_files
+from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
+from everygram.storage.segment import Segment
+
+
+def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
+    """Check all of an index; returns what is wrong, in words: empty means sound.
+
+    With `quick` only the manifest, and that each file is there in its size.
+
+    Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
+    changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
+    for what is no index at all. Where a writer has changed the index meanwhile, and taken away
+    files, it is checked as it is then.
+    """
+    try:
+        manifest = read_manifest(path)
+        while True:
+            problems = _problems(path, manifest, progress, quick)
+            before, manifest = manifest, read_manifest(path)
+            if not problems or manifest == before:
+                return problems
+    except DamagedIndexError as error:
+        return [str(error)]
+
+
+def _problems(
+    path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
+) -> list[str]:
+    """What `verify` returns, of the index that this manifest is of."""
+    try:
+        read_tokenizer_json(path, manifest)
+    except DamagedIndexError as error:
+        return [str(error)]
+    problems = []
+    total = manifest.bytes
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    opened: list[Segment] = []
+    for entry in manifest.segments:
+        try:
+            segment = Segment(path / entry.name, entry, manifest.dtype)
+            opened.append(segment)
+            if not quick:
+                found = [
+                    *wrong_files(segment.folder, entry.files, advance),
+                    *_wrong_documents(segment),
+                    *_wrong_order(segment),
+                ]
+                problems += [f"{segment.folder}: {problem}" for problem in found]
+        except DamagedIndexError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{path / entry.name}: cannot be read: {error}")
+    if not problems and not quick:
+        problems += _verify_numbers(manifest, opened)
+    return problems
+
+
+def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
+    """Check that no two documents have one number, and that deleted ones are what they were."""
+    of_sign = {
+        sign: [segment for segment in opened if segment.entry.sign == sign] for sign in (1, -1)
+    }
+    if sum(map(len, of_sign.values())) < len(opened):
+        yield f"{fmt.MANIFEST}: a sign that is neither 1 nor −1"
+        return
+    numbers = {
+        sign: np.concatenate(
+            [np.empty(0, np.int64)]
+            + [segment.numbers_of(np.arange(segment.num_documents)) for segment in segments]
+        )
+        for sign, segments in of_sign.items()
+    }
+    for each in numbers.values():
+        if np.unique(each).shape[0] < each.shape[0]:
+            yield f"{fmt.MANIFEST}: two documents have one number"
+        if each.max(initial=-1) >= manifest.next_document:
+            yield f"{fmt.MANIFEST}: a document's number is not below next_document"
+    for segment in of_sign[-1]:
+        for local, number in enumerate(segment.numbers_of(np.arange(segment.num_documents))):
+            start, end = segment.document_bounds(local)
+            deleted = segment.tokens[start:end]
+            for other in of_sign[1]:
+                place = int(other.local_of(np.array([number]))[0])
+                if place >= 0:
+                    start, end = other.document_bounds(place)
+                    if not np.array_equal(other.tokens[start:end], deleted):
+                        yield f"{segment.folder}: document {number} is not what was deleted"
+                    break
+            else:
+                yield f"{segment.folder}: document {number} is in no segment"
+
+
+def _wrong_documents(segment: Segment) -> Iterator[str]:
+    numbers = segment.numbers_of(np.arange(segment.num_documents))
+    if numbers[0] != segment.first_document or (np.diff(numbers) <= 0).any():
+        yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
+    offsets = segment.document_offsets
+    if offsets.shape[0] != segment.num_documents or int(offsets[0]) != 0:
+        yield f"{fmt.DOCUMENT_OFFSETS}: the first document does not start at 0"
+    separators = np.flatnonzero(segment.tokens == segment.separator)
+    if not np.array_equal(separators, offsets.astype(np.int64)):
+        yield f"{fmt.DOCUMENT_OFFSETS}: not the positions of the separators in {fmt.TOKENS}"
+    ends = segment.metadata_offsets.astype(np.int64)
+    if ends[0] != 0 or ends[-1] != segment.metadata_bytes.shape[0] or (np.diff(ends) < 0).any():
+        yield f"{fmt.METADATA_OFFSETS}: not ascending from 0 to the size of {fmt.METADATA}"
+        return
+    for local in range(segment.num_documents):
+        try:
+            segment.metadata(local)
+        except DamagedIndexError as error:
+            yield str(error)
+            return
+
+
+def _wrong_order(segment: Segment) -> Iterator[str]:
+    n = segment.stream_len
+    rank_of = np.full(n, n, np.uint32 if n < 2**32 else np.int64)
+    wrong = invert(segment.suffix_array, rank_of)
+    if wrong >= 0:
+        yield f"{fmt.SUFFIX_ARRAY}: rank {wrong:,} is out of range or stands twice"
+        return
+    wrong = first_disorder(segment.tokens, segment.suffix_array, rank_of, segment.separator)
+    if wrong >= 0:
+        yield f"{fmt.SUFFIX_ARRAY}: ranks {wrong:,} and {wrong + 1:,} are out of order"
+        return
+    start = 0
+    for piece in fence_tree(
+        fence_keys_of(
+            segment.tokens,
+            segment.suffix_array,
+            segment.separator,
+            segment.entry.key_bits,
+            segment.fence_spacing,
+        )
+    ):
+        if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
+            yield f"{fmt.FENCES}: not the keys of the suffixes"
+            break
+        start += piece.shape[0]
+    if not np.array_equal(unigram_table(segment.tokens), segment.unigrams):
+        yield f"{fmt.UNIGRAMS}: not the tokens and first ranks of the suffixes"

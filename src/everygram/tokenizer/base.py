@@ -1,0 +1,104 @@
+"""What a tokenizer is, the one of bytes, and how a query is encoded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from everygram.errors import TokenizerError
+
+
+class Tokenizer(ABC):
+    """Text to ids and back.
+
+    `kind` and `source` are the manifest's; `json` is what `tokenizer.json` holds, or None;
+    ids are in [0, vocab_size); `query_prefix` goes in front of a string query; `edits_start` tells
+    whether the tokenizer puts a space in front of any text by itself, or takes one away.
+    """
+
+    kind: str
+    source: str
+    query_prefix: str
+    edits_start: bool
+    json: bytes | None
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Ids are below this."""
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text: uint8 or uint32, shape (len,). Special tokens in it are text.
+
+        Raises TokenizerError for a text that cannot be encoded.
+        """
+
+    @abstractmethod
+    def decode(self, ids: np.ndarray) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
+
+    @abstractmethod
+    def token_text(self, token_id: int) -> str:
+        r"""One token for display; bytes that are not UTF-8 on their own show as `\xNN`."""
+
+
+def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarray:
+    """The ids of a query: int64, shape (len,).
+
+    Unless `raw`, `query_prefix` goes in front of a text that does not start with white space,
+    so that a word is looked up as it stands inside a sentence; `raw` also leaves out the space
+    that some tokenizers put in front themselves. Raises TokenizerError.
+    """
+    if raw and text:
+        return _encode_inside(tokenizer, text).astype(np.int64)
+    if text and tokenizer.query_prefix and not text[0].isspace():
+        return _encode_inside(tokenizer, tokenizer.query_prefix + text).astype(np.int64)
+    return tokenizer.encode_batch([text])[0].astype(np.int64)
+
+
+def _encode_inside(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a text with nothing put in front of it or taken away there."""
+    if not tokenizer.edits_start:
+        return tokenizer.encode_batch([text])[0]
+    # What such a tokenizer puts in front goes before a mark, and is cut off with it. No mark is
+    # what is white space or unknown to the tokenizer: it melts into what follows.
+    for mark in ("\n", "\0", "|", ".", ","):
+        head, both = tokenizer.encode_batch([mark, mark + text])
+        length = head.shape[0]
+        if length and mark in tokenizer.decode(head) and np.array_equal(both[:length], head):
+            return both[length:]
+    raise TokenizerError(
+        f"tokenizer '{tokenizer.source}' cannot encode {text!r} without the space it adds; query "
+        "with token ids"
+    )
+
+
+class ByteTokenizer(Tokenizer):
+    """UTF-8 bytes; 255 never occurs in UTF-8, which leaves it to the separator."""
+
+    kind = "bytes"
+    source = "bytes"
+    vocab_size = 255
+    query_prefix = ""
+    edits_start = False
+    json = None
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(utf8(text), np.uint8) for text in texts]
+
+    def decode(self, ids: np.ndarray) -> str:
+        return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
+
+    def token_text(self, token_id: int) -> str:
+        return bytes([token_id]).decode(errors="backslashreplace")
+
+
+def utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"not valid Unicode text: {text[error.start]!r} at character {error.start + 1} is a "
+            "lone surrogate"
+        ) from None

@@ -1,0 +1,177 @@
+"""Tokenizers of the `tokenizers` library."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from everygram.errors import TokenizerError
+from everygram.tokenizer import tiktoken as tiktoken_files
+from everygram.tokenizer.base import Tokenizer, utf8
+from everygram.tokenizer.fast import FastEncoder, flatten, is_fast_family
+
+
+class HuggingFaceTokenizer(Tokenizer):
+    """A tokenizer of the `tokenizers` library, as its `tokenizer.json` describes it."""
+
+    kind = "huggingface"
+
+    def __init__(self, data: bytes, source: str) -> None:
+        """Load the bytes of a `tokenizer.json`; `source` says where they are from."""
+        self.json = data
+        self.source = source
+        self._tokenizer = _loaded(data, source)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added: dict[int, str] = {i: token.content for i, token in added.items()}
+        # Some models have special tokens in their vocabulary where text reaches them.
+        self._hidden = _specials_from_text(self._tokenizer)
+        if self._hidden:
+            hidden = json.dumps(_without(json.loads(data), self._hidden))
+            self._tokenizer = _loaded(hidden.encode(), source)
+        # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
+        description = {
+            name: None if part is None else json.loads(part.__getstate__())
+            for name, part in (
+                ("normalizer", self._tokenizer.normalizer),
+                ("pre_tokenizer", self._tokenizer.pre_tokenizer),
+                ("decoder", self._tokenizer.decoder),
+            )
+        }
+        steps = list(_steps(description))
+        byte_level = [step for step in steps if step.get("type") == "ByteLevel"]
+        self._byte_of = (
+            {char: byte for byte, char in tiktoken_files.byte_level_chars()} if byte_level else None
+        )
+        self.edits_start = any(
+            step.get("add_prefix_space")
+            or step.get("type") == "Prepend"
+            or (step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never")
+            for step in _steps_of_input(description)
+        )
+        self.query_prefix = " " if byte_level and not self.edits_start else ""
+        self._token_texts: dict[int, str] = {}
+        self._exact = partial(encoded, self._tokenizer, source)
+        self._fast: FastEncoder | None = None
+        if not self._hidden and is_fast_family(self._tokenizer, description):
+            self._fast = FastEncoder(self._exact, data, source)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the largest id: ids may have gaps."""
+        ids: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return max(ids.values()) + 1
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        for text in texts:
+            utf8(text)  # the library would panic
+        ids = None if self._fast is None else self._fast.encode_batch(texts)
+        return self._exact(texts) if ids is None else ids
+
+    def decode(self, ids: np.ndarray) -> str:
+        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        for content in self._hidden:
+            text = text.replace(_hidden(content), content)
+        return text
+
+    def token_text(self, token_id: int) -> str:
+        # Asked for every token of every answer, and slow to make.
+        text = self._token_texts.get(token_id)
+        if text is None:
+            text = self._token_texts[token_id] = self._make_token_text(token_id)
+        return text
+
+    def _make_token_text(self, token_id: int) -> str:
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        if token is None:
+            return f"<unused {token_id}>"
+        if token_id in self._added:
+            return self._added[token_id]
+        if self._byte_of is not None and all(char in self._byte_of for char in token):
+            return bytes(self._byte_of[char] for char in token).decode(errors="backslashreplace")
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes([int(token[3:5], 16)]).decode(errors="backslashreplace")
+        return token.replace("▁", " ")
+
+
+def _loaded(data: bytes, source: str) -> Any:
+    """The tokenizer of the `tokenizers` library, set to encode corpora. Raises TokenizerError."""
+    import tokenizers
+
+    try:
+        loaded = tokenizers.Tokenizer.from_str(data.decode())
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            f"tokenizer '{source}': not a tokenizer.json that the installed tokenizers "
+            f"{tokenizers.__version__} reads: {error}"
+        ) from None
+    # What is right for feeding a model is wrong for a corpus: cut documents, padding,
+    # and text that spells a special token turned into that token.
+    loaded.no_truncation()
+    loaded.no_padding()
+    loaded.encode_special_tokens = True
+    if loaded.get_vocab_size(with_added_tokens=True) == 0:
+        raise TokenizerError(f"tokenizer '{source}': its vocabulary is empty")
+    return loaded
+
+
+def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarray]:
+    """The ids of each text by the `tokenizers` library. Raises TokenizerError."""
+    try:
+        encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(f"tokenizer '{source}' cannot encode a text: {error}") from None
+    # Some normalizers put a space in front of nothing: an empty text has no tokens.
+    return [
+        np.array(encoding.ids if text else [], np.uint32)
+        for text, encoding in zip(texts, encodings, strict=True)
+    ]
+
+
+def _specials_from_text(tokenizer: Any) -> list[str]:
+    """The special tokens that their own spelling, as text, becomes."""
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    found = []
+    for token_id, token in tokenizer.get_added_tokens_decoder().items():
+        if token.special and token.content != unknown:
+            try:
+                (ids,) = encoded(tokenizer, "", [token.content])
+            except TokenizerError:  # it has no tokens for this text
+                continue
+            if token_id in ids:
+                found.append(token.content)
+    return found
+
+
+def _hidden(content: str) -> str:
+    """A name for a special token that text does not have: between code points of no character."""
+    return f"\uffff{content}\uffff"
+
+
+def _without(description: dict[str, Any], contents: Sequence[str]) -> dict[str, Any]:
+    """A `tokenizer.json` with those special tokens, of the same ids, out of the reach of text."""
+    model = description["model"]
+    vocabulary = model["vocab"]
+    name = {content: _hidden(content) for content in contents}
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {name.get(token, token): i for token, i in vocabulary.items()}
+    else:  # unigram: pieces and their scores
+        model["vocab"] = [[name.get(piece, piece), score] for piece, score in vocabulary]
+    if "merges" in model:
+        pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        model["merges"] = [m for m in pairs if name.keys().isdisjoint([*m, "".join(m)])]
+    for token in description.get("added_tokens", ()):
+        token["content"] = name.get(token["content"], token["content"])
+    return description
+
+
+def _steps(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every normalizer, pre-tokenizer and decoder step, sequences flattened."""
+    yield from _steps_of_input(description)
+    yield from flatten(description.get("decoder"))
+
+
+def _steps_of_input(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for part in ("normalizer", "pre_tokenizer"):
+        yield from flatten(description.get(part))
