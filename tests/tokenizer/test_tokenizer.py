@@ -521,7 +521,7 @@ def made_texts(count, seed=0):
     atoms += ["<|endoftext|>", "endoftext", "日", "!?", "\t", "\0", "Ⅷ", "x1"]
     rng = random.Random(seed)
     texts = ["".join(rng.choices(atoms, k=rng.randint(1, 24))) for _ in range(count)]
-    return [*texts, everygram.tokenizer.SAMPLE, "", "a" * 5000, " " * 5000]
+    return [*texts, everygram.tokenizer.fast.SAMPLE, "", "a" * 5000, " " * 5000]
 
 
 @pytest.mark.parametrize("family", tiktoken_files.FAMILIES, ids=lambda family: family.name)
@@ -657,7 +657,7 @@ def engine(monkeypatch):
 
 
 def large_batch(scale=1.0):
-    texts = [*made_texts(100)[:100], everygram.tokenizer.SAMPLE, "", *SAMPLE[:2]]
+    texts = [*made_texts(100)[:100], everygram.tokenizer.fast.SAMPLE, "", *SAMPLE[:2]]
     return texts * (int(scale * FAST_FROM_CHARS / sum(map(len, texts))) + 1)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from everygram.errors import TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
-from everygram.tokenizer.huggingface import _hidden, _without
 
 # Text is encoded by fastokens, if it is installed, once batches of this many characters each came
 # to so many together: to load it takes as long as `tokenizers` takes for a megabyte.
@@ -157,11 +156,11 @@ class FastEncoder:
             token["content"]: token["special"] for token in description.get("added_tokens", ())
         }
         special = added.keys() - {description["model"].get("unk_token")}
-        description = _without(description, [content for content in special if added[content]])
+        description = without(description, [content for content in special if added[content]])
         # The engine reads no vocabulary with gaps, such as cl100k's among its special tokens.
         vocabulary = description["model"]["vocab"]
         gaps = set(range(max(vocabulary.values(), default=0))) - set(vocabulary.values())
-        vocabulary |= {_hidden(str(gap)): gap for gap in gaps}
+        vocabulary |= {hidden(str(gap)): gap for gap in gaps}
         description |= {"truncation": None, "padding": None, "post_processor": None}
         try:
             encoder = engine.from_json_str(json.dumps(description, ensure_ascii=False))
@@ -210,3 +209,25 @@ def flatten(step: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     for inner in ("normalizers", "pretokenizers", "decoders"):
         for child in step.get(inner, ()):
             yield from flatten(child)
+
+
+def hidden(content: str) -> str:
+    """A name for a special token that text does not have: between code points of no character."""
+    return f"\uffff{content}\uffff"
+
+
+def without(description: dict[str, Any], contents: Sequence[str]) -> dict[str, Any]:
+    """A `tokenizer.json` with those special tokens, of the same ids, out of the reach of text."""
+    model = description["model"]
+    vocabulary = model["vocab"]
+    name = {content: hidden(content) for content in contents}
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {name.get(token, token): i for token, i in vocabulary.items()}
+    else:  # unigram: pieces and their scores
+        model["vocab"] = [[name.get(piece, piece), score] for piece, score in vocabulary]
+    if "merges" in model:
+        pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        model["merges"] = [m for m in pairs if name.keys().isdisjoint([*m, "".join(m)])]
+    for token in description.get("added_tokens", ()):
+        token["content"] = name.get(token["content"], token["content"])
+    return description

@@ -10,7 +10,7 @@ import numpy as np
 from everygram.errors import TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.base import Tokenizer, utf8
-from everygram.tokenizer.fast import FastEncoder, flatten, is_fast_family
+from everygram.tokenizer.fast import FastEncoder, flatten, hidden, is_fast_family, without
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -28,8 +28,8 @@ class HuggingFaceTokenizer(Tokenizer):
         # Some models have special tokens in their vocabulary where text reaches them.
         self._hidden = _specials_from_text(self._tokenizer)
         if self._hidden:
-            hidden = json.dumps(_without(json.loads(data), self._hidden))
-            self._tokenizer = _loaded(hidden.encode(), source)
+            description = json.dumps(without(json.loads(data), self._hidden))
+            self._tokenizer = _loaded(description.encode(), source)
         # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
         description = {
             name: None if part is None else json.loads(part.__getstate__())
@@ -72,7 +72,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def decode(self, ids: np.ndarray) -> str:
         text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
         for content in self._hidden:
-            text = text.replace(_hidden(content), content)
+            text = text.replace(hidden(content), content)
         return text
 
     def token_text(self, token_id: int) -> str:
@@ -142,28 +142,6 @@ def _specials_from_text(tokenizer: Any) -> list[str]:
             if token_id in ids:
                 found.append(token.content)
     return found
-
-
-def _hidden(content: str) -> str:
-    """A name for a special token that text does not have: between code points of no character."""
-    return f"\uffff{content}\uffff"
-
-
-def _without(description: dict[str, Any], contents: Sequence[str]) -> dict[str, Any]:
-    """A `tokenizer.json` with those special tokens, of the same ids, out of the reach of text."""
-    model = description["model"]
-    vocabulary = model["vocab"]
-    name = {content: _hidden(content) for content in contents}
-    if isinstance(vocabulary, dict):
-        model["vocab"] = {name.get(token, token): i for token, i in vocabulary.items()}
-    else:  # unigram: pieces and their scores
-        model["vocab"] = [[name.get(piece, piece), score] for piece, score in vocabulary]
-    if "merges" in model:
-        pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
-        model["merges"] = [m for m in pairs if name.keys().isdisjoint([*m, "".join(m)])]
-    for token in description.get("added_tokens", ()):
-        token["content"] = name.get(token["content"], token["content"])
-    return description
 
 
 def _steps(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
