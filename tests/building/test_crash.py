@@ -405,7 +405,12 @@ class Writer:
                 stderr=stderr,
                 text=True,
                 # Threads that a library starts when it is loaded are threads, too.
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=os.environ
+                | {
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "OMP_NUM_THREADS": "1",
+                },
             )
 
     def ask(self, **request):

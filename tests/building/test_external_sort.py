@@ -14,7 +14,7 @@ from everygram.building import external_sort
 from everygram.building.external_sort import Block, BlockSorter, Cut, write_suffix_array
 from everygram.kernels import merge as kernels
 from everygram.storage import format as fmt
-from everygram.storage import segment
+from everygram.storage.segment_writer import SegmentWriter
 from naive import NaiveIndex, suffix_order
 
 
@@ -24,7 +24,7 @@ def sort_in_blocks(folder, documents, dtype, block, threads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external_sort, "MIN_BLOCK", block * threads)
         patch.setattr(external_sort, "WRITE", 7)
-        writer = segment.SegmentWriter(folder / "segment-000001", dtype)
+        writer = SegmentWriter(folder / "segment-000001", dtype)
         sorter = BlockSorter(writer.folder, dtype, memory=0, threads=threads)
         for document in documents:
             start = writer.stream_len

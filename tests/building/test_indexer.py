@@ -14,7 +14,7 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
-from everygram.building import external_sort, indexer
+from everygram.building import external_sort, indexer, tokenize
 from everygram.errors import (
     BuildError,
     CorpusError,
@@ -71,7 +71,7 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
 
 
 def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr(tokenize, "BATCH_DOCUMENTS", 2)
     monkeypatch.setattr(indexer, "REPORT_EVERY", 1)
     again = tmp_path / "again.jsonl"
     again.write_bytes(corpus.read_bytes())
@@ -233,7 +233,7 @@ def test_no_corpus(tmp_path):
 
 def test_a_bad_line_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(external_sort, "MIN_BLOCK", 3)
-    monkeypatch.setattr(indexer, "BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr(tokenize, "BATCH_DOCUMENTS", 1)
     path = tmp_path / "c.jsonl"
     path.write_text('{"text": "good"}\n{"text": "fine"}\nbad\n{"text": "good"}\n')
     with pytest.raises(CorpusError, match=r"c.jsonl:3: not a JSON record"):
@@ -321,9 +321,9 @@ def run_build(corpus, out, body, options=""):
     from pathlib import Path
     import everygram
     from everygram.building import external_sort
-    from everygram.building import indexer
+    from everygram.building import indexer, tokenize
     external_sort.MIN_BLOCK = 4
-    indexer.BATCH_DOCUMENTS = indexer.REPORT_EVERY = 1
+    tokenize.BATCH_DOCUMENTS = indexer.REPORT_EVERY = 1
     steps = 0
     stages = []
     def progress(p):

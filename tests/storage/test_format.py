@@ -13,8 +13,9 @@ import pytest
 import everygram
 from conftest import write_index
 from everygram.errors import DamagedIndexError, FormatError, QueryError
-from everygram.storage import directory, segment
+from everygram.storage import directory, disk
 from everygram.storage import format as fmt
+from everygram.storage.verify import verify
 
 # One written by each format version; every one must open for ever.
 GOLDEN = {
@@ -27,7 +28,7 @@ GOLDEN = {
 FILES = (*fmt.SEGMENT_FILES, fmt.CHECKSUMS)
 
 
-def verify(path):
+def problems_of(path):
     return verify(path, lambda done, total: None)
 
 
@@ -85,7 +86,7 @@ def test_no_dtype_past_32_bits():
 @pytest.mark.parametrize("version", GOLDEN)
 def test_the_golden_index_opens_and_answers(version):
     """Written once by that version (tests/data/make_golden.py)."""
-    assert verify(GOLDEN[version]) == []
+    assert problems_of(GOLDEN[version]) == []
     with everygram.open(GOLDEN[version]) as index:
         assert index.manifest.format_version == version
         assert (index.num_documents, index.num_tokens) == (3, 9)
@@ -128,7 +129,7 @@ def test_a_missing_file_is_refused(tiny, name):
     (tiny / "segment-000001" / name).unlink()
     with pytest.raises(DamagedIndexError, match=rf"{name}: missing, expected \d+ bytes; restore"):
         everygram.open(tiny)
-    assert "missing" in verify(tiny)[0]
+    assert "missing" in problems_of(tiny)[0]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -143,7 +144,7 @@ def test_a_file_of_another_size_is_refused(tiny, name):
     path.write_bytes(data + b"\0")
     with pytest.raises(DamagedIndexError, match=f"{name}: too long"):
         everygram.open(tiny)
-    assert "too long" in verify(tiny)[0]
+    assert "too long" in problems_of(tiny)[0]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -154,7 +155,7 @@ def test_verify_finds_every_flipped_bit(tiny, name):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        assert any(f"{name}: content does not match" in problem for problem in verify(tiny))
+        assert any(f"{name}: content does not match" in problem for problem in problems_of(tiny))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -189,7 +190,7 @@ def test_what_is_damaged_is_refused_when_a_small_index_is_opened(tiny, monkeypat
 )
 def test_verify_says_where_a_file_is_damaged(tmp_path, monkeypatch, places, where):
     monkeypatch.setattr(fmt, "CHECKSUM_BLOCK", 64)
-    monkeypatch.setattr(segment, "CHUNK", 128)
+    monkeypatch.setattr(disk, "CHUNK", 128)
     path = write_index(tmp_path / "i", [[1] * 149, [2] * 149], "u8")
     tokens = path / "segment-000001" / fmt.TOKENS
     data = bytearray(tokens.read_bytes())
@@ -197,11 +198,11 @@ def test_verify_says_where_a_file_is_damaged(tmp_path, monkeypatch, places, wher
         data[place] ^= 4
     tokens.write_bytes(data)
     says = f"{fmt.TOKENS}: content does not match its checksum{where}"
-    assert verify(path)[0] == f"{path / 'segment-000001'}: {says}"
+    assert problems_of(path)[0] == f"{path / 'segment-000001'}: {says}"
     # Without what says where, it is still found.
     checksums = path / "segment-000001" / fmt.CHECKSUMS
     checksums.write_bytes(bytes(checksums.stat().st_size))
-    assert f"{fmt.TOKENS}: content does not match its checksum" in " ".join(verify(path))
+    assert f"{fmt.TOKENS}: content does not match its checksum" in " ".join(problems_of(path))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_verify_finds_what_is_wrong_even_with_the_right_checksums(tiny, name, da
     (tiny / "segment-000001" / name).write_bytes(data.tobytes())
     rehash(tiny)
     everygram.open(tiny).close()
-    assert any(says in problem for problem in verify(tiny)), verify(tiny)
+    assert any(says in problem for problem in problems_of(tiny)), problems_of(tiny)
 
 
 def rehash(path):
@@ -305,7 +306,7 @@ def test_a_missing_or_swapped_tokenizer_is_refused(tmp_path):
     (copy / fmt.TOKENIZER).write_text("{}")
     with pytest.raises(DamagedIndexError, match="not the tokenizer the index was built with"):
         everygram.open(copy)
-    assert "not the tokenizer" in verify(copy)[0]
+    assert "not the tokenizer" in problems_of(copy)[0]
     (copy / fmt.TOKENIZER).unlink()
     with pytest.raises(DamagedIndexError, match=r"tokenizer.json: missing"):
         everygram.open(copy)
