@@ -1,36 +1,29 @@
 """`Index`: what `everygram.open` returns. Strings or token ids in, typed results out."""
 
+import math
 import os
 import random
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, NoReturn, Self, cast
 
 import numpy as np
 
-from everygram.engine.engine import NO_LIMIT, Engine, Ids
-from everygram.errors import DamagedIndexError, QueryError, TokenizerError
-from everygram.results.base import Reading, TokenText, token_texts
+from everygram.encoding import Batch, Encoding, Query, Reading, remember
+from everygram.engine.distributions import NO_LIMIT, Following
+from everygram.engine.engine import Engine
+from everygram.engine.queries import Ids, Queries
+from everygram.errors import QueryError
 from everygram.results.documents import Document, Matches
-from everygram.results.ngrams import Count, Distribution, Distributions, Prob, Probs
+from everygram.results.ngrams import Count, Counts, Distribution, Distributions, Prob, Probs
 from everygram.results.texts import LongestMatches, Scores
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.segment import PRELOADABLE
-from everygram.tokenizer.base import Tokenizer, encode_query
-from everygram.tokenizer.choose import stored_tokenizer
+from everygram.tokenizer.base import Tokenizer
 
-Query = str | Ids
-# A list of queries, or one array of ids that offsets divide.
-Queries = Sequence[Query] | np.ndarray
-
-# Tokens on each side of a match that `document` shows unless told otherwise.
+# Tokens on each side of a match that `document` shows by default.
 CONTEXT = 50
-EMPTY_PROB = (
-    "the query is empty: expected an n-gram whose last token is the continuation, or a "
-    "continuation beside it"
-)
 
 
 def open(
@@ -51,13 +44,25 @@ def open(
     return Index(path, preload=preload, verify=verify)
 
 
+class _State(NamedTuple):
+    """An index as it was at one moment. Every query takes it once."""
+
+    engine: Engine
+    encoding: Encoding
+    reading: Reading
+    manifest: fmt.Manifest
+
+
 class _Closed:
-    """What a closed index has for an engine."""
+    """What a closed index has for a state: whatever is wanted of it, it raises."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __getattr__(self, name: str) -> Any:
+    def __iter__(self) -> NoReturn:
+        raise QueryError(f"index '{self._path}' is closed")
+
+    def __getattr__(self, name: str) -> NoReturn:
         raise QueryError(f"index '{self._path}' is closed")
 
 
@@ -84,27 +89,21 @@ class Index:
     ) -> None:
         """As `open`; segments that are as they were in the index `before` are not opened again."""
         self.path = Path(path)
-        opened = () if before is None else before.engine.segments
-        self.manifest, segments, tokenizer_json = directory.open_index(self.path, opened, verify)
         self._preload, self._verify = preload, verify
+        opened = () if before is None else before.engine.segments
+        manifest, segments, tokenizer_json = directory.open_index(self.path, opened, verify)
         parts = (preload,) if isinstance(preload, str) else tuple(preload)
-        self.engine: Engine = Engine(
+        engine = Engine(
             segments,
-            self.manifest.vocab_size,
-            self.manifest.separator,
-            self.manifest.next_document,
+            manifest.vocab_size,
+            manifest.separator,
+            manifest.next_document,
             PRELOADABLE if "all" in parts else parts,
         )
-        stored = self.manifest.tokenizer
-        self._load_tokenizer = cache(
-            partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
-        )
-        # (Results keep it: it must not lead back to the index, which would not be let go of before
-        # the next collection.)
-        token_text: TokenText = None
-        if stored.kind != "none":
-            token_text = partial(_token_text, self._load_tokenizer, self.manifest)
-        self.reading = Reading(fmt.TOKEN_DTYPES[self.manifest.dtype], token_text)
+        remember(manifest.tokenizer, tokenizer_json)
+        # (Results keep the reading, which leads back to no file and no segment.)
+        reading = Reading(self.path, manifest.dtype, manifest.vocab_size, manifest.tokenizer)
+        self._state = _State(engine, Encoding(engine.vocabulary, reading), reading, manifest)
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +113,18 @@ class Index:
 
     def close(self) -> None:
         """Let go of the files. Results already given stay good; further queries raise."""
-        # (Not by a `__getattr__` of this class, which would make every attribute slow.)
-        self.engine = cast(Engine, _Closed(self.path))
+        # (Not looked for in every query, which would take longer than a part of some.)
+        self._state = cast(_State, _Closed(self.path))
+
+    @property
+    def manifest(self) -> fmt.Manifest:
+        """What the index says of itself."""
+        return self._state.manifest
+
+    @property
+    def engine(self) -> Engine:
+        """Its queries over checked ids."""
+        return self._state.engine
 
     def latest(self) -> "Index":
         """This index as it is on disk now: itself if nothing has changed, else a new one.
@@ -135,7 +144,7 @@ class Index:
         latest = self.latest()
         if latest is self:
             return False
-        vars(self).update(vars(latest))
+        self._state = latest._state
         return True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,15 +185,15 @@ class Index:
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer the index was built with, or None. Loaded when first needed."""
-        return self._load_tokenizer()
+        return self._state.reading.load()
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON values."""
         manifest = self.manifest
         return {
             "path": str(self.path),
-            "num_documents": self.num_documents,
-            "num_tokens": self.num_tokens,
+            "num_documents": manifest.num_documents,
+            "num_tokens": manifest.num_tokens,
             "num_segments": len(manifest.segments),
             "bytes": manifest.bytes,
             "dtype": manifest.dtype,
@@ -199,58 +208,43 @@ class Index:
 
     def encode(self, query: Query, *, raw: bool = False) -> np.ndarray:
         """The ids a query becomes: int64, shape (m,)."""
-        if not isinstance(query, str):
-            return self.engine.check_query(query)
-        if self.tokenizer is None:
-            raise TokenizerError(
-                f"index '{self.path}' has no tokenizer (it was built from token ids): query it "
-                "with token ids"
-            )
-        return encode_query(self.tokenizer, query, raw)
+        return self._state.encoding.encode(query, raw)
 
     def encode_prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
     ) -> np.ndarray:
         """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
-        token = None if continuation is None else self._continuation(continuation, raw)
-        ids = self.encode(query, raw=raw)
-        if token is not None:
-            return np.append(ids, token)
-        if not ids.size:
-            raise QueryError(f"prob: {EMPTY_PROB}")
-        return ids
+        prompt, token = self._state.encoding.prompt(query, continuation, raw)
+        return self._state.engine.vocabulary.check([*prompt, token])
 
     def decode(self, ids: Ids) -> str:
         """The text of ids, separators left out."""
-        checked = self.engine.check_query(ids)
-        if self.tokenizer is None:
-            raise TokenizerError(f"index '{self.path}' has no tokenizer to decode with")
-        return self.tokenizer.decode(checked[checked != self.separator])
+        checked = self._state.engine.vocabulary.check(ids)
+        return self._state.encoding.decode(checked[checked != self.separator])
 
     def count(self, query: Query, *, raw: bool = False) -> Count:
         """How often the query occurs: an `int` with `token_ids` and `tokens`.
 
         The empty query counts every token and every document's end.
         """
-        engine = self.engine
-        ids = query if type(query) is list else self._list(query, raw)
-        asked, found = engine.quick.find(engine.address, ids)
-        if found < 0:
-            asked, found = engine.count(ids)
-        answer = Count(found)
-        answer.asked = self.reading, asked  # as `Count.of`, without the call
-        return answer
+        engine, encoding, reading, _ = self._state
+        ids = query if type(query) is list else encoding.ids(query, raw)
+        packed, count = engine.count(ids)
+        return Count(count, reading, packed)
 
     def count_batch(
-        self, queries: Queries, offsets: Ids | None = None, *, raw: bool = False
-    ) -> np.ndarray:
-        """How often each query occurs: int64, shape (k,).
+        self, queries: Batch, offsets: Ids | None = None, *, raw: bool = False
+    ) -> Counts:
+        """How often each query occurs: a sequence of `Count`; `counts` is an array of all.
 
         A batch is a list of queries, or one array of ids with `offsets` (k + 1 of them, from 0
         up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, if it is large on
         all cores, in a fraction of the time a query takes alone.
         """
-        return self.engine.count_batch(*self._join(queries, offsets, raw))
+        engine, encoding, reading, _ = self._state
+        asked = encoding.queries(queries, offsets, raw)
+        counts = engine.count_batch(asked)
+        return Counts(reading, asked.ids, asked.starts, asked.ends, counts)
 
     def prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -260,37 +254,28 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        engine = self.engine
-        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
+        engine, encoding, reading, _ = self._state
+        prompt: Ids
+        if type(query) is list and type(continuation) is int:
             prompt, token = query, continuation
         else:
-            prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        length = len(prompt)
-        found = engine.quick.prob(engine.address, token, prompt)
-        if found[1] < 0:
-            found = engine.prob(prompt, token)
-        answer = Prob()
-        answer._reading, answer.suffix_len = self.reading, length
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer.continuation_count,
-            answer.prob,
-        ) = found
-        return answer
+            prompt, token = encoding.prompt(query, continuation, raw)
+        packed, (prompt_count, count) = engine.prob(prompt, token)
+        prob = count / prompt_count if prompt_count else math.nan
+        return Prob(reading, packed, prompt_count, count, prob, len(prompt))
 
     def prob_batch(
         self,
-        queries: Queries,
+        queries: Batch,
         continuations: Sequence[str | int] | None = None,
         offsets: Ids | None = None,
         *,
         raw: bool = False,
     ) -> Probs:
         """`prob` of each of a batch (see `count_batch`), and of its continuation."""
-        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
-        counts = self.engine.prob_batch(ids, starts, ends)
-        return Probs(self.reading, ids, starts, ends, *counts, ends - starts - 1)
+        engine, encoding, reading, _ = self._state
+        asked = encoding.prompts(queries, continuations, offsets, raw)
+        return _probs(reading, asked, engine.prob_batch(asked), asked.ends - asked.starts - 1)
 
     def infgram_prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -299,39 +284,30 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        engine = self.engine
-        if type(query) is list and type(continuation) is int and 0 <= continuation < NO_LIMIT:
+        engine, encoding, reading, _ = self._state
+        prompt: Ids
+        if type(query) is list and type(continuation) is int:
             prompt, token = query, continuation
         else:
-            prompt, token = self._prompt_and_continuation(query, continuation, raw)
-        found = engine.quick.infgram_prob(engine.address, token, prompt)
-        if found[1] < 0:
-            found = engine.infgram_prob(prompt, token)
-        answer = Prob()
-        answer._reading = self.reading
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer.continuation_count,
-            answer.prob,
-            answer.suffix_len,
-        ) = found
-        return answer
+            prompt, token = encoding.prompt(query, continuation, raw)
+        packed, (prompt_count, count, suffix_len) = engine.infgram_prob(prompt, token)
+        prob = count / prompt_count if prompt_count else math.nan
+        return Prob(reading, packed, prompt_count, count, prob, suffix_len)
 
     def infgram_prob_batch(
         self,
-        queries: Queries,
+        queries: Batch,
         continuations: Sequence[str | int] | None = None,
         offsets: Ids | None = None,
         *,
         raw: bool = False,
     ) -> Probs:
         """`infgram_prob` of each of a batch (see `count_batch`), and of its continuation."""
-        ids, starts, ends = self._join_prompts(queries, continuations, offsets, raw)
-        engine = self.engine
-        lengths = engine.longest_suffix_batch(ids, starts, ends - 1)
-        counts = engine.prob_batch(ids, ends - 1 - lengths, ends)
-        return Probs(self.reading, ids, starts, ends, *counts, lengths)
+        engine, encoding, reading, _ = self._state
+        asked = encoding.prompts(queries, continuations, offsets, raw)
+        lengths = engine.longest_suffix_batch(asked.ranges(asked.starts, asked.ends - 1))
+        counts = engine.prob_batch(asked.ranges(asked.ends - 1 - lengths, asked.ends))
+        return _probs(reading, asked, counts, lengths)
 
     def ntd(
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
@@ -342,38 +318,45 @@ class Index:
         prompt that occurs more often, about that many occurrences are looked at, and the answer
         says by how much its counts may be wrong.
         """
-        return self._distribution(prompt, False, max_support, raw)
+        engine, encoding, reading, _ = self._state
+        ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
+        return Distribution(reading, *engine.ntd(ids, False, _support(max_support)))
 
     def ntd_batch(
         self,
-        prompts: Queries,
+        prompts: Batch,
         offsets: Ids | None = None,
         *,
         max_support: int | None = None,
         raw: bool = False,
     ) -> Distributions:
         """`ntd` of each of a batch of prompts (see `count_batch`)."""
-        ids, starts, ends = self._join(prompts, offsets, raw)
-        return self._distributions(ids, starts, ends, starts, max_support)
+        engine, encoding, reading, _ = self._state
+        asked = encoding.queries(prompts, offsets, raw)
+        return _distributions(reading, asked, engine.ntd_batch(asked, _support(max_support)))
 
     def infgram_ntd(
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
     ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        return self._distribution(prompt, True, max_support, raw)
+        engine, encoding, reading, _ = self._state
+        ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
+        return Distribution(reading, *engine.ntd(ids, True, _support(max_support)))
 
     def infgram_ntd_batch(
         self,
-        prompts: Queries,
+        prompts: Batch,
         offsets: Ids | None = None,
         *,
         max_support: int | None = None,
         raw: bool = False,
     ) -> Distributions:
         """`infgram_ntd` of each of a batch of prompts (see `count_batch`)."""
-        ids, starts, ends = self._join(prompts, offsets, raw)
-        lengths = self.engine.longest_suffix_batch(ids, starts, ends)
-        return self._distributions(ids, starts, ends, ends - lengths, max_support)
+        engine, encoding, reading, _ = self._state
+        asked = encoding.queries(prompts, offsets, raw)
+        lengths = engine.longest_suffix_batch(asked)
+        suffixes = asked.ranges(asked.ends - lengths, asked.ends)
+        return _distributions(reading, asked, engine.ntd_batch(suffixes, _support(max_support)))
 
     def score(self, text: Query, *, order: int | None = None, raw: bool = False) -> Scores:
         """The probability of every token of a text after those before it.
@@ -387,16 +370,18 @@ class Index:
             if order == 0:
                 raise QueryError("order: expected 1 (unigram) or more, found 0")
             order = int(order)
-        ids = self._ids(text, raw, "text")
-        return Scores(self.reading, ids, order, *self.engine.score(ids, order))
+        engine, encoding, reading, _ = self._state
+        asked = encoding.query(text, raw, "text")
+        return Scores(reading, asked.ids, order, *engine.score(asked, order))
 
     def longest_matches(self, text: Query, *, raw: bool = False) -> LongestMatches:
         """For every token of a text the longest match that starts there, and how often it occurs.
 
         What decontamination and attribution start from: which parts of a text are in the corpus.
         """
-        ids = self._ids(text, raw, "text")
-        return LongestMatches(self.reading, ids, *self.engine.longest_matches(ids))
+        engine, encoding, reading, _ = self._state
+        asked = encoding.query(text, raw, "text")
+        return LongestMatches(reading, asked.ids, *engine.longest_matches(asked))
 
     def find(
         self,
@@ -413,19 +398,19 @@ class Index:
         `offset` and `limit` page through all occurrences in a fixed order (by segment and rank);
         `sample` instead draws that many different ones, the same for the same `seed`.
         """
-        ids = self._ids(query, raw)
         for name, value in (("offset", offset), ("limit", limit), ("sample", sample)):
             if value is not None or name != "sample":
                 _check_natural(name, value)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise QueryError(f"seed: expected an integer, found {seed!r}")
-        engine = self.engine
-        intervals = engine.find(ids)
-        count = int(engine.counts_of(intervals[None])[0])
+        engine, encoding, reading, _ = self._state
+        asked = encoding.query(query, raw)
+        intervals = engine.find_batch(asked)
+        count = int(engine.counts_of(intervals)[0])
         chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
         if sample is not None:
             chosen = sorted(random.Random(seed).sample(range(count), min(sample, count)))
-        return self._matches(engine, ids, intervals, count, chosen)
+        return _matches(engine, reading, asked, intervals[0], count, chosen)
 
     def document(
         self,
@@ -448,220 +433,87 @@ class Index:
             raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None:
             _check_natural("context", context)
-        decode, engine = self._decode, self.engine
+        engine, encoding, reading, _ = self._state
         if query is None:
             assert number is not None
             ids, metadata = engine.document(number)
             shown = ids[:context]
-            return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
-        wanted = self._ids(query, raw)
-        intervals = engine.find(wanted)
-        count = int(engine.counts_of(intervals[None])[0])
+            return Document(
+                int(number), metadata, ids.shape[0], 0, shown, None, None, None, reading
+            )
+        asked = encoding.query(query, raw)
+        intervals = engine.find_batch(asked)
+        count = int(engine.counts_of(intervals)[0])
         _check_natural("occurrence", occurrence)
         if occurrence >= count:
             raise QueryError(
                 f"occurrence {occurrence}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
             )
-        place = next(iter(self._matches(engine, wanted, intervals, count, [occurrence])))
+        (place,) = _matches(engine, reading, asked, intervals[0], count, [occurrence])
         ids, metadata = engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
         begin = max(0, place.offset)
-        match = begin, max(begin, min(length, place.offset + wanted.shape[0]))
+        match = begin, max(begin, min(length, place.offset + asked.ids.shape[0]))
         around = CONTEXT if context is None else context
         start, end = max(0, match[0] - around), min(length, match[1] + around)
         shown = ids[start:end]
         return Document(
-            place.document, metadata, length, start, shown, match, occurrence, count, decode
-        )
-
-    def _matches(
-        self,
-        engine: Engine,
-        ids: np.ndarray,
-        intervals: np.ndarray,
-        count: int,
-        chosen: Sequence[int],
-    ) -> Matches:
-        segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
-        documents, offsets = engine.documents_at(segments, positions)
-        return Matches(
-            self.reading, ids, count, intervals, segments, ranks, positions, documents, offsets
-        )
-
-    def _ids(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
-        """The ids a query becomes, as the engine takes them."""
-        if isinstance(query, str):
-            return self.engine.ids(self.encode(query, raw=raw))
-        return self.engine.ids(query, name)
-
-    def _list(self, query: Query, raw: bool) -> list[int]:
-        """The ids a query becomes, as the engine takes a single one."""
-        if isinstance(query, str):
-            ids: list[int] = self.encode(query, raw=raw).tolist()
-        else:
-            ids = self.engine.check_query(query).tolist()
-        return ids
-
-    def _join(
-        self, queries: Queries, offsets: Ids | None, raw: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A batch as ids, starts and ends."""
-        if isinstance(queries, str) or not isinstance(queries, Sequence | np.ndarray):
-            found = "one string" if isinstance(queries, str) else repr(queries)
-            raise QueryError(f"a batch: expected a list of queries, found {found}")
-        if offsets is not None:
-            return self.engine.split(cast(Ids, queries), offsets)
-        if isinstance(queries, np.ndarray) and queries.ndim == 1 and queries.dtype.kind in "iu":
-            raise QueryError(
-                "a batch: expected a list of queries, found one array of ids; give its offsets, "
-                "too, or wrap it in a list"
-            )
-        joined = self.engine.join_lists(queries)
-        if joined is not None:
-            return joined
-        if any(issubclass(kind, str) for kind in set(map(type, queries))):
-            return self.engine.join(
-                [self._ids(query, raw, f"query {i}") for i, query in enumerate(queries)]
-            )
-        return self.engine.join(cast(Sequence[Ids], queries))
-
-    def _join_prompts(
-        self,
-        queries: Queries,
-        continuations: Sequence[str | int] | None,
-        offsets: Ids | None,
-        raw: bool,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A batch of prompts and continuations, each after its prompt, as ids, starts and ends."""
-        ids, starts, ends = self._join(queries, offsets, raw)
-        if continuations is not None:
-            if not isinstance(continuations, Sequence | np.ndarray):
-                raise QueryError(f"continuations: expected a list, found {continuations!r}")
-            if len(continuations) != starts.shape[0]:
-                raise QueryError(
-                    f"continuations: expected one for each of {starts.shape[0]:,} queries, found "
-                    f"{len(continuations):,}"
-                )
-            tokens = [self._continuation(token, raw) for token in continuations]
-            ids = self.engine.ids(np.insert(ids.astype(np.int64), ends, tokens))
-            shift = np.arange(starts.shape[0])
-            starts, ends = starts + shift, ends + shift + 1
-        empty = np.flatnonzero(starts == ends)
-        if empty.size:
-            raise QueryError(f"query {empty[0]}: {EMPTY_PROB}")
-        return ids, starts, ends
-
-    def _prompt_and_continuation(
-        self, query: Query, continuation: str | int | None, raw: bool
-    ) -> tuple[list[int], int]:
-        """The ids of the prompt and of the continuation."""
-        ids = query if type(query) is list else self._list(query, raw)
-        if continuation is not None:
-            return ids, self._continuation(continuation, raw)
-        if not ids:
-            raise QueryError(f"prob: {EMPTY_PROB}")
-        token = ids[-1]
-        if type(token) is not int or not 0 <= token < self.vocab_size:
-            token = int(self.engine.check_query(ids)[-1])
-        return ids[:-1], token
-
-    def _continuation(self, continuation: str | int, raw: bool) -> int:
-        """The one token a continuation is."""
-        if type(continuation) is int and 0 <= continuation < self.manifest.vocab_size:
-            return continuation
-        if not isinstance(continuation, str):
-            return self.engine.check_continuation(continuation)
-        encoded = self.encode(continuation, raw=raw)
-        if encoded.shape[0] != 1:
-            tokens = token_texts(encoded, self.reading.token_text)
-            raise QueryError(
-                f"continuation {continuation!r}: expected one token, found {encoded.shape[0]}: "
-                f"{tokens}"
-            )
-        return int(encoded[0])
-
-    def _distribution(
-        self, prompt: Query, longest: bool, max_support: int | None, raw: bool
-    ) -> Distribution:
-        engine = self.engine
-        ids = prompt if type(prompt) is list else self._list(prompt, raw)
-        most = _checked_support(max_support)
-        found = engine.quick.ntd(engine.address, longest, most, ids)
-        if found[1] < 0:
-            found = engine.ntd(ids, longest, most)
-        answer = Distribution()
-        answer._reading = self.reading
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer._table,
-            answer.suffix_len,
-            answer.error_bound,
-        ) = found
-        return answer
-
-    def _distributions(
-        self,
-        ids: np.ndarray,
-        starts: np.ndarray,
-        ends: np.ndarray,
-        begins: np.ndarray,
-        max_support: int | None,
-    ) -> Distributions:
-        """The distributions of ids[begins[i]:ends[i]], shown as those of ids[starts[i]:ends[i]]."""
-        found = self.engine.ntd_batch(ids, begins, ends, _checked_support(max_support))
-        tables = [np.frombuffer(each.table, np.int64).reshape(3, -1) for each in found]
-        return Distributions(
-            self.reading,
-            ids,
-            starts,
-            ends,
-            np.cumsum([0, *(table.shape[1] for table in tables)]),
-            np.concatenate([np.empty((3, 0), np.int64), *tables], axis=1),
-            np.array([each.prompt_count for each in found], np.int64),
-            ends - begins,
-            np.array([each.error_bound for each in found], np.int64),
-        )
-
-    @property
-    def _decode(self) -> Callable[[np.ndarray], str] | None:
-        tokenizer = self.tokenizer
-        return None if tokenizer is None else partial(_decode, tokenizer, self.vocab_size)
-
-
-def _token_text(
-    load_tokenizer: Callable[[], Tokenizer | None], manifest: fmt.Manifest, token_id: int
-) -> str:
-    # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
-    if token_id == manifest.separator:
-        return "<separator>"
-    tokenizer = load_tokenizer()
-    assert tokenizer is not None
-    _check_known(token_id, manifest.vocab_size)
-    return tokenizer.token_text(token_id)
-
-
-def _decode(tokenizer: Tokenizer, vocab_size: int, ids: np.ndarray) -> str:
-    """The text of a document's ids."""
-    _check_known(int(ids.max(initial=0)), vocab_size)
-    return tokenizer.decode(ids)
-
-
-def _check_known(token_id: int, vocab_size: int) -> None:
-    """Raise DamagedIndexError for an id that no sound index holds.
-
-    (The tokenizer has the same vocabulary; to ask it takes as long as a hundred thousand queries.)
-    """
-    if token_id >= max(1, vocab_size):
-        raise DamagedIndexError(
-            f"the index is damaged: it holds token id {token_id}, its vocabulary has "
-            f"{vocab_size:,}; see 'everygram verify'"
+            place.document,
+            metadata,
+            length,
+            start,
+            shown,
+            match,
+            occurrence,
+            count,
+            reading,
         )
 
 
-def _checked_support(max_support: int | None) -> int:
+def _matches(
+    engine: Engine,
+    reading: Reading,
+    asked: Queries,
+    intervals: np.ndarray,
+    count: int,
+    chosen: Sequence[int],
+) -> Matches:
+    """Those of the occurrences in these intervals that are chosen, by number."""
+    segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
+    documents, offsets = engine.documents_at(segments, positions)
+    found = count, intervals, segments, ranks, positions, documents, offsets
+    return Matches(reading, asked.ids, *found)
+
+
+def _probs(
+    reading: Reading,
+    asked: Queries,
+    counts: tuple[np.ndarray, np.ndarray],
+    suffix_lens: np.ndarray,
+) -> Probs:
+    queries = asked.ids, asked.starts, asked.ends
+    return Probs(reading, *queries, *counts, suffix_lens)
+
+
+def _distributions(reading: Reading, asked: Queries, found: list[Following]) -> Distributions:
+    tables = [each.table for each in found]
+    return Distributions(
+        reading,
+        asked.ids,
+        asked.starts,
+        asked.ends,
+        np.cumsum([0, *(table.shape[1] for table in tables)]),
+        np.concatenate([np.empty((3, 0), np.int64), *tables], axis=1),
+        np.array([each.prompt_count for each in found], np.int64),
+        np.array([each.suffix_len for each in found], np.int64),
+        np.array([each.error_bound for each in found], np.int64),
+    )
+
+
+def _support(max_support: int | None) -> int:
+    """`max_support` as the engine takes it."""
     if max_support is None:
         return NO_LIMIT
     _check_natural("max_support", max_support)

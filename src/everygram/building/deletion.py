@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from everygram.building.stages import disk, resources, write_documents
+from everygram.encoding import Query
 from everygram.errors import OptionError, QueryError
-from everygram.index import Index, Query
+from everygram.index import Index
 from everygram.storage.directory import changed_index, free_segment, publish
 
 # Occurrences whose documents are looked up at a time.
@@ -116,7 +117,7 @@ def _matching(index: Index, query: Query, raw: bool) -> np.ndarray:
     if not ids.size:
         raise QueryError("matching: expected an n-gram, found an empty one, which all contain")
     engine = index.engine
-    intervals = engine.find(engine.ids(ids))
+    intervals = engine.find_batch(engine.vocabulary.query(ids))[0]
     numbers = [np.empty(0, np.int64)]
     for number, (lo, hi) in enumerate(intervals.tolist()):
         for start in range(lo, hi, LOOKED_AT):

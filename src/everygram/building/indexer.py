@@ -189,7 +189,7 @@ def add(
         documents: Iterable[TokenDocument]
         if not ids:
             encoder = stored_tokenizer(
-                stored.kind, stored.source, read_tokenizer_json(path, manifest)
+                stored.kind, stored.source, read_tokenizer_json(path, manifest.tokenizer)
             )
             if encoder is None:
                 raise OptionError(

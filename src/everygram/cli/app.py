@@ -40,7 +40,8 @@ from everygram.cli.options import (
 from everygram.errors import EverygramError, MissingExtraError, OptionError, QueryError
 
 if TYPE_CHECKING:
-    from everygram.index import Index, Query
+    from everygram.encoding import Query
+    from everygram.index import Index
 
 # A single query of up to so many bytes, about no later occurrence than this, is answered by
 # kernels that are interpreted, in milliseconds: numba and their code are loaded in half a second.
@@ -381,11 +382,7 @@ def count(index: Path, query: str | None, ids: str | None, raw: bool, as_json: b
     from everygram.cli.show import show_count
 
     def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
-        counts = opened.count_batch(queries).tolist()
-        return [
-            everygram.Count.of(number, opened.reading, asked).as_dict()
-            for number, asked in zip(counts, queries, strict=True)
-        ]
+        return [each.as_dict() for each in opened.count_batch(queries)]
 
     _answer(
         index,

@@ -17,8 +17,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable
-from functools import cache, partial
-from time import perf_counter_ns
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,12 +36,22 @@ def _interpreted() -> bool:
 INTERPRETED = _interpreted()
 
 
-def _kernel(function: F, nogil: bool = True, forceinline: bool = False) -> F:
-    """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL.
-
-    Not with `nogil` False, for what takes less time than releasing it is worth.
-    """
+def _kernel(function: F) -> F:
+    """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL."""
     return function
+
+
+def _inlined(function: F) -> F:
+    """Compile as a part of the kernels that call it; Python cannot."""
+    return function
+
+
+def _entry(kernel: F, *like: Any) -> F:
+    """A kernel for arguments of these types alone, compiled or loaded by this call.
+
+    To find what is compiled for the arguments of a call takes as long as a quarter of a search.
+    """
+    return kernel
 
 
 def _prefetch(array: np.ndarray, index: int) -> None:
@@ -64,42 +73,39 @@ def _will_need(array: np.ndarray, index: int) -> None:
     _madvise()(address - last, last + 1, mmap.MADV_WILLNEED)
 
 
-def _array_at(address: int, length: int, dtype: Any) -> np.ndarray:
-    """The array of that many entries at an address. Precondition: it is there, and stays."""
-    size = int(length) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
+def _array_at(address: int, shape: Any, dtype: Any) -> np.ndarray:
+    """The array of that shape (a length, or a pair) at an address.
+
+    Precondition: it is there, and stays.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * size).from_address(int(address))
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
-def _words(size: int) -> np.ndarray:
-    """That many words (int64) of the call's own, not cleared. `size` is a constant.
+def _words(rows: int, columns: int) -> np.ndarray:
+    """Words (int64) of the call's own, not cleared: shape (rows, columns), both constants.
 
     Precondition: they are not returned. On the stack, they cost nothing.
     """
-    return np.empty(size, np.int64)
+    return np.empty((rows, columns), np.int64)
 
 
-def _ticks() -> int:
-    """A clock of some GHz that takes few nanoseconds to read."""
-    return perf_counter_ns()
+def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
+    """The ids that bytes hold, of the dtype that `separator`, a numpy scalar, has. Not copied."""
+    return np.frombuffer(packed, separator.dtype)
 
 
 if INTERPRETED:
-    kernel, array_at, words, ticks = _kernel, _array_at, _words, _ticks
+    kernel, inlined, entry = _kernel, _inlined, _entry
+    array_at, words, ids_of = _array_at, _words, _ids_of
     prefetch, will_need = _prefetch, _will_need
 else:
     from everygram.kernels import compiled
 
-    kernel, array_at, words, ticks = (
-        compiled.kernel,
-        compiled.array_at,
-        compiled.words,
-        compiled.ticks,
-    )
+    kernel, inlined, entry = compiled.kernel, compiled.inlined, compiled.entry
+    array_at, words, ids_of = compiled.array_at, compiled.words, compiled.ids_of
     prefetch, will_need = compiled.prefetch, compiled.will_need
-
-# Where an array crosses from one compiled function to another, its references are counted, which
-# takes longer than what small functions do.
-inlined = partial(kernel, forceinline=True)
 
 
 @kernel
@@ -120,3 +126,12 @@ def position_at(sa: np.ndarray, rank: int) -> int:
 def token_at(tokens: np.ndarray, position: int, separator: int) -> int:
     """The token at `position`; the end of the stream reads as a separator."""
     return np.int64(tokens[position]) if position < tokens.shape[0] else separator
+
+
+@inlined
+def borrowed(array: np.ndarray) -> np.ndarray:
+    """The array without its count of references, which every call that it is handed to would take.
+
+    Precondition: what was borrowed lives on.
+    """
+    return array_at(array.ctypes.data, array.shape, array.dtype)

@@ -6,10 +6,8 @@ Imported unless kernels are interpreted, whose own side is in the package itself
 import hashlib
 import mmap
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
-from time import CLOCK_MONOTONIC
 from typing import Any, TypeVar, cast
 
 import numba
@@ -47,93 +45,95 @@ def _cache_folder() -> str | None:
 _CACHE_FOLDER = _cache_folder()
 
 
-def kernel(function: F, nogil: bool = True, forceinline: bool = False) -> F:
+def kernel(function: F, **options: Any) -> F:
     """As the package's `_kernel`."""
     users = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _CACHE_FOLDER or users
     try:
-        cache = _CACHE_FOLDER is not None
-        compiled = numba.njit(nogil=nogil, forceinline=forceinline, cache=cache)(function)
+        options = {"nogil": True, "cache": _CACHE_FOLDER is not None} | options
+        return cast(F, numba.njit(**options)(function))
     finally:
         numba.config.CACHE_DIR = users
-    return cast(F, compiled)
 
 
+def inlined(function: F) -> F:
+    """As the package's `_inlined`: what calls it holds its code, nothing else needs any."""
+    return kernel(function, cache=False, forceinline=True, no_cpython_wrapper=True)
+
+
+def entry(kernel: Any, *like: Any) -> Any:
+    """As the package's `_entry`."""
+    signature = tuple(map(numba.typeof, like))
+    kernel.compile(signature)
+    return kernel.get_overload(signature)
+
+
+def _made(context: Any, builder: Any, array: Any, data: Any, shape: list[Any]) -> Any:
+    """An array of memory that is not counted: C order, `shape` as words."""
+    made = context.make_array(array)(context, builder)
+    word = ir.IntType(64)
+    item = context.get_abi_sizeof(context.get_data_type(array.dtype))
+    strides = [word(item)]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    populate_array(
+        made,
+        data=builder.bitcast(data, made.data.type),
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=word(item),
+        meminfo=None,
+    )
+    return made._getvalue()
+
+
+# numba has no array of memory that nothing counts the references of: at an address,
 @intrinsic
-def array_at(_: Any, address: types.Integer, length: types.Integer, dtype: Any) -> Any:
+def array_at(_: Any, address: types.Integer, shape: Any, dtype: Any) -> Any:
     """As `_array_at`; dtype: a numpy scalar type, or the `dtype` of an array."""
-    array = types.Array(dtype.dtype, 1, "C")
+    ndim = len(shape) if isinstance(shape, types.BaseTuple) else 1
+    array = types.Array(dtype.dtype, ndim, "C")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = context.make_array(array)(context, builder)
-        size = context.get_constant(
-            types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype))
-        )
-        populate_array(
-            made,
-            data=builder.inttoptr(arguments[0], made.data.type),
-            shape=cgutils.pack_array(builder, [arguments[1]]),
-            strides=cgutils.pack_array(builder, [size]),
-            itemsize=size,
-            meminfo=None,
-        )
-        return made._getvalue()
+        data = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        lengths = cgutils.unpack_tuple(builder, arguments[1]) if ndim > 1 else [arguments[1]]
+        return _made(context, builder, array, data, lengths)
 
-    return array(types.int64, types.int64, dtype), generate
+    return array(
+        types.int64, types.UniTuple(types.int64, ndim) if ndim > 1 else types.int64, dtype
+    ), generate
 
 
+# on the stack (np.empty asks for memory, which takes as long as a step of a search),
 @intrinsic(prefer_literal=True)
-def words(_: Any, size: types.IntegerLiteral) -> Any:
+def words(_: Any, rows: types.IntegerLiteral, columns: types.IntegerLiteral) -> Any:
     """As `_words`."""
-    array = types.Array(types.int64, 1, "C")
-    length = size.literal_value
+    shape = [rows.literal_value, columns.literal_value]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = context.make_array(array)(context, builder)
         word = ir.IntType(64)
         with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(word, length))
-        populate_array(
-            made,
-            data=builder.bitcast(memory, made.data.type),
-            shape=cgutils.pack_array(builder, [word(length)]),
-            strides=cgutils.pack_array(builder, [word(8)]),
-            itemsize=word(8),
-            meminfo=None,
-        )
-        return made._getvalue()
+            memory = builder.alloca(ir.ArrayType(word, shape[0] * shape[1]))
+        return _made(context, builder, signature.return_type, memory, [word(n) for n in shape])
 
-    return array(size), generate
+    return types.Array(types.int64, 2, "C")(rows, columns), generate
 
 
+# or of bytes, of a scalar's dtype (its np.frombuffer counts, and takes no scalar's dtype).
 @intrinsic
-def ticks(_: Any) -> Any:
-    """As `_ticks`."""
-    word = ir.IntType(64)
+def ids_of(_: Any, packed: types.Bytes, separator: types.Integer) -> Any:
+    """As `_ids_of`."""
+    array = types.Array(separator, 1, "C", readonly=True)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if platform.machine() in ("x86_64", "AMD64"):
-            counter = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(word, []), "llvm.readcyclecounter"
-            )
-            return builder.call(counter, [])
-        with builder.goto_entry_block():
-            time = builder.alloca(ir.ArrayType(word, 2))
-        clock = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.IntType(32), [ir.IntType(32), time.type]),
-            "clock_gettime",
-        )
-        builder.call(clock, [ir.Constant(ir.IntType(32), CLOCK_MONOTONIC), time])
-        seconds, nanoseconds = (
-            builder.load(builder.gep(time, [ir.Constant(ir.IntType(32), i) for i in (0, part)]))
-            for part in (0, 1)
-        )
-        return builder.add(builder.mul(seconds, word(10**9)), nanoseconds)
+        data = context.make_helper(builder, signature.args[0], arguments[0])
+        width = ir.Constant(data.nitems.type, separator.bitwidth // 8)
+        return _made(context, builder, array, data.data, [builder.udiv(data.nitems, width)])
 
-    return types.int64(), generate
+    return array(packed, separator), generate
 
 
+# numba has no system calls but through ctypes, whose addresses do not go into cached code.
 @intrinsic
 def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
     """As `_will_need`: the system call, which returns before the page is read."""
@@ -154,6 +154,7 @@ def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
     return types.void(array, types.int64), generate
 
 
+# numba has no word for this instruction.
 @intrinsic
 def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
     """As `_prefetch`: one machine instruction (LLVM's llvm.prefetch)."""

@@ -6,15 +6,15 @@ the interval, too, `one_follows` looks at the ends. Arguments are those of `sear
 
 import numpy as np
 
-from everygram.kernels import array_at, inlined, kernel, will_need, words
-from everygram.kernels.search import (
+from everygram.kernels import array_at, borrowed, ids_of, kernel, will_need, words
+from everygram.kernels.rows import (
     END,
     FENCES,
     FIELDS,
     KEY_BITS,
     LO,
     NUM_FENCES,
-    ONE,
+    PLACE,
     POSITIONS,
     SEPARATOR,
     SPACING,
@@ -26,13 +26,10 @@ from everygram.kernels.search import (
     N,
     ask_for,
     check,
-    find_group,
     position_in,
-    suffix_of,
 )
+from everygram.kernels.search import find_group
 
-# Bytes that a token takes in a table as `tabled` makes it.
-ENTRY = 24
 # Tokens after a prompt that are read together, and fences that are skipped where they are alike.
 READS = 64
 SKIP = 8
@@ -74,7 +71,8 @@ def grown(points: np.ndarray, count: int) -> np.ndarray:
     if count + 2 <= points.shape[0]:
         return points
     larger = np.empty((2 * points.shape[0] + 2, 2), np.int64)
-    larger[:count] = points[:count]
+    for i in range(count):  # (a copy of slices is three seconds to compile)
+        larger[i, 0], larger[i, 1] = points[i, 0], points[i, 1]
     return larger
 
 
@@ -101,7 +99,7 @@ def next_tokens(
     offset = prompt.shape[0] - start
     points = np.empty((READS, 2), np.int64)
     points[0, 0], points[0, 1] = lo, -1
-    count = 1
+    count = np.int64(1)
     unknown = stride == 0
     if stride == 0 and (offset + 1) * bits <= 64 and hi - lo > 2 * spacing:
         shift = np.uint64(64 - (offset + 1) * bits)
@@ -169,7 +167,7 @@ def next_tokens(
     return ids[:k], counts[:k]
 
 
-@inlined
+@kernel
 def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray:
     """Ids, counts, and the bits of counts / prompt_count (float64): int64, shape (3, k).
 
@@ -183,7 +181,7 @@ def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray
     return table
 
 
-@inlined
+@kernel
 def tokens_after(
     row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
 ) -> np.ndarray:
@@ -196,7 +194,8 @@ def tokens_after(
     for rank in range(lo, hi):
         ask_for(tokens, position_in(sa, width, rank) + length, cold)
     # The rank at which each different token begins.
-    found, begins = words(AND_THE_END), words(AND_THE_END)
+    memory = words(2, AND_THE_END)
+    found, begins = memory[0], memory[1]
     k, last = 0, np.int64(-1)
     for rank in range(lo, hi):
         place = position_in(sa, width, rank) + length
@@ -213,41 +212,35 @@ def tokens_after(
 
 @kernel
 def ntd(
-    segments: np.ndarray, prompt: np.ndarray, longest: bool, max_support: int, cold: bool
-) -> tuple[int, np.ndarray, int, int]:
+    segments: np.ndarray, packed: bytes, separator: int, start: int, max_support: int, cold: bool
+) -> tuple[int, np.ndarray, int]:
     """All of a distribution in one call, where there is one segment.
 
-    Of the prompt or, with `longest`, of its longest suffix that occurs: its count (−1 for an
-    unknown id), what follows as `tabled` gives it, its length, and by how much counts may be off.
-    A prompt of length 0 is answered without what follows, which the unigrams tell.
+    Of the query from `start` on, the prompt: its count (−1 for an unknown id), what follows as
+    `tabled` gives it, and by how much counts may be off. An empty prompt is answered without what
+    follows, which the unigrams tell.
     """
+    rows, query = borrowed(segments), ids_of(packed, separator)
     nothing = np.empty((3, 0), np.int64)
-    row = segments[0]
-    end = length = prompt.shape[0]
-    if longest:
-        length, _ = suffix_of(segments, prompt, end, 0, cold)
-        if length < 0:
-            return -1, nothing, 0, 0
-    else:
-        fits = check(prompt, 0, end, row[VOCAB_SIZE], row[SEPARATOR])
-        if fits < 0:
-            return -1, nothing, 0, 0
-        # After a document's end nothing follows.
-        if fits == 0 or (end > 1 and np.int64(prompt[end - 1]) == row[SEPARATOR]):
-            return 0, nothing, length, 0
-    lanes = words(ONE).reshape(2, FIELDS)
-    lanes[0, START], lanes[0, END] = end - length, end
-    find_group(row, prompt, lanes, 1, False, True, cold)
+    row = rows[0]
+    end = query.shape[0]
+    fits = check(query, start, end, row[VOCAB_SIZE], row[SEPARATOR])
+    # After a document's end nothing follows.
+    if fits < 1 or (end - start > 1 and np.int64(query[end - 1]) == row[SEPARATOR]):
+        return min(fits, 0), nothing, 0
+    lanes = words(2, FIELDS)
+    lanes[0, START], lanes[0, END], lanes[0, PLACE] = start, end, 0
+    find_group(row, query, lanes, cold)
     lo, hi = lanes[0, LO], lanes[1, LO]
-    if length == 0 or lo == hi:
-        return hi - lo, nothing, length, 0
+    if start == end or lo == hi:
+        return hi - lo, nothing, 0
     if hi - lo <= min(FEW_OCCURRENCES, max_support):
-        return hi - lo, tokens_after(row, prompt, length, lo, hi, cold), length, 0
+        return hi - lo, tokens_after(row, query, end - start, lo, hi, cold), 0
     stride = np.int64(0)
     if hi - lo > max_support:
         stride = (hi - lo + max_support - 1) // max_support
-    ids, counts = next_tokens(row, prompt, end - length, lo, hi, stride, cold)
-    return hi - lo, tabled(ids, counts, hi - lo), length, max(0, stride - 1)
+    ids, counts = next_tokens(row, query, start, lo, hi, stride, cold)
+    return hi - lo, tabled(ids, counts, hi - lo), max(0, stride - 1)
 
 
 @kernel

@@ -4,42 +4,44 @@ A result carries the query's ids and, where the index has a tokenizer, the token
 that an answer always shows what was asked. numpy arrays are inside, `as_dict` gives JSON values.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
-INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
-# token id -> its text, or None where the index has no tokenizer
-TokenText = Callable[[int], str] | None
+
+class Reading(Protocol):
+    """How an index's results read: small, equal if of one index, and it pickles."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of ids that are bytes."""
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether ids have a text."""
+
+    def token_text(self, token_id: int) -> str:
+        """The text of one token."""
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text of ids."""
 
 
-def token_texts(ids: Iterable[int], token_text: TokenText) -> list[str] | None:
+def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
     """The tokens of ids as text, or None without a tokenizer."""
-    return None if token_text is None else [token_text(int(token_id)) for token_id in ids]
+    return [reading.token_text(int(i)) for i in ids] if reading.has_tokenizer else None
 
 
-class Reading(NamedTuple):
-    """How an index's results are read: the dtype of ids that are bytes, and a token's text."""
-
-    dtype: np.dtype[Any]
-    token_text: TokenText
-
-    def ids(self, asked: np.ndarray | bytes) -> np.ndarray:
-        """The ids that were asked about, of any dtype."""
-        return np.frombuffer(asked, self.dtype) if isinstance(asked, bytes) else asked
+def ids_of(asked: np.ndarray | bytes, reading: Reading) -> np.ndarray:
+    """The ids that were asked about, of any dtype."""
+    return np.frombuffer(asked, reading.dtype) if isinstance(asked, bytes) else asked
 
 
-@dataclass(init=False, eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Result:
-    """What every result has: the query's ids and how they read.
-
-    (`Prob` and `Distribution` are made without arguments and then filled in, slot by slot: in half
-    the time of an `__init__`, which would be a tenth of an ∞-gram query's.)
-    """
-
-    __slots__ = ("__weakref__", "_asked", "_reading")
+    """What every result has: the query's ids and how they read."""
 
     _reading: Reading
     _asked: np.ndarray | bytes
@@ -47,7 +49,7 @@ class Result:
     @property
     def query(self) -> np.ndarray:
         """The ids the query became: int64, shape (m,)."""
-        return self._reading.ids(self._asked).astype(np.int64)
+        return ids_of(self._asked, self._reading).astype(np.int64)
 
     @property
     def token_ids(self) -> list[int]:
@@ -58,7 +60,7 @@ class Result:
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self.query, self._reading.token_text)
+        return token_texts(self.query, self._reading)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values, under the names of its attributes."""

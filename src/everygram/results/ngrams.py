@@ -8,10 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from everygram.errors import QueryError
-from everygram.results.base import FLOAT64, INT64, Reading, Result, divided, token_texts
-
-# Bytes of a token in the table of a distribution.
-ENTRY = 3 * INT64.itemsize
+from everygram.results.base import Reading, Result, divided, ids_of, token_texts
 
 
 class Count(int):
@@ -22,16 +19,10 @@ class Count(int):
 
     asked: tuple[Reading, np.ndarray | bytes]
 
-    @classmethod
-    def of(cls, count: int, reading: Reading, ids: np.ndarray) -> "Count":
-        """The count of these ids."""
-        self = cls(count)
-        self.asked = reading, ids
+    def __new__(cls, count: int, reading: Reading, asked: np.ndarray | bytes) -> "Count":
+        self = int.__new__(cls, count)
+        self.asked = reading, asked
         return self
-
-    def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        # What it counted goes with the index it came from; the number can travel.
-        return int, (int(self),)
 
     @property
     def count(self) -> int:
@@ -42,19 +33,20 @@ class Count(int):
     def token_ids(self) -> list[int]:
         """The ids the query became."""
         reading, asked = self.asked
-        ids: list[int] = reading.ids(asked).tolist()
+        ids: list[int] = ids_of(asked, reading).tolist()
         return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self.token_ids, self.asked[0].token_text)
+        return token_texts(self.token_ids, self.asked[0])
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Prob(Result):
     """The probability of one token after a prompt.
 
@@ -62,8 +54,6 @@ class Prob(Result):
     not occur. `suffix_len` is the length of the suffix of the prompt that was used: all of it for
     an n-gram, the longest that occurs for ∞-gram.
     """
-
-    __slots__ = ("continuation_count", "prob", "prompt_count", "suffix_len")
 
     # (What was asked are the prompt and the continuation.)
     prompt_count: int
@@ -74,18 +64,18 @@ class Prob(Result):
     @property
     def query(self) -> np.ndarray:
         """The ids the prompt became: int64, shape (m,)."""
-        return self._reading.ids(self._asked)[:-1].astype(np.int64)
+        return ids_of(self._asked, self._reading)[:-1].astype(np.int64)
 
     @property
     def continuation_id(self) -> int:
         """The token whose probability this is."""
-        return int(self._reading.ids(self._asked)[-1])
+        return int(ids_of(self._asked, self._reading)[-1])
 
     @property
     def continuation(self) -> str | None:
         """That token as text, or None when the index has no tokenizer."""
-        token_text = self._reading.token_text
-        return None if token_text is None else token_text(self.continuation_id)
+        reading = self._reading
+        return reading.token_text(self.continuation_id) if reading.has_tokenizer else None
 
     def __repr__(self) -> str:
         return (
@@ -116,6 +106,7 @@ class NextToken:
     prob: float
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Distribution(Result):
     """The next-token distribution of a prompt (`query`).
 
@@ -126,23 +117,21 @@ class Distribution(Result):
     follow that often at most. The arrays are read-only.
     """
 
-    __slots__ = ("_table", "error_bound", "prompt_count", "suffix_len")
-
     prompt_count: int
-    # As `kernels.following.tabled` makes it. (Of the three arrays in it few are looked at.)
-    _table: bytes
+    # int64, shape (3, k): ids, counts, and the bits of probabilities (float64).
+    _table: np.ndarray
     suffix_len: int
     error_bound: int
 
     @property
     def next_ids(self) -> np.ndarray:
         """The tokens that follow: int64, shape (k,)."""
-        return np.frombuffer(self._table, INT64, len(self))
+        return _read_only(self._table[0])
 
     @property
     def counts(self) -> np.ndarray:
         """How often each follows: int64, shape (k,)."""
-        return np.frombuffer(self._table, INT64, len(self), 8 * len(self))
+        return _read_only(self._table[1])
 
     @property
     def exact(self) -> bool:
@@ -152,7 +141,7 @@ class Distribution(Result):
     @property
     def probs(self) -> np.ndarray:
         """float64, shape (k,); sums to 1."""
-        return np.frombuffer(self._table, FLOAT64, len(self), 16 * len(self))
+        return _read_only(self._table[2].view(np.float64))
 
     @property
     def sparse(self) -> bool:
@@ -162,7 +151,7 @@ class Distribution(Result):
     @property
     def next_tokens(self) -> list[str] | None:
         """The tokens of `next_ids` as text, or None when the index has no tokenizer."""
-        return token_texts(self.next_ids, self._reading.token_text)
+        return token_texts(self.next_ids, self._reading)
 
     def top(self, k: int | None = 10) -> list[NextToken]:
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
@@ -174,7 +163,7 @@ class Distribution(Result):
             least = -np.partition(-counts, k - 1)[k - 1] if k else self.prompt_count + 1
             chosen = np.flatnonzero(counts >= least)
         order = chosen[np.argsort(-counts[chosen], kind="stable")][:k]
-        token_text = self._reading.token_text
+        token_text = self._reading.token_text if self._reading.has_tokenizer else None
         columns = (column[order].tolist() for column in (self.next_ids, counts, self.probs))
         return [
             NextToken(token_id, None if token_text is None else token_text(token_id), count, prob)
@@ -183,7 +172,7 @@ class Distribution(Result):
 
     def __len__(self) -> int:
         """How many distinct tokens follow."""
-        return len(self._table) // ENTRY
+        return int(self._table.shape[1])
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
@@ -204,6 +193,33 @@ class Distribution(Result):
             "error_bound": self.error_bound,
             "next": [vars(token) for token in self.top(top)],
         }
+
+
+@dataclass(eq=False)
+class Counts(Sequence[Count]):
+    """Many counts: `counts`, int64, shape (k,); counts[i] is one of them as `Count`."""
+
+    _reading: Reading = field(repr=False)
+    _ids: np.ndarray = field(repr=False)
+    _starts: np.ndarray = field(repr=False)
+    _ends: np.ndarray = field(repr=False)
+    counts: np.ndarray
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.counts, dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return int(self.counts.shape[0])
+
+    @overload
+    def __getitem__(self, i: int) -> Count: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Count]: ...
+    def __getitem__(self, i: int | slice) -> Count | list[Count]:
+        if isinstance(i, slice):
+            return [self[place] for place in range(*i.indices(len(self)))]
+        asked = self._ids[self._starts[i] : self._ends[i]]
+        return Count(int(self.counts[i]), self._reading, asked)
 
 
 @dataclass(eq=False)
@@ -242,14 +258,14 @@ class Probs(Sequence[Prob]):
     def __getitem__(self, i: int | slice) -> Prob | list[Prob]:
         if isinstance(i, slice):
             return [self[place] for place in range(*i.indices(len(self)))]
-        answer = Prob()
-        answer._reading = self._reading
-        answer._asked = self._ids[self._starts[i] : self._ends[i]]
-        answer.prompt_count = int(self.prompt_counts[i])
-        answer.continuation_count = int(self.continuation_counts[i])
-        answer.prob = float(self.probs[i])
-        answer.suffix_len = int(self.suffix_lens[i])
-        return answer
+        return Prob(
+            self._reading,
+            self._ids[self._starts[i] : self._ends[i]],
+            int(self.prompt_counts[i]),
+            int(self.continuation_counts[i]),
+            float(self.probs[i]),
+            int(self.suffix_lens[i]),
+        )
 
 
 @dataclass(eq=False)
@@ -294,11 +310,17 @@ class Distributions(Sequence[Distribution]):
         if isinstance(i, slice):
             return [self[place] for place in range(*i.indices(len(self)))]
         i = range(len(self))[i]
-        answer = Distribution()
-        answer._reading = self._reading
-        answer._asked = self._ids[self._starts[i] : self._ends[i]]
-        answer.prompt_count = int(self.prompt_counts[i])
-        answer._table = self._table[:, self.offsets[i] : self.offsets[i + 1]].tobytes()
-        answer.suffix_len = int(self.suffix_lens[i])
-        answer.error_bound = int(self.error_bounds[i])
-        return answer
+        return Distribution(
+            self._reading,
+            self._ids[self._starts[i] : self._ends[i]],
+            int(self.prompt_counts[i]),
+            self._table[:, self.offsets[i] : self.offsets[i + 1]],
+            int(self.suffix_lens[i]),
+            int(self.error_bounds[i]),
+        )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -197,9 +197,9 @@ def read_manifest(path: Path) -> fmt.Manifest:
     return fmt.decode_manifest(data, path)
 
 
-def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
+def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
     """The bytes of the index's tokenizer.json, checked against the manifest's hash, or None."""
-    if manifest.tokenizer.sha256 is None:
+    if entry.sha256 is None:
         return None
     try:
         data = (path / fmt.TOKENIZER).read_bytes()
@@ -209,7 +209,7 @@ def read_tokenizer_json(path: Path, manifest: fmt.Manifest) -> bytes | None:
         ) from None
     except OSError as error:
         raise FormatError(f"{path / fmt.TOKENIZER}: cannot be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != manifest.tokenizer.sha256:
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DamagedIndexError(
             f"{path / fmt.TOKENIZER}: not the tokenizer the index was built with (its SHA-256 "
             "differs from the manifest's); restore it or rebuild the index"
@@ -232,7 +232,7 @@ def open_index(
             segments = open_segments(path, manifest, opened)
             if verify or manifest.bytes <= CHECKED_AT_ONCE:
                 check_files(segment for segment in segments if segment not in opened)
-            return manifest, segments, read_tokenizer_json(path, manifest)
+            return manifest, segments, read_tokenizer_json(path, manifest.tokenizer)
         except (DamagedIndexError, FormatError):
             # A segment that was there a moment ago may have been merged into another.
             before, manifest = manifest, read_manifest(path)

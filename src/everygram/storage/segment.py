@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import DamagedIndexError
-from everygram.kernels import search
+from everygram.kernels import rows
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
     address_of,
@@ -91,24 +91,29 @@ class Segment:
         for array in (self.unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
             if array.nbytes <= AT_ONCE:
                 advise(array, mmap.MADV_WILLNEED)
-        row = np.zeros(search.COLUMNS, np.int64)
-        row[search.TOKENS] = address_of(self.tokens)
-        row[search.N] = self.stream_len
-        row[search.SIGN] = self.entry.sign
-        row[search.POSITIONS] = address_of(self.suffix_array)
-        row[search.WIDTH] = self.entry.position_bytes
-        row[search.FENCES] = address_of(self.fences)
-        row[search.NUM_FENCES] = self.fences.shape[0]
-        row[search.UNIGRAMS] = address_of(self.unigrams)
-        row[search.NUM_UNIGRAMS] = self.unigram_ids.shape[0]
-        row[search.SPACING] = self.fence_spacing
-        row[search.KEY_BITS] = self.entry.key_bits
-        row[search.SEPARATOR] = self.separator
-        row[search.VOCAB_SIZE] = vocab_size
-        row[search.NUM_LEVELS] = len(levels)
-        row[search.LEVELS : search.LEVELS + 2 * len(levels)] = np.ravel(levels)
+        row = np.zeros(rows.COLUMNS, np.int64)
+        row[rows.TOKENS] = address_of(self.tokens)
+        row[rows.N] = self.stream_len
+        row[rows.SIGN] = self.entry.sign
+        row[rows.POSITIONS] = address_of(self.suffix_array)
+        row[rows.WIDTH] = self.entry.position_bytes
+        row[rows.FENCES] = address_of(self.fences)
+        row[rows.NUM_FENCES] = self.fences.shape[0]
+        row[rows.UNIGRAMS] = address_of(self.unigrams)
+        row[rows.NUM_UNIGRAMS] = self.unigram_ids.shape[0]
+        row[rows.SPACING] = self.fence_spacing
+        row[rows.KEY_BITS] = self.entry.key_bits
+        row[rows.SEPARATOR] = self.separator
+        row[rows.VOCAB_SIZE] = vocab_size
+        row[rows.NUM_LEVELS] = len(levels)
+        row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._row = row
         return row
+
+    def unigrams_counted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct tokens of the stream and how often each occurs: int64, shape (U,), twice."""
+        ranks = self.unigram_ranks.astype(np.int64)
+        return self.unigram_ids.astype(np.int64), np.diff(ranks, append=self.stream_len)
 
     def positions_of(self, ranks: np.ndarray) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""

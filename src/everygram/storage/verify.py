@@ -43,7 +43,7 @@ def _problems(
 ) -> list[str]:
     """What `verify` returns, of the index that this manifest is of."""
     try:
-        read_tokenizer_json(path, manifest)
+        read_tokenizer_json(path, manifest.tokenizer)
     except DamagedIndexError as error:
         return [str(error)]
     problems = []

@@ -28,8 +28,8 @@ class HuggingFaceTokenizer(Tokenizer):
         # Some models have special tokens in their vocabulary where text reaches them.
         self._hidden = _specials_from_text(self._tokenizer)
         if self._hidden:
-            description = json.dumps(without(json.loads(data), self._hidden))
-            self._tokenizer = _loaded(description.encode(), source)
+            shown = json.dumps(without(json.loads(data), self._hidden))
+            self._tokenizer = _loaded(shown.encode(), source)
         # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
         description = {
             name: None if part is None else json.loads(part.__getstate__())

@@ -1,0 +1,138 @@
+"""What follows a prompt: exact distributions over all segments."""
+
+from collections.abc import Callable
+from functools import cached_property
+from itertools import chain
+from time import perf_counter_ns
+from typing import NamedTuple
+
+import numpy as np
+
+from everygram.engine.intervals import Intervals
+from everygram.engine.pace import DISK_NS, spread
+from everygram.engine.queries import Ids, Queries
+from everygram.kernels import following, suffixes
+
+# As `max_support`: more than any index holds. It fits an int64.
+NO_LIMIT = 1 << 62
+# Distributions, which can be long, that one thread of a batch makes at a time.
+FEW = 8
+
+
+class Following(NamedTuple):
+    """What follows a prompt.
+
+    table: int64, shape (3, k): the tokens, ascending, how often each follows, and the bits of its
+    probability (float64). The prompt is the last `suffix_len` tokens of `asked`. Counts are off by
+    `error_bound` at most, and those of tokens that are left out are no larger.
+    """
+
+    asked: bytes | np.ndarray
+    prompt_count: int
+    table: np.ndarray
+    suffix_len: int
+    error_bound: int
+
+
+class Distributions(Intervals):
+    """Next-token distributions."""
+
+    @cached_property
+    def longest_suffix(self) -> Callable[[Ids], tuple[bytes, int]]:
+        """longest_suffix(prompt): the length of its longest suffix that occurs in a segment."""
+        return self._asking(suffixes.longest_suffix, self.vocabulary.pack)
+
+    def ntd(self, prompt: Ids, longest: bool, max_support: int) -> Following:
+        """What follows the prompt or, with `longest`, its longest suffix that occurs.
+
+        Exact at any number of occurrences up to `max_support`; the cost follows the number of
+        distinct tokens. Of more, about that many are looked at, evenly spread, and counts are off
+        by `error_bound` at most.
+        """
+        if len(self.segments) != 1:
+            return self._merged(prompt, longest, max_support)
+        packed, length = (
+            self.longest_suffix(prompt) if longest else (self.vocabulary.pack(prompt), len(prompt))
+        )
+        separator, pace = self.vocabulary.separator, self._pace
+        start = perf_counter_ns()
+        first = len(packed) // separator.itemsize - length
+        found, table, error_bound = following.ntd(
+            self._rows, packed, separator, first, max_support, pace.cold
+        )
+        if pace.cold or perf_counter_ns() - start > DISK_NS:
+            pace.timed(start)
+        if found < 0:
+            self.vocabulary.check(self.vocabulary.unpack(packed))
+        if length == 0:  # the unigrams tell
+            return self._following(packed, 0, np.array([[0, found]]), max_support)
+        return Following(packed, found, table, length, error_bound)
+
+    def ntd_batch(self, prompts: Queries, max_support: int) -> list[Following]:
+        """`ntd` of each prompt, all of it."""
+        intervals = self.find_prompts(prompts)
+        bounds = list(zip(prompts.starts.tolist(), prompts.ends.tolist(), strict=True))
+
+        def each(begin: int, end: int) -> list[Following]:
+            return [
+                self._following(
+                    prompts.ids[bounds[i][0] : bounds[i][1]],
+                    bounds[i][1] - bounds[i][0],
+                    intervals[i],
+                    max_support,
+                )
+                for i in range(begin, end)
+            ]
+
+        return list(chain.from_iterable(spread(each, len(prompts), FEW)))
+
+    def _merged(self, prompt: Ids, longest: bool, max_support: int) -> Following:
+        """`ntd` over several segments, or none."""
+        query = self.vocabulary.query(prompt)
+        length = query.ids.shape[0]
+        if longest:
+            length = int(self.longest_suffix_batch(query)[0])
+        intervals = self.find_prompts(query.ranges(query.ends - length, query.ends))
+        return self._following(query.ids, length, intervals[0], max_support)
+
+    def _following(
+        self, asked: bytes | np.ndarray, length: int, intervals: np.ndarray, max_support: int
+    ) -> Following:
+        """What follows the last `length` ids, whose intervals, one a segment, these are."""
+        prompt = self.vocabulary.unpack(asked) if isinstance(asked, bytes) else asked
+        first = prompt.shape[0] - length
+        ranges, signs = intervals.tolist(), self._signs.tolist()
+        prompt_count = sum(sign * (hi - lo) for sign, (lo, hi) in zip(signs, ranges, strict=True))
+        stride = 0
+        # (Of a difference, what is not looked at could be anything.)
+        if prompt_count > max_support and length and not self._deleting:
+            stride = -(-prompt_count // max_support)
+        found = []
+        for number, (lo, hi) in enumerate(ranges):
+            if lo == hi:
+                continue
+            if length == 0:
+                ids, counts = self.segments[number].unigrams_counted()
+            else:
+                ids, counts = following.next_tokens(
+                    self._rows[number], prompt, first, lo, hi, stride, self._pace.cold
+                )
+            found.append((ids, signs[number] * counts))
+        error_bound = len(found) * (stride - 1) if stride else 0
+        if len(found) != 1:
+            found = [_merged_counts(found)]
+        table = following.tabled(*found[0], prompt_count)
+        return Following(asked, prompt_count, table, length, error_bound)
+
+
+def _merged_counts(
+    found: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and counts of several segments together; those of which none is left are out."""
+    none = np.empty(0, np.int64)
+    every = np.concatenate([none, *(ids for ids, _ in found)])
+    ids, inverse = np.unique(every, return_inverse=True)
+    merged = np.zeros(ids.shape[0], np.int64)
+    np.add.at(merged, inverse, np.concatenate([none, *(counts for _, counts in found)]))
+    left = merged > 0
+    return ids[left], merged[left]

@@ -1,0 +1,115 @@
+"""Documents: those that occurrences are in, and their tokens and metadata by number."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from everygram.engine.intervals import Intervals
+from everygram.engine.queries import short
+from everygram.errors import DamagedIndexError, QueryError
+
+# Occurrences whose documents are looked up at a time, to pass over deleted ones: at most, after
+# fewer.
+LOOKED_AT = 1 << 16
+
+
+class Documents(Intervals):
+    """Where the occurrences of a query are."""
+
+    # Above the numbers of all documents there are or were.
+    next_document: int
+
+    def locate(
+        self, intervals: np.ndarray, occurrences: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Segment, rank and position of occurrences counted through `intervals` in order.
+
+        occurrences: int64, shape (k,), ascending, in [0, count); those in deleted documents are
+        passed over and not counted. Returns int64, shape (k,), three times.
+        """
+        sizes = np.where(self._signs > 0, intervals[:, 1] - intervals[:, 0], 0)
+        if self._deleting and occurrences.size:
+            occurrences = self._all_of(intervals, sizes, occurrences)
+        before = np.cumsum(sizes) - sizes
+        segments = np.searchsorted(np.cumsum(sizes), occurrences, "right")
+        ranks = intervals[segments, 0] + occurrences - before[segments]
+        positions = np.empty(occurrences.shape[0], np.int64)
+        for number in np.unique(segments).tolist():
+            of_segment = segments == number
+            positions[of_segment] = self.segments[number].positions_of(ranks[of_segment])
+        return segments, ranks, positions
+
+    def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Where the wanted occurrences are among all, those in deleted documents included."""
+        found, live_before, all_before = [], 0, 0
+        for number, size in enumerate(sizes.tolist()):
+            start, look = 0, max(1, LOOKED_AT >> 10)
+            while start < size:
+                ranks = np.arange(start, min(size, start + look)) + intervals[number, 0]
+                live = np.flatnonzero(~self.deleted(self.documents_of(number, ranks)))
+                first, last = np.searchsorted(wanted, [live_before, live_before + live.size])
+                found.append(all_before + start + live[wanted[first:last] - live_before])
+                live_before += live.size
+                if last == wanted.size:
+                    return np.concatenate(found)
+                start, look = start + look, min(2 * look, LOOKED_AT)
+            all_before += size
+        raise DamagedIndexError(
+            "the index is damaged: fewer occurrences than its segments say; see 'everygram verify'"
+        )
+
+    def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
+        """The numbers of the documents in which the suffixes of these ranks begin: int64."""
+        opened = self.segments[segment]
+        return opened.numbers_of(opened.documents_at(opened.positions_of(ranks)))
+
+    def deleted(self, documents: np.ndarray) -> np.ndarray:
+        """Whether these numbers are of documents that were deleted: bool, same shape."""
+        gone = np.zeros(documents.shape, np.bool_)
+        for segment in self.segments:
+            if segment.entry.sign < 0:
+                gone |= segment.local_of(documents) >= 0
+        return gone
+
+    def documents_at(
+        self, segments: np.ndarray, positions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Document numbers, and offsets in those documents' tokens (−1: the separator before)."""
+        documents = np.empty(positions.shape[0], np.int64)
+        offsets = np.empty(positions.shape[0], np.int64)
+        for number in np.unique(segments).tolist():
+            of_segment = segments == number
+            segment = self.segments[number]
+            local = segment.documents_at(positions[of_segment])
+            documents[of_segment] = segment.numbers_of(local)
+            starts = segment.document_offsets[local].astype(np.int64)
+            offsets[of_segment] = positions[of_segment] - starts - 1
+        return documents, offsets
+
+    def documents(self) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
+        """Every document that is not deleted, by number: its number, ids and metadata."""
+        adding = [segment for segment in self.segments if segment.entry.sign > 0]
+        for segment in sorted(adding, key=lambda segment: segment.first_document):
+            numbers = segment.numbers_of(np.arange(segment.num_documents))
+            for local in np.flatnonzero(~self.deleted(numbers)).tolist():
+                start, end = segment.document_bounds(local)
+                yield int(numbers[local]), segment.tokens[start:end], segment.metadata(local)
+
+    def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """A document's ids (a view of the index, shape (len,)) and its metadata."""
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise QueryError(f"document: expected a number, found {short(number)}")
+        if not 0 <= number < self.next_document:
+            numbers = (
+                f"0 to {self.next_document - 1}" if self.next_document else "none: it is empty"
+            )
+            raise QueryError(f"document {number}: the index has {numbers}")
+        one = np.array([int(number)])
+        if not self.deleted(one)[0]:
+            for segment in self.segments:
+                local = int(segment.local_of(one)[0])
+                if local >= 0:
+                    start, end = segment.document_bounds(local)
+                    return segment.tokens[start:end], segment.metadata(local)
+        raise QueryError(f"document {number}: it was deleted")

@@ -1,0 +1,171 @@
+"""Where queries stand in the order of suffixes, and what follows from it: counts, probabilities.
+
+The base of the engine: the segments, and the searches of one query or many in all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from everygram.engine.pace import DISK_NS, Pace, spread
+from everygram.engine.queries import Ids, Queries, Vocabulary
+from everygram.errors import QueryError
+from everygram.kernels import entry, rows, search, suffixes
+from everygram.storage.segment import PRELOADABLE, Segment
+
+
+class Intervals:
+    """The segments of one index, and searches in them. (See `engine` for what a query means.)
+
+    Methods that take a query as ids raise QueryError for ids outside the vocabulary; what they
+    answer begins with the ids as they were read, as bytes (`Vocabulary.pack`).
+    """
+
+    def __init__(
+        self, segments: list[Segment], vocabulary: Vocabulary, preload: Sequence[str] = ()
+    ) -> None:
+        """`preload` names the parts to read into memory: fences, suffix_array, tokens."""
+        unknown = [part for part in preload if part not in PRELOADABLE]
+        if unknown:
+            raise QueryError(
+                f"preload: expected some of {', '.join(PRELOADABLE)}, found {unknown[0]!r}"
+            )
+        self.segments = segments
+        self.vocabulary = vocabulary
+        self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
+        self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
+        self._rows = np.empty((len(segments), rows.COLUMNS), np.int64)
+        for row, segment in zip(self._rows, segments, strict=True):
+            row[:] = segment.prepare(vocabulary.vocab_size, preload)
+        # The segments that nothing is taken away by, where what occurs may be sought.
+        self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
+        self._deleting = self._adding.shape[0] < self._rows.shape[0]
+        self._pace = Pace()
+
+    @cached_property
+    def count(self) -> Callable[[Ids], tuple[bytes, int]]:
+        """count(query): occurrences. The empty query counts every token and document end."""
+        return self._asking(search.count, self.vocabulary.pack)
+
+    @cached_property
+    def prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int]]]:
+        """prob(prompt, continuation): how often the prompt occurs, how often that follows it.
+
+        The ids that were read are the prompt's and the continuation.
+        """
+        return self._asking(search.prob, self.vocabulary.pack_prompt)
+
+    @cached_property
+    def infgram_prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int, int]]]:
+        """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
+        if self._deleting:
+            return self._confirmed_prob
+        return self._asking(suffixes.infgram_prob, self.vocabulary.pack_prompt)
+
+    def _asking(self, kernel: Callable[..., Any], pack: Callable[..., bytes]) -> Callable[..., Any]:
+        """A function that has a kernel answer one query.
+
+        What packs the ids and all that the kernel takes are at hand in it: a short search takes
+        as long as a few calls of methods. Its kernel is compiled, or loaded, here.
+        """
+        rows, separator, pace = self._rows, self.vocabulary.separator, self._pace
+        call = entry(kernel, rows, b"", separator, False)
+
+        def ask(*query: Any) -> tuple[bytes, Any]:
+            packed = pack(*query)
+            start = perf_counter_ns()
+            found = call(rows, packed, separator, pace.cold)
+            if pace.cold or perf_counter_ns() - start > DISK_NS:
+                pace.timed(start)
+            # An id that is not known is answered −1, and without segments none is.
+            if (found if type(found) is int else found[1]) <= 0:
+                self.vocabulary.check(self.vocabulary.unpack(packed))
+            return packed, found
+
+        return ask
+
+    def _confirmed_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
+        """`infgram_prob` where documents are deleted."""
+        packed = self.vocabulary.pack_prompt(prompt, continuation)
+        query = self.vocabulary.query(self.vocabulary.unpack(packed))
+        (length,) = self.longest_suffix_batch(query.ranges(query.starts, query.ends - 1)).tolist()
+        prompts, counts = self.prob_batch(query.ranges(query.ends - 1 - length, query.ends))
+        return packed, (int(prompts[0]), int(counts[0]), length)
+
+    def find_batch(self, queries: Queries) -> np.ndarray:
+        """The intervals [lo, hi) of ranks of the suffixes that begin with each query.
+
+        Returns int64, shape (k, segments, 2). O(log) memory reads a segment.
+        """
+        intervals = np.empty((len(queries), len(self.segments), 2), np.int64)
+        self._fill(search.find_many, queries, intervals)
+        return intervals
+
+    def counts_of(self, intervals: np.ndarray) -> np.ndarray:
+        """Occurrences in intervals as `find_batch` gives them: int64, shape (k,)."""
+        return rows.counted(self._rows, intervals)
+
+    def count_batch(self, queries: Queries) -> np.ndarray:
+        """Occurrences of each query: int64, shape (k,)."""
+        return self.counts_of(self.find_batch(queries))
+
+    def prob_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """`prob` of each query (a prompt and one token): int64, shape (k,), twice."""
+        prompts = self.find_prompts(queries.ranges(queries.starts, queries.ends - 1))
+        return self.counts_of(prompts), self.count_batch(queries)
+
+    def find_prompts(self, prompts: Queries) -> np.ndarray:
+        """`find_batch` of prompts: none for those that have ended their document."""
+        intervals = self.find_batch(prompts)
+        if prompts.ids.shape[0]:
+            last = prompts.ids[np.maximum(prompts.ends - 1, 0)]
+            ended = (last == self.vocabulary.separator) & (prompts.ends - prompts.starts > 1)
+            intervals[ended] = 0
+        return intervals
+
+    def longest_suffix_batch(self, prompts: Queries) -> np.ndarray:
+        """Length of the longest suffix of each prompt that occurs: int64, shape (k,)."""
+        lengths = np.zeros(len(prompts), np.int64)
+        self._fill(suffixes.longest_suffixes, prompts, lengths)
+        if self._deleting:
+            lengths = self._confirmed(prompts, prompts.ends, lengths, -1)
+        return lengths
+
+    def _confirmed(
+        self, queries: Queries, places: np.ndarray, lengths: np.ndarray, direction: int
+    ) -> np.ndarray:
+        """The greatest lengths up to these that occur in documents that are not deleted.
+
+        Of the tokens from each place on, or those before it where `direction` is −1. What occurs
+        does so in every part, too: lengths are halved between one that does and one that does not.
+        """
+        occurs, absent = np.zeros_like(lengths), lengths + 1
+        trial = lengths
+        while True:
+            open_ones = np.flatnonzero(absent - occurs > 1)
+            if not open_ones.size:
+                return occurs
+            at, size = places[open_ones], trial[open_ones]
+            ends = (at, at + size) if direction > 0 else (at - size, at)
+            found = self.count_batch(queries.ranges(*ends)) > 0
+            occurs[open_ones[found]] = size[found]
+            absent[open_ones[~found]] = size[~found]
+            trial = (occurs + absent) // 2
+
+    def _fill(self, kernel: Callable[..., Any], queries: Queries, *out: np.ndarray) -> None:
+        """Have a kernel fill arrays for all queries, a chunk at a time."""
+        # What occurs is sought where nothing is taken away; intervals are those of all segments.
+        given = self._rows if kernel is search.find_many else self._adding
+        pace = self._pace
+
+        def fill(begin: int, end: int) -> None:
+            start = perf_counter_ns()
+            some = queries[begin:end]
+            filled = (array[begin:end] for array in out)
+            kernel(given, some.ids, some.starts, some.ends, pace.cold, *filled)
+            pace.timed(start, end - begin)
+
+        spread(fill, len(queries))

@@ -1,0 +1,173 @@
+"""Whole texts: the probability of every token, and the longest match at every place."""
+
+import numpy as np
+
+from everygram.engine.distributions import NO_LIMIT, Distributions
+from everygram.engine.queries import Queries
+from everygram.kernels import following, search
+
+# Matches longer than this are followed, not looked for again at every place. At least 2.
+LONG = 64
+
+
+class Texts(Distributions):
+    """Queries about a text, which is `Queries` of one: answers have a value for each token."""
+
+    def score(
+        self, text: Queries, order: int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The probability of each token of a text after those before it.
+
+        Returns suffix_lens, prompt_counts, continuation_counts (int64) and sparse (bool), shape
+        (len,). ∞-gram without an `order`; else after the `order` − 1 tokens before. No prompt
+        reaches over a separator. O(len) searches.
+        """
+        ids = text.ids
+        places = np.arange(ids.shape[0] + 1)
+        separators = np.flatnonzero(ids == self.vocabulary.separator)
+        if order is None:
+            none = np.empty((0, len(self.segments), 2), np.int64)
+            reach = places[:-1] + self.match_lengths(text, False, none)
+            starts = np.searchsorted(reach, places)
+        else:
+            # The last separator before each place, or 0.
+            begins = np.zeros_like(places)
+            begins[separators + 1] = separators
+            before = min(order, places.size) - 1
+            starts = np.maximum(np.maximum.accumulate(begins), places - before)
+        prompts = self._intervals_of_runs(text.ranges(starts, places))
+        sizes = self.counts_of(prompts)
+        if order is None:
+            # A prompt that its token prolongs is the next prompt; any other is never followed by
+            # that token, or the next would begin where it does. No prompt ends a document.
+            counts = np.where(starts[1:] == starts[:-1], sizes[1:], 0)
+            ends = text.ranges(starts[separators], separators + 1)
+            counts[separators] = self.count_batch(ends)
+        else:
+            counts = self.counts_of(self._intervals_of_runs(text.ranges(starts[:-1], places[1:])))
+        starts, places, prompts, prompt_counts = (
+            column[:-1] for column in (starts, places, prompts, sizes)
+        )
+        sparse = (counts == prompt_counts) & (prompt_counts > 0)
+        unseen = np.flatnonzero((counts == 0) & (prompt_counts > 0))
+        if self._deleting:
+            for i in unseen.tolist():
+                prompt = ids[starts[i] : places[i]]
+                follows = self._following(prompt, prompt.shape[0], prompts[i], NO_LIMIT)
+                sparse[i] = follows.table.shape[1] == 1
+        else:
+            alone = np.zeros(unseen.shape[0], np.bool_)
+            following.one_follows(
+                self._rows,
+                ids,
+                starts[unseen],
+                places[unseen],
+                prompts[unseen],
+                self._pace.cold,
+                alone,
+            )
+            sparse[unseen] = alone
+        return places - starts, prompt_counts, counts, sparse
+
+    def longest_matches(self, text: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """For each place of a text the length of the longest match there, and its count.
+
+        Returns int64, shape (len,), twice; a count of 0 where nothing matches. O(len) searches.
+        """
+        n = text.ids.shape[0]
+        starts = np.arange(n)
+        # (Where something was deleted, a match may turn out shorter.)
+        intervals = np.zeros((0 if self._deleting else n, len(self.segments), 2), np.int64)
+        lengths = self.match_lengths(text, True, intervals)
+        if self._deleting:
+            intervals = self._intervals_of_runs(text.ranges(starts, starts + lengths))
+        else:
+            long = np.flatnonzero(lengths > LONG)
+            if long.size:
+                intervals[long] = self._intervals_of_runs(text.ranges(long, long + lengths[long]))
+        counts = self.counts_of(intervals)
+        counts[lengths == 0] = 0
+        return lengths, counts
+
+    def match_lengths(self, text: Queries, over_end: bool, intervals: np.ndarray) -> np.ndarray:
+        """For each place of a text the length of the longest match there: int64, shape (len,).
+
+        A match goes up to the next separator, with `over_end` including it. All places are tried
+        for LONG tokens at once. A longer match is followed to its end: all places inside it match
+        to there as well, and those in front of the first that matches further no further.
+
+        intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted: of
+        the matches, as `find_batch` gives them, cut at LONG tokens.
+        """
+        ids = text.ids
+        n = ids.shape[0]
+        starts = np.arange(n)
+        limits = search.limits(ids, int(self.vocabulary.separator), over_end)
+        lengths = np.zeros(n, np.int64)
+        places = text.ranges(starts, np.minimum(limits, starts + LONG))
+        self._fill(search.match_many, places, lengths, intervals)
+
+        def match(start: int, end: int) -> int:
+            """Tokens of the text from `start` to `end` that occur together."""
+            found = np.zeros(1, np.int64)
+            one = text.ranges(np.array([start]), np.array([end]))
+            self._fill(search.match_many, one, found, intervals[:0])
+            return int(found[0])
+
+        long = np.flatnonzero(lengths == LONG)
+        long = long[long + LONG < limits[long]]
+        at = 0
+        while at < long.shape[0]:
+            start, limit = int(long[at]), int(limits[long[at]])
+            end = start + match(start, limit)
+            inside = int(np.searchsorted(long, end - LONG, "right"))
+            first, further = at, inside
+            # The first of the places inside from which the match goes on past `end`.
+            while end < limit and further - first > 1:
+                middle = (first + further) // 2
+                place = int(long[middle])
+                if match(place, end + 1) == end + 1 - place:
+                    further = middle
+                else:
+                    first = middle
+            lengths[long[at:further]] = end - long[at:further]
+            at = further
+        return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
+
+    def _intervals_of_runs(self, ranges: Queries) -> np.ndarray:
+        """`find_batch` for the ranges of a text, without comparing long ones again and again.
+
+        Where long ranges share their start or their end, one is part of the next, and counts
+        follow in order: if those at both ends of a stretch agree, so do all between. (The
+        intervals, too, with a common start; with a common end only their sizes.)
+        """
+        starts, ends = ranges.starts, ranges.ends
+        # Whether a range is long, and part of the one before it or the other way round.
+        long = ends - starts > LONG
+        if not long.any():
+            return self.find_batch(ranges)
+        linked = np.zeros(starts.shape[0] + 1, np.bool_)
+        linked[1:-1] = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
+        linked[1:-1] &= long[1:] & long[:-1]
+        alone = ~(linked[1:] | linked[:-1])
+        intervals = np.empty((starts.shape[0], len(self.segments), 2), np.int64)
+        intervals[alone] = self.find_batch(ranges.ranges(starts[alone], ends[alone]))
+
+        def look_up(number: int) -> int:
+            one = slice(number, number + 1)
+            intervals[number] = self.find_batch(ranges[one])[0]
+            return int(self.counts_of(intervals[one])[0])
+
+        together = np.flatnonzero(~alone)
+        runs = np.split(together, np.flatnonzero(~linked[together])[1:]) if together.size else []
+        for run in runs:
+            stretches = [(int(run[0]), int(run[-1]), look_up(int(run[0])), look_up(int(run[-1])))]
+            while stretches:
+                first, last, low, high = stretches.pop()
+                if low == high:
+                    intervals[first:last] = intervals[first]
+                elif last - first > 1:
+                    middle = (first + last) // 2
+                    found = look_up(middle)
+                    stretches += [(first, middle, low, found), (middle, last, found, high)]
+        return intervals
