@@ -15,6 +15,7 @@ FLOORS = [
     ["tokenizer"],
     ["storage", "results"],
     ["corpus", "engine"],
+    ["encoding"],
     ["index"],
     ["building"],
     ["__init__"],

@@ -2,24 +2,23 @@
 
 import os
 import random
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 
+from everygram.encoding import Reading
 from everygram.engine.engine import NO_LIMIT, Engine, Ids
-from everygram.errors import DamagedIndexError, QueryError, TokenizerError
-from everygram.results.base import Reading, TokenText, token_texts
+from everygram.errors import QueryError, TokenizerError
+from everygram.results.base import token_texts
 from everygram.results.documents import Document, Matches
-from everygram.results.ngrams import Count, Distribution, Distributions, Prob, Probs
+from everygram.results.ngrams import Count, Counts, Distribution, Distributions, Prob, Probs
 from everygram.results.texts import LongestMatches, Scores
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer, encode_query
-from everygram.tokenizer.choose import stored_tokenizer
 
 Query = str | Ids
 # A list of queries, or one array of ids that offsets divide.
@@ -95,16 +94,14 @@ class Index:
             self.manifest.next_document,
             PRELOADABLE if "all" in parts else parts,
         )
-        stored = self.manifest.tokenizer
-        self._load_tokenizer = cache(
-            partial(stored_tokenizer, stored.kind, stored.source, tokenizer_json)
+        self.reading = Reading(
+            self.path.absolute(),
+            fmt.TOKEN_DTYPES[self.manifest.dtype],
+            self.manifest.separator,
+            self.manifest.vocab_size,
+            self.manifest.tokenizer,
+            tokenizer_json,
         )
-        # (Results keep it: it must not lead back to the index, which would not be let go of before
-        # the next collection.)
-        token_text: TokenText = None
-        if stored.kind != "none":
-            token_text = partial(_token_text, self._load_tokenizer, self.manifest)
-        self.reading = Reading(fmt.TOKEN_DTYPES[self.manifest.dtype], token_text)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +173,7 @@ class Index:
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer the index was built with, or None. Loaded when first needed."""
-        return self._load_tokenizer()
+        return self.reading.tokenizer
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON values."""
@@ -237,20 +234,20 @@ class Index:
         asked, found = engine.quick.find(engine.address, ids)
         if found < 0:
             asked, found = engine.count(ids)
-        answer = Count(found)
-        answer.asked = self.reading, asked  # as `Count.of`, without the call
-        return answer
+        return Count(found, self.reading, asked)
 
     def count_batch(
         self, queries: Queries, offsets: Ids | None = None, *, raw: bool = False
-    ) -> np.ndarray:
-        """How often each query occurs: int64, shape (k,).
+    ) -> Counts:
+        """`count` of each of a batch.
 
         A batch is a list of queries, or one array of ids with `offsets` (k + 1 of them, from 0
         up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, if it is large on
         all cores, in a fraction of the time a query takes alone.
         """
-        return self.engine.count_batch(*self._join(queries, offsets, raw))
+        ids, starts, ends = self._join(queries, offsets, raw)
+        counts = self.engine.count_batch(ids, starts, ends)
+        return Counts(self.reading, ids, starts, ends, counts)
 
     def prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
@@ -269,15 +266,7 @@ class Index:
         found = engine.quick.prob(engine.address, token, prompt)
         if found[1] < 0:
             found = engine.prob(prompt, token)
-        answer = Prob()
-        answer._reading, answer.suffix_len = self.reading, length
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer.continuation_count,
-            answer.prob,
-        ) = found
-        return answer
+        return Prob(self.reading, *found, length)
 
     def prob_batch(
         self,
@@ -307,16 +296,7 @@ class Index:
         found = engine.quick.infgram_prob(engine.address, token, prompt)
         if found[1] < 0:
             found = engine.infgram_prob(prompt, token)
-        answer = Prob()
-        answer._reading = self.reading
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer.continuation_count,
-            answer.prob,
-            answer.suffix_len,
-        ) = found
-        return answer
+        return Prob(self.reading, *found)
 
     def infgram_prob_batch(
         self,
@@ -448,12 +428,14 @@ class Index:
             raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None:
             _check_natural("context", context)
-        decode, engine = self._decode, self.engine
+        engine = self.engine
         if query is None:
             assert number is not None
             ids, metadata = engine.document(number)
             shown = ids[:context]
-            return Document(int(number), metadata, ids.shape[0], 0, shown, None, None, None, decode)
+            return Document(
+                self.reading, int(number), metadata, ids.shape[0], 0, shown, None, None, None
+            )
         wanted = self._ids(query, raw)
         intervals = engine.find(wanted)
         count = int(engine.counts_of(intervals[None])[0])
@@ -463,7 +445,7 @@ class Index:
                 f"occurrence {occurrence}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
             )
-        place = next(iter(self._matches(engine, wanted, intervals, count, [occurrence])))
+        (place,) = self._matches(engine, wanted, intervals, count, [occurrence]).occurrences
         ids, metadata = engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
@@ -473,7 +455,7 @@ class Index:
         start, end = max(0, match[0] - around), min(length, match[1] + around)
         shown = ids[start:end]
         return Document(
-            place.document, metadata, length, start, shown, match, occurrence, count, decode
+            self.reading, place.document, metadata, length, start, shown, match, occurrence, count
         )
 
     def _matches(
@@ -575,7 +557,7 @@ class Index:
             return self.engine.check_continuation(continuation)
         encoded = self.encode(continuation, raw=raw)
         if encoded.shape[0] != 1:
-            tokens = token_texts(encoded, self.reading.token_text)
+            tokens = token_texts(encoded, self.reading)
             raise QueryError(
                 f"continuation {continuation!r}: expected one token, found {encoded.shape[0]}: "
                 f"{tokens}"
@@ -591,16 +573,7 @@ class Index:
         found = engine.quick.ntd(engine.address, longest, most, ids)
         if found[1] < 0:
             found = engine.ntd(ids, longest, most)
-        answer = Distribution()
-        answer._reading = self.reading
-        (
-            answer._asked,
-            answer.prompt_count,
-            answer._table,
-            answer.suffix_len,
-            answer.error_bound,
-        ) = found
-        return answer
+        return Distribution(self.reading, *found)
 
     def _distributions(
         self,
@@ -623,41 +596,6 @@ class Index:
             np.array([each.prompt_count for each in found], np.int64),
             ends - begins,
             np.array([each.error_bound for each in found], np.int64),
-        )
-
-    @property
-    def _decode(self) -> Callable[[np.ndarray], str] | None:
-        tokenizer = self.tokenizer
-        return None if tokenizer is None else partial(_decode, tokenizer, self.vocab_size)
-
-
-def _token_text(
-    load_tokenizer: Callable[[], Tokenizer | None], manifest: fmt.Manifest, token_id: int
-) -> str:
-    # Loads the tokenizer only once a token is looked at: a count of ids need not wait.
-    if token_id == manifest.separator:
-        return "<separator>"
-    tokenizer = load_tokenizer()
-    assert tokenizer is not None
-    _check_known(token_id, manifest.vocab_size)
-    return tokenizer.token_text(token_id)
-
-
-def _decode(tokenizer: Tokenizer, vocab_size: int, ids: np.ndarray) -> str:
-    """The text of a document's ids."""
-    _check_known(int(ids.max(initial=0)), vocab_size)
-    return tokenizer.decode(ids)
-
-
-def _check_known(token_id: int, vocab_size: int) -> None:
-    """Raise DamagedIndexError for an id that no sound index holds.
-
-    (The tokenizer has the same vocabulary; to ask it takes as long as a hundred thousand queries.)
-    """
-    if token_id >= max(1, vocab_size):
-        raise DamagedIndexError(
-            f"the index is damaged: it holds token id {token_id}, its vocabulary has "
-            f"{vocab_size:,}; see 'everygram verify'"
         )
 
 

@@ -381,11 +381,7 @@ def count(index: Path, query: str | None, ids: str | None, raw: bool, as_json: b
     from everygram.cli.show import show_count
 
     def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
-        counts = opened.count_batch(queries).tolist()
-        return [
-            everygram.Count.of(number, opened.reading, asked).as_dict()
-            for number, asked in zip(counts, queries, strict=True)
-        ]
+        return [count.as_dict() for count in opened.count_batch(queries)]
 
     _answer(
         index,

@@ -1,13 +1,13 @@
 """Where a query occurs, and the documents it occurs in."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from everygram.results.base import Result
+from everygram.results.base import Reading, Result, Value
 
 
 @dataclass(frozen=True)
@@ -50,61 +50,67 @@ class Matches(Result):
         return int(self.ranks.shape[0])
 
     def __iter__(self) -> Iterator[Occurrence]:
+        return iter(self.occurrences)
+
+    @property
+    def occurrences(self) -> list[Occurrence]:
+        """The occurrences asked for, one by one."""
         columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
-        return (Occurrence(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [Occurrence(*row) for row in rows]
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return super().as_dict() | {
             "count": self.count,
             "intervals": self.intervals.tolist(),
-            "occurrences": [vars(occurrence) for occurrence in self],
+            "occurrences": [vars(occurrence) for occurrence in self.occurrences],
         }
 
 
-@dataclass(eq=False)
-class Document:
+@dataclass(eq=False, repr=False)
+class Document(Value):
     """A document, or the part of it around a match.
 
-    ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is the
-    whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
-    range of the match in the document's tokens, and `occurrence` what was asked for.
+    token_ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is
+    the whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
+    range of the match in the document's tokens, `occurrence` what was asked for, and `count` how
+    often the query occurs in the index.
     """
 
+    _reading: Reading
     number: int
     metadata: dict[str, Any]
     length: int
     start: int
-    ids: np.ndarray
+    token_ids: np.ndarray
     match: tuple[int, int] | None
     occurrence: int | None
     count: int | None
-    _decode: Callable[[np.ndarray], str] | None
 
     @property
     def text(self) -> str | None:
-        """The text of `ids`, or None when the index has no tokenizer."""
-        return None if self._decode is None else self._decode(self.ids)
+        """The text of `token_ids`, or None when the index has no tokenizer."""
+        return self._reading.decode(self.token_ids) if self._reading.has_tokenizer else None
 
     @property
     def parts(self) -> tuple[str, str, str] | None:
         """`text` before the match, of it, and after it; None without match or tokenizer."""
-        if self.match is None or self._decode is None:
+        text = self.text
+        if self.match is None or text is None:
             return None
         # Pieces decoded on their own lose spaces and cut characters at the seams: cut the text.
-        text = self._decode(self.ids)
         begin, end = (self._text_len(text, place - self.start) for place in self.match)
         return text[:begin], text[begin:end], text[end:]
 
     def _text_len(self, text: str, num_tokens: int) -> int:
         """How many characters of the text the first tokens make, cut characters left out."""
-        assert self._decode is not None
-        piece = self._decode(self.ids[:num_tokens]).rstrip("\ufffd")
+        piece = self._reading.decode(self.token_ids[:num_tokens]).rstrip("\ufffd")
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(piece, text, strict=False))
         return sum(1 for _ in same)
 
     def __repr__(self) -> str:
-        shown = self.text if self.text is not None else str(self.ids)
+        shown = self.text if self.text is not None else str(self.token_ids)
         return (
             f"Document({self.number}, {self.length:,} tokens, metadata={self.metadata!r}, "
             f"{shown[:80]!r}{'…' if len(shown) > 80 else ''})"
@@ -117,7 +123,7 @@ class Document:
             "metadata": self.metadata,
             "length": self.length,
             "start": self.start,
-            "token_ids": self.ids.tolist(),
+            "token_ids": self.token_ids.tolist(),
             "text": self.text,
             "match": None if self.match is None else list(self.match),
             "parts": None if self.parts is None else list(self.parts),

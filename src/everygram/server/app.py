@@ -235,11 +235,7 @@ def _each(batch: list[Q], make: Callable[[Q], A]) -> list[A]:
 
 def _counts(index: Index, batch: list[CountRequest]) -> list[dict[str, Any]]:
     queries = _each(batch, lambda q: index.encode(q.query, raw=q.raw))
-    counts = index.count_batch(queries).tolist()
-    return [
-        results.Count.of(number, index.reading, ids).as_dict()
-        for number, ids in zip(counts, queries, strict=True)
-    ]
+    return [count.as_dict() for count in index.count_batch(queries)]
 
 
 def _probs(
