@@ -15,7 +15,7 @@ ONE, BATCH, TEXT, IDS, ID = UNION_TAGS = (":one", ":batch", ":str", ":list", ":i
 
 
 class Request(BaseModel):
-    """A request body: JSON types are taken as they are, unknown fields refused."""
+    """A request body: JSON types are not converted, unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -70,13 +70,14 @@ Raw = Annotated[
 
 
 class Batch(Request, Generic[Q]):
-    """Several queries of one kind, answered in order. One that is refused refuses them all."""
+    """Several queries of one kind, answered in order. If one is refused, all are."""
 
     # pydantic drops a generic model's docstring from the schemas of what is made of it.
     model_config = ConfigDict(json_schema_extra={"description": __doc__})
 
     batch: Annotated[
-        list[Q], Field(fail_fast=True, description="The queries, each as it would be sent alone.")
+        list[Q],
+        Field(fail_fast=True, description="The queries, each in the form of a single request."),
     ]
 
 
@@ -96,11 +97,13 @@ class Results(BaseModel, Generic[R]):
 
     model_config = ConfigDict(json_schema_extra={"description": __doc__})
 
-    results: Annotated[list[R], Field(description="One answer a query, in the order sent.")]
+    results: Annotated[
+        list[R], Field(description="One answer per query, in the order of the batch.")
+    ]
 
 
 class Result(BaseModel):
-    """What the query became."""
+    """The ids and tokens that the query became."""
 
     token_ids: Annotated[
         list[int],
@@ -109,7 +112,7 @@ class Result(BaseModel):
     tokens: Annotated[
         list[str] | None,
         Field(
-            description="The same as text; null when the index has no tokenizer.",
+            description="The text of each of these tokens; null when the index has no tokenizer.",
             examples=[[" natural", " language"]],
         ),
     ]
@@ -135,7 +138,7 @@ class Fault(BaseModel):
 
 
 class Problem(BaseModel):
-    """What every error looks like (RFC 9457)."""
+    """The form of every error (RFC 9457)."""
 
     type: Annotated[
         str, Field(description="about:blank: the status says what kind of problem it is.")
@@ -147,11 +150,11 @@ class Problem(BaseModel):
     detail: Annotated[
         str,
         Field(
-            description="What is wrong with this request, and the way out.",
+            description="What is wrong with this request, and what to do about it.",
             examples=["#/batch/3/query: Expected a string or a list of token ids, found 7"],
         ),
     ]
     errors: Annotated[
         list[Fault],
-        Field(description="What is wrong where in the body, if its form is; else empty."),
+        Field(description="Faults in the form of the body, each with its place; else empty."),
     ] = []

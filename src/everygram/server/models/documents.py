@@ -16,10 +16,13 @@ class FindRequest(Request):
     query: QueryField
     offset: Annotated[
         int,
-        Field(ge=0, description="Occurrences to skip, in the fixed order (by segment and rank)."),
+        Field(
+            ge=0,
+            description="How many occurrences to skip. Their order is fixed: by segment and rank.",
+        ),
     ] = 0
     limit: Annotated[
-        int, Field(ge=0, le=MAX_OCCURRENCES, description="Occurrences to list at most.")
+        int, Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the occurrences to list.")
     ] = 10
     sample: Annotated[
         int | None,
@@ -37,7 +40,7 @@ class FindRequest(Request):
 
 
 class DocumentRequest(Request):
-    """A document, by its number or by an occurrence of a query: one of the two."""
+    """A document, by its number or by an occurrence of a query (give one of the two)."""
 
     number: Annotated[
         int | None, Field(description="The document's number, from 0.", examples=[0])
@@ -69,7 +72,7 @@ DocumentBody = Either[DocumentRequest, Batch[DocumentRequest]]
 
 
 class Occurrence(BaseModel):
-    """One place that a query occurs at."""
+    """One place where a query occurs."""
 
     segment: Annotated[int, Field(description="The segment, from 0.")]
     rank: Annotated[int, Field(description="Index into the segment's suffix array.")]
@@ -87,15 +90,20 @@ class Occurrence(BaseModel):
 class Matches(Result):
     """Where a query occurs."""
 
-    count: Annotated[int, Field(description="Occurrences in all, listed or not.", examples=[3714])]
+    count: Annotated[
+        int, Field(description="The number of all occurrences, listed or not.", examples=[3714])
+    ]
     intervals: Annotated[
         list[tuple[int, int]],
         Field(
-            description="The half-open range [lo, hi) of ranks of each segment.",
+            description="One half-open range [lo, hi) of ranks per segment.",
             examples=[[[80120, 83834]]],
         ),
     ]
-    occurrences: Annotated[list[Occurrence], Field(description="The occurrences asked for.")]
+    occurrences: Annotated[
+        list[Occurrence],
+        Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
+    ]
 
 
 class Document(BaseModel):
@@ -103,7 +111,7 @@ class Document(BaseModel):
 
     number: Annotated[int, Field(description="The document's number, from 0.")]
     metadata: Annotated[
-        dict[str, Any], Field(description="Everything of the document's record but its text.")
+        dict[str, Any], Field(description="The document's record without its text.")
     ]
     length: Annotated[int, Field(description="Tokens of the whole document.", examples=[2048])]
     start: Annotated[
@@ -116,7 +124,7 @@ class Document(BaseModel):
     text: Annotated[
         str | None,
         Field(
-            description="The same as text; null when the index has no tokenizer.",
+            description="The text of these tokens; null when the index has no tokenizer.",
             examples=["natural language"],
         ),
     ]
@@ -140,5 +148,5 @@ class Document(BaseModel):
         int | None, Field(description="Which occurrence of the query this is; null by number.")
     ]
     count: Annotated[
-        int | None, Field(description="Occurrences of the query in all; null by number.")
+        int | None, Field(description="The number of all occurrences of the query; null by number.")
     ]

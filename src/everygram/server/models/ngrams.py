@@ -38,7 +38,7 @@ class ProbRequest(Request):
 
 
 class NtdRequest(Request):
-    """A prompt whose next token is asked for."""
+    """A prompt, and how much of its next-token distribution to list."""
 
     prompt: QueryField
     top: Annotated[
@@ -49,8 +49,8 @@ class NtdRequest(Request):
         int | None,
         Field(
             ge=1,
-            description="Of a prompt that occurs more often, look at about this many occurrences; "
-            "`error_bound` then says how far counts may be off. Null: at all, exact.",
+            description="Limit of the occurrences to look at, about. Where the prompt occurs more "
+            "often, `error_bound` says by how much counts may be wrong. Null: no limit, exact.",
         ),
     ] = None
     raw: Raw = False
@@ -67,14 +67,14 @@ class Count(Result):
     count: Annotated[
         int,
         Field(
-            description="Occurrences, exact. The empty query counts every token and every "
-            "document's end.",
+            description="The exact number of occurrences. The empty query counts every token and "
+            "every document's end.",
             examples=[3714],
         ),
     ]
 
 
-PROMPT_COUNT = "Occurrences of what was used of the prompt: the denominator."
+PROMPT_COUNT = "Occurrences of the part of the prompt that was used: the denominator."
 SUFFIX_LEN = (
     "Tokens of the prompt that were used: all of it for an n-gram, its longest suffix that occurs "
     "in the corpus for the ∞-gram (0: none)."
@@ -90,7 +90,7 @@ class Prob(Result):
     continuation: Annotated[
         str | None,
         Field(
-            description="The same as text; null when the index has no tokenizer.",
+            description="The text of this token; null when the index has no tokenizer.",
             examples=[" processing"],
         ),
     ]
@@ -119,7 +119,7 @@ class NextToken(BaseModel):
     token: Annotated[
         str | None,
         Field(
-            description="The same as text; null when the index has no tokenizer.",
+            description="The text of this token; null when the index has no tokenizer.",
             examples=[" processing"],
         ),
     ]
@@ -142,8 +142,8 @@ class Distribution(Result):
     error_bound: Annotated[
         int,
         Field(
-            description="How far a count may be off, and how often a token that is left out may "
-            "follow: 0 unless `max_support` is less than `prompt_count`.",
+            description="Every count is wrong by at most this, and every token that is left out "
+            "follows at most this often. 0 unless `max_support` is less than `prompt_count`.",
             examples=[0],
         ),
     ]

@@ -13,9 +13,11 @@ class IndexInfo(BaseModel):
     ]
     num_documents: Annotated[int, Field(description="Documents, numbered from 0.")]
     num_tokens: Annotated[int, Field(description="Tokens, separators not counted.")]
-    num_segments: Annotated[int, Field(description="Segments, each sorted on its own.")]
+    num_segments: Annotated[int, Field(description="Parts of the index, each sorted on its own.")]
     bytes: Annotated[int, Field(description="Size on disk.")]
-    dtype: Annotated[str, Field(description="Width of its token ids.", examples=["u16"])]
+    dtype: Annotated[
+        str, Field(description="Type of its token ids: u8, u16 or u32.", examples=["u16"])
+    ]
     separator: Annotated[
         int,
         Field(description="The id of a document's start and end.", examples=[65535]),
@@ -23,10 +25,12 @@ class IndexInfo(BaseModel):
     vocab_size: Annotated[int, Field(description="Ids are in [0, vocab_size).", examples=[50257])]
     tokenizer: Annotated[
         str,
-        Field(description="Where its tokenizer came from; none: it has none.", examples=["gpt2"]),
+        Field(
+            description="Where its tokenizer came from; 'none' when it has none.", examples=["gpt2"]
+        ),
     ]
     tokenizer_sha256: Annotated[
-        str | None, Field(description="SHA-256 of its tokenizer.json, where it has one.")
+        str | None, Field(description="SHA-256 of its tokenizer.json; null when it has none.")
     ]
     query_prefix: Annotated[
         str,
@@ -38,18 +42,24 @@ class IndexInfo(BaseModel):
     ]
     format_version: Annotated[int, Field(description="Version of its format on disk.")]
     everygram_version: Annotated[
-        str, Field(description="The everygram that built it.", examples=["0.1.0"])
+        str, Field(description="Version of everygram that built it.", examples=["0.1.0"])
     ]
 
 
 class Indexes(BaseModel):
     """The indexes served."""
 
-    indexes: Annotated[list[IndexInfo], Field(description="In the order they were given.")]
+    indexes: Annotated[
+        list[IndexInfo], Field(description="The indexes, in the order of the command line.")
+    ]
 
 
 class Health(BaseModel):
-    """That the service is ready."""
+    """The service is ready."""
 
-    status: Annotated[str, Field(description='"ok": every index is open and warm.')] = "ok"
-    version: Annotated[str, Field(description="The everygram that serves.", examples=["0.1.0"])]
+    status: Annotated[
+        str, Field(description='"ok": every index is open and every kernel compiled.')
+    ] = "ok"
+    version: Annotated[
+        str, Field(description="Version of everygram that serves.", examples=["0.1.0"])
+    ]

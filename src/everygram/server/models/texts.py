@@ -1,4 +1,4 @@
-"""What is asked and answered about a text, a value for each of its tokens."""
+"""Requests and answers about a text, with a value for each of its tokens."""
 
 from typing import Annotated
 
@@ -8,14 +8,14 @@ from everygram.server.models.base import Batch, Either, QueryField, Raw, Request
 
 
 class LongestMatchesRequest(Request):
-    """A text whose parts are looked for."""
+    """A text whose parts to look for in the index."""
 
     text: QueryField
     raw: Raw = False
 
 
 class ScoreRequest(LongestMatchesRequest):
-    """A text whose tokens' probabilities are asked for."""
+    """A text whose tokens to score, and the model to score them by."""
 
     order: Annotated[
         int | None,
@@ -33,7 +33,7 @@ LongestMatchesBody = Either[LongestMatchesRequest, Batch[LongestMatchesRequest]]
 
 
 class Scores(Result):
-    """The probability of each token of a text after those before it, a list entry a token."""
+    """The probability of each token of a text after those before it: an entry per token."""
 
     order: Annotated[int | None, Field(description="n of the n-gram model; null: ∞-gram.")]
     suffix_lens: Annotated[
@@ -63,7 +63,7 @@ class Scores(Result):
 
 
 class LongestMatches(Result):
-    """The longest match that starts at each token of a text, a list entry a token."""
+    """The longest match that starts at each token of a text: an entry per token."""
 
     lengths: Annotated[
         list[int],

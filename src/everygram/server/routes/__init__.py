@@ -1,1 +1,1 @@
-"""What each path of the service answers."""
+"""The paths of the service, a module per family."""

@@ -16,7 +16,7 @@ A = TypeVar("A")
 
 
 def query_router() -> APIRouter:
-    """A router for queries to one index, with what its refusals look like."""
+    """A router for queries to one index; its description lists the refusals."""
     return APIRouter(
         prefix="/v1/indexes/{name}",
         tags=["queries"],
@@ -37,14 +37,14 @@ def answer(
     ask: Callable[[Q], dict[str, Any]],
     ask_all: Callable[[list[Q]], list[dict[str, Any]]] | None = None,
 ) -> dict[str, Any]:
-    """The answer to one query, or to each of a batch: with `ask_all`, searched together."""
+    """The answer to one query, or those to a batch, which `ask_all`, if given, asks together."""
     if not isinstance(body, Batch):
         return ask(body)
     return {"results": ask_all(body.batch) if ask_all else each(body.batch, ask)}
 
 
 def each(batch: list[Q], make: Callable[[Q], A]) -> list[A]:
-    """What is made of each query of a batch; an error says which one it was."""
+    """`make` of each query of a batch; an error says which query it was."""
     made = []
     for number, query in enumerate(batch):
         try:

@@ -22,7 +22,7 @@ def find(
         ),
     ],
 ) -> Any:
-    """Where the query occurs: how often, its intervals, and some of its occurrences.
+    """How often the query occurs, its intervals of ranks, and some of its occurrences.
 
     Page through them with `offset` and `limit`, or draw a `sample`. `document` then shows one.
     """
