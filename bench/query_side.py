@@ -75,8 +75,8 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
 
     return {
         "count": (index.count, int),
-        "count_batch": (index.count_batch, lambda counts: counts.tolist()),
-        "count_batch, arrays": (index.count_batch, lambda counts: counts.tolist()),
+        "count_batch": (index.count_batch, lambda counts: counts.counts.tolist()),
+        "count_batch, arrays": (index.count_batch, lambda counts: counts.counts.tolist()),
         "prob": (index.prob, counts),
         "prob_batch": (partial(probs, index.prob_batch), counts_of_all),
         "infgram_prob": (index.infgram_prob, counts),

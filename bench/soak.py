@@ -387,7 +387,7 @@ class Reader(Process):
         queries = [documents.piece(rng, rng.choice([1, 3, 8, 8, 300])) for _ in range(6)]
         queries.append([])
         counts = [documents.count(query) for query in queries]
-        self.equal(index.count_batch(queries).tolist(), counts, "count_batch", queries)
+        self.equal(index.count_batch(queries).counts.tolist(), counts, "count_batch", queries)
         for query, count in zip(queries, counts, strict=True):
             self.equal(index.count(query), count, "count", query)
             self.ask_places(query)
@@ -416,7 +416,7 @@ class Reader(Process):
         live = list(documents.events)
         for number in rng.sample(live, min(len(live), 4)):
             document = index.document(number)
-            found_document = document.ids.tolist(), document.metadata
+            found_document = document.token_ids.tolist(), document.metadata
             expected_document = documents.ids(number), metadata(number)
             self.equal(found_document, expected_document, "document", number)
         for number, _ in rng.sample([*documents.gone], min(len(documents.gone), 2)):

@@ -14,10 +14,10 @@ import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.encoding import Reading
 from everygram.engine import engine as engines
 from everygram.errors import QueryError, TokenizerError
 from everygram.kernels.following import tabled
-from everygram.results.base import Reading
 from everygram.results.ngrams import Distribution
 from everygram.storage import format as fmt
 from naive import NaiveIndex
@@ -50,9 +50,13 @@ def test_count_is_an_integer_that_shows_its_tokens(text_index):
 
 def test_count_batch(text_index):
     counts = text_index.count_batch(["the", [*b"natural"], "", "zzz"])
-    assert counts.dtype == np.int64
-    assert counts.tolist() == [7, 3, text_index.num_tokens + text_index.num_documents, 0]
-    assert text_index.count_batch([]).tolist() == []
+    assert counts.counts.dtype == np.asarray(counts).dtype == np.int64
+    assert (
+        list(counts)
+        == np.asarray(counts).tolist()
+        == [7, 3, text_index.num_tokens + text_index.num_documents, 0]
+    )
+    assert text_index.count_batch([]).counts.tolist() == []
     with pytest.raises(QueryError, match="expected a list of queries, found one string"):
         text_index.count_batch("the")
 
@@ -182,7 +186,10 @@ def test_documents_by_occurrence(text_index, texts):
         begin, end = document.match
         whole = texts[document.number].encode()
         assert whole[begin:end] == b"language"
-        assert document.ids.tobytes() == whole[document.start : document.start + len(document.ids)]
+        assert (
+            document.token_ids.tobytes()
+            == whole[document.start : document.start + len(document.token_ids)]
+        )
         assert document.start == max(0, begin - 3)
         assert document.parts[1] == "language"
         assert "".join(document.parts) == document.text
@@ -232,7 +239,7 @@ def test_the_parts_of_a_match_are_its_text(tmp_path, texts):
         with everygram.open(tmp_path / name) as index:
             for number, text in enumerate(texts):
                 assert index.document(number).text == text
-                ids = index.document(number).ids.tolist()
+                ids = index.document(number).token_ids.tolist()
                 for start in range(len(ids)):
                     part = index.document(query=ids[start : start + 2], context=5)
                     assert "".join(part.parts) == part.text
@@ -284,7 +291,7 @@ def ids_index(tmp_path_factory):
 @pytest.fixture(scope="module")
 def oracle(ids_index):
     numbers = range(ids_index.num_documents)
-    return NaiveIndex([ids_index.document(n).ids.tolist() for n in numbers], 65535)
+    return NaiveIndex([ids_index.document(n).token_ids.tolist() for n in numbers], 65535)
 
 
 def some_queries(index, number, seed=0):
@@ -292,7 +299,7 @@ def some_queries(index, number, seed=0):
     rng = random.Random(seed)
     some = []
     for _ in range(min(number, 60)):
-        document = index.document(rng.randrange(index.num_documents)).ids.tolist()
+        document = index.document(rng.randrange(index.num_documents)).token_ids.tolist()
         events = [index.separator, *document, index.separator]
         start = rng.randrange(len(events))
         query = events[start : start + rng.randrange(1, 8)]
@@ -307,7 +314,7 @@ def shown(results):
 
 def check_batch(index, queries, batch, **more):
     """All batch methods, asked for `batch`, answer as single queries do for `queries`."""
-    assert index.count_batch(batch, **more).tolist() == [index.count(q) for q in queries]
+    assert index.count_batch(batch, **more).counts.tolist() == [index.count(q) for q in queries]
     for many, one in [
         (index.prob_batch, index.prob),
         (index.infgram_prob_batch, index.infgram_prob),
@@ -330,7 +337,9 @@ def test_each_item_of_a_batch_is_the_single_querys_answer(ids_index, number):
 
 def test_batches_against_the_oracle(ids_index, oracle):
     queries = [*some_queries(ids_index, 60), [], [65535], [999], [0, 65535, 1], [0, 65535]]
-    assert ids_index.count_batch(queries).tolist() == [oracle.count(query) for query in queries]
+    assert ids_index.count_batch(queries).counts.tolist() == [
+        oracle.count(query) for query in queries
+    ]
     for query, found in zip(queries, ids_index.ntd_batch(queries), strict=True):
         following = dict(zip(found.next_ids.tolist(), found.counts.tolist(), strict=True))
         assert following == oracle.following(query)
@@ -449,7 +458,7 @@ def test_batch_results_are_sequences(ids_index):
 
 def test_an_empty_batch(ids_index):
     for batch, offsets in ([], None), ((), None), ([], [0]), (np.empty(0, np.int64), [0]):
-        assert ids_index.count_batch(batch, offsets).dtype == np.int64
+        assert ids_index.count_batch(batch, offsets).counts.dtype == np.int64
         for many in (
             ids_index.count_batch,
             ids_index.prob_batch,
@@ -529,8 +538,8 @@ def test_the_message_names_a_bad_query_among_strings(text_index, bad):
 def test_strings_that_an_array_holds(text_index):
     queries = np.array(["the", "natural"])
     assert text_index.count(queries[0]) == 7
-    assert text_index.count_batch(queries).tolist() == [7, 3]
-    assert text_index.count_batch(list(queries)).tolist() == [7, 3]
+    assert text_index.count_batch(queries).counts.tolist() == [7, 3]
+    assert text_index.count_batch(list(queries)).counts.tolist() == [7, 3]
 
 
 def test_strings_where_there_is_no_tokenizer(ids_index):
@@ -624,9 +633,10 @@ def test_the_top_of_a_distribution_is_what_sorting_gives(size, different):
     ids = np.sort(rng.choice(10**6, size, replace=False))
     total = int(counts.sum())
     table = tabled(ids, counts, total).tobytes()
-    distribution = Distribution()
-    distribution._reading, distribution._table = Reading(np.dtype(np.uint32), None), table
-    distribution.prompt_count = total
+    reading = Reading(
+        Path(), np.dtype(np.uint32), 2**32 - 1, 10**6, fmt.TokenizerEntry("none", "none", None, "")
+    )
+    distribution = Distribution(reading, np.empty(0, np.uint32), total, table, 0, 0)
     assert distribution.next_ids.tolist() == ids.tolist()
     assert distribution.probs.tolist() == (counts / total).tolist()
     pairs = zip(counts.tolist(), ids.tolist(), strict=True)
@@ -651,7 +661,10 @@ def test_preloading_changes_no_answer(ids_index, preload):
         return
     queries = some_queries(ids_index, 60)
     with everygram.open(ids_index.path, preload=preload) as index:
-        assert index.count_batch(queries).tolist() == ids_index.count_batch(queries).tolist()
+        assert (
+            index.count_batch(queries).counts.tolist()
+            == ids_index.count_batch(queries).counts.tolist()
+        )
         for name in ("prob_batch", "infgram_prob_batch", "ntd_batch", "infgram_ntd_batch"):
             assert shown(getattr(index, name)(queries)) == shown(getattr(ids_index, name)(queries))
         for query in queries[:20]:
@@ -669,7 +682,7 @@ def test_parts_that_cannot_be_preloaded(ids_index, preload):
 @pytest.mark.parametrize("golden", ["golden-v1", "golden-v2", "golden-v3", "golden-v4"])
 def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
     with everygram.open(GOLDEN / golden) as old:
-        documents = [old.document(number).ids.tolist() for number in range(old.num_documents)]
+        documents = [old.document(number).token_ids.tolist() for number in range(old.num_documents)]
         naive = NaiveIndex(documents, old.separator)
         write_index(tmp_path / "new", documents, "u16", vocab_size=old.vocab_size)
         known = sorted({token for document in documents for token in document} | {0, 65535})
@@ -678,8 +691,12 @@ def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
         queries += [[65535, *query] for query in queries[-20:]]
         with everygram.open(tmp_path / "new") as new:
             assert new.manifest.format_version == fmt.FORMAT_VERSION
-            assert old.count_batch(queries).tolist() == [naive.count(query) for query in queries]
-            assert old.count_batch(queries).tolist() == new.count_batch(queries).tolist()
+            assert old.count_batch(queries).counts.tolist() == [
+                naive.count(query) for query in queries
+            ]
+            assert (
+                old.count_batch(queries).counts.tolist() == new.count_batch(queries).counts.tolist()
+            )
             for name in ("prob_batch", "infgram_prob_batch", "ntd_batch", "infgram_ntd_batch"):
                 for a, b in zip(
                     getattr(old, name)(queries), getattr(new, name)(queries), strict=True
@@ -701,14 +718,15 @@ def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
                 assert old.score(text).probs.tolist() == new.score(text).probs.tolist()
 
 
-def test_a_count_travels_as_an_integer(text_index):
+def test_a_count_travels_with_its_tokens(text_index):
     count = text_index.count("the")
     for made in (
         pickle.loads(pickle.dumps(count)),
         copy.copy(count),
         copy.deepcopy([count])[0],
     ):
-        assert type(made) is int
+        assert type(made) is type(count)
+        assert made.as_dict() == count.as_dict()
         assert made == 7
 
 
@@ -735,7 +753,11 @@ def test_the_query_of_a_result_is_of_int64(text_index, ids_index):
 def test_an_index_without_documents(tmp_path):
     with everygram.open(write_index(tmp_path / "index", [], "u8", vocab_size=10)) as index:
         queries = [[], [1], [1, 2], [SEP], [SEP, SEP]]
-        assert index.count_batch(queries).tolist() == [index.count(q) for q in queries] == [0] * 5
+        assert (
+            index.count_batch(queries).counts.tolist()
+            == [index.count(q) for q in queries]
+            == [0] * 5
+        )
         assert [len(each) for each in index.ntd_batch(queries)] == [0] * 5
         assert [len(index.infgram_ntd(query)) for query in queries] == [0] * 5
         for probs in (index.prob_batch(queries[1:]), index.infgram_prob_batch(queries[1:])):
@@ -755,7 +777,7 @@ def test_an_index_without_documents(tmp_path):
 def test_threads_share_an_index(ids_index, oracle):
     def ask(seed):
         queries = some_queries(ids_index, 50, seed)
-        assert ids_index.count_batch(queries).tolist() == [oracle.count(q) for q in queries]
+        assert ids_index.count_batch(queries).counts.tolist() == [oracle.count(q) for q in queries]
         for query in queries[:10]:
             assert ids_index.ntd(query).prompt_count == sum(oracle.following(query).values())
         scores = ids_index.score(queries[0] + queries[1])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
     from everygram.results.ngrams import Count as Count
+    from everygram.results.ngrams import Counts as Counts
     from everygram.results.ngrams import Distribution as Distribution
     from everygram.results.ngrams import Distributions as Distributions
     from everygram.results.ngrams import NextToken as NextToken
@@ -61,6 +62,7 @@ _HOMES = {
     ),
     "results.ngrams": (
         "Count",
+        "Counts",
         "Distribution",
         "Distributions",
         "NextToken",

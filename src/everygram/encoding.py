@@ -1,21 +1,24 @@
 """Where text meets ids: what is asked, as checked ids; what is answered, as text.
 
-In: text or ids, one query or many, as users of `Index` give them. Out: what the engine takes.
-Knows the index's tokenizer and vocabulary; knows nothing of segments or searches.
+In: text or ids, one query or many, as users of `Index` give them; out, what the engine takes. And
+ids that are answered, read as text in this process or in any other. Knows an index's vocabulary
+and tokenizer, which is loaded when text is first wanted, and once per process for all indexes
+that have it; knows nothing of segments or searches.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from everygram.engine.queries import Ids, Queries, Vocabulary
-from everygram.errors import DamagedIndexError, FormatError, QueryError, TokenizerError
+from everygram.errors import DamagedIndexError, EverygramError, QueryError, TokenizerError
 from everygram.results.base import token_texts
+from everygram.storage import directory
 from everygram.storage import format as fmt
-from everygram.storage.directory import read_tokenizer_json
 from everygram.tokenizer.base import Tokenizer, encode_query
 from everygram.tokenizer.choose import stored_tokenizer
 
@@ -28,55 +31,90 @@ EMPTY_PROB = (
     "continuation beside it"
 )
 
+# The tokenizers that this process has loaded. They stay: results that come one by one from another
+# process would otherwise load theirs each.
+_LOADED: dict[fmt.TokenizerEntry, Tokenizer] = {}
+
 
 @dataclass(frozen=True)
 class Reading:
-    """How an index's results read. Small: results keep it, and it travels with them.
+    """How an index's results are read; equal when it is of the same index.
 
-    The tokenizer is loaded when a text is first asked for, once per process and tokenizer, from
-    the index's folder.
+    It pickles as the index's absolute path and what the manifest says of the ids, so that results
+    travel between processes. Elsewhere it reads the tokenizer from the index's folder, and only
+    when a text is wanted. It does not lead back to the `Index`, which results must not keep alive.
     """
 
     path: Path
-    token_dtype: str
+    dtype: np.dtype[Any]
+    separator: int
     vocab_size: int
-    tokenizer: fmt.TokenizerEntry
+    entry: fmt.TokenizerEntry
+    # The index's tokenizer.json, where the index is open.
+    tokenizer_json: bytes | None = field(default=None, repr=False, compare=False)
 
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """Of ids that are bytes."""
-        return fmt.TOKEN_DTYPES[self.token_dtype]
+    def __reduce__(self) -> tuple[type["Reading"], tuple[Any, ...]]:
+        return Reading, (self.path, self.dtype, self.separator, self.vocab_size, self.entry)
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether ids have a text."""
-        return self.tokenizer.kind != "none"
+        """Whether ids can be read as text."""
+        return self.entry.kind != "none"
 
-    def load(self) -> Tokenizer | None:
-        """The tokenizer, or None. Raises TokenizerError where its index is gone."""
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The index's tokenizer, or None. Raises TokenizerError where it cannot be had."""
         if not self.has_tokenizer:
             return None
-        try:
-            return _loaded(self.tokenizer, self.path)
-        except FormatError as error:
-            raise TokenizerError(f"the tokenizer of a result cannot be read: {error}") from None
+        if self.entry not in _LOADED:
+            data = self.tokenizer_json
+            if data is None and self.entry.sha256 is not None:
+                data = self._stored()
+            loaded = stored_tokenizer(self.entry.kind, self.entry.source, data)
+            if loaded is None:
+                raise TokenizerError(
+                    f"index '{self.path}': expected a tokenizer of kind bytes, huggingface or "
+                    f"sentencepiece, found '{self.entry.kind}'; upgrade everygram"
+                )
+            _LOADED[self.entry] = loaded
+        return _LOADED[self.entry]
 
     def token_text(self, token_id: int) -> str:
-        """The text of one token."""
-        if token_id == fmt.separator_of(self.token_dtype):
+        """One token for display. Raises TokenizerError where there is no tokenizer."""
+        if token_id == self.separator:
             return "<separator>"
-        self._check_known(token_id)
-        return cast(Tokenizer, self.load()).token_text(token_id)
+        self._check(token_id)
+        return self._needed().token_text(token_id)
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids, without separators among them."""
-        self._check_known(int(ids.max(initial=0)))
-        return cast(Tokenizer, self.load()).decode(ids)
+        """The text of ids without separators. Raises TokenizerError where there is no tokenizer."""
+        self._check(int(ids.max(initial=0)))
+        return self._needed().decode(ids)
 
-    def _check_known(self, token_id: int) -> None:
+    def _needed(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise TokenizerError(f"index '{self.path}' has no tokenizer to decode with")
+        return self.tokenizer
+
+    def _stored(self) -> bytes | None:
+        """The tokenizer.json of the index as it is on disk now."""
+        try:
+            manifest = directory.read_manifest(self.path)
+            if manifest.tokenizer != self.entry:
+                raise TokenizerError("it was built anew with another tokenizer")
+            return directory.read_tokenizer_json(self.path, self.entry)
+        except EverygramError as error:
+            raise TokenizerError(
+                f"index '{self.path}': its tokenizer, which shows tokens as text, cannot be read "
+                f"({error}); put the index back there, or go on with token ids, counts and "
+                "probabilities, which need none"
+            ) from None
+
+    def _check(self, token_id: int) -> None:
         """Raise DamagedIndexError for an id that no sound index holds.
 
-        (The tokenizer has the same vocabulary; to ask it takes as long as 100,000 queries.)
+        (The tokenizer has the same vocabulary; to ask it takes as long as a hundred thousand
+        queries.)
         """
         if token_id >= max(1, self.vocab_size):
             raise DamagedIndexError(
@@ -96,19 +134,13 @@ class Encoding:
         """The ids a query becomes: int64, shape (m,)."""
         if not isinstance(query, str):
             return self.vocabulary.check(query)
-        tokenizer = self.reading.load()
+        tokenizer = self.reading.tokenizer
         if tokenizer is None:
             raise TokenizerError(
                 f"index '{self.reading.path}' has no tokenizer (it was built from token ids): "
                 "query it with token ids"
             )
         return encode_query(tokenizer, query, raw)
-
-    def decode(self, ids: np.ndarray) -> str:
-        """The text of ids."""
-        if not self.reading.has_tokenizer:
-            raise TokenizerError(f"index '{self.reading.path}' has no tokenizer to decode with")
-        return self.reading.decode(ids)
 
     def ids(self, query: Query, raw: bool) -> Ids:
         """The ids of a query, as the engine takes those of a single one: not checked yet."""
@@ -184,23 +216,3 @@ class Encoding:
                 f"{token_texts(encoded, self.reading)}"
             )
         return int(encoded[0])
-
-
-def remember(entry: fmt.TokenizerEntry, data: bytes | None) -> None:
-    """Keep what an index that is opened has as its tokenizer's file, until it is loaded."""
-    if data is not None and entry not in _tokenizers:
-        _files[entry] = data
-
-
-def _loaded(entry: fmt.TokenizerEntry, path: Path) -> Tokenizer | None:
-    """The tokenizer of an index, of which only the first of each hash is loaded."""
-    known = _tokenizers.get(entry)
-    if known is None:
-        data = _files.get(entry) or read_tokenizer_json(path, entry)
-        known = _tokenizers[entry] = stored_tokenizer(entry.kind, entry.source, data)
-        _files.pop(entry, None)
-    return known
-
-
-_files: dict[fmt.TokenizerEntry, bytes] = {}
-_tokenizers: dict[fmt.TokenizerEntry, Tokenizer | None] = {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, Self, cast
 
 import numpy as np
 
-from everygram.encoding import Batch, Encoding, Query, Reading, remember
+from everygram.encoding import Batch, Encoding, Query, Reading
 from everygram.engine.distributions import NO_LIMIT, Following
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Ids, Queries
@@ -100,9 +100,15 @@ class Index:
             manifest.next_document,
             PRELOADABLE if "all" in parts else parts,
         )
-        remember(manifest.tokenizer, tokenizer_json)
         # (Results keep the reading, which leads back to no file and no segment.)
-        reading = Reading(self.path, manifest.dtype, manifest.vocab_size, manifest.tokenizer)
+        reading = Reading(
+            self.path.absolute(),
+            fmt.TOKEN_DTYPES[manifest.dtype],
+            manifest.separator,
+            manifest.vocab_size,
+            manifest.tokenizer,
+            tokenizer_json,
+        )
         self._state = _State(engine, Encoding(engine.vocabulary, reading), reading, manifest)
 
     def __enter__(self) -> Self:
@@ -185,7 +191,7 @@ class Index:
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer the index was built with, or None. Loaded when first needed."""
-        return self._state.reading.load()
+        return self._state.reading.tokenizer
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON values."""
@@ -220,7 +226,7 @@ class Index:
     def decode(self, ids: Ids) -> str:
         """The text of ids, separators left out."""
         checked = self._state.engine.vocabulary.check(ids)
-        return self._state.encoding.decode(checked[checked != self.separator])
+        return self._state.reading.decode(checked[checked != self.separator])
 
     def count(self, query: Query, *, raw: bool = False) -> Count:
         """How often the query occurs: an `int` with `token_ids` and `tokens`.
@@ -320,7 +326,7 @@ class Index:
         """
         engine, encoding, reading, _ = self._state
         ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
-        return Distribution(reading, *engine.ntd(ids, False, _support(max_support)))
+        return _distribution(reading, engine.ntd(ids, False, _support(max_support)))
 
     def ntd_batch(
         self,
@@ -341,7 +347,7 @@ class Index:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
         engine, encoding, reading, _ = self._state
         ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
-        return Distribution(reading, *engine.ntd(ids, True, _support(max_support)))
+        return _distribution(reading, engine.ntd(ids, True, _support(max_support)))
 
     def infgram_ntd_batch(
         self,
@@ -439,7 +445,7 @@ class Index:
             ids, metadata = engine.document(number)
             shown = ids[:context]
             return Document(
-                int(number), metadata, ids.shape[0], 0, shown, None, None, None, reading
+                reading, int(number), metadata, ids.shape[0], 0, shown, None, None, None
             )
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
@@ -450,7 +456,7 @@ class Index:
                 f"occurrence {occurrence}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
             )
-        (place,) = _matches(engine, reading, asked, intervals[0], count, [occurrence])
+        (place,) = _matches(engine, reading, asked, intervals[0], count, [occurrence]).occurrences
         ids, metadata = engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
@@ -460,15 +466,7 @@ class Index:
         start, end = max(0, match[0] - around), min(length, match[1] + around)
         shown = ids[start:end]
         return Document(
-            place.document,
-            metadata,
-            length,
-            start,
-            shown,
-            match,
-            occurrence,
-            count,
-            reading,
+            reading, place.document, metadata, length, start, shown, match, occurrence, count
         )
 
 
@@ -495,6 +493,13 @@ def _probs(
 ) -> Probs:
     queries = asked.ids, asked.starts, asked.ends
     return Probs(reading, *queries, *counts, suffix_lens)
+
+
+def _distribution(reading: Reading, found: Following) -> Distribution:
+    table = found.table.tobytes()
+    return Distribution(
+        reading, found.asked, found.prompt_count, table, found.suffix_len, found.error_bound
+    )
 
 
 def _distributions(reading: Reading, asked: Queries, found: list[Following]) -> Distributions:

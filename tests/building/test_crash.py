@@ -589,7 +589,7 @@ def operations(tmp_path_factory):
         everygram.build(first, trained, "train:300")
     # The ids of a trained tokenizer are those it gave; their texts are checked.
     with everygram.open(trained) as index:
-        ids = {n: (index.document(n).ids.tolist(), {"n": n}) for n in range(10)}
+        ids = {n: (index.document(n).token_ids.tolist(), {"n": n}) for n in range(10)}
         assert [index.document(n).text for n in range(10)] == texts[:10]
         separator = index.separator
     trained_queries = [[], [separator], *(ids[n][0][:2] for n in range(10))]

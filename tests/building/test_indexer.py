@@ -44,7 +44,7 @@ def same_answers(index, documents):
             assert index.count(piece) == naive.count(piece)
     assert index.count([]) == naive.count([])
     for number, document in enumerate(documents):
-        assert index.document(number).ids.tolist() == document
+        assert index.document(number).token_ids.tolist() == document
 
 
 def test_a_build_reports_what_it_made(corpus, tmp_path):
@@ -507,7 +507,7 @@ def test_files_that_say_they_are_token_ids(tmp_path):
     assert everygram.plan(tmp_path / "a_text_document", path).formats == {"Megatron": 1}
     everygram.build(tmp_path / "a_text_document", path, vocab_size=10)
     with everygram.open(path) as index:
-        assert [index.document(i).ids.tolist() for i in range(3)] == documents
+        assert [index.document(i).token_ids.tolist() for i in range(3)] == documents
         assert index.vocab_size == 10
     text = write_jsonl(tmp_path / "c.jsonl", [{"text": "x"}])
     with pytest.raises(OptionError, match="is a file of token ids and others are text"):

@@ -377,7 +377,7 @@ def check(reader, queries, order, machine):
         infgram_probs.append((*naive.prob(suffix, token)[:2], len(suffix)))
         assert counts_in(index.prob(query, token)) == probs[-1]
         assert counts_in(index.infgram_prob(query, token)) == infgram_probs[-1]
-    assert index.count_batch(queries).tolist() == [naive.count(query) for query in queries]
+    assert index.count_batch(queries).counts.tolist() == [naive.count(query) for query in queries]
     assert [*map(counts_in, index.prob_batch(queries, tokens))] == probs
     assert [*map(counts_in, index.infgram_prob_batch(queries, tokens))] == infgram_probs
     assert [*map(counts_of, index.ntd_batch(queries))] == ntds
@@ -421,7 +421,7 @@ def check_documents(index, documents, numbers_given):
                 index.document(number)
             continue
         document, expected = index.document(number), documents[number]
-        assert document.ids.tolist() == expected.ids
+        assert document.token_ids.tolist() == expected.ids
         assert document.text == expected.text
         assert document.metadata == expected.metadata
     exported = list(everygram.export(index))

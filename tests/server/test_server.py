@@ -19,7 +19,7 @@ import everygram
 from conftest import write_jsonl
 from everygram import DamagedIndexError, FormatError, QueryError
 from everygram.server.app import create_app
-from everygram.server.models.ngrams import MAX_OCCURRENCES
+from everygram.server.models.documents import MAX_OCCURRENCES
 from everygram.storage import directory
 
 TEXTS = [
@@ -250,7 +250,7 @@ MIXED["infgram_ntd"] = MIXED["ntd"]
 
 @pytest.mark.parametrize("operation", MIXED)
 def test_a_batch_answers_as_its_queries_do_alone(folder, tmp_path, monkeypatch, operation):
-    monkeypatch.setattr("everygram.server.app.GROUP", 50)
+    monkeypatch.setattr("everygram.server.routes.ngrams.GROUP", 50)
     everygram.build(folder / "corpus.jsonl", tmp_path / "bpe", "train:300")
     client = TestClient(create_app([tmp_path / "bpe"]))
     alone = [ask(client, operation, body, "bpe").json() for body in MIXED[operation]]

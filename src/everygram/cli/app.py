@@ -382,7 +382,7 @@ def count(index: Path, query: str | None, ids: str | None, raw: bool, as_json: b
     from everygram.cli.show import show_count
 
     def answers(opened: "Index", queries: list[Any]) -> list[dict[str, Any]]:
-        return [each.as_dict() for each in opened.count_batch(queries)]
+        return [count.as_dict() for count in opened.count_batch(queries)]
 
     _answer(
         index,

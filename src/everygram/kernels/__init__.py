@@ -37,7 +37,7 @@ INTERPRETED = _interpreted()
 
 
 def _kernel(function: F) -> F:
-    """Compile lazily (one variant for each set of dtypes), cached on disk; calls release the GIL."""
+    """Compile when first called, once per set of dtypes, cached on disk. Calls release the GIL."""
     return function
 
 

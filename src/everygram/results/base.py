@@ -1,32 +1,43 @@
-"""What all results share: the query's ids and how they read.
+"""What all results share: the query's ids, how they read, equality and pickling.
 
 A result carries the query's ids and, where the index has a tokenizer, the tokens they are, so
-that an answer always shows what was asked. numpy arrays are inside, `as_dict` gives JSON values.
+that an answer always shows what was asked. numpy arrays are inside, `as_dict` gives JSON values
+under the names of the result's attributes.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
+INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
+R = TypeVar("R")
+
 
 class Reading(Protocol):
-    """How an index's results read: small, equal if of one index, and it pickles."""
+    """How an index's ids are read. It pickles, and is equal when it is of the same index."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of ids that are bytes."""
+        """The dtype of ids that are bytes."""
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether ids have a text."""
+        """Whether ids can be read as text."""
 
     def token_text(self, token_id: int) -> str:
-        """The text of one token."""
+        """One token for display. Raises TokenizerError where there is no tokenizer."""
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids."""
+        """The text of ids. Raises TokenizerError where there is no tokenizer."""
+
+
+def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
+    """The ids of a query: int64, shape (m,)."""
+    ids = np.frombuffer(asked, reading.dtype) if isinstance(asked, bytes) else asked
+    return ids.astype(np.int64)
 
 
 def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
@@ -34,14 +45,51 @@ def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
     return [reading.token_text(int(i)) for i in ids] if reading.has_tokenizer else None
 
 
-def ids_of(asked: np.ndarray | bytes, reading: Reading) -> np.ndarray:
-    """The ids that were asked about, of any dtype."""
-    return np.frombuffer(asked, reading.dtype) if isinstance(asked, bytes) else asked
+def divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """counts / of as float64; nan where that is 0 / 0."""
+    with np.errstate(invalid="ignore"):
+        quotients: np.ndarray = counts / of
+    return quotients
 
 
-@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
-class Result:
-    """What every result has: the query's ids and how they read."""
+# Fields that say how ids are held and read; equality compares the ids.
+_HELD = ("_reading", "_asked", "_ids", "_starts", "_ends")
+
+
+class Value:
+    """A dataclass that is equal to what says the same, and pickles as its fields.
+
+    Equal are two of one type with the same ids and numbers (nan equals nan), of whatever index.
+    """
+
+    # (Python takes `__hash__` away from a class that has `__eq__`: arrays are inside.)
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(map(_same, self._said(), other._said()))
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        # By the constructor: what is cached in the object stays behind.
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
+
+    def _said(self) -> list[Any]:
+        """What equality compares: ids and numbers."""
+        names = [each.name for each in fields(self)]  # type: ignore[arg-type]
+        return [getattr(self, name) for name in names if name not in _HELD]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return bool(a == b or (a != a and b != b))
+
+
+@dataclass(eq=False, repr=False)
+class Result(Value):
+    """What every result has: how its ids read, and the query's ids.
+
+    (Those are bytes in the dtype of `reading`, or an array of any integer dtype.)
+    """
 
     _reading: Reading
     _asked: np.ndarray | bytes
@@ -49,7 +97,7 @@ class Result:
     @property
     def query(self) -> np.ndarray:
         """The ids the query became: int64, shape (m,)."""
-        return ids_of(self._asked, self._reading).astype(np.int64)
+        return ids_of(self._reading, self._asked)
 
     @property
     def token_ids(self) -> list[int]:
@@ -66,9 +114,42 @@ class Result:
         """The result as JSON values, under the names of its attributes."""
         return {"token_ids": self.token_ids, "tokens": self.tokens}
 
+    def _said(self) -> list[Any]:
+        return [ids_of(self._reading, self._asked), *super()._said()]
 
-def divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """counts / of as float64; nan where that is 0 / 0."""
-    with np.errstate(invalid="ignore"):
-        quotients: np.ndarray = counts / of
-    return quotients
+
+@dataclass(eq=False)
+class Batch(Value, Sequence[R]):
+    """The results of a batch of queries: a sequence of them whose numbers are arrays.
+
+    Query i is _ids[_starts[i]:_ends[i]].
+    """
+
+    _reading: Reading = field(repr=False)
+    _ids: np.ndarray = field(repr=False)
+    _starts: np.ndarray = field(repr=False)
+    _ends: np.ndarray = field(repr=False)
+
+    @abstractmethod
+    def _result(self, i: int, asked: np.ndarray) -> R:
+        """Result i, whose query's ids are `asked`."""
+
+    def __len__(self) -> int:
+        """How many queries there were."""
+        return int(self._starts.shape[0])
+
+    @overload
+    def __getitem__(self, i: int) -> R: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[R]: ...
+    def __getitem__(self, i: int | slice) -> R | list[R]:
+        if isinstance(i, slice):
+            return [self[place] for place in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        return self._result(i, self._ids[self._starts[i] : self._ends[i]])
+
+    def _said(self) -> list[Any]:
+        queries = [
+            self._ids[start:end] for start, end in zip(self._starts, self._ends, strict=True)
+        ]
+        return [self._ends - self._starts, np.concatenate([[], *queries]), *super()._said()]

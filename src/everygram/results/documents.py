@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from everygram.results.base import Reading, Result
+from everygram.results.base import Reading, Result, Value
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,35 @@ class Matches(Result):
         return int(self.ranks.shape[0])
 
     def __iter__(self) -> Iterator[Occurrence]:
+        return iter(self.occurrences)
+
+    @property
+    def occurrences(self) -> list[Occurrence]:
+        """The occurrences asked for, one by one."""
         columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
-        return (Occurrence(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [Occurrence(*row) for row in rows]
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return super().as_dict() | {
             "count": self.count,
             "intervals": self.intervals.tolist(),
-            "occurrences": [vars(occurrence) for occurrence in self],
+            "occurrences": [vars(occurrence) for occurrence in self.occurrences],
         }
 
 
-@dataclass(eq=False)
-class Document:
+@dataclass(eq=False, repr=False)
+class Document(Value):
     """A document, or the part of it around a match.
 
     token_ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is
     the whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
-    range of the match in the document's tokens, and `occurrence` what was asked for.
+    range of the match in the document's tokens, `occurrence` what was asked for, and `count` how
+    often the query occurs in the index.
     """
 
+    _reading: Reading
     number: int
     metadata: dict[str, Any]
     length: int
@@ -79,7 +87,6 @@ class Document:
     match: tuple[int, int] | None
     occurrence: int | None
     count: int | None
-    _reading: Reading
 
     @property
     def text(self) -> str | None:
@@ -89,10 +96,10 @@ class Document:
     @property
     def parts(self) -> tuple[str, str, str] | None:
         """`text` before the match, of it, and after it; None without match or tokenizer."""
-        if self.match is None or not self._reading.has_tokenizer:
+        text = self.text
+        if self.match is None or text is None:
             return None
         # Pieces decoded on their own lose spaces and cut characters at the seams: cut the text.
-        text = self._reading.decode(self.token_ids)
         begin, end = (self._text_len(text, place - self.start) for place in self.match)
         return text[:begin], text[begin:end], text[end:]
 

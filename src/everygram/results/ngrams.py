@@ -1,28 +1,44 @@
 """Counts, probabilities and distributions, of one query or of many."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from everygram.errors import QueryError
-from everygram.results.base import Reading, Result, divided, ids_of, token_texts
+from everygram.results.base import (
+    FLOAT64,
+    INT64,
+    Batch,
+    Reading,
+    Result,
+    divided,
+    ids_of,
+    token_texts,
+)
+
+# Bytes of a token in the table of a distribution.
+ENTRY = 3 * INT64.itemsize
 
 
 class Count(int):
     """A count: an integer that also knows the `token_ids` and `tokens` it counted.
 
-    `asked` is how those ids are read, and the ids.
+    It is equal to any integer of its value, whatever that counted.
     """
 
-    asked: tuple[Reading, np.ndarray | bytes]
+    _reading: Reading
+    _asked: np.ndarray | bytes
 
     def __new__(cls, count: int, reading: Reading, asked: np.ndarray | bytes) -> "Count":
         self = int.__new__(cls, count)
-        self.asked = reading, asked
+        self._reading = reading
+        self._asked = asked
         return self
+
+    def __reduce__(self) -> tuple[type["Count"], tuple[int, Reading, np.ndarray | bytes]]:
+        return Count, (int(self), self._reading, self._asked)
 
     @property
     def count(self) -> int:
@@ -32,21 +48,20 @@ class Count(int):
     @property
     def token_ids(self) -> list[int]:
         """The ids the query became."""
-        reading, asked = self.asked
-        ids: list[int] = ids_of(asked, reading).tolist()
+        ids: list[int] = ids_of(self._reading, self._asked).tolist()
         return ids
 
     @property
     def tokens(self) -> list[str] | None:
         """The tokens the query became, or None when the index has no tokenizer."""
-        return token_texts(self.token_ids, self.asked[0])
+        return token_texts(self.token_ids, self._reading)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
-@dataclass(eq=False, repr=False, slots=True)
+@dataclass(eq=False, repr=False)
 class Prob(Result):
     """The probability of one token after a prompt.
 
@@ -55,7 +70,7 @@ class Prob(Result):
     an n-gram, the longest that occurs for ∞-gram.
     """
 
-    # (What was asked are the prompt and the continuation.)
+    # (The ids asked about are those of the prompt and the continuation.)
     prompt_count: int
     continuation_count: int
     prob: float
@@ -64,18 +79,19 @@ class Prob(Result):
     @property
     def query(self) -> np.ndarray:
         """The ids the prompt became: int64, shape (m,)."""
-        return ids_of(self._asked, self._reading)[:-1].astype(np.int64)
+        return ids_of(self._reading, self._asked)[:-1]
 
     @property
     def continuation_id(self) -> int:
         """The token whose probability this is."""
-        return int(ids_of(self._asked, self._reading)[-1])
+        return int(ids_of(self._reading, self._asked)[-1])
 
     @property
     def continuation(self) -> str | None:
         """That token as text, or None when the index has no tokenizer."""
-        reading = self._reading
-        return reading.token_text(self.continuation_id) if reading.has_tokenizer else None
+        if not self._reading.has_tokenizer:
+            return None
+        return self._reading.token_text(self.continuation_id)
 
     def __repr__(self) -> str:
         return (
@@ -106,7 +122,7 @@ class NextToken:
     prob: float
 
 
-@dataclass(eq=False, repr=False, slots=True)
+@dataclass(eq=False, repr=False)
 class Distribution(Result):
     """The next-token distribution of a prompt (`query`).
 
@@ -118,20 +134,20 @@ class Distribution(Result):
     """
 
     prompt_count: int
-    # int64, shape (3, k): ids, counts, and the bits of probabilities (float64).
-    _table: np.ndarray
+    # As `kernels.following.tabled` makes it. (Of the three arrays in it few are looked at.)
+    _table: bytes
     suffix_len: int
     error_bound: int
 
     @property
     def next_ids(self) -> np.ndarray:
         """The tokens that follow: int64, shape (k,)."""
-        return _read_only(self._table[0])
+        return np.frombuffer(self._table, INT64, len(self))
 
     @property
     def counts(self) -> np.ndarray:
         """How often each follows: int64, shape (k,)."""
-        return _read_only(self._table[1])
+        return np.frombuffer(self._table, INT64, len(self), 8 * len(self))
 
     @property
     def exact(self) -> bool:
@@ -141,7 +157,7 @@ class Distribution(Result):
     @property
     def probs(self) -> np.ndarray:
         """float64, shape (k,); sums to 1."""
-        return _read_only(self._table[2].view(np.float64))
+        return np.frombuffer(self._table, FLOAT64, len(self), 16 * len(self))
 
     @property
     def sparse(self) -> bool:
@@ -153,6 +169,16 @@ class Distribution(Result):
         """The tokens of `next_ids` as text, or None when the index has no tokenizer."""
         return token_texts(self.next_ids, self._reading)
 
+    @property
+    def distinct(self) -> int:
+        """How many different tokens follow: k."""
+        return len(self._table) // ENTRY
+
+    @property
+    def next(self) -> list[NextToken]:
+        """All tokens that follow, most frequent first, ties by id."""
+        return self.top(None)
+
     def top(self, k: int | None = 10) -> list[NextToken]:
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
         if k is not None and (not isinstance(k, int) or k < 0):
@@ -163,16 +189,21 @@ class Distribution(Result):
             least = -np.partition(-counts, k - 1)[k - 1] if k else self.prompt_count + 1
             chosen = np.flatnonzero(counts >= least)
         order = chosen[np.argsort(-counts[chosen], kind="stable")][:k]
-        token_text = self._reading.token_text if self._reading.has_tokenizer else None
+        reading = self._reading
         columns = (column[order].tolist() for column in (self.next_ids, counts, self.probs))
         return [
-            NextToken(token_id, None if token_text is None else token_text(token_id), count, prob)
+            NextToken(
+                token_id,
+                reading.token_text(token_id) if reading.has_tokenizer else None,
+                count,
+                prob,
+            )
             for token_id, count, prob in zip(*columns, strict=True)
         ]
 
     def __len__(self) -> int:
-        """How many distinct tokens follow."""
-        return int(self._table.shape[1])
+        """How many different tokens follow."""
+        return self.distinct
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
@@ -187,7 +218,7 @@ class Distribution(Result):
         return super().as_dict() | {
             "prompt_count": self.prompt_count,
             "suffix_len": self.suffix_len,
-            "distinct": len(self),
+            "distinct": self.distinct,
             "sparse": self.sparse,
             "exact": self.exact,
             "error_bound": self.error_bound,
@@ -196,43 +227,28 @@ class Distribution(Result):
 
 
 @dataclass(eq=False)
-class Counts(Sequence[Count]):
-    """Many counts: `counts`, int64, shape (k,); counts[i] is one of them as `Count`."""
+class Counts(Batch[Count]):
+    """Many counts: a sequence of `Count`, and an array.
 
-    _reading: Reading = field(repr=False)
-    _ids: np.ndarray = field(repr=False)
-    _starts: np.ndarray = field(repr=False)
-    _ends: np.ndarray = field(repr=False)
+    counts: int64, shape (k,). `numpy.asarray` of this is that array.
+    """
+
     counts: np.ndarray
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.counts, dtype, copy=copy)
 
-    def __len__(self) -> int:
-        return int(self.counts.shape[0])
-
-    @overload
-    def __getitem__(self, i: int) -> Count: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Count]: ...
-    def __getitem__(self, i: int | slice) -> Count | list[Count]:
-        if isinstance(i, slice):
-            return [self[place] for place in range(*i.indices(len(self)))]
-        asked = self._ids[self._starts[i] : self._ends[i]]
+    def _result(self, i: int, asked: np.ndarray) -> Count:
         return Count(int(self.counts[i]), self._reading, asked)
 
 
 @dataclass(eq=False)
-class Probs(Sequence[Prob]):
-    """Many probabilities as arrays of shape (k,); probs[i] is one of them as `Prob`.
+class Probs(Batch[Prob]):
+    """Many probabilities: a sequence of `Prob`, and arrays of shape (k,).
 
     int64: continuation_ids, prompt_counts, continuation_counts, suffix_lens, as in `Prob`.
     """
 
-    _reading: Reading = field(repr=False)
-    _ids: np.ndarray = field(repr=False)
-    _starts: np.ndarray = field(repr=False)
-    _ends: np.ndarray = field(repr=False)
     prompt_counts: np.ndarray
     continuation_counts: np.ndarray
     suffix_lens: np.ndarray
@@ -248,19 +264,10 @@ class Probs(Sequence[Prob]):
         """float64; nan where the prompt does not occur."""
         return divided(self.continuation_counts, self.prompt_counts)
 
-    def __len__(self) -> int:
-        return int(self.prompt_counts.shape[0])
-
-    @overload
-    def __getitem__(self, i: int) -> Prob: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Prob]: ...
-    def __getitem__(self, i: int | slice) -> Prob | list[Prob]:
-        if isinstance(i, slice):
-            return [self[place] for place in range(*i.indices(len(self)))]
+    def _result(self, i: int, asked: np.ndarray) -> Prob:
         return Prob(
             self._reading,
-            self._ids[self._starts[i] : self._ends[i]],
+            asked,
             int(self.prompt_counts[i]),
             int(self.continuation_counts[i]),
             float(self.probs[i]),
@@ -269,17 +276,13 @@ class Probs(Sequence[Prob]):
 
 
 @dataclass(eq=False)
-class Distributions(Sequence[Distribution]):
-    """Many next-token distributions; distributions[i] is one of them as `Distribution`.
+class Distributions(Batch[Distribution]):
+    """Many next-token distributions: a sequence of `Distribution`, and arrays.
 
     Number i has next_ids[offsets[i]:offsets[i + 1]] and their counts. All int64: offsets, shape
     (k + 1,); next_ids and counts end to end; prompt_counts, suffix_lens, error_bounds, shape (k,).
     """
 
-    _reading: Reading = field(repr=False)
-    _ids: np.ndarray = field(repr=False)
-    _starts: np.ndarray = field(repr=False)
-    _ends: np.ndarray = field(repr=False)
     offsets: np.ndarray
     # int64, shape (3, …): as of `Distribution`, end to end.
     _table: np.ndarray = field(repr=False)
@@ -299,28 +302,12 @@ class Distributions(Sequence[Distribution]):
         counts: np.ndarray = self._table[1]
         return counts
 
-    def __len__(self) -> int:
-        return int(self.prompt_counts.shape[0])
-
-    @overload
-    def __getitem__(self, i: int) -> Distribution: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Distribution]: ...
-    def __getitem__(self, i: int | slice) -> Distribution | list[Distribution]:
-        if isinstance(i, slice):
-            return [self[place] for place in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
+    def _result(self, i: int, asked: np.ndarray) -> Distribution:
         return Distribution(
             self._reading,
-            self._ids[self._starts[i] : self._ends[i]],
+            asked,
             int(self.prompt_counts[i]),
-            self._table[:, self.offsets[i] : self.offsets[i + 1]],
+            self._table[:, self.offsets[i] : self.offsets[i + 1]].tobytes(),
             int(self.suffix_lens[i]),
             int(self.error_bounds[i]),
         )
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -1,1 +1,1 @@
-"""What the service is sent and what it answers."""
+"""Request bodies and answers, as pydantic models."""

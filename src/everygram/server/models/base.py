@@ -1,0 +1,160 @@
+"""What all requests and answers share: queries, batches, results, problems.
+
+Requests carry the parameters of `Index`' methods under their names, answers are what the results'
+`as_dict()` gives: `index.py` and `results/` say what they mean, the descriptions here say it to
+readers of `/docs`. Knows nothing of HTTP or of indexes.
+"""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+# pydantic puts the tag of the form it chose among the steps to a faulty value; `problems.py` leaves
+# these out of the pointers it shows.
+ONE, BATCH, TEXT, IDS, ID = UNION_TAGS = (":one", ":batch", ":str", ":list", ":int")
+
+
+class Request(BaseModel):
+    """A request body: JSON types are not converted, unknown fields are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=BaseModel)
+B = TypeVar("B", bound=Request)
+
+
+def _tag_of_value(value: object) -> str:
+    return f":{type(value).__name__}"
+
+
+def _tag_of_body(body: object) -> str | None:
+    if not isinstance(body, dict):
+        return None
+    return BATCH if "batch" in body else ONE
+
+
+# A union is tried form by form, and complains about each: a tag picks the form that was meant.
+Query = Annotated[
+    Annotated[str, Tag(TEXT)] | Annotated[list[int], Field(fail_fast=True), Tag(IDS)],
+    Discriminator(
+        _tag_of_value,
+        custom_error_type="query_type",
+        custom_error_message="Expected a string or a list of token ids",
+    ),
+]
+Continuation = Annotated[
+    Annotated[str, Tag(TEXT)] | Annotated[int, Tag(ID)],
+    Discriminator(
+        _tag_of_value,
+        custom_error_type="continuation_type",
+        custom_error_message="Expected a string of one token or a token id",
+    ),
+]
+QueryField = Annotated[
+    Query,
+    Field(
+        description="Text, encoded with the index's own tokenizer, or token ids. The separator's "
+        "id may stand first (begins a document) or last (ends one).",
+        examples=["natural language processing", [11802, 3303]],
+    ),
+]
+Raw = Annotated[
+    bool,
+    Field(
+        description="Leave out the index's `query_prefix`, which otherwise goes in front of a "
+        "text that does not start with white space."
+    ),
+]
+
+
+class Batch(Request, Generic[Q]):
+    """Several queries of one kind, answered in order. If one is refused, all are."""
+
+    # pydantic drops a generic model's docstring from the schemas of what is made of it.
+    model_config = ConfigDict(json_schema_extra={"description": __doc__})
+
+    batch: Annotated[
+        list[Q],
+        Field(fail_fast=True, description="The queries, each in the form of a single request."),
+    ]
+
+
+EXPECTED_BODY = 'Expected a JSON object: a query, or {"batch": [queries]}'
+Either = Annotated[
+    Annotated[Q, Tag(ONE)] | Annotated[B, Tag(BATCH)],
+    Discriminator(
+        _tag_of_body,
+        custom_error_type="body_type",
+        custom_error_message=EXPECTED_BODY,
+    ),
+]
+
+
+class Results(BaseModel, Generic[R]):
+    """The answers to a batch."""
+
+    model_config = ConfigDict(json_schema_extra={"description": __doc__})
+
+    results: Annotated[
+        list[R], Field(description="One answer per query, in the order of the batch.")
+    ]
+
+
+class Result(BaseModel):
+    """The ids and tokens that the query became."""
+
+    token_ids: Annotated[
+        list[int],
+        Field(description="The token ids that the query became.", examples=[[11802, 3303]]),
+    ]
+    tokens: Annotated[
+        list[str] | None,
+        Field(
+            description="The text of each of these tokens; null when the index has no tokenizer.",
+            examples=[[" natural", " language"]],
+        ),
+    ]
+
+
+class Fault(BaseModel):
+    """One thing wrong with a request body."""
+
+    pointer: Annotated[
+        str,
+        Field(
+            description="JSON Pointer (RFC 6901) to the value in the body.",
+            examples=["#/batch/3/query"],
+        ),
+    ]
+    detail: Annotated[
+        str,
+        Field(
+            description="What was expected and found.",
+            examples=["Expected a string or a list of token ids, found 7"],
+        ),
+    ]
+
+
+class Problem(BaseModel):
+    """The form of every error (RFC 9457)."""
+
+    type: Annotated[
+        str, Field(description="about:blank: the status says what kind of problem it is.")
+    ] = "about:blank"
+    title: Annotated[
+        str, Field(description="The status in words.", examples=["Unprocessable Content"])
+    ]
+    status: Annotated[int, Field(description="The HTTP status.", examples=[422])]
+    detail: Annotated[
+        str,
+        Field(
+            description="What is wrong with this request, and what to do about it.",
+            examples=["#/batch/3/query: Expected a string or a list of token ids, found 7"],
+        ),
+    ]
+    errors: Annotated[
+        list[Fault],
+        Field(description="Faults in the form of the body, each with its place; else empty."),
+    ] = []

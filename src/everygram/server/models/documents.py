@@ -1,0 +1,152 @@
+"""Where a query occurs, and documents: requests and answers."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from everygram.server.models.base import Batch, Either, Query, QueryField, Raw, Request, Result
+
+# The occurrences one query may list: a client pages on, so that no answer outgrows the memory.
+MAX_OCCURRENCES = 10_000
+
+
+class FindRequest(Request):
+    """An n-gram to find, and which of its occurrences to list."""
+
+    query: QueryField
+    offset: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many occurrences to skip. Their order is fixed: by segment and rank.",
+        ),
+    ] = 0
+    limit: Annotated[
+        int, Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the occurrences to list.")
+    ] = 10
+    sample: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_OCCURRENCES,
+            description="In place of `offset` and `limit`: list that many different occurrences, "
+            "drawn at random.",
+        ),
+    ] = None
+    seed: Annotated[
+        int, Field(description="The same seed draws the same sample from the same index.")
+    ] = 0
+    raw: Raw = False
+
+
+class DocumentRequest(Request):
+    """A document, by its number or by an occurrence of a query (give one of the two)."""
+
+    number: Annotated[
+        int | None, Field(description="The document's number, from 0.", examples=[0])
+    ] = None
+    query: Annotated[
+        Query | None,
+        Field(
+            description="Text or token ids, as in `find`: the document of one of its occurrences.",
+            examples=["natural language processing", [11802, 3303]],
+        ),
+    ] = None
+    occurrence: Annotated[
+        int,
+        Field(description="Which occurrence of `query`, from 0, in the order of `find`."),
+    ] = 0
+    context: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Tokens to show on each side of the match (null: 50), or, by number, "
+            "from the document's start (null: all).",
+        ),
+    ] = None
+    raw: Raw = False
+
+
+FindBody = Either[FindRequest, Batch[FindRequest]]
+DocumentBody = Either[DocumentRequest, Batch[DocumentRequest]]
+
+
+class Occurrence(BaseModel):
+    """One place where a query occurs."""
+
+    segment: Annotated[int, Field(description="The segment, from 0.")]
+    rank: Annotated[int, Field(description="Index into the segment's suffix array.")]
+    position: Annotated[int, Field(description="Token offset in the segment's stream.")]
+    document: Annotated[int, Field(description="The document's number, from 0.")]
+    offset: Annotated[
+        int,
+        Field(
+            description="Token offset in the document; −1 for a query that starts with the "
+            "separator before it."
+        ),
+    ]
+
+
+class Matches(Result):
+    """Where a query occurs."""
+
+    count: Annotated[
+        int, Field(description="The number of all occurrences, listed or not.", examples=[3714])
+    ]
+    intervals: Annotated[
+        list[tuple[int, int]],
+        Field(
+            description="One half-open range [lo, hi) of ranks per segment.",
+            examples=[[[80120, 83834]]],
+        ),
+    ]
+    occurrences: Annotated[
+        list[Occurrence],
+        Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
+    ]
+
+
+class Document(BaseModel):
+    """A document, or the part of it around a match."""
+
+    number: Annotated[int, Field(description="The document's number, from 0.")]
+    metadata: Annotated[
+        dict[str, Any], Field(description="The document's record without its text.")
+    ]
+    length: Annotated[int, Field(description="Tokens of the whole document.", examples=[2048])]
+    start: Annotated[
+        int, Field(description="Where `token_ids` starts in the document's tokens.", examples=[0])
+    ]
+    token_ids: Annotated[
+        list[int],
+        Field(description="The document's tokens from `start` on.", examples=[[11802, 3303]]),
+    ]
+    text: Annotated[
+        str | None,
+        Field(
+            description="The text of these tokens; null when the index has no tokenizer.",
+            examples=["natural language"],
+        ),
+    ]
+    match: Annotated[
+        tuple[int, int] | None,
+        Field(
+            description="The half-open range of the match in the document's tokens; null by "
+            "number.",
+            examples=[[0, 2]],
+        ),
+    ]
+    parts: Annotated[
+        tuple[str, str, str] | None,
+        Field(
+            description="The text before the match, of it, and after it; null without match or "
+            "tokenizer.",
+            examples=[["", "natural language", ""]],
+        ),
+    ]
+    occurrence: Annotated[
+        int | None, Field(description="Which occurrence of the query this is; null by number.")
+    ]
+    count: Annotated[
+        int | None, Field(description="The number of all occurrences of the query; null by number.")
+    ]

@@ -1,0 +1,65 @@
+"""What the service says of itself and of its indexes."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+
+class IndexInfo(BaseModel):
+    """What an index is."""
+
+    name: Annotated[
+        str, Field(description="Its name in this service's paths.", examples=["wikipedia"])
+    ]
+    num_documents: Annotated[int, Field(description="Documents, numbered from 0.")]
+    num_tokens: Annotated[int, Field(description="Tokens, separators not counted.")]
+    num_segments: Annotated[int, Field(description="Parts of the index, each sorted on its own.")]
+    bytes: Annotated[int, Field(description="Size on disk.")]
+    dtype: Annotated[
+        str, Field(description="Type of its token ids: u8, u16 or u32.", examples=["u16"])
+    ]
+    separator: Annotated[
+        int,
+        Field(description="The id of a document's start and end.", examples=[65535]),
+    ]
+    vocab_size: Annotated[int, Field(description="Ids are in [0, vocab_size).", examples=[50257])]
+    tokenizer: Annotated[
+        str,
+        Field(
+            description="Where its tokenizer came from; 'none' when it has none.", examples=["gpt2"]
+        ),
+    ]
+    tokenizer_sha256: Annotated[
+        str | None, Field(description="SHA-256 of its tokenizer.json; null when it has none.")
+    ]
+    query_prefix: Annotated[
+        str,
+        Field(
+            description="Goes in front of a text query, unless `raw`, so that a word is looked "
+            "up as it stands inside a sentence.",
+            examples=[" "],
+        ),
+    ]
+    format_version: Annotated[int, Field(description="Version of its format on disk.")]
+    everygram_version: Annotated[
+        str, Field(description="Version of everygram that built it.", examples=["0.1.0"])
+    ]
+
+
+class Indexes(BaseModel):
+    """The indexes served."""
+
+    indexes: Annotated[
+        list[IndexInfo], Field(description="The indexes, in the order of the command line.")
+    ]
+
+
+class Health(BaseModel):
+    """The service is ready."""
+
+    status: Annotated[
+        str, Field(description='"ok": every index is open and every kernel compiled.')
+    ] = "ok"
+    version: Annotated[
+        str, Field(description="Version of everygram that serves.", examples=["0.1.0"])
+    ]

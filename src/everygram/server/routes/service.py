@@ -1,0 +1,38 @@
+"""What the service says of itself: whether it is ready, and which indexes it has."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from everygram.index import Index
+from everygram.server.indexes import ServedIndex, info
+from everygram.server.models.base import Problem
+from everygram.server.models.service import Health, Indexes, IndexInfo
+
+router = APIRouter()
+
+
+@router.get("/health", tags=["service"], summary="Is it ready?", response_model=Health)
+def health() -> Any:
+    """Answers once every index is open and every kernel compiled."""
+    return {"version": version("everygram")}
+
+
+@router.get("/v1/indexes", tags=["indexes"], summary="List the indexes", response_model=Indexes)
+def indexes(request: Request) -> Any:
+    """What each index is, under the name that the other paths take."""
+    served: dict[str, Index] = request.app.state.indexes
+    return {"indexes": [info(name, index) for name, index in served.items()]}
+
+
+@router.get(
+    "/v1/indexes/{name}",
+    tags=["indexes"],
+    summary="Describe an index",
+    response_model=IndexInfo,
+    responses={404: {"model": Problem, "description": "No such index."}},
+)
+def index(name: str, index: ServedIndex) -> Any:
+    """What the index is: sizes, vocabulary, separator, tokenizer, versions."""
+    return info(name, index)
