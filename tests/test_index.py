@@ -15,7 +15,7 @@ import pytest
 import everygram
 from conftest import write_index, write_jsonl
 from everygram.encoding import Reading
-from everygram.engine import engine as engines
+from everygram.engine import pace
 from everygram.errors import QueryError, TokenizerError
 from everygram.kernels.following import tabled
 from everygram.results.ngrams import Distribution
@@ -274,7 +274,7 @@ def test_random_texts_against_the_oracle(tmp_path):
 
 
 GOLDEN = Path(__file__).parent / "data"
-NUMBERS = [0, 1, 2, 31, 32, 33, 64, 100, 4 * engines.CHUNK + 3]
+NUMBERS = [0, 1, 2, 31, 32, 33, 64, 100, 4 * pace.CHUNK + 3]
 
 
 @pytest.fixture(scope="module")
@@ -497,10 +497,10 @@ def test_no_batch(text_index):
             many([1, 2])
 
 
-@pytest.mark.parametrize("place", [0, 1, 50, 4 * engines.CHUNK + 2])
+@pytest.mark.parametrize("place", [0, 1, 50, 4 * pace.CHUNK + 2])
 @pytest.mark.parametrize("bad", [1000, 65534, 65536, -1, 2**70])
 def test_the_message_names_the_bad_query(ids_index, place, bad):
-    queries = some_queries(ids_index, 4 * engines.CHUNK + 3)
+    queries = some_queries(ids_index, 4 * pace.CHUNK + 3)
     queries[place] = [0, 1, bad, 2]
     says = rf"query {place}\[2\]: token id {bad} is outside the vocabulary: expected 0 to 999"
     for many in (

@@ -1,5 +1,6 @@
 """Every query against the oracle: named cases, all strings over tiny alphabets, random corpora."""
 
+import ast
 import contextlib
 import dataclasses
 import itertools
@@ -7,6 +8,8 @@ import math
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter_ns
 from typing import NamedTuple
 
 import numba
@@ -15,11 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import everygram
 from conftest import write_index
-from everygram.engine import engine as engines
+from everygram.engine import documents as documents_module
+from everygram.engine import pace, texts
+from everygram.engine import queries as queries_module
+from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.engine import Engine
+from everygram.engine.queries import Queries, Vocabulary
 from everygram.errors import QueryError
-from everygram.kernels import lists
 from everygram.storage import format as fmt
 from everygram.storage.directory import open_segments, read_manifest
 from everygram.storage.segment import PRELOADABLE
@@ -27,10 +34,6 @@ from naive import NaiveIndex
 
 # Interpreted kernels are some hundred times slower: fewer of the random queries are asked.
 SLOW = bool(numba.config.DISABLE_JIT)
-
-
-def as_list(engine, query):
-    return query if type(query) is list else engine.check_query(query).tolist()
 
 
 class Follows(NamedTuple):
@@ -44,67 +47,71 @@ class Follows(NamedTuple):
 
     @classmethod
     def of(cls, prompt_count, table, suffix_len, error_bound):
-        ids, counts, probs = np.frombuffer(table, np.int64).reshape(3, -1)
+        ids, counts, probs = table
         assert probs.view(np.float64).tolist() == [n / prompt_count for n in counts.tolist()]
         return cls(prompt_count, ids, counts, suffix_len, error_bound)
 
 
-class AskedByLists(Engine):
-    """The engine, asked by lists of ids or what can be made one; quickly and at leisure."""
+class Asked:
+    """An engine, whose single queries are asked as of memory and as of a disk."""
 
-    def both(self, quick, ask, query, read, *rest):
-        """The answer to a query, which is said to have been read as `read`."""
-        self._head[lists.QUICK] = 1
-        at_once, at_leisure = quick(self.address, *rest, query), ask(query, *rest)
-        for asked, *_ in (at_once, at_leisure):
-            ids = np.frombuffer(asked, self._dtype) if isinstance(asked, bytes) else asked
-            assert (ids.dtype, ids.tolist()) == (self._dtype, [int(value) for value in read])
-        if at_once[1] != lists.LATER:
-            assert str(at_once[1:]) == str(at_leisure[1:])  # not a number is no other
-        return at_leisure[1:]
+    def __init__(self, *given):
+        self.engine = Engine(*given)
+        self.separator = int(self.engine.vocabulary.separator)
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def both(self, ask, query, *more):
+        """The answer to a query, which is said to have been read as it is."""
+        answers = []
+        for cold in (False, True):
+            self._pace.cold = cold
+            asked, *answer = ask(query, *more)
+            ids = asked if isinstance(asked, np.ndarray) else self.vocabulary.unpack(asked)
+            answers.append((ids.dtype, ids.tolist(), *answer))
+        assert str(answers[0]) == str(answers[1])
+        assert answers[0][0] == self.vocabulary.dtype
+        return answers[0][1:]
 
     def count(self, query):
-        query = as_list(self, query)
-        return self.both(self.quick.find, super().count, query, query)[0]
+        read, found = self.both(self.engine.count, query)
+        assert read == [int(value) for value in query]
+        return found
 
     def find(self, query):
-        return super().find(self.ids(query))
+        return self.find_batch(self.vocabulary.query(query))[0]
 
-    def ntd(self, prompt, max_support=engines.NO_LIMIT, longest=False):
-        prompt, rest = as_list(self, prompt), (longest, max_support)
-        return Follows.of(*self.both(self.quick.ntd, super().ntd, prompt, prompt, *rest))
+    def ntd(self, prompt, max_support=NO_LIMIT, longest=False):
+        read, *found = self.both(self.engine.ntd, prompt, longest, max_support)
+        assert read == [int(value) for value in prompt]
+        return Follows.of(*found)
 
-    def infgram_ntd(self, prompt, max_support=engines.NO_LIMIT):
+    def infgram_ntd(self, prompt, max_support=NO_LIMIT):
         return self.ntd(prompt, max_support, longest=True)
 
-    def ntd_batch(self, ids, starts, ends, max_support=engines.NO_LIMIT):
-        return [Follows.of(*each[1:]) for each in super().ntd_batch(ids, starts, ends, max_support)]
+    def ntd_batch(self, prompts, max_support=NO_LIMIT):
+        return [Follows.of(*each[1:]) for each in self.engine.ntd_batch(prompts, max_support)]
 
     def prob(self, prompt, continuation):
-        return self.quotient(self.quick.prob, super().prob, prompt, continuation)
+        return self.of_prompt(self.engine.prob, prompt, continuation)
 
     def infgram_prob(self, prompt, continuation):
-        return self.quotient(self.quick.infgram_prob, super().infgram_prob, prompt, continuation)
+        return self.of_prompt(self.engine.infgram_prob, prompt, continuation)
 
-    def quotient(self, quick, ask, prompt, continuation):
-        prompt = as_list(self, prompt)
-        if not 0 <= continuation < engines.NO_LIMIT:
-            return ask(prompt, continuation)
-        read = [*prompt, continuation]
-        prompts, count, prob, *length = self.both(quick, ask, prompt, read, continuation)
-        assert prob == count / prompts if prompts else math.isnan(prob)
-        return (prompts, count, *length)
+    def of_prompt(self, ask, prompt, continuation):
+        read, found = self.both(ask, prompt, continuation)
+        assert read == [*map(int, prompt), continuation]
+        return found
 
     def counts(self, queries):
-        return self.count_batch(*self.join(queries)).tolist()
+        return self.count_batch(self.vocabulary.queries(queries)).tolist()
 
 
 def open_engine(path, preload=()):
     manifest = read_manifest(path)
     segments = open_segments(path, manifest)
-    return AskedByLists(
-        segments, manifest.vocab_size, manifest.separator, manifest.next_document, preload
-    )
+    return Asked(segments, manifest.vocab_size, manifest.separator, manifest.next_document, preload)
 
 
 def engine_of(tmp_path, documents, dtype="u8", segments=1, deleted=()):
@@ -382,30 +389,21 @@ def test_lists_of_any_length_and_of_odd_integers(tmp_path):
             assert engine.ntd(query)[0] == engine.prob(query, 7)[0]
     assert engine.count([True, np.int64(2), np.uint8(3)]) == engine.count([1, 2, 3]) == 3
 
-    class Shrinks:
-        def __index__(self):
-            query.clear()
-            return 1
 
-    query = [Shrinks(), 2, 3]
-    Engine.count(engine, query)  # what matters is that it comes back
-
-
-def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path):
+def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path, monkeypatch):
     engine = engine_of(tmp_path, [[1, 2, 3]])
-    engine._cold, engine._head[lists.QUICK] = 0, 1
-    now = lists.began(engine.address, 0)
-    lists.ended(engine.address, now - 10**7, 0)
-    assert engine._head[lists.QUICK] == 0
-    assert engine.quick.find(engine.address, [1, 2])[1] == lists.LATER
-    engine._reads = -1  # what is read from disks has grown since
-    assert Engine.count(engine, [1, 2])[1] == 1
-    assert engine._cold > 0
-    assert engine._head[lists.QUICK] == 0
-    for _ in range(engine._cold):
-        assert Engine.count(engine, [1, 2])[1] == 1
-    assert engine._head[lists.QUICK] == 1
-    assert engine.quick.find(engine.address, [1, 2])[1] == 1
+    learned = engine._pace
+    monkeypatch.setattr(pace, "DISK_NS", 10**12)
+    monkeypatch.setattr(pace, "_disk_reads", lambda: learned._reads)
+    for _ in range(pace.COLD_SEARCHES):
+        assert learned.cold
+        assert engine.engine.count([1, 2])[1] == 1
+    assert not learned.cold
+    monkeypatch.setattr(pace, "_disk_reads", lambda: 10**9)  # something was read
+    learned.timed(perf_counter_ns())
+    assert not learned.cold  # by others: no search took long
+    learned.timed(perf_counter_ns() - 10**12 - 1)
+    assert learned.cold
 
 
 @pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
@@ -420,47 +418,11 @@ def test_a_continuation_outside_the_vocabulary(tmp_path, dtype, wrong):
             ask([1, 2], wrong)
 
 
-@pytest.mark.skipif(SLOW, reason="of compiled code")
-@pytest.mark.parametrize("direct", [True, False])
-def test_integers_are_read_where_they_lie_or_asked_for(monkeypatch, direct):
-    from everygram.kernels import objects
-
-    assert objects.SIZE_WORDS  # as CPython 3.11 to 3.14 lay integers out
-    if not direct:
-        monkeypatch.setattr(objects, "SIZE_WORDS", ())
-
-    def read(asked):
-        ids, known = lists.ids_of(asked, 7)
-        total = 0
-        for i in range(ids.shape[0]):
-            total = total * 31 + ids[i]
-        return asked, total % 2**31, known
-
-    kernel = numba.njit(read)
-    signature = (objects.TokenListType(numba.uint32, 1),)
-    kernel.compile(signature)
-    compiled = kernel.get_overload(signature)
-    known = [0, 1, 255, 256, 257, 65535, 2**30 - 1, 2**30, 2**31, 2**32 - 1, True, np.int64(5)]
-    for query in [[], [3], known, known * 50]:
-        total = 0
-        for value in [*map(int, query), 7]:
-            total = total * 31 + value & 2**64 - 1
-        assert compiled(query)[1:] == (total % 2**31, True)
-        asked = np.frombuffer(compiled(query)[0], np.uint32)
-        assert asked.tolist() == [*map(int, query), 7]
-    for unknown in (-1, -(2**30), 2**32, 2**64, 2**70, 1.0, "1", None):
-        assert not compiled([1, unknown])[2]
-        assert not compiled([*range(400), unknown])[2]
-
-
-@pytest.mark.parametrize("direct", [True, False])
-def test_many_lists_are_joined_as_one_by_one(tmp_path, monkeypatch, direct):
+def test_many_lists_are_joined_as_one_by_one(tmp_path):
     documents = [[value % 250 for value in range(700)]]
     for dtype, most in (("u8", 249), ("u16", 65000), ("u32", 2**31 + 7)):
-        path = write_index(tmp_path / f"{dtype}-{direct}", documents, dtype, 1, vocab_size=most + 1)
+        path = write_index(tmp_path / dtype, documents, dtype, 1, vocab_size=most + 1)
         engine = open_engine(path)
-        if not direct:  # as where integers lie otherwise than is known
-            engine._joined = lambda queries: (np.empty(0, np.uint8), np.empty(0, np.int64))
         for queries in [
             [],
             [[]],
@@ -470,16 +432,18 @@ def test_many_lists_are_joined_as_one_by_one(tmp_path, monkeypatch, direct):
             [[1, True], [np.int64(2)]],
             [[1], (2, 3), np.array([4])],
         ]:
-            ids, starts, ends = engine.join(queries)
-            assert (ids.dtype, ids.flags.writeable) == (engine._dtype, False)
+            joined = engine.vocabulary.queries(queries)
+            ids, starts, ends = joined.ids, joined.starts, joined.ends
+            assert (ids.dtype, ids.flags.writeable) == (engine.vocabulary.dtype, False)
+            assert len(joined) == len(queries)
             joined = [ids[start:end].tolist() for start, end in zip(starts, ends, strict=True)]
             assert joined == [[int(value) for value in query] for query in queries]
         for wrong in (-1, most + 1, 2**32, 2**64, 2**70, 1.0, "1", None):
             with pytest.raises(QueryError, match=r"query 1"):
-                engine.join([[1, 2], [3, wrong], [4]])
+                engine.vocabulary.queries([[1, 2], [3, wrong], [4]])
         for wrong in (3, "ab", None, [[1]]):
             with pytest.raises(QueryError, match=r"query 1"):
-                engine.join([[1, 2], wrong])
+                engine.vocabulary.queries([[1, 2], wrong])
 
 
 @pytest.mark.parametrize(
@@ -545,13 +509,13 @@ def following_of(found):
 
 def check_batches(engine, naive, queries):
     """Every batch method, item by item, against the single query and the oracle."""
-    batch = engine.join(queries)
+    batch = engine.vocabulary.queries(queries)
     assert engine.counts(queries) == [naive.count(query) for query in queries]
-    intervals = engine.find_batch(*batch)
+    intervals = engine.find_batch(batch)
     assert intervals.shape == (len(queries), len(engine.segments), 2)
-    lengths = engine.longest_suffix_batch(*batch).tolist()
+    lengths = engine.longest_suffix_batch(batch).tolist()
     assert lengths == [naive.suffix_len(query) for query in queries]
-    distributions = engine.ntd_batch(*batch)
+    distributions = engine.ntd_batch(batch)
     assert len(distributions) == len(queries)
     for query, interval, found in zip(queries, intervals, distributions, strict=True):
         sizes = interval[:, 1] - interval[:, 0]
@@ -561,7 +525,7 @@ def check_batches(engine, naive, queries):
         assert following_of(found) == naive.following(query) == following_of(engine.ntd(query))
         assert (found.suffix_len, found.error_bound) == (len(query), 0)
     asked = [query for query in queries if query]
-    prompts, counts = engine.prob_batch(*engine.join(asked))
+    prompts, counts = engine.prob_batch(engine.vocabulary.queries(asked))
     for query, *found in zip(asked, prompts.tolist(), counts.tolist(), strict=True):
         assert tuple(found) == naive.prob(query[:-1], query[-1])[:2]
         assert tuple(found) == engine.prob(query[:-1], query[-1])
@@ -570,7 +534,7 @@ def check_batches(engine, naive, queries):
 @pytest.mark.parametrize("number", [0, 1, 2, 7, 8, 9, 31, 32, 33, 64, 100])
 def test_batches(tmp_path, monkeypatch, number):
     """In chunks of 16 they take one thread up to 16 queries, and then all."""
-    monkeypatch.setattr(engines, "CHUNK", 16)
+    monkeypatch.setattr(pace.spread, "__defaults__", (16,))
     documents = random_documents(number)
     engine = engine_of(tmp_path, documents, ["u8", "u16", "u32"][number % 3], 1 + number % 5)
     rng = random.Random(number)
@@ -596,7 +560,7 @@ def test_a_batch_of_more_than_two_chunks(tmp_path):
     engine = engine_of(tmp_path, documents, "u8", segments=2)
     rng = random.Random(4)
     some = random_queries(rng, documents, SEP, 40)
-    queries = rng.choices(some, k=4 * engines.CHUNK + 3)
+    queries = rng.choices(some, k=4 * pace.CHUNK + 3)
     expected = {tuple(query): engine.count(query) for query in some}
     assert engine.counts(queries) == [expected[tuple(query)] for query in queries]
     last = len(queries) - 1
@@ -606,7 +570,7 @@ def test_a_batch_of_more_than_two_chunks(tmp_path):
 
 @pytest.mark.parametrize("bad", [0, 1, 40, 99])
 def test_the_message_names_the_bad_query_of_a_batch(tmp_path, monkeypatch, bad):
-    monkeypatch.setattr(engines, "CHUNK", 16)
+    monkeypatch.setattr(pace.spread, "__defaults__", (16,))
     engine = open_engine(write_index(tmp_path / "index", [[1, 2, 3]], "u16", vocab_size=10))
     queries = [[1, 2]] * 100
     for wrong, place in ([1, 2, 10], 2), ([70_000], 0), ([1, -1], 1), ([65_534, SEP], 0):
@@ -614,9 +578,9 @@ def test_the_message_names_the_bad_query_of_a_batch(tmp_path, monkeypatch, bad):
         says = rf"query {bad}\[{place}\]: token id {wrong[place]} is outside the vocabulary"
         for ask in engine.find_batch, engine.ntd_batch, engine.longest_suffix_batch:
             with pytest.raises(QueryError, match=says):
-                ask(*engine.join(queries))
+                ask(engine.vocabulary.queries(queries))
             with pytest.raises(QueryError, match=says):
-                ask(*engine.join([np.array(query) for query in queries]))
+                ask(engine.vocabulary.queries([np.array(query) for query in queries]))
 
 
 @pytest.mark.parametrize("preload", [(), *[(part,) for part in PRELOADABLE], PRELOADABLE])
@@ -691,7 +655,7 @@ def test_a_version_1_index_answers_the_same(tmp_path, monkeypatch, dtype, spacin
 
 def check_text(engine, naive, text):
     """`score` of every order and `longest_matches`."""
-    ids = engine.ids(text)
+    ids = engine.vocabulary.query(text)
     for order in (None, 1, 3) if SLOW else (None, 1, 2, 3, 5, 100):
         columns = engine.score(ids, order)
         rows = list(zip(*(column.tolist() for column in columns), strict=True))
@@ -726,7 +690,7 @@ def some_texts(rng, documents, separator):
 @pytest.mark.parametrize("segments", [1, 2, 3, 4, 5])
 def test_texts(tmp_path, monkeypatch, segments, long):
     """Matches longer than LONG are followed to their ends, others found at once."""
-    monkeypatch.setattr(engines, "LONG", long)
+    monkeypatch.setattr(texts, "LONG", long)
     documents = random_documents(10 * segments + long, number=segments + 3)
     engine = engine_of(tmp_path, documents, ["u8", "u16", "u32"][long % 3], segments)
     naive = NaiveIndex(documents, engine.separator)
@@ -766,9 +730,9 @@ def check_deleted(tmp_path, documents, dtype, segments, deleted, rng):
 @pytest.mark.parametrize("segments", [1, 2, 4])
 def test_deleted_documents(tmp_path, monkeypatch, segments, long):
     """In one segment of deleted documents or two; none, all but one, or all deleted."""
-    monkeypatch.setattr(engines, "LONG", long)
-    monkeypatch.setattr(engines, "LOOKED_AT", 5)
-    monkeypatch.setattr(engines, "CHUNK", 16)
+    monkeypatch.setattr(texts, "LONG", long)
+    monkeypatch.setattr(documents_module, "LOOKED_AT", 5)
+    monkeypatch.setattr(pace.spread, "__defaults__", (16,))
     rng = random.Random(segments * long)
     documents = [*random_documents(segments, number=6, longest=14), [], [1, 2]]
     documents += documents[:3]
@@ -796,7 +760,7 @@ def test_any_documents_deleted(tmp_path_factory, documents, data, segments):
 @pytest.mark.parametrize("long", [2, 3, 64])
 def test_long_copies_of_documents(tmp_path, monkeypatch, long):
     """A long match inside which others begin that go on past its end."""
-    monkeypatch.setattr(engines, "LONG", long)
+    monkeypatch.setattr(texts, "LONG", long)
     rng = random.Random(5)
     base = rng.choices(range(200), k=40 if SLOW else 150)
     documents = [base, [*base[20:], 1, 2, 3], [*base[30:], 1, 2, 9, 9], base[5:25] * 2]
@@ -816,7 +780,7 @@ def test_long_copies_of_documents(tmp_path, monkeypatch, long):
 def test_random_texts(tmp_path_factory, data, segments, long, spacing):
     documents = data.draw(corpora("u8"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "LONG", long)
+        patch.setattr(texts, "LONG", long)
         patch.setattr(fmt, "FENCE_SPACING", spacing)
         engine = engine_of(tmp_path_factory.mktemp("c"), documents, "u8", segments)
         ids = sorted({token for document in documents for token in document} | {7, SEP})
@@ -833,9 +797,9 @@ def test_a_text_outside_the_vocabulary(tmp_path):
         says = rf"\[{place}\]: token id {text[place]} is outside the vocabulary"
         for order in (None, 1, 2, 5):
             with pytest.raises(QueryError, match=says):
-                engine.score(engine.ids(text), order)
+                engine.score(engine.vocabulary.query(text), order)
         with pytest.raises(QueryError, match=says):
-            engine.longest_matches(engine.ids(text))
+            engine.longest_matches(engine.vocabulary.query(text))
 
 
 def test_the_probabilities_of_what_may_follow_sum_to_one(tmp_path):
@@ -845,7 +809,7 @@ def test_the_probabilities_of_what_may_follow_sum_to_one(tmp_path):
         for order in (None, 1, 2, 3):
             total = 0
             for token in (0, 1, 2, 9, SEP):
-                scores = engine.score(engine.ids([*text, token]), order)
+                scores = engine.score(engine.vocabulary.query([*text, token]), order)
                 _, prompt_count, count, _ = (column[-1] for column in scores)
                 total += count / prompt_count if prompt_count else 0
             assert total == pytest.approx(1 if prompt_count else 0)
@@ -864,10 +828,10 @@ def test_max_support(tmp_path, segments):
     naive = NaiveIndex(documents, SEP)
     for prompt in ([0], [1, 0], [SEP], [], [3], [30], [40], [0, SEP]):
         following = naive.following(prompt)
-        for max_support in (1, 2, 3, 10, 49, 50, 100, 199, 200, 201, engines.NO_LIMIT):
+        for max_support in (1, 2, 3, 10, 49, 50, 100, 199, 200, 201, NO_LIMIT):
             for found in (
                 engine.ntd(prompt, max_support),
-                engine.ntd_batch(*engine.join([[0], prompt]), max_support)[1],
+                engine.ntd_batch(engine.vocabulary.queries([[0], prompt]), max_support)[1],
                 engine.infgram_ntd(prompt, max_support) if following else None,
             ):
                 if found is None:
@@ -911,19 +875,19 @@ def test_one_token_repeated(tmp_path, monkeypatch, spacing):
     assert engine.count([0] * (n + 1)) == 0
     assert engine.infgram_prob([0] * (n + 9), SEP) == (1, 1, n)
     text = [0] * (n + 9)
-    lengths, prompts, counts, sparse = engine.score(engine.ids(text), None)
+    lengths, prompts, counts, sparse = engine.score(engine.vocabulary.query(text), None)
     assert lengths.tolist() == [*range(n), *[n] * 9]
     assert prompts.tolist() == [*range(n + 1, 1, -1), *[1] * 9]
     assert counts.tolist() == [*range(n, 0, -1), *[0] * 9]
     assert sparse.tolist() == [False] * n + [True] * 9
-    lengths, counts = engine.longest_matches(engine.ids([*text, SEP]))
+    lengths, counts = engine.longest_matches(engine.vocabulary.query([*text, SEP]))
     assert lengths.tolist() == [n] * 9 + list(range(n + 1, 0, -1))
     assert counts.tolist() == [1] * (n + 10)
 
 
 @pytest.mark.parametrize("long", [2, 64])
 def test_fibonacci_words(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(engines, "LONG", long)
+    monkeypatch.setattr(texts, "LONG", long)
     word = fibonacci(60 if SLOW else 200)
     documents = [word, word[7:], word[:50]]
     engine = engine_of(tmp_path, documents, segments=2)
@@ -943,12 +907,14 @@ def test_many_copies_of_one_document(tmp_path, segments):
     separator, one = engine.separator, NaiveIndex([document], 65535)
     queries = random_queries(random.Random(1), [document], separator, 40, longest=17)
     assert engine.counts(queries) == [copies * one.count(query) for query in queries]
-    for query, found in zip(queries, engine.ntd_batch(*engine.join(queries)), strict=True):
+    for query, found in zip(
+        queries, engine.ntd_batch(engine.vocabulary.queries(queries)), strict=True
+    ):
         expected = {token: copies * count for token, count in one.following(query).items()}
         assert following_of(found) == expected
     text = [*document, separator, *document[4:], 7, *document]
     expected = [(n, copies * p, copies * c, alone) for n, p, c, alone in one.score(text)]
-    found = (column.tolist() for column in engine.score(engine.ids(text), None))
+    found = (column.tolist() for column in engine.score(engine.vocabulary.query(text), None))
     assert list(zip(*found, strict=True)) == expected
 
 
@@ -980,7 +946,7 @@ def test_next_to_nothing(tmp_path, documents, segments):
 
 
 def test_batches_from_several_threads_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "CHUNK", 16)
+    monkeypatch.setattr(pace.spread, "__defaults__", (16,))
     documents = random_documents(9)
     engine = engine_of(tmp_path, documents, "u16", segments=3)
     naive = NaiveIndex(documents, engine.separator)
@@ -989,10 +955,10 @@ def test_batches_from_several_threads_at_once(tmp_path, monkeypatch):
         rng = random.Random(seed)
         queries = random_queries(rng, documents, engine.separator, 20 if SLOW else 100)
         assert engine.counts(queries) == [naive.count(query) for query in queries]
-        found = engine.ntd_batch(*engine.join(queries))
+        found = engine.ntd_batch(engine.vocabulary.queries(queries))
         assert [following_of(each) for each in found] == [naive.following(q) for q in queries]
         text = queries[0] + queries[1]
-        lengths, counts = engine.longest_matches(engine.ids(text))
+        lengths, counts = engine.longest_matches(engine.vocabulary.query(text))
         assert list(zip(lengths, counts, strict=True)) == naive.longest_matches(text)
         return len(queries)
 
@@ -1002,7 +968,7 @@ def test_batches_from_several_threads_at_once(tmp_path, monkeypatch):
 
 def test_an_order_of_more_than_long(tmp_path, monkeypatch):
     """Prompts that move on at both ends have no long part in common with the next."""
-    monkeypatch.setattr(engines, "LONG", 3)
+    monkeypatch.setattr(texts, "LONG", 3)
     documents = [[1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [2, 3, 1, 2, 3, 1, 2]]
     engine = engine_of(tmp_path, documents, segments=2)
     naive = NaiveIndex(documents, SEP)
@@ -1022,18 +988,22 @@ def test_unigrams_of_large_ids(tmp_path, monkeypatch, counted):
 @pytest.mark.skipif(SLOW, reason="of compiled code")
 def test_what_was_read_is_let_go_of(tmp_path):
     engine = engine_of(tmp_path, [[1, 2, 3] * 200])
-    engine._cold, engine._head[lists.QUICK] = 0, 1
-    quick, address, most = engine.quick, engine.address, 1 << 62
+    engine = engine.engine
+    count, prob, infgram = engine.count, engine.prob, engine.infgram_prob
     queries = [[1, 2], [7] * 300, [1, -1], [1, "2"], [1, 2**70], []]
 
     def ask():
         for query in queries:
-            quick.find(address, query)
-            quick.prob(address, 3, query)
-            quick.infgram_prob(address, 3, query)
-            quick.ntd(address, True, most, query)
-            with contextlib.suppress(OverflowError):
-                quick.prob(address, 2**64, query)
+            for call in (
+                count,
+                lambda q: prob(q, 3),
+                lambda q: infgram(q, 3),
+                lambda q: engine.ntd(q, True, NO_LIMIT),
+            ):
+                with contextlib.suppress(QueryError):
+                    call(query)
+            with contextlib.suppress(QueryError):
+                prob(query, 2**64)
 
     ask()
     before = sys.getallocatedblocks()
@@ -1043,11 +1013,42 @@ def test_what_was_read_is_let_go_of(tmp_path):
     assert sys.getallocatedblocks() - before < 200
 
 
-@pytest.mark.parametrize("size", [2, engines.PACKS, 700])
+def test_queries_are_made_where_ids_are_checked():
+    """What the engine takes has its dtype and its bounds, or is not there."""
+    vocabulary = Vocabulary(1000, 65535)
+    asked = vocabulary.queries([[1, 2, 3], [65535, 4]])
+    assert (asked.ids.dtype, asked.ids.tolist()) == (np.uint16, [1, 2, 3, 65535, 4])
+    again = asked.ranges(np.array([0, 5], np.int32), np.array([5, 5], np.uint8))
+    assert (again.starts.tolist(), again.ends.tolist()) == ([0, 5], [5, 5])
+    assert again.starts.dtype == again.ends.dtype == np.int64
+    assert len(asked.ranges(np.empty(0), np.empty(0))) == 0
+    for starts, ends in [([-1], [2]), ([0], [6]), ([3], [2]), ([0, 1], [1]), ([[0]], [[1]])]:
+        with pytest.raises(QueryError, match="ranges: expected"):
+            asked.ranges(np.array(starts), np.array(ends))
+    for ids in (np.array([1, 1000]), np.array([1, 70000]), [1, 1000], np.array([1, 1000], "u2")):
+        with pytest.raises(QueryError, match=r"(query 1\[0\]|ids\[1\]): token id"):
+            vocabulary.split(ids, [0, 1, 2])
+    for offsets in ([0, 3], [1, 2], [0, 2, 1, 2], [], [[0, 2]], [0.0, 2.0], [0, 2**63]):
+        with pytest.raises(QueryError, match="offsets: expected"):
+            vocabulary.split([1, 2], offsets)
+
+
+def test_nothing_else_makes_queries():
+    """An array on trust could have another dtype, and be read past its end."""
+    made = {
+        path.name
+        for path in Path(everygram.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == Queries.__name__
+    }
+    assert made == {"queries.py"}
+
+
+@pytest.mark.parametrize("size", [2, queries_module.PACKS, 700])
 def test_bools_are_the_integers_they_are_in_lists_of_any_length(tmp_path, size):
     engine = engine_of(tmp_path, [[1] * 1000, [0]])
     for query in ([True] * size, [np.int64(1)] * size, tuple([1] * size)):
-        assert engine.ids(query).tolist() == [1] * size
+        assert engine.vocabulary.query(query).ids.tolist() == [1] * size
         found = engine.find(query)
         assert engine.counts_of(found[None]) == engine.count([1] * size) == 1001 - size
     assert engine.count([True] * size) == 1001 - size

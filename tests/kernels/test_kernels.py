@@ -10,7 +10,8 @@ import pytest
 from conftest import write_index
 from everygram import kernels
 from everygram.building.suffix_array import suffix_array
-from everygram.kernels import compiled, following, search
+from everygram.kernels import compiled, following, lanes, search, suffixes
+from everygram.kernels import rows as layout
 from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
 from everygram.storage import format as fmt
 from everygram.storage.directory import open_segments, read_manifest
@@ -31,7 +32,7 @@ class Rows:
         self.dtype = fmt.TOKEN_DTYPES[dtype]
         self.separator = manifest.separator
         self.segments = open_segments(path, manifest)
-        self.rows = np.empty((len(self.segments), search.COLUMNS), np.int64)
+        self.rows = np.empty((len(self.segments), layout.COLUMNS), np.int64)
         for row, segment in zip(self.rows, self.segments, strict=True):
             row[:] = segment.prepare(manifest.vocab_size, preload)
         self.documents = documents
@@ -43,6 +44,10 @@ class Rows:
 
     def ids(self, query):
         return np.frombuffer(np.array(query, self.dtype).tobytes(), self.dtype)
+
+    def one(self, query):
+        """What kernels of one query are given."""
+        return self.rows, self.ids(query).tobytes(), self.dtype.type(self.separator)
 
     def batch(self, queries):
         ends = np.cumsum([len(query) for query in queries], dtype=np.int64)
@@ -83,7 +88,7 @@ def some_queries(rows, number, seed, longest=12, unknown=()):
 
 
 def check_finds(rows, queries, cold):
-    """`find` and `find_many`."""
+    """`count` and `find_many`."""
     ids, starts, ends = rows.batch(queries)
     intervals = np.full((len(queries), len(rows.segments), 2), -7)
     assert search.find_many(rows.rows, ids, starts, ends, cold, intervals) == -1
@@ -94,18 +99,18 @@ def check_finds(rows, queries, cold):
             if len(query) == 0:
                 assert (lo, hi) == (0, rows.segments[number].stream_len)
         total = int((found[:, 1] - found[:, 0]).sum())
-        assert search.find(rows.rows, rows.ids(query), cold) == total == rows.naive.count(query)
+        assert search.count(*rows.one(query), cold) == total == rows.naive.count(query)
 
 
 def check_matches(rows, queries, cold):
     """`match_many`, `longest_suffixes`, `longest_suffix`."""
     ids, starts, ends = rows.batch(queries)
     lengths = np.full(len(queries), -7)
-    assert search.longest_suffixes(rows.rows, ids, starts, ends, cold, lengths) == -1
+    assert suffixes.longest_suffixes(rows.rows, ids, starts, ends, cold, lengths) == -1
     expected = [rows.naive.suffix_len(query) for query in queries]
     assert lengths.tolist() == expected
     for query, length in zip(queries[:10], expected, strict=False):
-        assert search.longest_suffix(rows.rows, rows.ids(query), len(query), cold) == length
+        assert suffixes.longest_suffix(*rows.one(query), cold) == length
     whole = [query for query in queries if rows.separator not in query[1:-1]]
     ids, starts, ends = rows.batch(whole)
     lengths = np.full(len(whole), -7)
@@ -125,22 +130,23 @@ def check_probs(rows, queries, cold):
     for query in queries:
         if not query:
             continue
-        ids = rows.ids(query)
         for start in {0, len(query) - 1, len(query) // 2}:
             expected = rows.naive.prob(query[start:-1], query[-1])[:2]
-            assert search.prob(rows.rows, rows.ids(query[start:]), cold) == expected
+            assert search.prob(*rows.one(query[start:]), cold) == expected
         suffix = rows.naive.longest_suffix(query[:-1])
         expected = (*rows.naive.prob(suffix, query[-1])[:2], len(suffix))
-        assert search.infgram_prob(rows.rows, ids, cold) == expected
+        assert suffixes.infgram_prob(*rows.one(query), cold) == expected
 
 
 def check_following(rows, prompts, cold):
-    """`prompt_intervals`, `next_tokens` with and without a stride, `ntd`, `one_follows`."""
+    """`next_tokens` with and without a stride, `ntd`, `one_follows`."""
     every = np.zeros((len(prompts), len(rows.segments), 2), np.int64)
     for prompt, intervals in zip(prompts, every, strict=True):
         ids = rows.ids([5, *prompt]) if len(prompt) % 2 else rows.ids(prompt)
         start = len(ids) - len(prompt)
-        intervals[:] = search.prompt_intervals(rows.rows, ids, start, cold)
+        asked = rows.batch([prompt])
+        if len(prompt) < 2 or prompt[-1] != rows.separator:  # a document that has ended
+            assert search.find_many(rows.rows, *asked, cold, intervals[None]) == -1
         expected = rows.naive.following(prompt)
         assert (intervals[:, 1] - intervals[:, 0]).sum() == sum(expected.values())
         if not prompt:
@@ -180,9 +186,11 @@ def check_ntd(rows, prompt, expected, cold):
         if not length:
             continue
         for most in (1 << 62, 3):
-            found = following.ntd(rows.rows, rows.ids(asked), longest, most, cold)
-            count, table, suffix_len, error = found
-            assert (count, suffix_len) == (sum(follows.values()), length)
+            if longest:
+                assert suffixes.longest_suffix(*rows.one(asked), cold) == length
+            first = len(asked) - length
+            count, table, error = following.ntd(*rows.one(asked), first, most, cold)
+            assert count == sum(follows.values())
             if error == 0:
                 assert dict(zip(*table[:2].tolist(), strict=True)) == follows
             assert (error == 0) == (count <= most)
@@ -305,7 +313,7 @@ def test_equal_keys_across_many_fences(tmp_path, monkeypatch, dtype, spacing):
 def test_more_equal_keys_than_a_round_cuts(tmp_path):
     """Of a disk, so many ranks are cut into more parts."""
     beginning = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    documents = [[*beginning, i // 50, i % 50] for i in range(search.MANY + 100)]
+    documents = [[*beginning, i // 50, i % 50] for i in range(lanes.LARGE + 100)]
     rows = Rows(tmp_path / "index", documents, "u16")
     assert len(beginning) * rows.segments[0].entry.key_bits > 64
     queries = [beginning, beginning[1:]]
@@ -323,7 +331,7 @@ def test_a_tree_of_several_levels(tmp_path, monkeypatch, dtype):
     length = 300 if SLOW else 4200
     documents = [rng.choices(range(9), k=length), rng.choices([0, 250], k=40), []]
     rows = Rows(tmp_path / "index", documents, dtype)
-    assert rows.rows[0, search.NUM_LEVELS] == (3 if SLOW else 4)
+    assert rows.rows[0, layout.NUM_LEVELS] == (3 if SLOW else 4)
     check_kernels(rows, some_queries(rows, 12 if SLOW else 50, 1, unknown=[100]), [False])
 
 
@@ -333,7 +341,7 @@ def test_five_byte_positions(tmp_path, monkeypatch, dtype, wide_from):
     monkeypatch.setattr(fmt, "WIDE_POSITIONS_FROM", wide_from)
     documents = [*random_documents(1), [1, 2] * 60]
     rows = Rows(tmp_path / "index", documents, dtype, segments=2)
-    assert rows.rows[:, search.WIDTH].tolist() == ([5, 5] if wide_from == 0 else [4, 5])
+    assert rows.rows[:, layout.WIDTH].tolist() == ([5, 5] if wide_from == 0 else [4, 5])
     check_kernels(rows, some_queries(rows, 15 if SLOW else 100, 2), [wide_from == 0])
 
 
@@ -350,15 +358,15 @@ def test_preloaded_parts(tmp_path, monkeypatch, preload, wide_from):
 
 
 def test_no_segments():
-    rows = np.empty((0, search.COLUMNS), np.int64)
+    rows = np.empty((0, layout.COLUMNS), np.int64)
     ids = np.frombuffer(bytes([1, 2]), np.uint8)
     one = np.array([0]), np.array([2])
     lengths = np.full(1, -7)
-    assert search.find(rows, ids, False) == 0
-    assert search.prob(rows, ids, False) == (0, 0)
-    assert search.infgram_prob(rows, ids, False) == (0, 0, 0)
-    assert search.prompt_intervals(rows, ids, 0, False).shape == (0, 2)
-    assert search.longest_suffixes(rows, ids, *one, False, lengths) == -1
+    single = rows, ids.tobytes(), np.uint8(255), False
+    assert search.count(*single) == 0
+    assert search.prob(*single) == (0, 0)
+    assert suffixes.infgram_prob(*single) == (0, 0, 0)
+    assert suffixes.longest_suffixes(rows, ids, *one, False, lengths) == -1
     assert lengths.tolist() == [0]
     search.match_many(rows, ids, *one, False, lengths, np.empty((1, 0, 2), np.int64))
     assert lengths.tolist() == [0]
@@ -377,13 +385,12 @@ def test_an_id_outside_the_vocabulary_is_told(tmp_path, place):
         intervals = np.empty((64, 2, 2), np.int64)
         assert search.find_many(rows.rows, ids, starts, ends, False, intervals) == place
         lengths = np.empty(64, np.int64)
-        assert search.longest_suffixes(rows.rows, ids, starts, ends, False, lengths) == place
-        bad = rows.ids(bad)
-        assert search.find(rows.rows, bad, False) == -1
-        assert search.longest_suffix(rows.rows, bad, len(bad), False) == -1
-        assert search.prob(rows.rows, bad, False) == (-1, -1)
-        assert search.infgram_prob(rows.rows, bad, False)[:2] == (-1, -1)
-        assert search.prompt_intervals(rows.rows, bad, 0, False).shape == (0, 2)
+        assert suffixes.longest_suffixes(rows.rows, ids, starts, ends, False, lengths) == place
+        single = *rows.one(bad), False
+        assert search.count(*single) == -1
+        assert suffixes.longest_suffix(*single) == -1
+        assert search.prob(*single) == (-1, -1)
+        assert suffixes.infgram_prob(*single)[:2] == (-1, -1)
 
 
 @pytest.mark.parametrize("tokens", [2, 30, 200])
@@ -400,13 +407,14 @@ def test_next_tokens_with_and_without_fences(tmp_path, monkeypatch, tokens):
 
 
 def test_widen_keeps_five_bytes():
+    position_in = getattr(layout.position_in, "py_func", layout.position_in)
     positions = np.array([0, 1, 2**32 - 1, 2**32, 2**40 - 1])
     entries = wide(positions).ravel()
-    found = [search.position_in(entries, 5, rank) for rank in range(5)]
+    found = [position_in(entries, 5, rank) for rank in range(5)]
     assert found == positions.tolist()
     assert [kernels.position_at(wide(positions), rank) for rank in range(5)] == positions.tolist()
     entries = positions[:3].astype("<u4").view(np.uint8)
-    assert [search.position_in(entries, 4, rank) for rank in range(3)] == positions[:3].tolist()
+    assert [position_in(entries, 4, rank) for rank in range(3)] == positions[:3].tolist()
 
 
 @pytest.mark.parametrize("bits", [2, 3, 8, 13, 32])

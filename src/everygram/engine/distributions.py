@@ -40,7 +40,7 @@ class Distributions(Intervals):
     @cached_property
     def longest_suffix(self) -> Callable[[Ids], tuple[bytes, int]]:
         """longest_suffix(prompt): the length of its longest suffix that occurs in a segment."""
-        return self._asking(suffixes.longest_suffix, self.vocabulary.pack)
+        return self._asking(suffixes.longest_suffix)
 
     def ntd(self, prompt: Ids, longest: bool, max_support: int) -> Following:
         """What follows the prompt or, with `longest`, its longest suffix that occurs.

@@ -48,7 +48,7 @@ class Intervals:
     @cached_property
     def count(self) -> Callable[[Ids], tuple[bytes, int]]:
         """count(query): occurrences. The empty query counts every token and document end."""
-        return self._asking(search.count, self.vocabulary.pack)
+        return self._asking(search.count)
 
     @cached_property
     def prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int]]]:
@@ -56,22 +56,24 @@ class Intervals:
 
         The ids that were read are the prompt's and the continuation.
         """
-        return self._asking(search.prob, self.vocabulary.pack_prompt)
+        return self._asking(search.prob, prompt=True)
 
     @cached_property
     def infgram_prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int, int]]]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
         if self._deleting:
             return self._confirmed_prob
-        return self._asking(suffixes.infgram_prob, self.vocabulary.pack_prompt)
+        return self._asking(suffixes.infgram_prob, prompt=True)
 
-    def _asking(self, kernel: Callable[..., Any], pack: Callable[..., bytes]) -> Callable[..., Any]:
-        """A function that has a kernel answer one query.
+    def _asking(self, kernel: Callable[..., Any], prompt: bool = False) -> Callable[..., Any]:
+        """A function that has a kernel answer one query, or one prompt and continuation.
 
         What packs the ids and all that the kernel takes are at hand in it: a short search takes
         as long as a few calls of methods. Its kernel is compiled, or loaded, here.
         """
-        rows, separator, pace = self._rows, self.vocabulary.separator, self._pace
+        rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
+        pack = vocabulary.pack_prompt if prompt else vocabulary.pack
+        separator, empty = vocabulary.separator, not self.segments
         call = entry(kernel, rows, b"", separator, False)
 
         def ask(*query: Any) -> tuple[bytes, Any]:
@@ -80,9 +82,12 @@ class Intervals:
             found = call(rows, packed, separator, pace.cold)
             if pace.cold or perf_counter_ns() - start > DISK_NS:
                 pace.timed(start)
-            # An id that is not known is answered −1, and without segments none is.
-            if (found if type(found) is int else found[1]) <= 0:
-                self.vocabulary.check(self.vocabulary.unpack(packed))
+            # To an unknown id the answer is −1; where there is nothing to search, ids are not read.
+            if empty or (found if type(found) is int else found[0]) < 0:
+                ids = vocabulary.unpack(packed)
+                if prompt:
+                    vocabulary.check_continuation(ids[-1])
+                vocabulary.check(ids)
             return packed, found
 
         return ask

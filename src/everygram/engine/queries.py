@@ -75,17 +75,17 @@ class Vocabulary:
         """What packs that many ids; refuses others with struct.error."""
         return struct.Struct(f"{size}{self.dtype.char}").pack
 
-    def pack(self, query: Ids) -> bytes:
+    def pack(self, query: Ids, name: str = "query") -> bytes:
         """The ids of a query as bytes of the token dtype.
 
-        Raises QueryError for what is no flat list of integers that fit. Whether those are in the
-        vocabulary a search of one query finds as it reads them.
+        Raises QueryError, which calls it `name`, for what is no flat list of integers that fit.
+        Whether those are in the vocabulary a search of one query finds as it reads them.
         """
         try:
             size = len(query)
             return (self._packs[size] if size < PACKS else self._packer(size))(*query)
         except (struct.error, TypeError):
-            return self.check(query).astype(self.dtype).tobytes()
+            return self.check(query, name).astype(self.dtype).tobytes()
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
         """As `pack`, the ids of a prompt and one behind them."""
@@ -138,8 +138,8 @@ class Vocabulary:
 
     def query(self, query: Ids, name: str = "query") -> Queries:
         """One query. Raises QueryError, which calls it `name`."""
-        ids = self._frozen(self.check(query, name))
-        return Queries(ids, np.zeros(1, np.int64), np.array([ids.shape[0]]))
+        ids = self.unpack(self.pack(query, name))
+        return self._known(ids, np.array([0, ids.shape[0]]), name)
 
     def queries(self, queries: Sequence[Ids]) -> Queries:
         """Many queries. Raises QueryError for what is none."""
@@ -151,9 +151,9 @@ class Vocabulary:
                 return self._known(ids, bounds)
             except (struct.error, TypeError):
                 pass  # one of them holds what is no id: which?
-        checked = [self.check(query, f"query {i}") for i, query in enumerate(queries)]
-        bounds = np.cumsum([0, *map(len, checked)], dtype=np.int64)
-        return self._known(self._frozen(np.concatenate([np.empty(0, np.int64), *checked])), bounds)
+        packed = [self.pack(query, f"query {i}") for i, query in enumerate(queries)]
+        bounds = np.cumsum([0, *map(len, packed)], dtype=np.int64) // self.dtype.itemsize
+        return self._known(self.unpack(b"".join(packed)), bounds)
 
     def split(self, ids: Ids, offsets: Ids) -> Queries:
         """Queries ids[offsets[i]:offsets[i + 1]]. Raises QueryError."""
@@ -167,15 +167,17 @@ class Vocabulary:
             bounds = np.empty((0, 0))
         if bounds.ndim != 1 or bounds.dtype.kind not in "iu" or bounds.shape[0] == 0:
             bounds = np.array([-1])
-        return self._known(flat, bounds.astype(np.int64), offsets)
+        return self._known(flat, bounds.astype(np.int64), None, offsets)
 
-    def _known(self, ids: np.ndarray, bounds: np.ndarray, offsets: Ids = ()) -> Queries:
-        """The queries, all of whose ids are in the vocabulary."""
+    def _known(
+        self, ids: np.ndarray, bounds: np.ndarray, name: str | None = None, offsets: Ids = ()
+    ) -> Queries:
+        """The queries, all of whose ids are in the vocabulary; messages number them, or `name`."""
         starts, ends = bounds[:-1], bounds[1:]
         unknown = rows.first_unknown(ids, bounds, self.vocab_size, int(self.separator))
         if unknown >= 0:
             number = int(np.searchsorted(ends, unknown, "right"))
-            self.check(ids[starts[number] : ends[number]], f"query {number}")
+            self.check(ids[starts[number] : ends[number]], name or f"query {number}")
         elif unknown < -1:
             raise QueryError(
                 f"offsets: expected integers ascending from 0 to the {ids.shape[0]} ids, found "
