@@ -59,7 +59,7 @@ class Matches(Result):
         return html.lines(
             html.query(
                 labels(self.query, self._reading),
-                f"{self.count:,} occurrences, {len(self):,} listed",
+                f"occurrences: {self.count:,}; listed: {len(self):,}",
             ),
             html.table(
                 COLUMNS,

@@ -220,9 +220,9 @@ class Distribution(Result):
 
     def _repr_html_(self) -> str:
         ids, counts, probs = self._most_frequent(SHOWN)
-        said = f"{self.prompt_count:,} occurrences; {self.distinct:,} different tokens follow"
+        said = f"occurrences: {self.prompt_count:,}; different next tokens: {self.distinct:,}"
         if self.suffix_len < len(self.query):
-            said += f"; suffix_len {self.suffix_len}"
+            said += f"; suffix_len: {self.suffix_len:,}"
         rows = (
             (html.token(token), f"{count:,}", f"{prob:.4g}", html.bar(prob / probs[0]))
             for token, count, prob in zip(labels(ids, self._reading), counts, probs, strict=True)
