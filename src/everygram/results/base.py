@@ -162,7 +162,7 @@ class Batch(Value, Sequence[R]):
         return self._result(i, self._ids[self._starts[i] : self._ends[i]])
 
     def _said(self) -> list[Any]:
-        queries = [
-            self._ids[start:end] for start, end in zip(self._starts, self._ends, strict=True)
-        ]
-        return [self._ends - self._starts, np.concatenate([[], *queries]), *super()._said()]
+        bounds = zip(self._starts, self._ends, strict=True)
+        # (An empty array besides, since a batch may have no query.)
+        queries = [self._ids[:0], *(self._ids[start:end] for start, end in bounds)]
+        return [self._ends - self._starts, np.concatenate(queries), *super()._said()]
