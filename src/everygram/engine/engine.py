@@ -262,7 +262,7 @@ class Engine:
         outside the vocabulary, too.
         """
         query = self._prompted(prompt, continuation)
-        prompts, total = self._at_leisure(search.prob, 2, query)
+        prompts, total = map(int, self._at_leisure(search.prob, 2, query))
         return query, prompts, total, lists.quotient(total, prompts)
 
     def infgram_prob(
@@ -276,7 +276,7 @@ class Engine:
             found = self.prob_batch(query, ends - 1 - lengths, ends)
             prompts, total, length = (int(column[0]) for column in (*found, lengths))
         else:
-            prompts, total, length = self._at_leisure(search.infgram_prob, 8, query)
+            prompts, total, length = map(int, self._at_leisure(search.infgram_prob, 8, query))
         return query, prompts, total, lists.quotient(total, prompts), length
 
     def _prompted(self, prompt: list[int], continuation: int) -> np.ndarray:
