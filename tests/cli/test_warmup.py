@@ -4,8 +4,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from conftest import write_jsonl
+from everygram.cli import compiling, show_indexing
 from everygram.cli.app import COMMANDS
+from everygram.progress import Progress
 
 FAMILIES = ("ngrams", "texts", "documents")
 QUERIES = [name for name, (place, _) in COMMANDS.items() if place.startswith(FAMILIES)]
@@ -71,3 +75,47 @@ assert variants() == before, set(variants().items()) - set(before.items())
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=500
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def compiles(monkeypatch):
+    """Have the command line told that two functions are compiled."""
+    told = []
+    monkeypatch.setattr(compiling, "_begun", None)
+    monkeypatch.setattr(compiling, "on_compile", told.append)
+
+    def compiles():
+        for number, name in enumerate(("first", "second"), 1):
+            told[0](name, number)
+        assert compiling.functions_compiled() == 2
+
+    return compiles
+
+
+def test_compilation_is_announced_once(compiles, capsys):
+    with compiling.announced():
+        compiles()
+    with compiling.announced():
+        pass
+    with show_indexing.build_progress():
+        pass
+    assert capsys.readouterr().err == compiling.NOTICE + "\n"
+
+
+def test_a_terminal_shows_what_is_compiled(compiles, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with compiling.announced():
+        compiles()
+    shown = capsys.readouterr().err
+    assert shown.count(compiling.NOTICE) == 1
+    assert "2: second" in shown
+    with show_indexing.build_progress() as report:
+        report(Progress("sort", 1, 2, 3, 70, 1.0, 1.0))
+        compiles()
+    shown = capsys.readouterr().err
+    assert "sorting suffixes" in shown
+    assert shown.count(compiling.NOTICE) == 1
+    assert "compiling 2: second" in shown

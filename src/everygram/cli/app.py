@@ -128,9 +128,8 @@ class Commands(click.Group):
         "everygram build corpus.jsonl --out my-index --tokenizer gpt2/tokenizer.json",
         'everygram count my-index "natural language processing"',
         "everygram count --help",
-        "",
-        "Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.",
-    ),
+    )
+    + "\n\nExit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.",
 )
 @click.version_option(
     package_name="everygram", message="everygram %(version)s", help="Show the version and exit."
