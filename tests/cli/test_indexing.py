@@ -116,3 +116,24 @@ def test_build_from_token_ids(run, tmp_path):
     code, _, err = run("count", tmp_path / "i", "five")
     assert code == 1
     assert "has no tokenizer" in err
+
+
+def test_an_interrupted_build_says_how_to_continue(run, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
+    monkeypatch.setattr("everygram.building.indexer.build", interrupted)
+    code, out, err = run("build", corpus, "--out", tmp_path / "i")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "interrupted; run the same command again to continue"
+
+
+def test_an_addition_reports_in_json(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}, {"text": "two"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    code, out, _ = run("add", tmp_path / "i", corpus, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["num_documents"], report["num_tokens"]) == (2, 10)
+    assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 4

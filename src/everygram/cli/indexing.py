@@ -3,6 +3,8 @@
 import gc
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from everygram.cli.show_indexing import (
     show_report,
 )
 from everygram.errors import OptionError
+from everygram.progress import Progress
 
 
 @click.command(
@@ -96,7 +99,7 @@ def build(
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
         return
     click.echo(show_plan(plan, options["text_field"]), err=True)
-    with build_progress() as progress:
+    with _resumable() as progress:
         report = everygram.build(
             corpus, out, tokenizer, **options, restart=restart, progress=progress
         )
@@ -133,7 +136,7 @@ def add(
     """
     gc.enable()
     options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
-    with build_progress() as progress:
+    with _resumable() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
     click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
 
@@ -220,7 +223,7 @@ def compact(
     Without --full only where it pays. Readers go on meanwhile.
     """
     gc.enable()
-    with build_progress() as progress:
+    with _resumable() as progress:
         compaction = everygram.compact(
             index,
             full=full,
@@ -261,4 +264,15 @@ def export(index: Path, out: Path | None) -> None:
                 file.writelines(lines)
         except BaseException:
             out.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _resumable() -> Iterator[Callable[[Progress], None]]:
+    """`build_progress`, which says how to continue after an interruption."""
+    with build_progress() as progress:
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to continue", err=True)
             raise
