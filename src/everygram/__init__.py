@@ -1,6 +1,8 @@
 """everygram: exact n-gram and ∞-gram queries over a tokenized corpus.
 
-The names below load when first used, so that `everygram --help` does not wait for numba.
+`everygram.build` makes an index of a corpus, `everygram.open` opens it as an `Index`, which answers
+with the results listed below. Names load when first used, so that `everygram --help` does not wait
+for numba.
 """
 
 from importlib import import_module
@@ -97,7 +99,14 @@ _HOMES = {
     ),
     "building.convert": ("export",),
 }
-__all__ = [name for names in _HOMES.values() for name in names]
+_NAMES = [name for names in _HOMES.values() for name in names]
+# `from everygram import *` leaves Python's own `open` as it is.
+__all__ = [name for name in _NAMES if name != "open"]
+
+
+def __dir__() -> list[str]:
+    # What is private here, or imported for use here, is nobody's API.
+    return sorted({*_NAMES, "__version__", *(name for name in globals() if name[:2] == "__")})
 
 
 def __getattr__(name: str) -> Any:

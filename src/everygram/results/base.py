@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
+from everygram.errors import TokenizerError
+
 INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 R = TypeVar("R")
 
@@ -43,6 +45,17 @@ def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
 def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
     """The tokens of ids as text, or None without a tokenizer."""
     return [reading.token_text(int(i)) for i in ids] if reading.has_tokenizer else None
+
+
+def labels(ids: Iterable[int], reading: Reading) -> list[str | int]:
+    """Tokens to look at: their texts, or the ids themselves where no text can be had."""
+    known = [int(i) for i in ids]
+    try:
+        texts = token_texts(known, reading)
+    except TokenizerError:
+        texts = None
+    # (An empty text would show nothing.)
+    return [*known] if texts is None else [a or b for a, b in zip(texts, known, strict=True)]
 
 
 def divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -149,7 +162,7 @@ class Batch(Value, Sequence[R]):
         return self._result(i, self._ids[self._starts[i] : self._ends[i]])
 
     def _said(self) -> list[Any]:
-        queries = [
-            self._ids[start:end] for start, end in zip(self._starts, self._ends, strict=True)
-        ]
-        return [self._ends - self._starts, np.concatenate([[], *queries]), *super()._said()]
+        bounds = zip(self._starts, self._ends, strict=True)
+        # (An empty array besides, since a batch may have no query.)
+        queries = [self._ids[:0], *(self._ids[start:end] for start, end in bounds)]
+        return [self._ends - self._starts, np.concatenate(queries), *super()._said()]

@@ -1,13 +1,21 @@
 """Where a query occurs, and the documents it occurs in."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from everygram.results.base import Reading, Result, Value
+from everygram.errors import TokenizerError
+from everygram.results import html
+from everygram.results.base import Reading, Result, Value, labels
+
+# Characters of a document's metadata that a notebook shows.
+METADATA_CHARS = 500
+# Fields of an occurrence as a notebook shows them: what people look for first.
+COLUMNS = ("document", "offset", "segment", "rank", "position")
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,21 @@ class Matches(Result):
 
     def __repr__(self) -> str:
         return f"Matches({self.count:,} occurrences, {len(self):,} listed)"
+
+    def _repr_html_(self) -> str:
+        occurrences = self.occurrences[: html.ROWS]
+        more = len(self) - len(occurrences)
+        return html.lines(
+            html.query(
+                labels(self.query, self._reading),
+                f"occurrences: {self.count:,}; listed: {len(self):,}",
+            ),
+            html.table(
+                COLUMNS,
+                ([f"{getattr(each, name):,}" for name in COLUMNS] for each in occurrences),
+            ),
+            html.note(f"… and {more:,} more" if more else ""),
+        )
 
     def __len__(self) -> int:
         """How many occurrences are listed here."""
@@ -110,11 +133,43 @@ class Document(Value):
         return sum(1 for _ in same)
 
     def __repr__(self) -> str:
-        shown = self.text if self.text is not None else str(self.token_ids)
+        try:
+            text = self.text
+        except TokenizerError:
+            text = None
+        shown = str(self.token_ids) if text is None else text
         return (
             f"Document({self.number}, {self.length:,} tokens, metadata={self.metadata!r}, "
             f"{shown[:80]!r}{'…' if len(shown) > 80 else ''})"
         )
+
+    def _repr_html_(self) -> str:
+        end = self.start + len(self.token_ids)
+        which = f", occurrence {self.occurrence:,} of {self.count:,}" if self.match else ""
+        said = f"document {self.number:,}, tokens {self.start:,}–{end:,} of {self.length:,}{which}"
+        metadata = json.dumps(self.metadata, ensure_ascii=False) if self.metadata else ""
+        return html.lines(
+            html.note(said),
+            html.note(metadata[:METADATA_CHARS] + "…" * (len(metadata) > METADATA_CHARS)),
+            html.passage(*self._shown_parts()),
+        )
+
+    def _shown_parts(self) -> tuple[str, str, str]:
+        """Before the match, the match and after it; ids where no text can be had."""
+        try:
+            parts, text = self.parts, self.text
+        except TokenizerError:
+            parts = text = None
+        if parts is not None:
+            return parts
+        if text is not None:
+            return "", "", text
+        begin, end = self.match or (self.start, self.start)
+        cuts = (0, begin - self.start, end - self.start, len(self.token_ids))
+        before, match, after = (
+            " ".join(map(str, self.token_ids[a:b].tolist())) for a, b in itertools.pairwise(cuts)
+        )
+        return f"{before} ", match, f" {after}"
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""

@@ -1,5 +1,6 @@
 """Counts, probabilities and distributions, of one query or of many."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import QueryError
+from everygram.results import html
 from everygram.results.base import (
     FLOAT64,
     INT64,
@@ -15,9 +17,12 @@ from everygram.results.base import (
     Result,
     divided,
     ids_of,
+    labels,
     token_texts,
 )
 
+# Tokens of a distribution that a notebook shows.
+SHOWN = 25
 # Bytes of a token in the table of a distribution.
 ENTRY = 3 * INT64.itemsize
 
@@ -94,9 +99,10 @@ class Prob(Result):
         return self._reading.token_text(self.continuation_id)
 
     def __repr__(self) -> str:
+        (continuation,) = labels([self.continuation_id], self._reading)
         return (
             f"Prob({self.prob:.6g} = {self.continuation_count:,} / {self.prompt_count:,}, "
-            f"continuation={self.continuation or self.continuation_id!r}, "
+            f"continuation={continuation!r}, "
             f"suffix_len={self.suffix_len})"
         )
 
@@ -128,9 +134,9 @@ class Distribution(Result):
 
     next_ids: int64, shape (k,), ascending: the tokens that follow, the separator for the end of
     a document; counts: int64, shape (k,), which sum to `prompt_count`. Empty when the prompt does
-    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and less than
-    `prompt_count`: then a count is off by `error_bound` at most, and tokens that are left out
-    follow that often at most. The arrays are read-only.
+    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and is less than
+    `prompt_count`: then each count is wrong by at most `error_bound`, and tokens that follow at
+    most `error_bound` times may be missing. The arrays are read-only.
     """
 
     prompt_count: int
@@ -183,34 +189,55 @@ class Distribution(Result):
         """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
         if k is not None and (not isinstance(k, int) or k < 0):
             raise QueryError(f"top: expected 0 or more, found {k!r}")
+        ids, counts, probs = self._most_frequent(k)
+        texts: Sequence[str | None] | None = token_texts(ids, self._reading)
+        texts = [None] * len(ids) if texts is None else texts
+        return list(map(NextToken, ids, texts, counts, probs))
+
+    def _most_frequent(self, k: int | None) -> tuple[list[int], list[int], list[float]]:
+        """Ids, counts and probabilities of the k most frequent tokens, ties by id."""
         counts, chosen = self.counts, np.arange(len(self))
         if k is not None and k < len(self):
             # The k-th greatest count parts those that are in from those that are not.
             least = -np.partition(-counts, k - 1)[k - 1] if k else self.prompt_count + 1
             chosen = np.flatnonzero(counts >= least)
         order = chosen[np.argsort(-counts[chosen], kind="stable")][:k]
-        reading = self._reading
-        columns = (column[order].tolist() for column in (self.next_ids, counts, self.probs))
-        return [
-            NextToken(
-                token_id,
-                reading.token_text(token_id) if reading.has_tokenizer else None,
-                count,
-                prob,
-            )
-            for token_id, count, prob in zip(*columns, strict=True)
-        ]
+        return self.next_ids[order].tolist(), counts[order].tolist(), self.probs[order].tolist()
 
     def __len__(self) -> int:
         """How many different tokens follow."""
         return self.distinct
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{t.token or t.token_id!r}: {t.prob:.4g}" for t in self.top(5))
+        ids, _, probs = self._most_frequent(5)
+        pairs = zip(labels(ids, self._reading), probs, strict=True)
+        shown = ", ".join(f"{token!r}: {prob:.4g}" for token, prob in pairs)
         more = f", … {len(self) - 5:,} more" if len(self) > 5 else ""
         return (
             f"Distribution(prompt_count={self.prompt_count}, suffix_len={self.suffix_len}, "
             f"next={{{shown}{more}}})"
+        )
+
+    def _repr_html_(self) -> str:
+        ids, counts, probs = self._most_frequent(SHOWN)
+        said = f"occurrences: {self.prompt_count:,}; different next tokens: {self.distinct:,}"
+        if self.suffix_len < len(self.query):
+            said += f"; suffix_len: {self.suffix_len:,}"
+        rows = (
+            (html.token(token), f"{count:,}", f"{prob:.4g}", html.bar(prob / probs[0]))
+            for token, count, prob in zip(labels(ids, self._reading), counts, probs, strict=True)
+        )
+        more = len(self) - len(ids)
+        notes = [f"… and {more:,} more with counts up to {counts[-1]:,}"] if more else []
+        if not self.exact:
+            notes.append(
+                f"Counts are wrong by at most {self.error_bound:,}; tokens that follow at most "
+                f"{self.error_bound:,} times may be missing."
+            )
+        return html.lines(
+            html.query(labels(self.query, self._reading), said),
+            html.table(("next token", "count", "prob", ""), rows),
+            *map(html.note, notes),
         )
 
     def as_dict(self, top: int | None = None) -> dict[str, Any]:

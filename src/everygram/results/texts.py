@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from everygram.results.base import Result, divided
+from everygram.results import html
+from everygram.results.base import Result, divided, labels
 
 
 @dataclass(eq=False, repr=False)
@@ -37,6 +38,28 @@ class Scores(Result):
     def __repr__(self) -> str:
         model = "∞-gram" if self.order is None else f"{self.order}-gram"
         return f"Scores({model}, {len(self):,} tokens)"
+
+    def _repr_html_(self) -> str:
+        most = html.TOKENS
+        columns = (self.suffix_lens, self.prompt_counts, self.continuation_counts, self.sparse)
+        titles = [
+            f"{followed:,} / {prompts:,} = {followed / prompts:.4g}; suffix_len {length}"
+            + ("; sparse" if sparse else "")
+            if prompts
+            else f"0 / 0; suffix_len {length}"
+            for length, prompts, followed, sparse in zip(
+                *(column[:most].tolist() for column in columns), strict=True
+            )
+        ]
+        model = "∞-gram" if self.order is None else f"{self.order}-gram"
+        more = len(self) - len(titles)
+        return html.lines(
+            html.note(f"{model}, {len(self):,} tokens, shaded by suffix_len:") + html.legend(),
+            html.running(
+                labels(self.query[:most], self._reading), self.suffix_lens[:most].tolist(), titles
+            ),
+            html.note(f"… and {more:,} more tokens" if more else ""),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values; an undefined probability is None."""
