@@ -1,6 +1,8 @@
+import io
 import itertools
 import json
 import os
+import sys
 from unittest import mock
 
 import numpy as np
@@ -11,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import everygram
 from everygram.building.external_sort import write_suffix_array
+from everygram.cli import app as cli
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
 from everygram.storage.segment_writer import SegmentWriter, finish_segment
@@ -97,3 +100,29 @@ def text_index(tmp_path_factory, texts):
     everygram.build(corpus, folder / "index")
     with everygram.open(folder / "index") as index:
         yield index
+
+
+@pytest.fixture(scope="session")
+def path(text_index):
+    """The folder of `text_index`; what its queries need is compiled, and nothing more is said."""
+    text_index.engine.warm_up()
+    return text_index.path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process; returns exit code, output, error output."""
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["everygram", *map(str, arguments)])
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -111,7 +111,7 @@ def test_every_command_and_module_is_in_the_readme():
     from everygram import __all__
     from everygram.cli import app as cli
 
-    for name in cli.app.commands:
+    for name in cli.COMMANDS:
         assert f"`{name}" in README, name
     for name in __all__:
         if name[0].islower():

@@ -1,16 +1,19 @@
-"""What the commands of `cli` take: arguments, and options that several of them share."""
+"""What commands take: arguments and options that several of them share, and how values parse."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from everygram.errors import OptionError, QueryError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Several arguments and options as one decorator, in the order `--help` shows them in."""
+    """Several arguments and options as one decorator, in the order of `--help`."""
 
     def decorate(function: F) -> F:
         for decorator in reversed(decorators):
@@ -21,22 +24,38 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def examples(*lines: str) -> str:
-    """What `--help` ends with. (The first character keeps lines as they are.)"""
+    """The examples at the end of a `--help`. (\\b keeps click from joining the lines.)"""
     return "\n  ".join(["\b\nExamples:", *lines])
 
 
+def completes(kind: str) -> Any:
+    """How a shell completes a value: "dir" for a folder, "file" for either."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=kind)]
+
+    return complete
+
+
 index_argument = click.argument(
-    "index", type=click.Path(path_type=Path), help="The index's folder."
+    "index",
+    type=click.Path(path_type=Path),
+    shell_complete=completes("dir"),
+    help="The index's folder.",
 )
 ids_option = click.option(
-    "--ids", metavar="1,2,3", help="Token ids in place of text; - for one list a line."
+    "--ids",
+    metavar="1,2,3",
+    help="Token ids in place of text, or - to read one list per line from standard input.",
 )
 query_arguments = together(
     index_argument,
     click.argument(
         "query",
         required=False,
-        help="Text, or - for one query a line on standard input, JSON lines out.",
+        help="Text, or - to read one query per line from standard input and print JSON lines.",
     ),
     ids_option,
 )
@@ -45,20 +64,20 @@ text_arguments = together(
     click.argument(
         "text",
         required=False,
-        help="Text, or - for one text a line on standard input, JSON lines out.",
+        help="Text, or - to read one text per line from standard input and print JSON lines.",
     ),
     ids_option,
 )
 raw_option = click.option(
-    "--raw", is_flag=True, help="Encode the text as it is, without the query prefix."
+    "--raw", is_flag=True, help="Encode the text as given, without the index's query prefix."
 )
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Answer in JSON, one line a query."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 answer_options = together(raw_option, json_option)
 continuation_options = together(
     click.option(
-        "--continuation", help="The token whose probability is asked; without it, QUERY's last."
+        "--continuation",
+        metavar="TEXT",
+        help="The token whose probability to compute (default: the last token of QUERY).",
     ),
     click.option("--continuation-id", type=int, metavar="N", help="The same as a token id."),
 )
@@ -68,22 +87,24 @@ distribution_options = together(
         type=click.IntRange(0),
         metavar="N",
         default=10,
-        help="Show this many of the tokens that follow.",
+        help="List the N most frequent next tokens.",
     ),
-    click.option("--all", "every", is_flag=True, help="Show every token that follows."),
+    click.option("--all", "every", is_flag=True, help="List every next token."),
     click.option(
         "--max-support",
         type=click.IntRange(1),
         metavar="N",
-        help="Look at about N occurrences, if there are more, and say how far counts may be off.",
+        help="If the prompt occurs more than N times, look at about N occurrences and give a bound "
+        "on the error of the counts (default: look at all, exact).",
     ),
 )
 corpus_argument = click.argument(
     "corpus",
     nargs=-1,
     required=True,
-    help="Files, patterns, directories, addresses (s3://…, https://…), datasets:NAME. Text: "
-    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (.gz, .zst). Token ids: .idx/.bin, .ds, "
+    shell_complete=completes("file"),
+    help="Files, patterns, folders, addresses (s3://…, https://…) or datasets:NAME. Text: "
+    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst). Token ids: .idx/.bin, .ds, "
     ".npy, .bin.",
 )
 corpus_options = together(
@@ -91,43 +112,69 @@ corpus_options = together(
         "--text-field",
         metavar="A.B",
         default="text",
-        help="The field or column that is the text (a.b: inside a).",
+        help="Field or column that holds the text (a.b: field b inside a).",
     ),
-    click.option("--id-field", metavar="A.B", help="The field that becomes the metadata's 'id'."),
+    click.option("--id-field", metavar="A.B", help="Field to store as the metadata's 'id'."),
     click.option(
         "--metadata-fields",
         metavar="A,B.C",
-        help="The fields to keep as metadata; all unless given.",
+        help="Fields to keep as metadata (default: all).",
     ),
     click.option(
         "--on-error",
         type=click.Choice(["raise", "skip"]),
         default="raise",
-        help="What to do about a document that cannot be read: stop, or leave out.",
+        help="Whether a document that cannot be read stops the command or is left out.",
     ),
     click.option(
         "--pretokenized",
         type=click.Choice(["u8", "u16", "u32"]),
-        help="The corpus is token ids of this width, in files that do not say so.",
+        help="Width of the token ids, for files of ids that do not state it.",
     ),
     click.option(
         "--separator-id",
         type=int,
         metavar="N",
-        help="With token ids: the id that marks documents (GPT-2: 50256).",
+        help="Id that marks documents in files of token ids (GPT-2: 50256).",
     ),
 )
-resource_options = together(
-    click.option(
-        "--memory", metavar="4GiB", help="To hold at most; half of what is free unless given."
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1),
-        metavar="N",
-        help="To use at most; one a processor unless given.",
-    ),
+memory_option = click.option(
+    "--memory", metavar="4GiB", help="Memory limit (default: half of free memory)."
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Thread limit (default: one per processor).",
+)
+resource_options = together(memory_option, threads_option)
 restart_option = click.option(
-    "--restart", is_flag=True, help="Throw away what was finished before an interruption."
+    "--restart", is_flag=True, help="Start over, and discard what an interrupted run finished."
 )
+
+
+def parse_ids(text: str | None, option: str = "--ids") -> list[int]:
+    """Ids from `1,2,3`, `1 2 3` or `[1, 2, 3]`; none from an empty text."""
+    parts = re.split(r"[,\s]+", (text or "").strip().removeprefix("[").removesuffix("]").strip())
+    if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
+        raise QueryError(f"{option}: expected integers like 1,2,3, found {text!r}")
+    return [int(part) for part in parts if part]
+
+
+def parse_fields(names: str | None) -> list[str] | None:
+    """The names of a comma-separated list; None for None."""
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+def parse_size(text: str | None) -> int | None:
+    """Bytes from `4GiB`, `512M`, `2e9`; None for None."""
+    if text is None:
+        return None
+    match = re.fullmatch(
+        r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(e[0-9]{1,2})?\s*([kmgt]?)(i?)b?", text.strip().lower()
+    )
+    if match is None:
+        raise OptionError(f"--memory: expected a size like 4GiB or 500MB, found {text!r}")
+    number, exponent, prefix, binary = match.groups()
+    unit = (1024 if binary else 1000) ** " kmgt".index(prefix or " ")
+    return int(float(number + (exponent or "")) * unit)

@@ -134,9 +134,9 @@ class Distribution(Result):
 
     next_ids: int64, shape (k,), ascending: the tokens that follow, the separator for the end of
     a document; counts: int64, shape (k,), which sum to `prompt_count`. Empty when the prompt does
-    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and less than
-    `prompt_count`: then a count is off by `error_bound` at most, and tokens that are left out
-    follow that often at most. The arrays are read-only.
+    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and is less than
+    `prompt_count`: then each count is wrong by at most `error_bound`, and tokens that follow at
+    most `error_bound` times may be missing. The arrays are read-only.
     """
 
     prompt_count: int

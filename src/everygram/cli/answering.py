@@ -1,0 +1,144 @@
+"""How queries are read from arguments or standard input, asked, and printed.
+
+A single query goes to the `Index` method of its name; lines of standard input go to the batch
+method, a group at a time. What comes back is printed as the results' `as_dict()` or in words.
+"""
+
+import contextlib
+import gc
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+import everygram
+from everygram.cli import compiling
+from everygram.cli.options import parse_ids
+from everygram.errors import EverygramError
+
+if TYPE_CHECKING:
+    from everygram.index import Index, Query
+
+# Kernels are interpreted for a single query of up to so many bytes: that takes milliseconds, where
+# loading numba and the compiled code takes half a second.
+FEW_BYTES = 256
+# Lines of standard input that are searched together.
+GROUP = 1_000
+
+
+def answer(
+    index: Path,
+    query: str | None,
+    ids: str | None,
+    as_json: bool,
+    show: Callable[[dict[str, Any]], str],
+    ask: Callable[["Index", "Query"], Any],
+    ask_all: Callable[["Index", list["Query"]], Iterable[Any]] | None = None,
+    *,
+    as_dict: Callable[[Any], dict[str, Any]] = lambda result: result.as_dict(),
+    group: int | None = None,
+    few_steps: bool = False,
+) -> None:
+    """Answer one query, or each line of standard input, and print the results.
+
+    ask: gives a query's result; a query is text or ids.
+    ask_all: gives the results of several; without it each is asked alone.
+    group: how many lines are asked together (default: GROUP).
+    few_steps: a single short query takes so few steps that it is answered by interpreted code.
+    """
+    if (query is None) == (ids is None):
+        given = "neither" if query is None else "both"
+        raise click.UsageError(f"expected a query or --ids, found {given}; give one of the two")
+    given = cast(str, query if ids is None else ids)
+    if given == "-":
+        gc.enable()
+        most = 1 if ask_all is None else group or GROUP
+        with opened(index) as asked:
+            failed = False
+            for lines in _lines(most):
+                with compiling.announced():
+                    answers = _answers(asked, lines, ids is not None, ask, ask_all, as_dict)
+                failed = failed or any("error" in each for each in answers)
+                click.echo("\n".join(json.dumps(each, ensure_ascii=False) for each in answers))
+        sys.exit(1 if failed else 0)
+    if few_steps and len(os.fsencode(given)) <= FEW_BYTES:
+        interpret()
+    with opened(index) as asked:
+        with compiling.announced():
+            found = as_dict(ask(asked, given if ids is None else parse_ids(ids)))
+        print_answer(found, show, as_json)
+
+
+def _answers(
+    index: "Index",
+    lines: list[str],
+    are_ids: bool,
+    ask: Callable[["Index", "Query"], Any],
+    ask_all: Callable[["Index", list["Query"]], Iterable[Any]] | None,
+    as_dict: Callable[[Any], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The answer to each line, or its error."""
+    if ask_all is not None and len(lines) > 1:
+        # A line that is refused refuses its batch: then each line is asked alone.
+        with contextlib.suppress(EverygramError):
+            queries: list[Query] = [parse_ids(line) if are_ids else line for line in lines]
+            return [as_dict(result) for result in ask_all(index, queries)]
+    answers = []
+    for line in lines:
+        try:
+            answers.append(as_dict(ask(index, parse_ids(line) if are_ids else line)))
+        except EverygramError as error:
+            answers.append({"error": str(error)})
+    return answers
+
+
+def _lines(most: int) -> Iterator[list[str]]:
+    """Lines of standard input, up to so many at a time.
+
+    It does not wait for more than has arrived: a program at the other end of a pipe gets its
+    answer before it sends the next query.
+    """
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)
+    begun: list[bytes] = []
+    while chunk := stdin.read1(1 << 20):
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun = []
+        begun.append(rest)
+        for start in range(0, len(lines), most):
+            yield [_decoded(line) for line in lines[start : start + most]]
+    if any(begun):
+        yield [_decoded(b"".join(begun))]
+
+
+def _decoded(line: bytes) -> str:
+    # Bytes that are not text become lone surrogates, which are refused as a query.
+    return line.removesuffix(b"\r").decode(sys.stdin.encoding, "surrogateescape")
+
+
+def interpret() -> None:
+    """Have kernels interpreted, if this process was started for this one command."""
+    if click.get_current_context().obj:
+        os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator["Index"]:
+    """The index at a path."""
+    with compiling.announced():
+        index = everygram.open(path)
+    with index:
+        yield index
+
+
+def print_answer(
+    answer: dict[str, Any], show: Callable[[dict[str, Any]], str], as_json: bool
+) -> None:
+    """Print an answer as JSON, or in words."""
+    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else show(answer))

@@ -1,0 +1,278 @@
+"""The commands that make and change indexes: build, add, delete, compact, export."""
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+import everygram
+from everygram.cli import compiling
+from everygram.cli.answering import opened, print_answer
+from everygram.cli.options import (
+    completes,
+    corpus_argument,
+    corpus_options,
+    examples,
+    index_argument,
+    json_option,
+    parse_fields,
+    parse_ids,
+    parse_size,
+    raw_option,
+    resource_options,
+    restart_option,
+)
+from everygram.cli.show_indexing import (
+    build_progress,
+    show_compaction,
+    show_deletion,
+    show_plan,
+    show_report,
+)
+from everygram.errors import OptionError
+from everygram.progress import Progress
+
+
+@click.command(
+    epilog=examples(
+        "everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json",
+        "everygram build books/ --out books-index --tokenizer train:16000",
+        'everygram build "data/*.parquet" --out p --text-field doc.body --id-field url',
+        "everygram build s3://bucket/corpus/ --out s3-index --dry-run",
+        "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
+        "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
+        "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
+    )
+)
+@corpus_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    shell_complete=completes("dir"),
+    required=True,
+    help="Folder for the new index.",
+)
+@click.option(
+    "--tokenizer",
+    metavar="T",
+    shell_complete=completes("file"),
+    help="bytes, a tokenizer.json, a SentencePiece or tiktoken file, train:VOCAB_SIZE, or a name "
+    "on the Hugging Face hub (default: bytes).",
+)
+@corpus_options
+@click.option(
+    "--vocab-size",
+    type=int,
+    metavar="N",
+    help="For token ids without a tokenizer: every id is below N (default: as the width allows).",
+)
+@resource_options
+@restart_option
+@click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
+@json_option
+def build(
+    corpus: tuple[str, ...],
+    out: Path,
+    tokenizer: str | None,
+    metadata_fields: str | None,
+    memory: str | None,
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Index a corpus.
+
+    First it shows what it will read and need: files, fields, about how many tokens, disk, memory.
+    After an interruption the same command continues where it stopped.
+    """
+    gc.enable()
+    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
+    plan = everygram.plan(corpus, out, tokenizer, **options)
+    if dry_run:
+        print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
+        return
+    click.echo(show_plan(plan, options["text_field"]), err=True)
+    with _resumable() as progress:
+        report = everygram.build(
+            corpus, out, tokenizer, **options, restart=restart, progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(report), default=str))
+        return
+    click.echo(show_report(report))
+    click.echo(f'ask it: everygram count {out} "some words"')
+
+
+@click.command(
+    epilog=examples(
+        "everygram add my-index new-articles.jsonl.zst",
+        "everygram add ids-index more.bin --pretokenized u16 --separator-id 50256",
+    )
+)
+@index_argument
+@corpus_argument
+@corpus_options
+@resource_options
+@restart_option
+@json_option
+def add(
+    index: Path,
+    corpus: tuple[str, ...],
+    metadata_fields: str | None,
+    memory: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Add documents to an index.
+
+    They are encoded with the index's own tokenizer. Running servers notice them by themselves.
+    """
+    gc.enable()
+    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
+    with _resumable() as progress:
+        report = everygram.add(index, corpus, **options, progress=progress)
+    click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
+
+
+@click.command(
+    epilog=examples(
+        "everygram delete my-index --where source=mailing-list --dry-run",
+        'everygram delete my-index --matching "a sentence to forget"',
+        "everygram delete my-index --documents 3,17",
+    )
+)
+@index_argument
+@click.option("--documents", metavar="3,17", help="Documents with these numbers.")
+@click.option(
+    "--where",
+    metavar="FIELD=VALUE",
+    help="Documents whose metadata has this value in this field (a.b: field b inside a).",
+)
+@click.option("--matching", metavar="TEXT", help="Documents that contain this n-gram.")
+@click.option("--matching-ids", metavar="1,2,3", help="Documents that contain these token ids.")
+@raw_option
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and stop.")
+@resource_options
+@json_option
+def delete(
+    index: Path,
+    documents: str | None,
+    where: str | None,
+    matching: str | None,
+    matching_ids: str | None,
+    raw: bool,
+    dry_run: bool,
+    memory: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Delete documents from an index.
+
+    No query sees them from then on. Their numbers are not used again. 'everygram compact' frees
+    their disk space.
+    """
+    ways = [way for way in (documents, where, matching, matching_ids) if way is not None]
+    if len(ways) != 1:
+        raise OptionError(
+            "expected one of --documents, --where, --matching and --matching-ids, "
+            f"found {len(ways) or 'none'}"
+        )
+    field, equals, value = (where or "").partition("=")
+    if where is not None and not (field and equals):
+        raise OptionError(f"--where: expected FIELD=VALUE, found {where!r}")
+    gc.enable()
+    with compiling.announced():
+        deletion = everygram.delete(
+            index,
+            documents=None if documents is None else parse_ids(documents, "--documents"),
+            where=None if where is None else (field, value),
+            matching=matching
+            if matching_ids is None
+            else parse_ids(matching_ids, "--matching-ids"),
+            raw=raw,
+            dry_run=dry_run,
+            memory=parse_size(memory),
+            threads=threads,
+        )
+    print_answer(deletion.as_dict(), show_deletion, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram compact my-index",
+        "everygram compact my-index --full --memory 4GiB",
+    )
+)
+@index_argument
+@click.option("--full", is_flag=True, help="Merge all segments, and drop every deleted document.")
+@resource_options
+@restart_option
+@json_option
+def compact(
+    index: Path, full: bool, memory: str | None, threads: int | None, restart: bool, as_json: bool
+) -> None:
+    """Merge segments and drop deleted documents.
+
+    Without --full only where it pays. Readers go on meanwhile.
+    """
+    gc.enable()
+    with _resumable() as progress:
+        compaction = everygram.compact(
+            index,
+            full=full,
+            memory=parse_size(memory),
+            threads=threads,
+            restart=restart,
+            progress=progress,
+        )
+    print_answer(compaction.as_dict(), show_compaction, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram export my-index --out documents.jsonl",
+        "everygram export my-index | zstd > documents.jsonl.zst",
+    )
+)
+@index_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A new file (default: standard output).",
+)
+def export(index: Path, out: Path | None) -> None:
+    """Write the documents of an index as JSON lines.
+
+    With their metadata, as 'everygram build' reads them.
+    """
+    if out is not None and out.exists():
+        raise OptionError(f"--out: expected a new file, found '{out}'; choose another name")
+    with opened(index) as source:
+        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in everygram.export(source))
+        if out is None:
+            sys.stdout.writelines(lines)
+            return
+        try:
+            with out.open("x", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _resumable() -> Iterator[Callable[[Progress], None]]:
+    """`build_progress`, which says how to continue after an interruption."""
+    with build_progress() as progress:
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to continue", err=True)
+            raise

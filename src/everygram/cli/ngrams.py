@@ -1,0 +1,160 @@
+"""The commands that ask about an n-gram or a prompt: count, prob, ntd and their ∞-gram forms."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everygram.cli.answering import answer
+from everygram.cli.options import (
+    answer_options,
+    continuation_options,
+    distribution_options,
+    examples,
+    query_arguments,
+)
+from everygram.cli.show import show_count, show_distribution, show_prob
+
+if TYPE_CHECKING:
+    from everygram.results.ngrams import Distribution
+
+# Distributions that are held at once: one can be as long as the vocabulary.
+DISTRIBUTIONS = 64
+
+
+@click.command(
+    epilog=examples(
+        'everygram count my-index "natural language processing"',
+        "everygram count my-index --ids 11802,3303,7587 --json",
+        "everygram count my-index - < queries.txt > answers.jsonl",
+    )
+)
+@query_arguments
+@answer_options
+def count(raw: bool, **asked: Any) -> None:
+    """Count the occurrences of an n-gram.
+
+    The n-gram may be of any length. An empty one counts every token and every document's end.
+    """
+    answer(
+        **asked,
+        show=show_count,
+        ask=lambda index, query: index.count(query, raw=raw),
+        ask_all=lambda index, queries: index.count_batch(queries, raw=raw),
+        few_steps=True,
+    )
+
+
+@click.command(
+    epilog=examples(
+        'everygram prob my-index "natural language processing"',
+        'everygram prob my-index "natural language" --continuation " processing" --json',
+        "everygram prob my-index --ids 11802,3303 --continuation-id 7587",
+    )
+)
+@query_arguments
+@continuation_options
+@answer_options
+def prob(continuation: str | None, continuation_id: int | None, raw: bool, **asked: Any) -> None:
+    """Compute the n-gram probability of a token after a prompt.
+
+    Without --continuation the token is the last one of QUERY and the prompt is the rest. With it
+    the prompt is all of QUERY.
+    """
+    token = _continuation(continuation, continuation_id)
+    answer(
+        **asked,
+        show=show_prob,
+        ask=lambda index, query: index.prob(query, token, raw=raw),
+        ask_all=lambda index, queries: index.prob_batch(
+            queries, None if token is None else [token] * len(queries), raw=raw
+        ),
+        few_steps=True,
+    )
+
+
+@click.command(
+    epilog=examples(
+        'everygram ntd my-index "natural language" --top 5',
+        'everygram ntd my-index "the" --max-support 1000 --json',
+    )
+)
+@query_arguments
+@distribution_options
+@answer_options
+def ntd(top: int, every: bool, max_support: int | None, raw: bool, **asked: Any) -> None:
+    """Compute the next-token distribution after a prompt.
+
+    Counts are exact unless --max-support is given.
+    """
+    answer(
+        **asked,
+        show=show_distribution,
+        ask=lambda index, query: index.ntd(query, max_support=max_support, raw=raw),
+        ask_all=lambda index, queries: index.ntd_batch(queries, max_support=max_support, raw=raw),
+        as_dict=lambda result: _listed(result, top, every),
+        group=DISTRIBUTIONS,
+    )
+
+
+@click.command(
+    epilog=examples(
+        'everygram infgram-prob my-index "a sentence of any length and its last word"',
+        'everygram infgram-prob my-index "a prompt of any length" --continuation " and"',
+    )
+)
+@query_arguments
+@continuation_options
+@answer_options
+def infgram_prob(
+    continuation: str | None, continuation_id: int | None, raw: bool, **asked: Any
+) -> None:
+    """Compute the ∞-gram probability of a token after a prompt.
+
+    As prob, but after the longest suffix of the prompt that occurs in the corpus.
+    """
+    token = _continuation(continuation, continuation_id)
+    answer(
+        **asked,
+        show=show_prob,
+        ask=lambda index, query: index.infgram_prob(query, token, raw=raw),
+        ask_all=lambda index, queries: index.infgram_prob_batch(
+            queries, None if token is None else [token] * len(queries), raw=raw
+        ),
+        few_steps=True,
+    )
+
+
+@click.command(
+    epilog=examples(
+        'everygram infgram-ntd my-index "a prompt of any length"',
+        "everygram infgram-ntd my-index - --top 3 < prompts.txt > answers.jsonl",
+    )
+)
+@query_arguments
+@distribution_options
+@answer_options
+def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **asked: Any) -> None:
+    """Compute the ∞-gram next-token distribution after a prompt.
+
+    As ntd, but after the longest suffix of the prompt that occurs in the corpus.
+    """
+    answer(
+        **asked,
+        show=show_distribution,
+        ask=lambda index, query: index.infgram_ntd(query, max_support=max_support, raw=raw),
+        ask_all=lambda index, queries: index.infgram_ntd_batch(
+            queries, max_support=max_support, raw=raw
+        ),
+        as_dict=lambda result: _listed(result, top, every),
+        group=DISTRIBUTIONS,
+    )
+
+
+def _continuation(text: str | None, token_id: int | None) -> str | int | None:
+    if text is not None and token_id is not None:
+        raise click.UsageError("expected --continuation or --continuation-id, not both")
+    return text if token_id is None else token_id
+
+
+def _listed(distribution: "Distribution", top: int, every: bool) -> dict[str, Any]:
+    return distribution.as_dict(None if every else top)

@@ -1,0 +1,191 @@
+"""What the command line shows of builds and other changes: plans, progress, reports."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from everygram.cli import compiling
+from everygram.cli.show import counted
+from everygram.progress import BuildPlan, BuildReport, Progress
+
+STAGES = {
+    "train": "training the tokenizer",
+    "check": "checking checksums",
+    "order": "checking order",
+    "read": "reading documents",
+    "sort": "sorting suffixes",
+    "merge": "merging blocks",
+    "write": "writing the index",
+    "publish": "publishing",
+}
+# Seconds between two lines of progress off a terminal.
+LINE_EVERY = 5.0
+
+
+def show_deletion(answer: dict[str, Any]) -> str:
+    """Which documents are gone, or would be."""
+    shown = ", ".join(map(str, answer["documents"][:10]))
+    if answer["num_documents"] > 10:
+        shown += f" and {answer['num_documents'] - 10:,} more"
+    what = "would be deleted" if answer["dry_run"] else "deleted"
+    documents = counted(answer["num_documents"], "document")
+    tokens = counted(answer["num_tokens"], "token")
+    return f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+
+
+def show_compaction(answer: dict[str, Any]) -> str:
+    """How many segments there are now, what was dropped, and the disk space."""
+    before, after = answer["segments_before"], answer["segments_after"]
+    if not answer["seconds"]:
+        return f"nothing to do: {counted(after, 'segment')}"
+    spent = sum(answer["seconds"].values())
+    return (
+        f"{counted(before, 'segment')} before, {after} now; "
+        f"{counted(answer['dropped_documents'], 'deleted document')} dropped, "
+        f"{counted(answer['dropped_tokens'], 'token')}; {answer['index_bytes']:,} bytes on disk, "
+        f"{answer['freed_bytes']:,} freed; {spent:.1f} s, "
+        f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
+def show_plan(plan: BuildPlan, text_field: str) -> str:
+    """What a build would read and need, one fact per line."""
+    formats = ", ".join(f"{number:,} × {name}" for name, number in plan.formats.items())
+    rows = [
+        ("files", f"{plan.num_files:,}: {formats}, {plan.corpus_bytes / 1e6:,.1f} MB"),
+        ("tokenizer", plan.tokenizer or "none (token ids only)"),
+        ("vocabulary", f"{plan.vocab_size:,} ids"),
+        ("tokens", f"about {plan.tokens:,}"),
+        (
+            "disk",
+            f"about {plan.disk_bytes / 1e6:,.1f} MB, {plan.index_bytes / 1e6:,.1f} of it for the "
+            f"index; {plan.free_bytes / 1e6:,.1f} MB free",
+        ),
+        (
+            "memory",
+            f"limit {plan.memory / 2**20:,.0f} MiB, {counted(plan.threads, 'thread')}"
+            + ("; sorted in blocks and merged" if plan.merged else ""),
+        ),
+    ]
+    if plan.fields:
+        rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
+    lines = [f"{name:<16}{value}" for name, value in rows]
+    return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
+
+
+def show_report(report: BuildReport) -> str:
+    """What a build made, how long each stage took, how much memory and disk."""
+    tokens = max(1, report.num_tokens)
+    rows = [
+        ("documents", f"{report.num_documents:,}"),
+        ("tokens", f"{report.num_tokens:,}"),
+        *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
+        ("peak memory", f"{report.peak_bytes / 2**20:,.0f} MiB"),
+        ("on disk", f"{report.index_bytes:,} bytes, {report.index_bytes / tokens:.2f} per token"),
+    ]
+    lines = [str(report.path), *(f"  {name:<24}{value}" for name, value in rows)]
+    if report.skipped:
+        lines.append(f"{report.skipped:,} skipped:")
+        lines += [f"  {skip}" for skip in report.skips]
+        if report.skipped > len(report.skips):
+            lines.append(f"  and {report.skipped - len(report.skips):,} more")
+    return "\n".join(lines)
+
+
+@contextmanager
+def build_progress() -> Iterator[Callable[[Progress], None]]:
+    """A callback for a build's progress: bars on a terminal, elsewhere a line now and then.
+
+    It also says when the build waits for the compiler.
+    """
+    if sys.stderr.isatty():
+        with _bars() as report:
+            yield report
+    else:
+        with compiling.watched(compiling.notice):
+            yield _lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description:<24}"),
+        BarColumn(24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rates]}"),
+        console=Console(stderr=True),
+    )
+    tasks: list[TaskID] = []
+    current = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal current
+        if progress.stage != current:
+            finish_stage()
+            current = progress.stage
+            tasks.append(bars.add_task(STAGES[current], total=None, rates=""))
+        if progress.total:
+            bars.update(tasks[-1], total=progress.total, completed=progress.done)
+        bars.update(tasks[-1], rates=_rates(progress))
+
+    def finish_stage() -> None:
+        for task in tasks[-1:]:
+            bars.update(task, total=1, completed=1)
+
+    def compiles(name: str, number: int) -> None:
+        # The stage waits; what it reports next takes the place of this.
+        if number == 1:
+            bars.console.print(compiling.NOTICE)
+        for task in tasks[-1:]:
+            bars.update(task, rates=f"compiling {number}: {name}")
+
+    with bars, compiling.watched(compiles):
+        yield report
+        finish_stage()
+
+
+def _lines() -> Callable[[Progress], None]:
+    last: Progress | None = None
+    next_line = 0.0
+
+    def write(progress: Progress, text: str) -> None:
+        print(f"[{progress.seconds:7.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def report(progress: Progress) -> None:
+        nonlocal last, next_line
+        now = time.monotonic()
+        if last is None or progress.stage != last.stage:
+            if last is not None and last.stage == "read":
+                write(last, f"  {_rates(last)}")
+            write(progress, STAGES[progress.stage])
+            next_line = now + LINE_EVERY
+        elif now >= next_line and progress.done:
+            done = progress.done / progress.total
+            left = progress.stage_seconds * (1 - done) / done
+            write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
+            next_line = now + LINE_EVERY
+        elif now >= next_line and progress.documents:  # the corpus does not say how large it is
+            write(progress, f"  {_rates(progress)}")
+            next_line = now + LINE_EVERY
+        last = progress
+
+    return report
+
+
+def _rates(progress: Progress) -> str:
+    """How fast the stage goes, in its own unit."""
+    rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
+    if progress.stage == "read":
+        return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
+    if not progress.done:
+        return ""
+    return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"

@@ -1,0 +1,190 @@
+"""What describes the command line holds together: the table, --help, README, docs, defaults."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import everygram
+from everygram.cli import app as cli
+from everygram.results.ngrams import Distribution
+from everygram.server.models import documents, ngrams, texts
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+MANUAL = ROOT / "docs" / "command-line.md"
+PROGRAM = Path(sys.executable).with_name("everygram")
+REQUESTS = {
+    "count": ngrams.CountRequest,
+    "prob": ngrams.ProbRequest,
+    "ntd": ngrams.NtdRequest,
+    "infgram-prob": ngrams.ProbRequest,
+    "infgram-ntd": ngrams.NtdRequest,
+    "score": texts.ScoreRequest,
+    "longest-matches": texts.LongestMatchesRequest,
+    "find": documents.FindRequest,
+    "document": documents.DocumentRequest,
+}
+CHANGES = ["build", "add", "delete", "compact"]
+
+
+def command_of(name):
+    return cli.app.get_command(click.Context(cli.app), name)
+
+
+def help_of(name):
+    """What `everygram NAME --help` shows on a terminal of 88 columns."""
+    with click.Context(
+        cli.app, info_name="everygram", terminal_width=88, show_default=True
+    ) as context:
+        command = command_of(name)
+        return command.get_help(click.Context(command, context, info_name=name))
+
+
+def with_current_help(manual):
+    """The manual, with what each command's `--help` shows now."""
+
+    def current(match):
+        lines = help_of(match[1]).rstrip().splitlines()
+        shown = "\n".join(line.rstrip() for line in lines)
+        return f"$ everygram {match[1]} --help\n{shown}\n```"
+
+    return re.sub(r"\$ everygram (\S+) --help\n.*?\n```", current, manual, flags=re.DOTALL)
+
+
+def defaults_of(name, *arguments):
+    """Each parameter of a command as it is when nothing but the arguments is given."""
+    return command_of(name).make_context(name, list(arguments)).params
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_is_what_the_table_says(name):
+    command = command_of(name)
+    assert command.name == name
+    assert inspect.cleandoc(command.help).splitlines()[0] == cli.COMMANDS[name][1]
+    assert f"everygram {name} " in command.epilog or f"everygram {name}\n" in command.epilog
+    assert re.search(r"^\| .*" + f"`{name}[` ]", README, re.MULTILINE)
+    for param in command.params:
+        assert param.help[0].isupper() or param.name == "tokenizer", param
+        assert param.help.endswith("."), param
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_has_an_example(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert f"    everygram {name}" in out
+
+
+def test_help_of_everything(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for name, (_, line) in cli.COMMANDS.items():
+        assert f" {name}  " in out
+        assert line in " ".join(out.split())
+    assert "Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted." in out
+
+
+def test_the_manual_shows_the_help_of_every_command():
+    """To bring it up to date: python tests/cli/test_help.py."""
+    manual = MANUAL.read_text()
+    assert with_current_help(manual).split() == manual.split()
+    assert set(re.findall(r"^\$ everygram (\S+) --help$", manual, re.MULTILINE)) == set(
+        cli.COMMANDS
+    )
+    # (The text of `--help` may be laid out anew by another click; the options are the same.)
+    for name in cli.COMMANDS:
+        section = manual.partition(f"$ everygram {name} --help\n")[2].partition("\n```")[0]
+        for param in command_of(name).params:
+            for option in param.opts if isinstance(param, click.Option) else ():
+                assert option in section, (name, option)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_queries_have_the_same_defaults_everywhere(name):
+    """In the command line, over HTTP, and in Python."""
+    shell = defaults_of(name, "INDEX", "QUERY") | {"query": None}
+    method = inspect.signature(getattr(everygram.Index, name.replace("-", "_"))).parameters
+    fields = REQUESTS[name].model_fields
+    options = set(shell) - {"index", "ids", "as_json", "text", "query", "every"}
+    options.discard("continuation_id")  # over HTTP and in Python `continuation` may be an id
+    assert options <= set(fields)
+    assert options - {"top"} == {n for n in method if n not in ("self", "query", "prompt", "text")}
+    for option in options:
+        assert fields[option].default == shell[option], option
+        if option in method:
+            assert method[option].default == shell[option], option
+    if "top" in shell:
+        assert inspect.signature(Distribution.top).parameters["k"].default == shell["top"]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_have_the_same_defaults_everywhere(name):
+    arguments = {"build": ["CORPUS", "--out", "OUT"], "add": ["INDEX", "CORPUS"]}
+    shell = defaults_of(name, *arguments.get(name, ["INDEX"]))
+    function = inspect.signature(getattr(everygram, name)).parameters
+    own = {"as_json", "matching_ids"} | ({"dry_run"} if name == "build" else set())
+    assert set(shell) - own == set(function) - {"progress"}
+    for option, parameter in function.items():
+        if parameter.default is not parameter.empty and option != "progress":
+            assert parameter.default == shell[option], option
+
+
+def test_serving_has_the_same_defaults_everywhere():
+    shell = defaults_of("serve", "INDEX")
+    opened = inspect.signature(everygram.open).parameters
+    assert (shell["preload"], shell["verify"]) == ((), False)
+    assert (opened["preload"].default, opened["verify"].default) == ((), False)
+
+
+def complete(shell, words, current):
+    environment = os.environ | {
+        "_EVERYGRAM_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": current,
+    }
+    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split("\n")[:-1]
+
+
+def test_shells_complete_commands_options_and_values():
+    assert complete("bash", "everygram inf", "1") == [
+        "plain,info",
+        "plain,infgram-prob",
+        "plain,infgram-ntd",
+    ]
+    # Of folders and files bash itself knows more.
+    assert complete("bash", "everygram count ", "2") == ["dir,"]
+    assert complete("bash", "everygram build ", "2") == ["file,"]
+    assert complete("bash", "everygram find i q --s", "4") == ["plain,--sample", "plain,--seed"]
+    assert complete("bash", "everygram add i c --on-error ", "5") == ["plain,raise", "plain,skip"]
+    assert complete("zsh", "everygram buil", "1") == ["plain", "build", "Index a corpus."]
+    assert complete("fish", "everygram buil", "buil") == ["plain,build\tIndex a corpus."]
+    for shell in ("bash", "zsh", "fish"):
+        environment = os.environ | {"_EVERYGRAM_COMPLETE": f"{shell}_source"}
+        done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True)
+        assert f"_EVERYGRAM_COMPLETE={shell}_complete" in done.stdout
+        assert f"_EVERYGRAM_COMPLETE={shell}_source everygram" in MANUAL.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["count", "--help"], ["ntd", "--help"]])
+def test_help_waits_for_nothing_heavy(arguments):
+    script = (
+        f"import sys; sys.argv[1:] = {arguments}\n"
+        "from everygram.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numba', 'numpy', 'fastapi', 'tokenizers', 'rich', 'psutil', 'everygram.index'}\n"
+        "print(heavy & set(sys.modules), 'everygram.cli.serving' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set() False", done.stderr
+
+
+if __name__ == "__main__":
+    MANUAL.write_text(with_current_help(MANUAL.read_text()))

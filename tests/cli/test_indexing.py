@@ -1,0 +1,139 @@
+"""The commands that make and change indexes."""
+
+import json
+import re
+
+import numpy as np
+
+from conftest import write_jsonl
+from everygram.cli import show_indexing
+from everygram.progress import Progress
+
+
+def test_build_info_verify(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(show_indexing, "LINE_EVERY", 1e9)  # however long a stage takes
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two", "k": 1}, {"text": "two"}])
+    code, out, err = run("build", corpus, "--out", tmp_path / "index", "--tokenizer", "train:256")
+    assert code == 0
+    assert "documents               2\n" in out
+    assert "tokens                  10\n" in out
+    assert re.search(r"peak memory             \d+ MiB", out)
+    assert f'everygram count {tmp_path / "index"} "some words"' in out
+    lines = [line.split("] ")[1] for line in err.splitlines() if line.startswith("[")]
+    assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [
+        "training the tokenizer",
+        "reading documents",
+        "  2 documents, 10 tokens, 0.0 MB/s",
+        "sorting suffixes",
+        "writing the index",
+        "publishing",
+    ]
+    code, out, _ = run("info", tmp_path / "index", "--json")
+    assert code == 0
+    assert json.loads(out)["tokenizer"] == "train:256"
+    code, out, _ = run("info", tmp_path / "index")
+    assert "num_documents      2\n" in out
+    assert run("verify", tmp_path / "index")[:2] == (0, f"{tmp_path / 'index'}: sound\n")
+    tokens = tmp_path / "index" / "segment-000001" / "tokens.bin"
+    data = bytearray(tokens.read_bytes())
+    data[3] ^= 1
+    tokens.write_bytes(data)
+    code, out, _ = run("verify", tmp_path / "index")
+    assert code == 1
+    assert "tokens.bin: content does not match its checksum" in out
+    code, out, _ = run("verify", tmp_path / "index", "--json")
+    assert code == 1
+    assert json.loads(out)["sound"] is False
+
+
+def test_build_says_what_it_understood(run, tmp_path):
+    records = [{"body": {"text": "one two"}, "url": "u", "k": i} for i in range(50)]
+    corpus = write_jsonl(tmp_path / "c.jsonl", records)
+    build = ["build", corpus, "--out", tmp_path / "index", "--text-field", "body.text"]
+    build += ["--id-field", "url", "--metadata-fields", "k"]
+    code, out, err = run(*build, "--dry-run")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "index").exists()
+    for line in [
+        "files           1: 1 × JSON lines, 0.0 MB",
+        "text, metadata  'body.text'; 'id', 'k'",
+        "tokenizer       bytes",
+        "vocabulary      255 ids",
+        "tokens          about 350",
+    ]:
+        assert f"{line}\n" in out
+    assert re.search(r"disk +about 0.0 MB, 0.0 of it for the index; [\d,.]+ MB free\n", out)
+    assert re.search(r"memory +limit [\d,]+ MiB, \d+ threads?\n", out)
+    plan = json.loads(run(*build, "--dry-run", "--json")[1])
+    assert (plan["tokens"], plan["formats"], plan["fields"]) == (
+        350,
+        {"JSON lines": 1},
+        ["id", "k"],
+    )
+    assert run(*build, "--dry-run", "--memory", "1KiB")[1].endswith(
+        "; sorted in blocks and merged\n"
+    )
+    code, out, err = run(*build, "--json")
+    assert code == 0
+    assert "tokens          about 350\n" in err
+    assert json.loads(out)["num_documents"] == 50
+    (tmp_path / "empty").mkdir()
+    assert run("build", tmp_path / "empty", "--out", tmp_path / "x", "--dry-run")[0] == 1
+
+
+def test_lines_of_progress_with_and_without_an_end(monkeypatch, capsys):
+    monkeypatch.setattr(show_indexing, "LINE_EVERY", 0.0)
+    report = show_indexing._lines()
+    for done, total in ((0, 0), (0, 0), (50, 100)):
+        report(Progress("read", done, total, 3, 70, 1.0, 1.0))
+    assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "reading documents",
+        "  3 documents, 70 tokens, 0.0 MB/s",
+        "  50%, 1 s left, 3 documents, 70 tokens, 0.0 MB/s",
+    ]
+
+
+def test_build_skips_when_told_to(run, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"body": "a"}\nnope\n')
+    code, _, err = run("build", tmp_path / "c.jsonl", "--out", tmp_path / "i")
+    assert code == 1
+    assert "c.jsonl:1: no field 'text'; the record has 'body'; name the text with --text" in err
+    options = ("--text-field", "body", "--on-error", "skip")
+    code, out, _ = run("build", tmp_path / "c.jsonl", "--out", tmp_path / "i", *options)
+    assert code == 0
+    assert "1 skipped:\n" in out
+    assert "c.jsonl:2: not a JSON record" in out
+
+
+def test_build_from_token_ids(run, tmp_path):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0")
+    assert run("build", tmp_path / "ids.bin", "--out", tmp_path / "i", *options)[0] == 0
+    code, out, _ = run("count", tmp_path / "i", "--ids", "5,6")
+    assert (code, out) == (0, "count     1\nquery     ids 5 6\n")
+    code, out, _ = run("document", tmp_path / "i", "--number", "0")
+    assert out.endswith("\n5 6\n")
+    code, _, err = run("count", tmp_path / "i", "five")
+    assert code == 1
+    assert "has no tokenizer" in err
+
+
+def test_an_interrupted_build_says_how_to_continue(run, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
+    monkeypatch.setattr("everygram.building.indexer.build", interrupted)
+    code, out, err = run("build", corpus, "--out", tmp_path / "i")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "interrupted; run the same command again to continue"
+
+
+def test_an_addition_reports_in_json(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}, {"text": "two"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    code, out, _ = run("add", tmp_path / "i", corpus, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["num_documents"], report["num_tokens"]) == (2, 10)
+    assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 4

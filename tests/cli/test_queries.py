@@ -1,0 +1,169 @@
+"""Queries as a user asks them: answers in words, as JSON, over standard input, with bad lines."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from everygram.cli import answering, ngrams
+
+# Those that are searched together, and those that are not.
+BATCHED = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd"]
+QUERIES = [*BATCHED, "score", "longest-matches", "find", "document"]
+
+
+def test_count(run, path):
+    assert run("count", path, "the") == (
+        0,
+        "count     7\nquery     't' 'h' 'e'   ids 116 104 101\n",
+        "",
+    )
+    code, out, _ = run("count", path, "the", "--json")
+    assert code == 0
+    assert json.loads(out) == {"count": 7, "tokens": ["t", "h", "e"], "token_ids": [*b"the"]}
+    for ids in ("116,104,101", "116 104 101", "[116, 104, 101]"):
+        assert run("count", path, "--ids", ids, "--json")[1] == out
+    assert run("count", path, "xyzzy")[:2][0] == 0
+
+
+@pytest.mark.parametrize("command", QUERIES)
+def test_every_query_answers_people_and_programs(run, path, command):
+    """--json is what the Python API's as_dict gives; people get text with the same numbers."""
+    code, out, err = run(command, path, "the")
+    assert (code, err) == (0, "")
+    assert not out.startswith("{")
+    code, out, _ = run(command, path, "the", "--json")
+    assert code == 0
+    assert "token_ids" in json.loads(out)
+    ids = run(command, path, "--ids", "116,104,101", "--json")[1]
+    assert ids == out
+    lines = run(command, path, "-", stdin="the\nthe\r\n")
+    assert lines[:2] == (0, out + out)
+    lines = run(command, path, "--ids", "-", stdin="116,104,101\n[116, 104, 101]\n")
+    assert lines[:2] == (0, out + out)
+
+
+def test_the_answers_in_words(run, path):
+    assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation", "a")[1]
+    assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation-id", "97")[1]
+    assert "undefined: the prompt does not occur" in run("prob", path, "zzz")[1]
+    out = run("ntd", path, "e", "--top", "1")[1]
+    assert "after     the whole prompt: 13 occurrences, 5 different tokens next" in out
+    out = run("infgram-ntd", path, "zz natural lang")[1]
+    assert "after     the last 13 of its 15 tokens: 1 occurrence, 1 different token next" in out
+    out = run("ntd", path, "e", "--top", "1")[1]
+    assert "more (--all shows them)" in out
+    assert "more (--all" not in run("ntd", path, "e", "--all")[1]
+    out = run("document", path, "quick", "--context", "4")[1]
+    assert "the »quick« bro" in out
+    assert "lang: en" in out
+    assert run("document", path, "--number", "3")[1].endswith("\nnatural language\n")
+    listed = run("find", path, "the", "--limit", "2")[1].splitlines()
+    assert len(listed) == 2 + 1 + 2
+
+
+def test_an_answer_that_is_not_exact_says_so(run, path):
+    exact = run("ntd", path, "e")[1]
+    assert run("ntd", path, "e", "--max-support", "13")[1] == exact
+    assert "exact" not in exact
+    for command in ("ntd", "infgram-ntd"):
+        out = run(command, path, "e", "--max-support", "5")[1]
+        assert "counts may be off by 2; tokens that follow at most 2 times may be missing" in out
+        answer = json.loads(run(command, path, "e", "--max-support", "5", "--json")[1])
+        assert (answer["exact"], answer["error_bound"]) == (False, 2)
+        line = run(command, path, "-", "--max-support", "5", stdin="e")[1]
+        assert json.loads(line) == answer
+
+
+def test_score(run, path):
+    out = run("score", path, "the quz")[1]
+    assert re.sub(" +", " ", out).splitlines() == [
+        "model ∞-gram",
+        " prob count of suffix_len id token",
+        " 0.058824 11 187 0 116 't'",
+        " 0.727273 8 11 1 104 'h'",
+        " 0.875000 7 8 2 101 'e'",
+        " 0.857143 6 7 3 32 ' '",
+        " 0.166667 1 6 4 113 'q'",
+        " 1.000000 1 1 5 sparse 117 'u'",
+        " 0.000000 0 1 6 sparse 122 'z'",
+    ]
+    out = run("score", path, "zz", "--order", "2")[1]
+    assert out.startswith("model     2-gram\n")
+    assert run("score", path, "zzx", "--order", "3")[1].count("undefined") == 1
+    assert run("score", path, "")[1] == "model     ∞-gram\ntext      (empty)\n"
+
+
+def test_longest_matches(run, path):
+    out = run("longest-matches", path, "natural lax!")[1]
+    lines = re.sub(" +", " ", out).splitlines()
+    assert lines[:3] == ["longest 10 tokens", " length count id token", " 10 3 110 'n'"]
+    assert lines[-1] == " 0 0 33 '!'"
+    assert run("longest-matches", path, "")[1] == "longest   0 tokens\ntext      (empty)\n"
+
+
+@pytest.mark.parametrize("command", BATCHED)
+def test_many_lines_are_searched_together(run, path, monkeypatch, command):
+    """Over several groups, bad lines among them, each line is answered as it is alone."""
+    monkeypatch.setattr(answering, "GROUP", 300)
+    monkeypatch.setattr(ngrams, "DISTRIBUTIONS", 50)
+    options = ["--continuation-id", "101"] if command.endswith("prob") else []
+    lines = ["t,h", "999", "116", "104,101", "", "116,999,1", "255", "7,116,104"]
+    alone, codes = [], []
+    for line in lines:
+        code, out, _ = run(command, path, "--ids", "-", *options, stdin=line + "\n")
+        alone.append(out)
+        codes.append(code)
+    assert codes == [1, 1, 0, 0, 0, 1, 0, 0]
+    given = "\n".join(lines * 100)
+    code, out, _ = run(command, path, "--ids", "-", *options, stdin=given)
+    assert code == 1
+    assert out == "".join(alone) * 100
+    good = "".join(f"{line}\n" for line in lines[2:5] * 200)
+    assert run(command, path, "--ids", "-", *options, stdin=good)[:2] == (
+        0,
+        "".join(alone[2:5]) * 200,
+    )
+
+
+@pytest.mark.parametrize("command", BATCHED)
+def test_ids_that_fit_the_tokens_but_not_the_vocabulary(run, tmp_path, command):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0", "--vocab-size", "400")
+    assert run("build", tmp_path / "ids.bin", "--out", tmp_path / "i", *options)[0] == 0
+    code, out, _ = run(command, tmp_path / "i", "--ids", "-", stdin="5,6\n401,6\n6,401\n5,6\n")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert answers[0] == answers[3] and answers[0]["token_ids"]
+    for number in (1, 2):
+        error = f"query[{number - 1}]: token id 401 is outside the vocabulary: expected 0 to 399"
+        assert answers[number]["error"].startswith(error)
+
+
+def test_a_prompt_without_a_continuation_is_a_bad_line(run, path):
+    code, out, _ = run("prob", path, "-", stdin="the\n\nthe")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert "the query is empty" in answers[1]["error"]
+    assert answers[0] == answers[2] and answers[0]["prob"] == 7 / 8
+
+
+def test_standard_input_is_cut_at_line_ends_alone(run, path):
+    """However much of it comes at a time, and whatever is in it."""
+    long = "the " * 600_000
+    code, out, _ = run("count", path, "-", stdin=f"a\u2028b\r\n{long}\n\nlé\n".encode())
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [len(answer["token_ids"]) for answer in answers] == [5, len(long), 0, 3]
+    assert run("count", path, "-", stdin="")[:2] == (0, "")
+
+
+def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts):
+    code, out, _ = run("count", path, "--ids", "-", stdin="116\n999\nx\n\n")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert answers[0]["count"] == "".join(texts).count("t")
+    assert "token id 999 is outside the vocabulary" in answers[1]["error"]
+    assert "expected integers like 1,2,3, found 'x'" in answers[2]["error"]
+    assert answers[3]["token_ids"] == []

@@ -1,0 +1,40 @@
+"""The command `serve`, up to where the service takes over."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_a_port_that_is_taken_is_exit_code_1(path):
+    everygram = Path(sys.executable).with_name("everygram")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run([everygram, "serve", path, "--port", port], capture_output=True)
+    assert done.returncode == 1
+
+
+def test_a_missing_extra_is_named(run, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "everygram.server.app", raising=False)
+    code, _, err = run("serve", path)
+    assert code == 1
+    assert "pip install 'everygram[server]'" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "preload"),
+    [
+        ([], ()),
+        (["--preload", "all"], ("all",)),
+        (["--preload", "tokens", "--preload", "fences"], ("tokens", "fences")),
+    ],
+)
+def test_what_is_preloaded(run, path, monkeypatch, options, preload):
+    calls = []
+    monkeypatch.setattr("everygram.server.app.serve", lambda *given: calls.append(given))
+    assert run("serve", path, *options)[0] == 0
+    verify = "--verify" in options
+    assert calls == [((path,), "127.0.0.1", 8000, preload, verify)]
