@@ -3,8 +3,15 @@
 The names below load when first used, so that `everygram --help` does not wait for numba.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.byteorder != "little":
+    raise ImportError(
+        "everygram: its files are little-endian, this machine is big-endian; use one "
+        "that is little-endian (x86-64, ARM64)"
+    )
 
 if TYPE_CHECKING:
     from everygram.building.compaction import Compaction as Compaction
