@@ -5,8 +5,15 @@ with the results listed below. Names load when first used, so that `everygram --
 for numba.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.byteorder != "little":
+    raise ImportError(
+        "everygram: its files are little-endian, this machine is big-endian; use one "
+        "that is little-endian (x86-64, ARM64)"
+    )
 
 if TYPE_CHECKING:
     from everygram.building.compaction import Compaction as Compaction
