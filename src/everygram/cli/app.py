@@ -164,20 +164,23 @@ def build(
 
     First it says what it understood: files, fields, about how many tokens, disk and memory.
     """
-    from everygram.building import indexer
-    from everygram.building.plan import plan
+    from everygram.building.indexer import build_of
+    from everygram.building.plan import plan_of
+    from everygram.building.source import open_source
     from everygram.cli.show import build_progress, show_plan, show_report
 
     gc.enable()
-    options |= {"metadata_fields": _fields(metadata_fields), "memory": _parse_size(memory)}
-    understood = plan(corpus, out, tokenizer, **options)
+    resources = {"memory": _parse_size(memory), "threads": options.pop("threads")}
+    options |= {"metadata_fields": _fields(metadata_fields)}
+    source = open_source(corpus, tokenizer, **options)
+    understood = plan_of(source, out, **resources)
     if dry_run:
         shown = asdict(understood)
         click.echo(json.dumps(shown) if as_json else show_plan(understood, options["text_field"]))
         return
     click.echo(show_plan(understood, options["text_field"]), err=True)
     with build_progress() as report:
-        made = indexer.build(corpus, out, tokenizer, **options, restart=restart, progress=report)
+        made = build_of(source, out, **resources, restart=restart, progress=report)
     if as_json:
         click.echo(json.dumps(asdict(made), default=str))
         return
