@@ -31,8 +31,7 @@ import numpy as np
 import everygram
 from build import SEPARATOR, infini_gram
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram.building.indexer import encoded
-from everygram.building.stages import resources
+from everygram.building.tokenize import encoded
 from everygram.corpus.records import zstd
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
@@ -170,7 +169,6 @@ def in_child(what: str, given: str, tokenizer: str | None = None) -> None:
                 pass
         elif what == "tokenize":
             assert tokenizer is not None
-            resources(None, None)
             encoder = load_tokenizer(tokenizer)
             dtype = {1: "u8", 2: "u16"}.get((encoder.vocab_size.bit_length() + 7) // 8, "u32")
             writer = SegmentWriter(folder, dtype)

@@ -2,8 +2,9 @@
 
 Three tables:
 
-- the sorters: ours and libdivsufsort (over the tokens' big-endian bytes, what starts a token kept)
-  on one thread each, and the peers' whole way from a file of tokens to an index on all cores;
+- the sorters: ours, by induction, and libdivsufsort (over the tokens' big-endian bytes, what starts
+  a token kept) on one thread each, and the peers' whole way from a file of tokens to an index on
+  all cores;
 - hard texts, periodic or repetitive, next to natural text of the same length, ours alone;
 - growth: the first 1, 10 and 20 million tokens, all, a larger stream if one is given, ours alone.
 
@@ -35,7 +36,7 @@ import pydivsufsort
 
 from build import SEPARATOR, TOKENS, measure, peers_from_tokens, proc_fields
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
-from everygram.building.suffix_array import suffix_array
+from everygram.building.induction import induced
 from everygram.kernels.sort import first_disorder, invert
 
 MILLION = 1_000_000
@@ -166,7 +167,7 @@ def warm_up() -> None:
     rng = np.random.default_rng(0)
     text = np.concatenate([two_tokens(Path(), 1000), empty_documents(Path(), 10)])
     text = np.concatenate([text, *(rng.permutation(text) for _ in range(3))])
-    assert in_order(text, suffix_array(text))
+    assert in_order(text, induced(text))
 
 
 def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
@@ -188,7 +189,7 @@ def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
 
 
 SORTERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    OURS: suffix_array,
+    OURS: induced,
     DIVSUFSORT: by_divsufsort,
 }
 

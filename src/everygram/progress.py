@@ -1,5 +1,6 @@
 """Where a build is, how long its stages take, and how much memory it holds."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -70,6 +71,32 @@ class BuildReport:
     seconds: dict[str, float]
     peak_bytes: int
     index_bytes: int
+
+
+def _say_once(name: str, number: int) -> None:
+    if number == 1:
+        print("everygram: compiling for this machine, once after installation…", file=sys.stderr)
+
+
+_watcher: Callable[[str, int], None] = _say_once
+_compiled = 0
+
+
+def on_compile(watcher: Callable[[str, int], None]) -> Callable[[str, int], None]:
+    """Have the watcher called as each kernel is compiled: its name, and how many there were.
+
+    Returns the one that was called before; at first it says so on standard error, once per process.
+    """
+    global _watcher
+    before, _watcher = _watcher, watcher
+    return before
+
+
+def compiles(name: str) -> None:
+    """A kernel of this name is being compiled."""
+    global _compiled
+    _compiled += 1
+    _watcher(name, _compiled)
 
 
 class Clock:

@@ -161,6 +161,34 @@ def test_an_empty_index_grows(tmp_path):
         check(index, ["ab", "ba"])
 
 
+def test_a_deletion_decodes_each_manifest_once_and_no_metadata(tmp_path, monkeypatch):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", records(["ab", "ba", "bb"])), path)
+    before, decoded, parsed = (path / fmt.MANIFEST).read_bytes(), [], []
+    loads = json.loads
+
+    def counted(data, *arguments, **options):
+        (decoded if b"format_version" in bytes(data) else parsed).append(bytes(data))
+        return loads(data, *arguments, **options)
+
+    directory._decoded.cache_clear()
+    monkeypatch.setattr(json, "loads", counted)
+    everygram.delete(path, documents=[0, 2])
+    assert decoded == [before, (path / fmt.MANIFEST).read_bytes()]
+    assert parsed == []
+
+
+@pytest.mark.parametrize("numbers", [[0, 9], [-1], [True], [0.5], ["0"], [2**70], [1]])
+def test_numbers_that_are_of_no_document_delete_nothing(tmp_path, numbers):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", records(["ab", "ba", "bb"])), path)
+    everygram.delete(path, documents=[1])
+    before = (path / fmt.MANIFEST).read_bytes()
+    with pytest.raises(QueryError, match="document"):
+        everygram.delete(path, documents=numbers)
+    assert (path / fmt.MANIFEST).read_bytes() == before
+
+
 KILLED = """
 import os, sys, everygram
 from everygram.building import indexer

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everygram
-from everygram.building import external_sort
-from everygram.building.external_sort import Block, BlockSorter, Cut, write_suffix_array
+from everygram.building import external_sort, merging
+from everygram.building.external_sort import BlockSorter, write_suffix_array
 from everygram.kernels import merge as kernels
 from everygram.storage import format as fmt
+from everygram.storage.build_state import Block, Cut
 from everygram.storage.segment_writer import SegmentWriter
 from naive import NaiveIndex, suffix_order
 
@@ -89,7 +90,7 @@ def test_blocks_of_any_size(tmp_path, name, block):
 def test_documents_that_are_nothing_but_repeats_are_not_cut(
     tmp_path, monkeypatch, name, most, block
 ):
-    monkeypatch.setattr(external_sort, "MAX_LEFTOVER", most)
+    monkeypatch.setattr(merging, "MAX_LEFTOVER", most)
     check(tmp_path, FAMILIES[name], "u16", block, threads=2)
 
 

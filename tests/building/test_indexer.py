@@ -70,6 +70,16 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
     assert verify(tmp_path / "index", lambda done, total: None) == []
 
 
+def test_the_environment_stays_as_it_is(corpus, tmp_path):
+    """One build's threads are no other's."""
+    before = dict(os.environ)
+    everygram.build(corpus, tmp_path / "index", threads=1, tokenizer="train:300")
+    everygram.add(tmp_path / "index", corpus, threads=1)
+    everygram.delete(tmp_path / "index", documents=[0], threads=1)
+    everygram.compact(tmp_path / "index", threads=1)
+    assert dict(os.environ) == before
+
+
 def test_batches_keep_the_order(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(tokenize, "BATCH_DOCUMENTS", 2)
     monkeypatch.setattr(indexer, "REPORT_EVERY", 1)

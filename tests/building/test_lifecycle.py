@@ -64,6 +64,7 @@ LIMITS = {
     "engine.engine.LOOKED_AT": st.sampled_from([5, 1 << 16]),
     "building.external_sort.MAX_BLOCK": st.sampled_from([7, 2**31 - 2]),
     "building.external_sort.MIN_BLOCK": st.just(4),
+    "building.suffix_array.SHORT": st.sampled_from([0, 10, 500_000]),
     "storage.format.FENCE_SPACING": st.sampled_from([2, 16]),
     "storage.format.WIDE_POSITIONS_FROM": st.sampled_from([30, 2**32]),
 }

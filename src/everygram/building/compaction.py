@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from everygram.building.external_sort import SortedRuns
-from everygram.building.stages import Stages, disk, resources, write_documents
+from everygram.building.segment_builder import SegmentBuilder, write_documents
+from everygram.building.stages import Stages, disk, resources
 from everygram.progress import PeakMemory, Progress
 from everygram.storage import format as fmt
+from everygram.storage.build_state import BuildState
 from everygram.storage.directory import (
     changed_index,
     check_files,
@@ -23,7 +25,6 @@ from everygram.storage.directory import (
     publish,
 )
 from everygram.storage.segment import Segment
-from everygram.storage.segment_writer import SegmentWriter
 
 # A segment is merged with all that follow it unless it has this many times their tokens. There are
 # then at most log₂ of the tokens segments, and a token is written again as often in the long run.
@@ -129,9 +130,9 @@ def compact(
         kept, merged = parts[:first], parts[first:]
         entries = [part.segment.entry for part in kept]
         arguments = {"segments": [segment.entry.name for segment in segments], "full": full}
-        stages = Stages(path, left, "compaction", arguments, [], progress)
+        stages = Stages(path, left, BuildState("compaction", arguments, []), progress)
         if merged:
-            stages.state["folder"] = stages.state["folder"] or free_segment(path, manifest)
+            stages.state.folder = stages.state.folder or free_segment(path, manifest)
             made = _merge(stages, manifest.dtype, merged, memory, threads)
             entries += [made] if made is not None else []
         still = _joined(part.numbers[part.deleted] for part in kept)
@@ -191,23 +192,25 @@ def _merge(
 
     # What is damaged would get a checksum of its own, and be taken for sound ever after.
     check_files((part.segment for part in parts), checked)
-    sorter = SortedRuns(
+    runs = SortedRuns(
         stages.folder,
         [part.segment.suffix_array for part in parts],
         [part.gaps for part in parts],
     )
 
-    def read(writer: SegmentWriter) -> None:
+    def read(builder: SegmentBuilder) -> None:
+        writer = builder.writer
         for part in parts:
             for first, last in _stretches(~part.deleted).tolist():
-                writer.copy(part.segment, first, last)
+                builder.copy(part.segment, first, last)
                 clock.documents, clock.tokens = writer.num_documents, writer.stream_len
                 clock.report(writer.stream_len, kept)
 
     kept = sum(part.kept for part in parts)
     numbers = _joined(part.numbers[~part.deleted] for part in parts)
     at_least = kept * fmt.TOKEN_DTYPES[dtype].itemsize
-    return stages.make_segment(sorter, read, at_least, dtype, memory, threads, numbers)
+    builder = SegmentBuilder(stages.folder, dtype, memory, threads, runs)
+    return stages.make_segment(builder, read, at_least, numbers)
 
 
 def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:

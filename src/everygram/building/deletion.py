@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from everygram.building.stages import disk, resources, write_documents
+from everygram.building.segment_builder import write_documents
+from everygram.building.stages import disk, resources
 from everygram.encoding import Query
+from everygram.engine.engine import Engine
 from everygram.errors import OptionError, QueryError
 from everygram.index import Index
 from everygram.storage.directory import changed_index, free_segment, publish
@@ -72,22 +74,21 @@ def delete(
     path = Path(index)
     with disk(path), changed_index(path, "deletion") as (manifest, _), Index(path) as opened:
         if documents is not None:
-            for number in documents:
-                opened.engine.document(number)
-            numbers = np.unique(np.array(documents, np.int64))
+            numbers = _checked(opened.engine, documents)
         elif where is not None:
             numbers = np.array(list(_where(opened, *where)), np.int64)
         else:
             assert matching is not None
             numbers = _matching(opened, matching, raw)
-        lengths = [opened.engine.document(number)[0].shape[0] for number in numbers.tolist()]
-        found = Deletion(path, tuple(numbers.tolist()), sum(lengths), dry_run)
+        ids = _ids_of(opened.engine, numbers)
+        num_tokens = sum(each.shape[0] for each in ids)
+        found = Deletion(path, tuple(numbers.tolist()), num_tokens, dry_run)
         if dry_run or not found.documents:
             return found
         entry = write_documents(
             path / free_segment(path, manifest),
             manifest.dtype,
-            ((opened.engine.document(number)[0], b"{}") for number in found.documents),
+            ((each, b"{}") for each in ids),
             memory,
             threads,
             sign=-1,
@@ -95,6 +96,29 @@ def delete(
         )
         publish(path, replace(manifest, segments=(*manifest.segments, entry)), None)
     return found
+
+
+def _checked(engine: Engine, documents: Sequence[int]) -> np.ndarray:
+    """These numbers of documents, ascending, each once: int64. Raises QueryError for others."""
+    for number in documents:
+        if type(number) is not int or not 0 <= number < engine.next_document:
+            engine.document(number)  # raises, if it is none of another type
+    numbers = np.unique(np.array(documents, np.int64))
+    for number in numbers[engine.deleted(numbers)].tolist():
+        engine.document(number)  # raises
+    return numbers
+
+
+def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
+    """The ids of the documents of these numbers, which are not deleted: views of the index."""
+    ids: dict[int, np.ndarray] = {}
+    for segment in engine.segments:
+        local = segment.local_of(numbers)
+        if segment.entry.sign > 0:
+            for place in np.flatnonzero(local >= 0).tolist():
+                start, end = segment.document_bounds(int(local[place]))
+                ids[place] = segment.tokens[start:end]
+    return [ids[place] for place in range(numbers.shape[0])]
 
 
 def _where(index: Index, field: str, value: str) -> Iterator[int]:

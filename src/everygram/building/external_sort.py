@@ -10,32 +10,31 @@ those that occur in the block a second time, up to the cut, are sorted by what f
 a small run of their own. If they are many, the document is nothing but repeats: its pieces would
 have to be compared for their whole length again and again, so it is sorted in one, in time that is
 still linear, and in more memory than was asked for.
+
+Cutting, spilling and files are here; how a block is sorted and how runs are merged, in `merging`,
+which is loaded when a stream is long enough to be cut.
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from everygram.building.suffix_array import suffix_array
-from everygram.errors import BuildError, DamagedIndexError
-from everygram.kernels.merge import (
-    READY,
-    keep_below,
-    merge,
-    rank_in_run,
-    sort_few,
-    start_merge,
-    undecided,
-)
-from everygram.kernels.sort import renumber, widen
+from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
-from everygram.storage.disk import fsync_directory, map_tokens
+from everygram.storage.build_state import Block, Cut
+from everygram.storage.disk import (
+    as_bytes,
+    map_file,
+    map_tokens,
+    position_entries,
+    sync,
+    sync_directory,
+)
 
 # Memory to sort a token of a block, the text being a mapped file: 4-byte entries and what sorting
 # needs beside them, 2 for natural text and 4.5 for the worst that was found. A block has fewer
@@ -44,41 +43,10 @@ BYTES_A_TOKEN = 9
 MAX_BLOCK = 2**31 - 2
 # Of the memory given, what reading and merging take: buffers, tables, batches of documents.
 RESERVED = 32 << 20
-# Suffixes before a cut that are sorted by what follows it; more, and the document is not cut.
-MAX_LEFTOVER = 1 << 16
 # The smallest block: below this, merging would take more memory than sorting. Tests lower it.
 MIN_BLOCK = 1 << 16
-# The table of diagonals: its entries' size, the fewest, and the share of the memory given that all
-# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them, and
-# of k copies of n tokens in all k · n / 2^13 stretches: more than one in 16 tokens is room unused,
-# which is slower.
-DIAGONAL_BYTES = 32
-FEWEST_DIAGONALS = 1 << 14
-DIAGONALS_SHARE = 0.5
-MOST_DIAGONALS = 1 / 16
 # Positions a merging thread writes at a time.
 WRITE = 1 << 18
-# Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
-STRETCHES = 4
-SAMPLES = 64
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Tokens [start, end) of the stream, to be sorted as a block; `inside`: ends in a document."""
-
-    start: int
-    end: int
-    inside: bool
-
-
-@dataclass(frozen=True)
-class Block:
-    """Tokens [start, end), sorted and spilled; the last `leftover` entries are a run apart."""
-
-    start: int
-    end: int
-    leftover: int
 
 
 class BlockSorter:
@@ -166,30 +134,19 @@ class BlockSorter:
 
     def _sort(self, cut: Cut, readable: int) -> Block | None:
         """Sort and spill a block; `readable` tokens are on disk. None: it should not be cut."""
+        from everygram.building.merging import sort_block
+
         tokens = map_tokens(self._folder, self._dtype, readable)
-        separator = fmt.separator_of(self._dtype)
-        length = cut.end - cut.start
-        sa = suffix_array(tokens[cut.start : cut.end])
-        leftover = 0
-        if cut.inside and cut.end < readable and tokens[cut.end] != separator:
-            most = MAX_LEFTOVER + 1
-            leftover = int(undecided(tokens[cut.start : cut.end], sa, separator, most))
-            if leftover > MAX_LEFTOVER:
-                return None
-            keep_below(sa, length - leftover)
-        rest = np.arange(length - leftover, length, dtype=np.uint32)
-        sort_few(tokens, separator, cut.start, rest, _diagonals())
-        self._spill(cut.start, sa[: length - leftover], rest)
-        return Block(cut.start, cut.end, leftover)
+        runs = sort_block(tokens, cut.start, cut.end)
+        if runs is None:
+            return None
+        self._spill(cut.start, *runs)
+        return Block(cut.start, cut.end, runs[1].shape[0])
 
     def _sort_whole(self, start: int, end: int) -> Block:
-        if end - start >= 2**32:
-            raise BuildError(
-                f"a document of {end - start:,} tokens that is nothing but repeats: up to "
-                f"{2**32 - 1:,} can be sorted; split it"
-            )
-        sa = suffix_array(map_tokens(self._folder, self._dtype, end)[start:end])
-        self._spill(start, sa)
+        from everygram.building.merging import sort_document
+
+        self._spill(start, sort_document(map_tokens(self._folder, self._dtype, end), start))
         return Block(start, end, 0)
 
     def _spill(self, start: int, *parts: np.ndarray) -> None:
@@ -198,9 +155,9 @@ class BlockSorter:
                 entries = np.ascontiguousarray(part, fmt.POSITION)
                 _write_at(runs, entries, start * fmt.POSITION.itemsize)
                 start += part.shape[0]
-            os.fsync(runs)
+            sync(runs)
         # Whoever goes on with the other blocks would make an empty file of this name.
-        fsync_directory(self._folder)
+        sync_directory(self._folder)
 
 
 class SortedRuns:
@@ -222,6 +179,9 @@ class SortedRuns:
         self._gaps = gaps
         self._done: list[Block] = []
         self.cuts: list[Cut] = []
+
+    def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
+        """The stream goes on; nothing of it is to be sorted."""
 
     def end(self) -> None:
         """The stream is complete and readable."""
@@ -248,6 +208,8 @@ class SortedRuns:
 
     def _spill(self, block: Block, positions: np.ndarray, gaps: np.ndarray, first: int) -> None:
         """Write those of an array's positions that are in a block, which begins at `first`."""
+        from everygram.kernels.sort import renumber
+
         length = block.end - block.start
         removed = np.concatenate([[0], np.cumsum(gaps[:, 1] - gaps[:, 0])])
         kept = np.empty(WRITE, fmt.POSITION)
@@ -260,8 +222,8 @@ class SortedRuns:
                     break
                 _write_at(runs, kept[:count], at * fmt.POSITION.itemsize)
                 at += count
-            os.fsync(runs)
-        fsync_directory(self._folder)
+            sync(runs)
+        sync_directory(self._folder)
         if at != block.end:
             raise DamagedIndexError(
                 "a suffix array that was to be merged has positions twice or outside its tokens: "
@@ -291,143 +253,24 @@ def write_suffix_array(
         if not blocks:
             sa = suffix_array(tokens, lambda share: progress(int(share * stream_len), stream_len))
             for start in range(0, stream_len, WRITE):
-                _write_at(out, _entries(sa[start : start + WRITE], width), start * width)
+                entries = position_entries(sa[start : start + WRITE], width)
+                _write_at(out, entries, start * width)
         else:
-            _merge_blocks(folder, tokens, blocks, out, width, memory, threads, progress)
-        os.fsync(out)
+            from everygram.building.merging import merge_blocks
+
+            def write(rank: int, positions: np.ndarray) -> None:
+                _write_at(out, position_entries(positions, width), rank * width)
+
+            runs = map_file(folder / fmt.RUNS, fmt.POSITION)
+            merge_blocks(tokens, runs, blocks, memory, threads, WRITE, write, progress)
+        sync(out)
     temporary.rename(path)
-    fsync_directory(folder)
+    sync_directory(folder)
 
 
 def remove_runs(folder: Path) -> None:
     """Remove the spilled blocks, once nobody will ask to have them merged again."""
     (folder / fmt.RUNS).unlink(missing_ok=True)
-
-
-def _merge_blocks(
-    folder: Path,
-    tokens: np.ndarray,
-    blocks: list[Block],
-    out: int,
-    width: int,
-    memory: int,
-    threads: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    separator = int(np.iinfo(tokens.dtype).max)
-    runs = np.memmap(folder / fmt.RUNS, fmt.POSITION, "r").view(np.ndarray)
-    # First entry, end and base of each run.
-    spans = np.array(
-        [
-            span
-            for block in blocks
-            for span in (
-                (block.start, block.end - block.leftover, block.start),
-                (block.end - block.leftover, block.end, block.start),
-            )
-            if span[0] < span[1]
-        ],
-        np.int64,
-    )
-    bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
-    each = int(
-        min(
-            DIAGONALS_SHARE * memory / threads,
-            MOST_DIAGONALS * tokens.shape[0] * DIAGONAL_BYTES,
-        )
-    )
-    lock = threading.Lock()
-    done = 0
-
-    def merge_stretch(number: int) -> None:
-        nonlocal done
-        first, last = bounds[number], bounds[number + 1]
-        at = int((first - spans[:, 0]).sum())
-        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2], each):
-            _write_at(out, _entries(positions, width), at * width)
-            at += positions.shape[0]
-            with lock:
-                done += positions.shape[0]
-                progress(done, tokens.shape[0])
-
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(merge_stretch, i) for i in range(bounds.shape[0] - 1)]:
-            future.result()
-
-
-def _cut_evenly(
-    tokens: np.ndarray, separator: int, runs: np.ndarray, spans: np.ndarray, stretches: int
-) -> np.ndarray:
-    """Where each stretch of the output starts in each run: int64, shape (stretches + 1, runs)."""
-    diagonals = _diagonals()
-    samples = np.concatenate(
-        [
-            base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
-            for first, last, base in spans.tolist()
-            # A run counts for its length: the few suffixes before a cut for nothing.
-            if last - first >= SAMPLES
-        ]
-        or [np.empty(0, np.int64)]
-    )
-    samples = np.unique(samples)
-    sort_few(tokens, separator, 0, samples, diagonals)
-    bounds = np.empty((stretches + 1, spans.shape[0]), np.int64)
-    bounds[0], bounds[-1] = spans[:, 0], spans[:, 1]
-    for number in range(1, stretches):
-        if samples.shape[0] == 0:
-            bounds[number] = spans[:, 0]
-            continue
-        splitter = int(samples[samples.shape[0] * number // stretches])
-        for run, (first, last, base) in enumerate(spans.tolist()):
-            bounds[number, run] = rank_in_run(
-                tokens, separator, runs, first, last, base, splitter, diagonals
-            )
-    return bounds
-
-
-def _merged(
-    tokens: np.ndarray,
-    separator: int,
-    runs: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    bases: np.ndarray,
-    memory: int,
-) -> Iterator[np.ndarray]:
-    """The merged positions of runs[first:last] of each run, in order, a buffer at a time."""
-    num_runs = first.shape[0]
-    leaves = 1 << (num_runs - 1).bit_length()
-    empty = np.zeros_like(first)
-    state = (
-        tokens,
-        separator,
-        runs,
-        np.stack([first, last, bases, empty, empty], axis=1),
-        np.empty((num_runs, READY), np.int64),
-        np.empty((num_runs, READY), np.uint64),
-        np.empty((leaves, 2), np.int64),
-        np.empty(leaves, np.uint64),
-        _diagonals(memory),
-    )
-    start_merge(*state)
-    out = np.empty(WRITE, np.int64)
-    while count := merge(*state, out):
-        yield out[:count]
-
-
-def _diagonals(memory: int = 0) -> np.ndarray:
-    """An empty table of diagonals that takes at most that memory, or the smallest."""
-    entries = max(FEWEST_DIAGONALS, memory // DIAGONAL_BYTES)
-    return np.zeros((1 << entries.bit_length() - 1, 4), np.int64)
-
-
-def _entries(positions: np.ndarray, width: int) -> np.ndarray:
-    """Positions as suffix_array.bin has them."""
-    if width == fmt.POSITION.itemsize:
-        return np.ascontiguousarray(positions, fmt.POSITION)
-    wide = np.empty((positions.shape[0], width), np.uint8)
-    widen(positions, wide)
-    return wide
 
 
 @contextmanager
@@ -441,7 +284,7 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 def _write_at(descriptor: int, entries: np.ndarray, offset: int) -> None:
     """Write an array at a byte offset; several threads may at once."""
-    data = entries.data.cast("B") if entries.size else memoryview(b"")
+    data = as_bytes(entries.data)
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

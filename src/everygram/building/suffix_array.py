@@ -1,108 +1,91 @@
-"""Tokens in, suffix array out. Knows sorters; knows nothing of documents, files or indexes."""
+"""Tokens in, suffix array out. Knows two sorters; knows nothing of documents, files or indexes.
 
-from collections.abc import Callable
+Both make the one order that `everygram.storage.format` defines. By induction (`induction`) streams
+of any length are sorted fastest, once numba has compiled it; short streams are sorted by
+libdivsufsort, which is there compiled, so that a first small index neither loads nor waits for
+numba.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from everygram.kernels import sais
-
-# Buckets a sort by induction may have beside one an entry: a sparser vocabulary is renumbered.
-FREE_BUCKETS = 1 << 20
-# Streams of fewer tokens than this are sorted with 4-byte entries. Tests lower it.
-NARROW_BELOW = 2**31
+# Streams of up to this many tokens are sorted by libdivsufsort: in 0.1 s at most, where compiling
+# takes 4 s of CPU time, and loading what is compiled half a second. Tests change it.
+SHORT = 500_000
 
 
 def suffix_array(
     tokens: np.ndarray, progress: Callable[[float], None] = lambda share: None
 ) -> np.ndarray:
-    """Sort the suffixes of a stream, by induction (see `everygram.kernels.sais`).
+    """Sort the suffixes of a stream.
 
     tokens: u8, u16 or u32, shape (n,), a separator (the all-ones id) before each document.
 
     Returns the positions in the order that `everygram.storage.format` defines: uint32 or, from 2³¹
-    tokens on, int64; shape (n,). Linear time, whatever the text. Memory beside `tokens`: 4 bytes a
-    token for the array and 2 for what is in between, of natural text; up to 4.5 were seen (twice
-    that for int64). Calls `progress` with the share of the work that is done.
+    tokens on, int64; shape (n,). Memory beside `tokens`: as `induction.induced`; of short streams
+    64 bytes a token. Calls `progress` with the share of the work that is done.
     """
+    if 0 < tokens.shape[0] <= SHORT:
+        try:
+            return by_divsufsort(tokens)
+        except ImportError:  # Where it has no wheel, all is sorted by induction.
+            pass
+    from everygram.building.induction import induced
+
+    return induced(tokens, progress)
+
+
+def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
+    """The suffix array of a stream, uint32, sorted by libdivsufsort (Mori).
+
+    Raises ImportError where pydivsufsort cannot be loaded. Precondition: there are tokens, the
+    first is a separator, and fewer than 2²⁹.
+
+    It sorts bytes. Tokens become symbols of as few big-endian bytes as do: their ranks among those
+    that occur and, above all, one symbol for each separator, ascending. Suffixes are then in the
+    order of their symbols, those that are equal up to their separators in that of positions.
+    """
+    try:
+        from pydivsufsort import divsufsort
+    except OSError as error:  # its library cannot be loaded
+        raise ImportError(str(error)) from None
     n = tokens.shape[0]
-    separator = int(np.iinfo(tokens.dtype).max)
-    num_buckets = sais.largest_token(tokens, separator) + 1
-    if num_buckets > n + FREE_BUCKETS:
-        tokens = _renumbered(tokens, separator)
-        num_buckets = n
-    sa: np.ndarray = np.zeros(n, np.int32 if n < NARROW_BELOW else np.int64)
-    if n:
-        _induce(tokens, sa, num_buckets, separator, progress)
-    return sa.view(np.uint32) if sa.dtype == np.int32 else sa
+    starts = tokens == np.iinfo(tokens.dtype).max
+    num_documents = int(np.count_nonzero(starts))
+    symbols = np.empty(n + 1, np.uint32)
+    symbols[:n] = np.unique(tokens, return_inverse=True)[1]
+    symbols[:n][starts] += np.arange(num_documents, dtype=np.uint32)
+    symbols[n] = symbols[:n].max() + 1  # The end of the stream is one more.
+    width = (int(symbols[n]).bit_length() + 7) // 8
+    in_bytes = symbols.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 4 - width :].ravel()
+    with _one_thread():
+        order = divsufsort(in_bytes)
+    order = order[order % width == 0] // width
+    # In front of the separators, which it has in the order of positions. They follow in that of
+    # their documents, empty ones last.
+    order = order[: n - num_documents]
+    documents = order[starts[order - 1]] - 1
+    empty = np.flatnonzero(starts & np.append(starts[1:], True))
+    return np.concatenate([order, documents, empty]).astype(np.uint32)
 
 
-def _induce(
-    text: np.ndarray,
-    sa: np.ndarray,
-    num_buckets: int,
-    separator: int,
-    progress: Callable[[float], None],
-) -> None:
-    """Make `sa` the suffix array of `text`; the steps are those of kernels/sais.py.
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep libdivsufsort to the calling thread.
 
-    The shares of the work are those of natural text.
+    With OpenMP it starts others, one for each core, which stay: a process forked later on would
+    wait for them for ever.
     """
-    n = text.shape[0]
-    counts = np.zeros(num_buckets, sa.dtype)
-    m = sais.lms_positions(text, separator, counts, sa)
-    lms = sa[n - m :].copy()
-    last = int(counts.sum())
-    sa[:] = 0
-    sais.place(text, lms, _ends(counts), sa)
-    if m > 1:
-        progress(0.1)
-        sais.induce_l(text, sa, _starts(counts), separator, last, False)
-        progress(0.2)
-        sais.induce_s(text, sa, _ends(counts), separator, last, False)
-        sais.collect(sa, last)
-        progress(0.3)
-        sais.name_substrings(text, separator, sa, lms)
-        del lms
-        order = _sort_names(text, sa, m, separator)
-        progress(0.8)
-        sa[:] = 0
-        sais.place(text, order, _ends(counts), sa)
-        del order
-    documents = sais.induce_l(text, sa, _starts(counts), separator, last, True)
-    progress(0.9)
-    sais.induce_s(text, sa, _ends(counts), separator, last, True)
-    if last + documents < n:
-        sais.append_empty_documents(text, separator, sa, last + documents)
+    from pydivsufsort.dll import libdivsufsort
 
-
-def _sort_names(text: np.ndarray, sa: np.ndarray, m: int, separator: int) -> np.ndarray:
-    """The sorted LMS positions, shape (m,), from what `name_substrings` left in `sa`."""
-    n = text.shape[0]
-    sais.text_order(sa, m)
-    chosen = np.empty(m, np.bool_)
-    length = sais.choose(sa, chosen)
-    num_names = sais.renumber(sa, m)
-    ranks = sais.reduce(sa, chosen, length)
-    if length:
-        _induce(sa[n - length :], sa[:length], num_names, -1, lambda share: None)
-    sais.lms_again(text, separator, sa[n - m :])
-    order = np.empty(m, sa.dtype)
-    sais.restore(sa[:length], chosen, ranks, sa[n - m :], order)
-    return order
-
-
-def _ends(counts: np.ndarray) -> np.ndarray:
-    return np.cumsum(counts, dtype=counts.dtype)
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    ends = _ends(counts)
-    ends -= counts
-    return ends
-
-
-def _renumbered(tokens: np.ndarray, separator: int) -> np.ndarray:
-    """Ids replaced by their rank among those that occur, the separator kept: uint32."""
-    ranks = np.unique(tokens, return_inverse=True)[1].astype(np.uint32)
-    ranks[tokens == separator] = separator
-    return ranks
+    if not hasattr(libdivsufsort, "omp_set_num_threads"):  # made without OpenMP
+        yield
+        return
+    before = libdivsufsort.omp_get_max_threads()
+    libdivsufsort.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        libdivsufsort.omp_set_num_threads(before)

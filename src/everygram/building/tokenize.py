@@ -1,4 +1,4 @@
-"""Text documents in, token documents out, batch by batch; and which vocabulary an index gets."""
+"""Text documents in, token documents out, batch by batch."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -6,21 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from everygram.building.stages import Stages
 from everygram.corpus.documents import TextDocument, TokenDocument
-from everygram.corpus.text import TextCorpus
-from everygram.corpus.tokens import TokenCorpus
-from everygram.errors import BuildError, OptionError, TokenizerError
-from everygram.storage import format as fmt
-from everygram.storage.directory import write_tokenizer_json
+from everygram.errors import TokenizerError
 from everygram.tokenizer.base import Tokenizer
-from everygram.tokenizer.choose import (
-    load_tokenizer,
-    tokenizer_hash,
-    train_tokenizer,
-    training_vocab_size,
-)
-from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 
 # Text encoded at a time: enough to keep every core busy, little enough to hold.
 BATCH_CHARS = 1 << 20
@@ -33,20 +21,14 @@ REPORT_EVERY = 256
 ENCODING = 192 << 20
 
 
-def check_tokenizer(stages: Stages, tokenizer: Tokenizer | None) -> None:
-    """Raise BuildError if the corpus was read with a tokenizer that has changed since."""
-    state = stages.state
-    now = None if tokenizer is None else tokenizer_hash(tokenizer)
-    if state["segment"] is not None and state["tokenizer"] != now:
-        raise BuildError(
-            f"'{stages.path}' holds an interrupted build whose tokenizer has changed: put it "
-            "back, or start over with --restart"
-        )
-    state["tokenizer"] = now
+def encoded(
+    corpus: Iterable[TextDocument], tokenizer: Tokenizer, threads: int = BATCHES - 1
+) -> Iterator[TokenDocument]:
+    """Encode documents in batches, in order; some are encoded while others are read or written.
 
-
-def encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[TokenDocument]:
-    """Encode documents in batches, in order; some are encoded while others are read or written."""
+    threads: batches that are encoded at once, at most. (Inside a batch, the tokenizer's library
+    uses as many as its own environment variable says.)
+    """
     pending: deque[tuple[list[TextDocument], Future[list[np.ndarray]]]] = deque()
 
     def finished() -> Iterator[TokenDocument]:
@@ -60,7 +42,7 @@ def encoded(corpus: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[To
         for document, document_ids in zip(batch, ids, strict=True):
             yield TokenDocument(document_ids, document.metadata)
 
-    with ThreadPoolExecutor(BATCHES - 1) as pool:
+    with ThreadPoolExecutor(min(threads, BATCHES - 1)) as pool:
         for batch in _batches(corpus):
             texts = [document.text for document in batch]
             pending.append((batch, pool.submit(tokenizer.encode_batch, texts)))
@@ -81,79 +63,3 @@ def _batches(corpus: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
             batch, chars = [], 0
     if batch:
         yield batch
-
-
-def text_tokenizer(stages: Stages, specification: str, corpus: TextCorpus) -> Tokenizer:
-    """The tokenizer named, or one trained on the corpus, or that which a killed build trained."""
-    vocab_size = training_vocab_size(specification)
-    if vocab_size is None:
-        return load_tokenizer(specification)
-    if stages.state["trained"]:
-        return HuggingFaceTokenizer((stages.path / fmt.TOKENIZER).read_bytes(), specification)
-    clock = stages.clock
-    clock.enter("train")
-
-    def texts() -> Iterator[str]:
-        for number, document in enumerate(corpus):
-            if number % REPORT_EVERY == 0:
-                clock.report(corpus.bytes_read, corpus.total_bytes)
-            yield document.text
-        clock.report(corpus.bytes_read, corpus.total_bytes)
-
-    trained = train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
-    assert trained.json is not None
-    write_tokenizer_json(stages.path, trained.json)
-    stages.state["trained"] = True
-    clock.leave()
-    stages.save()
-    return trained
-
-
-def check_vocabulary(
-    ids: bool, pretokenized: str | None, vocab_size: int | None, tokenizer: object
-) -> None:
-    """Raise OptionError for a vocabulary or tokenizer that makes no sense beside the corpus."""
-    if not ids:
-        if vocab_size is not None:
-            raise OptionError("vocab_size goes with pretokenized: text has no ids of its own")
-        return
-    if isinstance(tokenizer, str) and tokenizer.startswith("train:"):
-        raise OptionError(
-            f"tokenizer '{tokenizer}': token ids hold no text to train on; name the tokenizer "
-            "that made them, or none"
-        )
-    largest = fmt.separator_of(pretokenized or "u32")
-    if vocab_size is not None and (tokenizer is not None or not 0 < vocab_size <= largest + 1):
-        raise OptionError(
-            f"vocab_size: expected 1 to {largest + 1} for {pretokenized or 'token'} ids without a "
-            f"tokenizer, found {vocab_size}"
-        )
-
-
-def vocab_size_of(corpus: TokenCorpus, vocab_size: int | None, tokenizer: Tokenizer | None) -> int:
-    """The vocabulary of ids: what was said, or its tokenizer's, or every id of the width.
-
-    Of the last, the all-ones id is left to the separator unless the corpus uses it. An id outside
-    is refused.
-    """
-    if tokenizer is not None:
-        vocab_size = tokenizer.vocab_size
-        whose = f"the vocabulary of tokenizer '{tokenizer.source}'"
-    elif vocab_size is not None:
-        whose = "the vocabulary given"
-    else:
-        vocab_size = max(fmt.separator_of(corpus.width), corpus.max_id() + 1)
-        whose = "what an index can hold"
-    corpus.check_ids(min(vocab_size, fmt.separator_of("u32")), whose)
-    return vocab_size
-
-
-def tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:
-    if tokenizer is None:
-        return fmt.TokenizerEntry(kind="none", source="none", sha256=None, query_prefix="")
-    return fmt.TokenizerEntry(
-        kind=tokenizer.kind,
-        source=tokenizer.source,
-        sha256=tokenizer_hash(tokenizer),
-        query_prefix=tokenizer.query_prefix,
-    )

@@ -22,7 +22,8 @@ from everygram.cli.options import parse_ids
 from everygram.errors import EverygramError
 
 if TYPE_CHECKING:
-    from everygram.index import Index, Query
+    from everygram.encoding import Query
+    from everygram.index import Index
 
 # Kernels are interpreted for a single query of up to so many bytes: that takes milliseconds, where
 # loading numba and the compiled code takes half a second.

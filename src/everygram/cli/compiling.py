@@ -6,67 +6,40 @@ On a terminal a bar with the function that is being compiled; elsewhere one line
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from everygram.progress import on_compile
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 NOTICE = "compiling for this machine, once after installation…"
 
-# Called at the start of each function that is compiled, with its name and how many there were.
-_watcher: Callable[[str, int], None] | None = None
-# How many functions this process has begun to compile; None until they are counted.
-_begun: int | None = None
-
-
-def on_compile(callback: Callable[[str, int], None]) -> None:
-    """Have `callback(name, number)` called when the compiler begins one of our functions."""
-    from everygram.kernels import INTERPRETED
-
-    if INTERPRETED:
-        return
-    from numba.core import event
-
-    class Listener(event.Listener):
-        number = 0
-
-        def on_start(self, event: Any) -> None:
-            function = event.data["dispatcher"].py_func
-            if function.__module__.startswith("everygram."):  # not numba's own, which it inlines
-                self.number += 1
-                callback(function.__name__, self.number)
-
-        def on_end(self, event: Any) -> None: ...
-
-    event.register("numba:compile", Listener())  # type: ignore[no-untyped-call]
+# How many functions this process has begun to compile.
+_begun = 0
 
 
 @contextmanager
 def watched(watcher: Callable[[str, int], None]) -> Iterator[None]:
     """Tell `watcher` of each function that is compiled in this block: name, number in all."""
-    global _begun, _watcher
-    if _begun is None:
-        _begun = 0
-        on_compile(_on_start)
-    before, _watcher = _watcher, watcher
+
+    def count(name: str, number: int) -> None:
+        global _begun
+        _begun = number
+        watcher(name, number)
+
+    before = on_compile(count)
     try:
         yield
     finally:
-        _watcher = before
+        on_compile(before)
 
 
 def functions_compiled() -> int:
-    """How many functions have been compiled in `watched` blocks and between them."""
-    return _begun or 0
-
-
-def _on_start(name: str, number: int) -> None:
-    global _begun
-    _begun = number
-    if _watcher is not None:
-        _watcher(name, number)
+    """How many functions have been compiled in `watched` blocks."""
+    return _begun
 
 
 @contextmanager

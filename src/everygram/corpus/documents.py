@@ -1,10 +1,15 @@
-"""What a corpus gives: documents of text or of token ids, each with its metadata."""
+"""What a corpus is: documents of text or of token ids, each with its metadata, from files."""
 
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+
+from everygram.corpus.files import File
+from everygram.errors import CorpusError
 
 OnError = Literal["raise", "skip"]
 # Messages kept of what `on_error="skip"` left out; the rest is only counted.
@@ -25,6 +30,47 @@ class TokenDocument:
 
     ids: np.ndarray
     metadata: bytes
+
+
+DocumentT = TypeVar("DocumentT", TextDocument, TokenDocument)
+
+
+class Corpus(ABC, Generic[DocumentT]):
+    """Files, listed once, whose documents are read each time that it is iterated over.
+
+    files: all that is read or left out, in order. bytes_read: how far the iteration is, of
+    `total_bytes`. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
+    first of it listed in `skips`; otherwise it raises CorpusError, naming file and place.
+    """
+
+    def __init__(self, on_error: OnError) -> None:
+        self.on_error = on_error
+        self.files: list[File] = []
+        self.skipped = 0
+        self.skips: list[str] = []
+        self.bytes_read = 0
+
+    @property
+    @abstractmethod
+    def formats(self) -> dict[str, int]:
+        """How many files there are of each format, in the order met."""
+
+    @property
+    @abstractmethod
+    def total_bytes(self) -> int:
+        """Bytes that reading all documents reads."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[DocumentT]:
+        """The documents, from the first on."""
+
+    def _skip(self, error: CorpusError) -> None:
+        """Leave out what cannot be read, or raise."""
+        if self.on_error == "raise":
+            raise error
+        self.skipped += 1
+        if len(self.skips) < SKIPS_LISTED:
+            self.skips.append(str(error))
 
 
 def encode_metadata(record: dict[str, Any]) -> bytes:

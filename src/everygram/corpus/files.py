@@ -53,17 +53,28 @@ def is_address(given: str | os.PathLike[str]) -> bool:
     return isinstance(given, str) and ADDRESS.match(given) is not None
 
 
-def find_files(
-    given: str | os.PathLike[str], seen: dict[str, str], refuse: Callable[[CorpusError], None]
-) -> list[File]:
+def list_files(given: str) -> list[File]:
     """The files of what is named, in order; of a folder and a pattern, in sorted order.
 
-    Links are followed, folders once each; names that start with a dot are passed over. Files that
-    are `seen` already are refused. Raises CorpusError for a name with nothing to read.
+    Links are followed, folders once each; names that start with a dot are passed over. Raises
+    CorpusError for a name with nothing to read.
     """
+    return _without_descriptions(list(_far(given) if is_address(given) else _near(Path(given))))
+
+
+# What lists files: `list_files`, or one that remembers what it has listed.
+Lister = Callable[[str], list[File]]
+
+
+def find_files(
+    given: str | os.PathLike[str],
+    seen: dict[str, str],
+    refuse: Callable[[CorpusError], None],
+    lister: Lister = list_files,
+) -> list[File]:
+    """The files of what is named, without those that are `seen` already, which are refused."""
     files = []
-    found = _far(cast(str, given)) if is_address(given) else _near(Path(given))
-    for file in _without_descriptions(list(found)):
+    for file in lister(os.fspath(given)):
         identity = file.identity or file.name
         if identity in seen:
             refuse(
@@ -83,14 +94,14 @@ def _near(given: Path) -> Iterator[File]:
     if given.is_dir():
         yield from _below(given)
     elif given.exists():
-        yield _local(given, given.name)
+        yield local_file(given, given.name)
     elif glob.has_magic(str(given)):
         # (Path.glob would match names that start with a dot.)
         matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207
         fixed = Path(*_until(given.parts, glob.has_magic))
         for match in map(Path, matches):
             if match.is_file():
-                yield _local(match, match.relative_to(fixed).as_posix())
+                yield local_file(match, match.relative_to(fixed).as_posix())
             elif "**" not in given.parts:
                 yield from _below(match)
         if not any(Path(match).is_file() or Path(match).is_dir() for match in matches):
@@ -104,10 +115,11 @@ def _below(folder: Path) -> Iterator[File]:
     if not files:
         raise CorpusError(f"{folder}: the directory has no files to read")
     for path in files:
-        yield _local(path, path.relative_to(folder).as_posix())
+        yield local_file(path, path.relative_to(folder).as_posix())
 
 
-def _local(path: Path, relative: str) -> File:
+def local_file(path: Path, relative: str) -> File:
+    """A file here, as it is now; `relative` as in `File`."""
     try:
         stat = path.stat()
     except OSError:

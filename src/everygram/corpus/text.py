@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
-from everygram.corpus.documents import SKIPS_LISTED, OnError, TextDocument, encode_metadata
-from everygram.corpus.files import File, find_files
+from everygram.corpus.documents import Corpus, OnError, TextDocument, encode_metadata
+from everygram.corpus.files import File, Lister, find_files, list_files
 from everygram.corpus.records import (
     COMPRESSED,
     CUT_OFF,
@@ -31,7 +31,7 @@ from everygram.errors import CorpusError
 EXPANDS = {".gz": 3, ".zst": 3, ".parquet": 2}
 
 
-class TextCorpus:
+class TextCorpus(Corpus[TextDocument]):
     """The documents of files, folders, patterns, addresses (see `files`) and `datasets:NAME`.
 
     A line of JSON, a row of a CSV, Parquet or Arrow table is a document: `text_field` is its text,
@@ -41,9 +41,7 @@ class TextCorpus:
     that was named; a byte order mark at its start is not text. Blank lines between records are no
     documents. `.gz` and `.zst` are read through.
 
-    Iterating reads the files from the start each time. With `on_error="skip"` what cannot be
-    read is counted in `skipped` and the first of it listed in `skips`; otherwise it raises
-    CorpusError, naming file and place.
+    Iterating reads the files from the start each time, and counts what is skipped anew.
     """
 
     def __init__(
@@ -53,15 +51,12 @@ class TextCorpus:
         on_error: OnError = "raise",
         id_field: str | None = None,
         metadata_fields: Sequence[str] | None = None,
+        lister: Lister = list_files,
     ) -> None:
+        super().__init__(on_error)
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
-        self.on_error = on_error
-        self.skipped = 0
-        self.skips: list[str] = []
-        self.bytes_read = 0
-        self.files: list[File] = []
         seen: dict[str, str] = {}
         for name in given:
             if isinstance(name, str) and name.startswith("datasets:"):
@@ -71,7 +66,7 @@ class TextCorpus:
                     )
                 self.files.append(File(name, name))
             else:
-                for file in find_files(name, seen, self._skip):
+                for file in find_files(name, seen, self._skip, lister):
                     self.files.append(file)
                     if file.name == str(name) and not _is_known(file):
                         raise CorpusError(
@@ -80,7 +75,11 @@ class TextCorpus:
                             "them), or a directory; for raw token ids pass --pretokenized"
                         )
         self._found_twice = list(self.skips)
-        self.total_bytes = sum(file.size for file in self.files)
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.size for file in self.files)
 
     @property
     def formats(self) -> dict[str, int]:
@@ -159,13 +158,6 @@ class TextCorpus:
             raise CorpusError(
                 f"{place}: a lone surrogate ({error.object[error.start]!r}) is no Unicode character"
             ) from None
-
-    def _skip(self, error: CorpusError) -> None:
-        if self.on_error == "raise":
-            raise error
-        self.skipped += 1
-        if len(self.skips) < SKIPS_LISTED:
-            self.skips.append(str(error))
 
 
 def _taken(record: dict[str, Any], field: str, place: str, hint: str) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from everygram.corpus.documents import SKIPS_LISTED, OnError, TokenDocument, encode_metadata
-from everygram.corpus.files import find_files
+from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
+from everygram.corpus.files import Lister, find_files, list_files, local_file
 from everygram.corpus.token_formats import (
     COMPANIONS,
     LARGEST_ID,
@@ -31,7 +31,7 @@ from everygram.storage.format import TOKEN_DTYPES
 TOKEN_NAMES = re.compile(r".*\.(bin|ds|npy)|tokenized\.\d+")
 
 
-class TokenCorpus:
+class TokenCorpus(Corpus[TokenDocument]):
     """The documents of files of token ids, of folders and patterns of them (see `files`).
 
     What a file is, it says itself; `dtype` ("u8", "u16", "u32") and `separator_id` say what it
@@ -72,27 +72,24 @@ class TokenCorpus:
         dtype: str | None = None,
         separator_id: int | None = None,
         on_error: OnError = "raise",
+        lister: Lister = list_files,
     ) -> None:
+        super().__init__(on_error)
         if dtype is not None and dtype not in TOKEN_DTYPES:
             raise OptionError(f"dtype: expected u8, u16 or u32, found {dtype!r}")
         if separator_id is not None and not 0 <= separator_id <= LARGEST_ID:
             raise OptionError(f"separator_id: expected 0 to {LARGEST_ID}, found {separator_id}")
-        self.on_error = on_error
-        self.skipped = 0
-        self.skips: list[str] = []
-        self.bytes_read = 0
-        # What is read, and what is left out: each file of ids, then the files that go with it.
-        self.files: list[Path] = []
         self._largest: dict[Path, int] = {}
         seen: dict[str, Path] = {}
         series: dict[str, list[TokenFile]] = {}
-        for path, name in _token_files(paths):
+        for path, name in _token_files(paths, lister):
             first = seen.setdefault(os.path.realpath(path), path)
             if first is not path:
                 raise CorpusError(
                     f"{path}: the same file as '{first}', which is read already; name it once"
                 )
-            self.files += [path, *_companions(path)]
+            # Each file of ids, then the files that go with it.
+            self.files += [local_file(each, name) for each in (path, *_companions(path))]
             try:
                 with reading(path):
                     file = token_file(Given(path, name, dtype, separator_id))
@@ -104,7 +101,7 @@ class TokenCorpus:
         ]
 
     @staticmethod
-    def is_token_file(path: Path) -> bool:
+    def is_token_file(path: Path, lister: Lister = list_files) -> bool:
         """Whether a file says itself, by its name or first bytes, that it holds token ids.
 
         So do a Megatron prefix, and a folder or pattern all of whose files do or go with one.
@@ -114,7 +111,7 @@ class TokenCorpus:
         if path.is_file():
             return _says_itself(path)
         try:
-            files = {Path(file.name) for file in find_files(path, {}, lambda error: None)}
+            files = {Path(file.name) for file in find_files(path, {}, lambda _: None, lister)}
         except CorpusError:
             return False
         alone = (file for file in files if owner_of(file) not in files and ".ds." not in file.name)
@@ -235,15 +232,8 @@ class TokenCorpus:
             for start, ids, _ in file.documents(self.CHUNK):
                 yield start, ids
 
-    def _skip(self, error: CorpusError) -> None:
-        if self.on_error == "raise":
-            raise error
-        self.skipped += 1
-        if len(self.skips) < SKIPS_LISTED:
-            self.skips.append(str(error))
 
-
-def _token_files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
+def _token_files(paths: list[Path], lister: Lister) -> Iterator[tuple[Path, str]]:
     """The files of ids, and how metadata names them; a Megatron pair is its `.bin`."""
 
     def refuse(error: CorpusError) -> None:
@@ -251,7 +241,7 @@ def _token_files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
 
     for given in map(_unprefixed, paths):
         found = {}
-        for file in find_files(given, {}, refuse):
+        for file in find_files(given, {}, refuse, lister):
             path, name = Path(file.name), file.relative
             if path.suffix == ".idx":
                 path, name = path.with_suffix(".bin"), name.removesuffix(".idx") + ".bin"

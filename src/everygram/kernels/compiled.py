@@ -3,46 +3,81 @@
 Imported unless kernels are interpreted, whose own side is in the package itself.
 """
 
+import contextlib
 import hashlib
 import mmap
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from everygram import progress
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+# Compiled code in a folder that other installations share is kept for so long after its last use.
+KEPT_SECONDS = 30 * 24 * 3600
 
 
 def _cache_folder() -> str | None:
     """Where compiled kernels are kept, named after the sources of all of them.
 
     numba's own cache looks at the one file a kernel is in, and would go on using old code of
-    the helpers that kernel calls. None when no place for it can be written.
+    the helpers that kernel calls. None when no place for it can be written. What older sources
+    were compiled to is removed.
     """
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    places = [Path(__file__).parent / "__pycache__", Path("~/.cache/everygram").expanduser()]
+    own = Path(__file__).parent / "__pycache__"
+    places = [own, Path("~/.cache/everygram").expanduser()]
     if numba.config.CACHE_DIR:
         places.insert(0, Path(numba.config.CACHE_DIR))
     for place in places:
         folder = place / f"kernels-{digest.hexdigest()[:16]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
         except OSError:
             continue
         if os.access(folder, os.W_OK):
+            _remove_others(folder, 0 if place == own else KEPT_SECONDS)
             return str(folder)
     return None
 
 
+def _remove_others(folder: Path, seconds: float) -> None:
+    """Remove the folders of other sources beside this one that nobody has used for so long."""
+    for other in folder.parent.glob("kernels-" + "[0-9a-f]" * 16):
+        with contextlib.suppress(OSError):
+            if other != folder and other.stat().st_mtime <= time.time() - seconds:
+                shutil.rmtree(other, ignore_errors=True)
+
+
 _CACHE_FOLDER = _cache_folder()
+
+
+class _Compiling(event.Listener):
+    """Tells which of our functions is being compiled."""
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if function.__module__.startswith("everygram."):  # not numba's own, which it inlines
+            progress.compiles(function.__name__)
+
+    def on_end(self, event: Any) -> None: ...
+
+
+event.register("numba:compile", _Compiling())
 
 
 def kernel(function: F, **options: Any) -> F:

@@ -5,19 +5,19 @@ Knows which segments make an index; knows nothing of text, tokens or queries.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
 from everygram.storage import disk
 from everygram.storage import format as fmt
+from everygram.storage.build_state import BuildState
 from everygram.storage.segment import Segment
 
 # Indexes of up to so many bytes are checked whole when they are opened: it takes milliseconds.
@@ -25,11 +25,11 @@ CHECKED_AT_ONCE = 16 << 20
 
 
 @contextlib.contextmanager
-def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | None]:
+def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
     """Hold the folder of an index that is being made; gives the state a killed build left, if any.
 
     Creates the folder and takes its lock, which dies with its process. What a build left there is
-    removed unless it says that stages are finished (see `write_build_state`), and in any case with
+    removed unless it says that stages are finished (see `BuildState`), and in any case with
     `restart`. The body writes segments and ends with `publish`. If it raises, all is as before,
     but that finished stages are kept once the corpus is read. Raises BuildError when the folder
     holds an index, anything a build did not put there, or another writer.
@@ -39,21 +39,21 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            disk.fsync_directory(folder.parent)
+            disk.sync_directory(folder.parent)
         lock = _take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
     try:
         _refuse_taken(path)
-        if restart or not (path / fmt.BUILD).exists():
+        left = None if restart else BuildState.read(path)
+        if left is None:
             remove_unpublished(path)
         try:
-            yield _read_build_state(path)
+            yield left
             (path / fmt.BUILD).unlink(missing_ok=True)
         except BaseException:
-            state = _read_build_state(path)
-            read = state is not None and state.get("segment") is not None
-            if not read and not (path / fmt.MANIFEST).exists():
+            left = BuildState.read(path)
+            if (left is None or left.segment is None) and not (path / fmt.MANIFEST).exists():
                 remove_unpublished(path)
                 (path / fmt.LOCK).unlink()
                 for folder in missing:
@@ -67,7 +67,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[dict[str, Any] | No
 @contextlib.contextmanager
 def changed_index(
     path: Path, operation: str, restart: bool = False
-) -> Iterator[tuple[fmt.Manifest, dict[str, Any] | None]]:
+) -> Iterator[tuple[fmt.Manifest, BuildState | None]]:
     """Hold an index that is being changed; gives its manifest, and what a killed change left.
 
     As `new_index`, for a folder with a manifest. What nobody needs is removed before and after:
@@ -100,44 +100,28 @@ def free_segment(path: Path, manifest: fmt.Manifest) -> str:
     return fmt.segment_name(number)
 
 
-def _remove_orphans(path: Path, operation: str) -> dict[str, Any] | None:
+def _remove_orphans(path: Path, operation: str) -> BuildState | None:
     """Remove what writers left and nobody needs.
 
     Returns the state of a change whose corpus is read, which stays. Precondition: the lock is held.
     """
     published = [entry.name for entry in read_manifest(path).segments]
     kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
-    state = _read_build_state(path)
+    state = BuildState.read(path)
     if state is not None and (
-        state["segment"] is None
-        or state["folder"] in published
-        or (state["operation"] == "compaction" and operation != "compaction")
+        state.segment is None
+        or state.folder in published
+        or (state.operation == "compaction" and operation != "compaction")
     ):
         state = None
     if state is not None:
-        kept += [fmt.BUILD, state["folder"]]
+        kept += [fmt.BUILD, str(state.folder)]
     for entry in path.iterdir():
         if entry.name not in kept and _is_ours(entry):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-    return state
-
-
-def write_build_state(path: Path, state: dict[str, Any]) -> None:
-    """Note, in one step, which stages of a build are finished (JSON values)."""
-    temporary = path / (fmt.BUILD + ".tmp")
-    _write_synced(temporary, json.dumps(state, indent=2).encode())
-    temporary.rename(path / fmt.BUILD)
-    disk.fsync_directory(path)
-
-
-def _read_build_state(path: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads((path / fmt.BUILD).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
     return state
 
 
@@ -158,16 +142,16 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
         next_segment=max(manifest.next_segment, *(number + 1 for number in numbers), 0),
     )
     temporary = path / (fmt.MANIFEST + ".tmp")
-    _write_synced(temporary, fmt.encode_manifest(manifest))
-    disk.fsync_directory(path)
+    disk.write_synced(temporary, fmt.encode_manifest(manifest))
+    disk.sync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
-    disk.fsync_directory(path)
+    disk.sync_directory(path)
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:
     """Keep the tokenizer's file in the index, in one step: a killed build goes on with it."""
     temporary = path / (fmt.TOKENIZER + ".tmp")
-    _write_synced(temporary, data)
+    disk.write_synced(temporary, data)
     temporary.rename(path / fmt.TOKENIZER)
 
 
@@ -194,7 +178,11 @@ def read_manifest(path: Path) -> fmt.Manifest:
         raise FormatError(f"index '{path}': expected a folder, found a file") from None
     except OSError as error:
         raise FormatError(f"index '{path}': {fmt.MANIFEST}: {error.strerror}") from None
-    return fmt.decode_manifest(data, path)
+    return _decoded(data, path)
+
+
+# A change of an index looks at its manifest again and again, and its bytes are seldom others.
+_decoded = functools.lru_cache(maxsize=1)(fmt.decode_manifest)
 
 
 def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
@@ -355,10 +343,3 @@ def remove_unpublished(path: Path) -> None:
             shutil.rmtree(entry)
         elif entry.name != fmt.LOCK:
             entry.unlink()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

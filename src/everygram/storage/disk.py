@@ -1,11 +1,15 @@
 """Files as arrays and as bytes with checksums: mapped, read, written, synced."""
 
 import contextlib
+import fcntl
 import hashlib
 import mmap
 import os
+import sys
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +31,20 @@ def wrong_files(
     """
     blocks = dict(checksums_of(folder, files)) if fmt.CHECKSUMS in files else {}
     for name, expected in files.items():
-        digest = hashlib.sha256()
-        found = [np.empty(0, fmt.CHECKSUM)]
+        checksums = Checksums()
         for chunk in chunks(folder / name):
-            digest.update(chunk)
-            found.append(crc32s(chunk))
+            checksums.update(chunk)
             progress(len(chunk))
-        if digest.hexdigest() != expected.sha256:
-            where = located(np.concatenate(found), blocks.get(name), expected.bytes)
+        found = checksums.result()
+        if found.entry.sha256 != expected.sha256:
+            where = located(found.blocks, blocks.get(name), expected.bytes)
             yield f"{name}: content does not match its checksum{where}"
 
 
-def block_checksums(folder: Path, files: dict[str, fmt.FileEntry]) -> np.ndarray:
-    """The content of checksums.bin: u32. Reads every file once."""
-    names = (folder / name for name, _, _ in fmt.checksum_blocks(files))
-    return np.concatenate([crc32s(chunk) for name in names for chunk in chunks(name)])
+def block_checksums(files: dict[str, "Written"]) -> np.ndarray:
+    """The content of checksums.bin, about these files: u32."""
+    names = fmt.checksum_blocks({name: file.entry for name, file in files.items()})
+    return np.concatenate([files[name].blocks for name, _, _ in names])
 
 
 def checksums_of(folder: Path, files: dict[str, fmt.FileEntry]) -> Iterator[tuple[str, np.ndarray]]:
@@ -60,14 +63,6 @@ def chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def crc32s(chunk: bytes) -> np.ndarray:
-    """The CRC-32 of each of its blocks: u32."""
-    view = memoryview(chunk)
-    step = fmt.CHECKSUM_BLOCK
-    checksums = [zlib.crc32(view[i : i + step]) for i in range(0, len(view), step)]
-    return np.array(checksums, fmt.CHECKSUM)
-
-
 def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
     """Where a file of that size is damaged, as far as checksums of its blocks tell."""
     if expected is None or expected.shape != found.shape or np.array_equal(found, expected):
@@ -79,13 +74,34 @@ def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
     return f" from byte {start:,} to {end:,}{more}, of {size:,}"
 
 
-def fsync_directory(path: Path) -> None:
+def sync(descriptor: int) -> None:
+    """Make durable what was written to a file, or the names in a directory.
+
+    It outlives a power cut then. macOS's fsync hands it to the disk, which may still hold it in
+    its own cache; F_FULLFSYNC has the disk write it down, on the file systems that have it.
+    """
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file that is durable then; its name is so once its folder is synced."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        sync(file.fileno())
 
 
 def map_tokens(folder: Path, dtype: str, stream_len: int) -> np.ndarray:
@@ -100,8 +116,8 @@ def map_positions(folder: Path, width: int) -> np.ndarray:
     return map_file(folder / fmt.SUFFIX_ARRAY, np.dtype("u1")).reshape(-1, width)
 
 
-def write_array(path: Path, content: np.ndarray) -> fmt.FileEntry:
-    """Write a file that is one array; returns its entry."""
+def write_array(path: Path, content: np.ndarray) -> "Written":
+    """Write a file that is one array."""
     file = HashedFile(path)
     file.write(content.data)
     return file.close()
@@ -164,9 +180,23 @@ def in_memory(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def position_in(sa: np.ndarray, rank: int) -> int:
-    """The position at a rank, of entries of any width."""
-    return int.from_bytes(sa[rank].tobytes(), "little")
+def positions_in(entries: np.ndarray) -> np.ndarray:
+    """The positions in entries of a suffix array: int64, shape (k,).
+
+    entries: u32, shape (k,), or u8, shape (k, 5).
+    """
+    positions: np.ndarray = entries.astype(np.int64)
+    if positions.ndim > 1:  # bytes
+        positions = positions @ 256 ** np.arange(positions.shape[1])
+    return positions
+
+
+def position_entries(positions: np.ndarray, width: int) -> np.ndarray:
+    """Positions (any integer dtype, shape (k,)) as `suffix_array.bin` has them."""
+    if width == fmt.POSITION.itemsize:
+        return np.ascontiguousarray(positions, fmt.POSITION)
+    wide = np.ascontiguousarray(positions, fmt.OFFSET).view(np.uint8).reshape(-1, 8)
+    return np.ascontiguousarray(wide[:, :width])
 
 
 def address_of(array: np.ndarray) -> int:
@@ -175,19 +205,59 @@ def address_of(array: np.ndarray) -> int:
     return address
 
 
+@dataclass(frozen=True)
+class Written:
+    """What was written to a file: its entry for the manifest, and the CRC-32 of each of its blocks
+    for checksums.bin (u32, shape (blocks,))."""
+
+    entry: fmt.FileEntry
+    blocks: np.ndarray
+
+
+class Checksums:
+    """The checksums of a file whose bytes come one piece after the other."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._blocks = array("I")
+        self._block = 0  # of the block that has begun
+        self._size = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        """The file goes on with these bytes."""
+        self._digest.update(data)
+        view = memoryview(data)
+        while view:
+            part = view[: fmt.CHECKSUM_BLOCK - self._size % fmt.CHECKSUM_BLOCK]
+            self._block = zlib.crc32(part, self._block)
+            self._size += part.nbytes
+            if self._size % fmt.CHECKSUM_BLOCK == 0:
+                self._end_block()
+            view = view[part.nbytes :]
+
+    def result(self) -> Written:
+        """The file has ended."""
+        if self._size % fmt.CHECKSUM_BLOCK:
+            self._end_block()
+        entry = fmt.FileEntry(self._size, self._digest.hexdigest())
+        return Written(entry, np.array(self._blocks, fmt.CHECKSUM))
+
+    def _end_block(self) -> None:
+        self._blocks.append(self._block)
+        self._block = 0
+
+
 class HashedFile:
-    """A file written from the start, hashed on the way, fsynced when closed."""
+    """A file written from the start; its checksums are made on the way. Synced when closed."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=CHUNK)
-        self._digest = hashlib.sha256()
-        self._size = 0
+        self._checksums = Checksums()
 
-    def write(self, data: "bytes | memoryview") -> None:
-        view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
+    def write(self, data: bytes | memoryview) -> None:
+        view = as_bytes(data)
         self._file.write(view)
-        self._digest.update(view)
-        self._size += view.nbytes
+        self._checksums.update(view)
 
     def flush(self) -> None:
         self._file.flush()
@@ -197,8 +267,14 @@ class HashedFile:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def close(self) -> fmt.FileEntry:
+    def close(self) -> Written:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
         self._file.close()
-        return fmt.FileEntry(self._size, self._digest.hexdigest())
+        return self._checksums.result()
+
+
+def as_bytes(data: bytes | memoryview) -> memoryview:
+    """A view of the bytes of a buffer, such as an array's `data`."""
+    view = memoryview(data)
+    return view.cast("B") if view.nbytes else memoryview(b"")

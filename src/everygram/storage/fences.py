@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from everygram.kernels.sort import add_counts, fence_keys
 from everygram.storage import format as fmt
-from everygram.storage.disk import CHUNK, position_in
+from everygram.storage.disk import CHUNK, positions_in
 
 # Ids below this are counted in a table, 128 MiB of it.
 MOST_COUNTED = 1 << 24
@@ -18,28 +17,28 @@ MOST_COUNTED = 1 << 24
 def unigram_table(tokens: np.ndarray) -> np.ndarray:
     """The content of unigrams.bin as bytes: first ranks (u64), then ids (u32).
 
-    Suffixes are sorted by their first token: how often each occurs is enough. Linear time.
+    Suffixes are sorted by their first token: how often each occurs is enough. Linear time, and one
+    reading of the tokens.
     """
+    separator = int(np.iinfo(tokens.dtype).max)
+    table = np.zeros(0, np.int64)  # of ids below MOST_COUNTED
+    ids, counts = np.empty(0, np.int64), np.empty(0, np.int64)  # of the others
     step = CHUNK // tokens.itemsize
-    chunks = [tokens[start : start + step] for start in range(0, tokens.shape[0], step)]
-    # The separator aside, whose id is all ones.
-    largest = max((int(c[c != np.iinfo(c.dtype).max].max(initial=0)) for c in chunks), default=0)
-    if largest < MOST_COUNTED:
-        table = np.zeros(largest + 2, np.int64)
-        for chunk in chunks:
-            add_counts(np.minimum(chunk, largest + 1), table)
-        ids = np.flatnonzero(table)
-        counts = table[ids]
-        ids[ids == largest + 1] = np.iinfo(tokens.dtype).max
-    else:
-        ids, counts = np.empty(0, tokens.dtype), np.empty(0, np.int64)
-        for chunk in chunks:
-            more, how_often = np.unique(chunk, return_counts=True)
+    for start in range(0, tokens.shape[0], step):
+        chunk = tokens[start : start + step]
+        if separator >= MOST_COUNTED:
+            rare = chunk >= MOST_COUNTED
+            more, how_often = np.unique(chunk[rare], return_counts=True)
             ids, place = np.unique(np.concatenate([ids, more]), return_inverse=True)
-            summed = np.zeros(ids.shape[0], np.int64)
-            np.add.at(summed, place, np.concatenate([counts, how_often]))
-            counts = summed
-    ranks = np.concatenate([[0], np.cumsum(counts)[:-1]])
+            counts = np.bincount(place, np.concatenate([counts, how_often])).astype(np.int64)
+            chunk = chunk[~rare]
+        found = np.bincount(chunk)
+        if found.shape[0] > table.shape[0]:
+            table, found = found, table
+        table[: found.shape[0]] += found
+    common = np.flatnonzero(table)
+    ids, counts = np.concatenate([common, ids]), np.concatenate([table[common], counts])
+    ranks = np.cumsum(counts) - counts
     return np.concatenate(
         [ranks.astype(fmt.OFFSET).view(np.uint8), ids.astype("<u4").view(np.uint8)]
     )
@@ -50,7 +49,7 @@ def segment_key_bits(tokens: np.ndarray, sa: np.ndarray, num_documents: int) -> 
     rank = tokens.shape[0] - num_documents - 1
     if rank < 0:
         return fmt.key_bits(0)
-    return fmt.key_bits(int(tokens[position_in(sa, rank)]))
+    return fmt.key_bits(int(tokens[positions_in(sa[rank : rank + 1])][0]))
 
 
 def fence_keys_of(
@@ -59,20 +58,36 @@ def fence_keys_of(
     separator: int,
     bits: int,
     spacing: int,
-    seen: Callable[[np.ndarray, int], None] = lambda chunk, done: None,
+    seen: Callable[[np.ndarray], None] = lambda chunk: None,
 ) -> Iterator[np.ndarray]:
     """Level 0 of the fence tree in pieces: u64.
 
-    Goes through the array a chunk at a time, and calls `seen(chunk, bytes so far)`.
+    Goes through the array a chunk at a time, and calls `seen(chunk)`.
     """
     step = CHUNK // 4
     for start in range(0, sa.shape[0], step):
         chunk = sa[start : start + step]
-        first = -start % spacing
-        keys = np.empty(max(0, -(-(chunk.shape[0] - first) // spacing)), fmt.KEY)
-        fence_keys(tokens, chunk, separator, bits, first, spacing, keys)
-        seen(chunk, (start + chunk.shape[0]) * sa.strides[0])
-        yield keys
+        yield _keys(tokens, positions_in(chunk[-start % spacing :: spacing]), separator, bits)
+        seen(chunk)
+
+
+def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) -> np.ndarray:
+    """The keys of the suffixes at these positions (int64, shape (k,)), `bits` a token: u64."""
+    keys = np.zeros(positions.shape[0], fmt.KEY)
+    # Of which the key goes on, and where.
+    going, places = np.arange(positions.shape[0]), positions
+    last = tokens.shape[0] - 1
+    for shift in range(64 - bits, -bits, -bits):
+        values = tokens[np.minimum(places, last)]
+        values[places > last] = separator
+        ended = values == separator
+        values = np.minimum(values, (1 << bits) - 1).astype(fmt.KEY)
+        keys[going] |= values << np.uint64(shift) if shift >= 0 else values >> np.uint64(-shift)
+        # What follows a separator is zero; not what follows the suffix's own first token.
+        if shift < 64 - bits and ended.any():
+            going, places = going[~ended], places[~ended]
+        places = places + 1
+    return keys
 
 
 def fence_tree(level: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import DamagedIndexError
-from everygram.kernels import rows
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
     address_of,
@@ -23,6 +22,7 @@ from everygram.storage.disk import (
     map_file,
     map_positions,
     map_tokens,
+    positions_in,
 )
 from everygram.storage.fences import fence_tree
 
@@ -78,8 +78,11 @@ class Segment:
         need them. The row is good while the segment lives; only one is made of it, by the first
         call.
         """
+
         if self._row is not None:
             return self._row
+        from everygram.kernels import rows  # with numba, and a build of few tokens needs neither
+
         for part in PRELOADABLE:
             if part in preload:
                 setattr(self, part, in_memory(getattr(self, part)))
@@ -117,10 +120,7 @@ class Segment:
 
     def positions_of(self, ranks: np.ndarray) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
-        positions: np.ndarray = self.suffix_array[ranks].astype(np.int64)
-        if positions.ndim > 1:  # bytes
-            positions = positions @ 256 ** np.arange(positions.shape[1])
-        return positions
+        return positions_in(self.suffix_array[ranks])
 
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`."""

@@ -3,7 +3,6 @@
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,14 @@ import numpy as np
 
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
+    Checksums,
     HashedFile,
+    Written,
+    as_bytes,
     block_checksums,
-    fsync_directory,
     map_positions,
     map_tokens,
+    sync_directory,
     write_array,
 )
 from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
@@ -53,7 +55,7 @@ class SegmentWriter:
         self.stream_len += 1 + ids.shape[0]
         self.num_documents += 1
 
-    def copy(self, segment: "Segment", first: int, last: int) -> None:
+    def copy(self, segment: Segment, first: int, last: int) -> None:
         """Append a segment's documents [first, last), at least one, as they are."""
         start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
         ends = segment.metadata_offsets[first : last + 1]
@@ -72,8 +74,8 @@ class SegmentWriter:
         """Let others read the tokens added so far."""
         self._files[fmt.TOKENS].flush()
 
-    def close(self) -> dict[str, fmt.FileEntry]:
-        """Sync the files; returns their entries for the manifest."""
+    def close(self) -> dict[str, Written]:
+        """Sync the files; returns what was written, by name."""
         return {name: file.close() for name, file in self._files.items()}
 
     def abort(self) -> None:
@@ -90,7 +92,7 @@ def finish_segment(
     dtype: str,
     stream_len: int,
     num_documents: int,
-    files: dict[str, fmt.FileEntry],
+    files: dict[str, Written],
     progress: Callable[[int, int], None],
     numbers: np.ndarray | int,
     sign: int = 1,
@@ -101,36 +103,43 @@ def finish_segment(
     follow one another.
 
     Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
-    Reads the array back once, for its checksum and the fences, and calls
-    `progress(bytes, bytes in all)`.
+
+    Reads two files back, each once: the array, whose fences need it in order and whose checksums
+    cannot be made while several threads write it; and the tokens, to count them. Of no other file
+    anything is read: its checksums were made as it was written. Calls
+    `progress(bytes of the array, bytes in all)`.
     """
     tokens = map_tokens(folder, dtype, stream_len)
     width = fmt.position_bytes(stream_len)
     sa = map_positions(folder, width)
     separator = fmt.separator_of(dtype)
     bits = segment_key_bits(tokens, sa, num_documents)
-    digest = hashlib.sha256()
+    checksums = Checksums()
+    done = 0
 
-    def hash_and_report(chunk: np.ndarray, done: int) -> None:
-        digest.update(chunk.data)
+    def seen(chunk: np.ndarray) -> None:
+        nonlocal done
+        checksums.update(as_bytes(chunk.data))
+        done += chunk.nbytes
         progress(done, sa.nbytes)
 
     fences = HashedFile(folder / fmt.FENCES)
-    level = fence_keys_of(tokens, sa, separator, bits, fmt.FENCE_SPACING, hash_and_report)
+    level = fence_keys_of(tokens, sa, separator, bits, fmt.FENCE_SPACING, seen)
     for piece in fence_tree(level):
         fences.write(piece.data)
     files = files | {
         fmt.UNIGRAMS: write_array(folder / fmt.UNIGRAMS, unigram_table(tokens)),
         fmt.FENCES: fences.close(),
-        fmt.SUFFIX_ARRAY: fmt.FileEntry(sa.nbytes, digest.hexdigest()),
+        fmt.SUFFIX_ARRAY: checksums.result(),
     }
     first_document = numbers if isinstance(numbers, int) else int(numbers[0])
     if not isinstance(numbers, int):
         file = write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
         files = files | {fmt.DOCUMENT_NUMBERS: file}
-    checksums = write_array(folder / fmt.CHECKSUMS, block_checksums(folder, files))
-    files = files | {fmt.CHECKSUMS: checksums}
-    fsync_directory(folder)
+    files = files | {
+        fmt.CHECKSUMS: write_array(folder / fmt.CHECKSUMS, block_checksums(files)),
+    }
+    sync_directory(folder)
     return fmt.SegmentEntry(
         name=folder.name,
         sign=sign,
@@ -141,5 +150,5 @@ def finish_segment(
         fence_spacing=fmt.FENCE_SPACING,
         fence_fanout=fmt.FENCE_FANOUT,
         key_bits=bits,
-        files=files,
+        files={name: file.entry for name, file in files.items()},
     )

@@ -1,0 +1,193 @@
+"""Blocks of a stream sorted into runs, and runs merged into the one order.
+
+Tokens and positions in, positions out. Knows kernels; knows nothing of files (see `external_sort`).
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from everygram.building.induction import induced
+from everygram.errors import BuildError
+from everygram.kernels.merge import (
+    READY,
+    keep_below,
+    merge,
+    rank_in_run,
+    sort_few,
+    start_merge,
+    undecided,
+)
+from everygram.storage.build_state import Block
+
+# Suffixes before a cut that are sorted by what follows it; more, and the document is not cut.
+MAX_LEFTOVER = 1 << 16
+# The table of diagonals: its entries' size, the fewest, and the share of the memory given that all
+# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them, and
+# of k copies of n tokens in all k · n / 2^13 stretches: more than one in 16 tokens is room unused,
+# which is slower.
+DIAGONAL_BYTES = 32
+FEWEST_DIAGONALS = 1 << 14
+DIAGONALS_SHARE = 0.5
+MOST_DIAGONALS = 1 / 16
+# Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
+STRETCHES = 4
+SAMPLES = 64
+
+
+def sort_block(tokens: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sort tokens [start, end) of a stream; None: they should not be cut off what follows.
+
+    tokens: u8, u16 or u32: as much of the stream as there is. Returns two runs of positions in the
+    block: the suffixes that are decided inside it, and those, if it ends inside a document, that
+    what follows has sorted.
+    """
+    separator = int(np.iinfo(tokens.dtype).max)
+    length = end - start
+    sa = induced(tokens[start:end])
+    leftover = 0
+    if end < tokens.shape[0] and tokens[end] != separator:
+        most = MAX_LEFTOVER + 1
+        leftover = int(undecided(tokens[start:end], sa, separator, most))
+        if leftover > MAX_LEFTOVER:
+            return None
+        keep_below(sa, length - leftover)
+    rest = np.arange(length - leftover, length, dtype=np.uint32)
+    sort_few(tokens, separator, start, rest, _diagonals())
+    return sa[: length - leftover], rest
+
+
+def sort_document(tokens: np.ndarray, start: int) -> np.ndarray:
+    """Sort what a stream has from `start` on, which is not to be cut. Raises BuildError."""
+    length = tokens.shape[0] - start
+    if length >= 2**32:
+        raise BuildError(
+            f"a document of {length:,} tokens that is nothing but repeats: up to {2**32 - 1:,} can "
+            "be sorted; split it"
+        )
+    return induced(tokens[start:])
+
+
+def merge_blocks(
+    tokens: np.ndarray,
+    runs: np.ndarray,
+    blocks: list[Block],
+    memory: int,
+    threads: int,
+    step: int,
+    write: Callable[[int, np.ndarray], None],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Merge the runs of all blocks of a stream, each thread its own stretches of the order.
+
+    runs: what `sort_block` made, u32, shape (n,), each where its block's tokens are. Calls
+    `write(rank, positions)`, from any thread, for up to `step` positions (int64) at a time, and
+    `progress(tokens, tokens in all)`.
+    """
+    separator = int(np.iinfo(tokens.dtype).max)
+    # First entry, end and base of each run.
+    spans = np.array(
+        [
+            span
+            for block in blocks
+            for span in (
+                (block.start, block.end - block.leftover, block.start),
+                (block.end - block.leftover, block.end, block.start),
+            )
+            if span[0] < span[1]
+        ],
+        np.int64,
+    )
+    bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
+    each = int(
+        min(
+            DIAGONALS_SHARE * memory / threads,
+            MOST_DIAGONALS * tokens.shape[0] * DIAGONAL_BYTES,
+        )
+    )
+    lock = threading.Lock()
+    done = 0
+
+    def merge_stretch(number: int) -> None:
+        nonlocal done
+        first, last = bounds[number], bounds[number + 1]
+        at = int((first - spans[:, 0]).sum())
+        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2], each, step):
+            write(at, positions)
+            at += positions.shape[0]
+            with lock:
+                done += positions.shape[0]
+                progress(done, tokens.shape[0])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(merge_stretch, i) for i in range(bounds.shape[0] - 1)]:
+            future.result()
+
+
+def _cut_evenly(
+    tokens: np.ndarray, separator: int, runs: np.ndarray, spans: np.ndarray, stretches: int
+) -> np.ndarray:
+    """Where each stretch of the output starts in each run: int64, shape (stretches + 1, runs)."""
+    diagonals = _diagonals()
+    samples = np.concatenate(
+        [
+            base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
+            for first, last, base in spans.tolist()
+            # A run counts for its length: the few suffixes before a cut for nothing.
+            if last - first >= SAMPLES
+        ]
+        or [np.empty(0, np.int64)]
+    )
+    samples = np.unique(samples)
+    sort_few(tokens, separator, 0, samples, diagonals)
+    bounds = np.empty((stretches + 1, spans.shape[0]), np.int64)
+    bounds[0], bounds[-1] = spans[:, 0], spans[:, 1]
+    for number in range(1, stretches):
+        if samples.shape[0] == 0:
+            bounds[number] = spans[:, 0]
+            continue
+        splitter = int(samples[samples.shape[0] * number // stretches])
+        for run, (first, last, base) in enumerate(spans.tolist()):
+            bounds[number, run] = rank_in_run(
+                tokens, separator, runs, first, last, base, splitter, diagonals
+            )
+    return bounds
+
+
+def _merged(
+    tokens: np.ndarray,
+    separator: int,
+    runs: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    bases: np.ndarray,
+    memory: int,
+    step: int,
+) -> Iterator[np.ndarray]:
+    """The merged positions of runs[first:last] of each run, in order, a buffer at a time."""
+    num_runs = first.shape[0]
+    leaves = 1 << (num_runs - 1).bit_length()
+    empty = np.zeros_like(first)
+    state = (
+        tokens,
+        separator,
+        runs,
+        np.stack([first, last, bases, empty, empty], axis=1),
+        np.empty((num_runs, READY), np.int64),
+        np.empty((num_runs, READY), np.uint64),
+        np.empty((leaves, 2), np.int64),
+        np.empty(leaves, np.uint64),
+        _diagonals(memory),
+    )
+    start_merge(*state)
+    out = np.empty(step, np.int64)
+    while count := merge(*state, out):
+        yield out[:count]
+
+
+def _diagonals(memory: int = 0) -> np.ndarray:
+    """An empty table of diagonals that takes at most that memory, or the smallest."""
+    entries = max(FEWEST_DIAGONALS, memory // DIAGONAL_BYTES)
+    return np.zeros((1 << entries.bit_length() - 1, 4), np.int64)

@@ -1,0 +1,262 @@
+"""A corpus opened to be indexed: its files listed once, its tokenizer loaded once.
+
+Knows which tokenizer a corpus gets and which vocabulary an index of it; gives documents of ids.
+"""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from everygram.building.stages import Stages
+from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
+from everygram.corpus.documents import Corpus, TokenDocument
+from everygram.corpus.source import CorpusKeywords, CorpusOptions, Name, NamedCorpus, absolute
+from everygram.corpus.text import TextCorpus
+from everygram.corpus.tokens import TokenCorpus
+from everygram.errors import OptionError
+from everygram.storage import format as fmt
+from everygram.storage.directory import read_tokenizer_json, write_tokenizer_json
+from everygram.tokenizer.base import Tokenizer
+from everygram.tokenizer.choose import (
+    load_tokenizer,
+    stored_tokenizer,
+    train_tokenizer,
+    training_vocab_size,
+)
+from everygram.tokenizer.huggingface import HuggingFaceTokenizer
+
+# Text that is tokenized to tell how many tokens there will be; where it cannot be, bytes a token.
+SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What there will be of a corpus: tokens, ids in the vocabulary, and the metadata's fields."""
+
+    tokens: int
+    vocab_size: int
+    fields: tuple[str, ...]
+
+
+class Source(ABC):
+    """An opened corpus, and what makes it ids.
+
+    `tokenizer_name` is the specification of its tokenizer, None for ids without one. `tokenizer`
+    is None for those, and for one to be trained until `prepare` has done so. `beside`: bytes of
+    memory that reading takes beside sorting.
+    """
+
+    corpus: Corpus[Any]
+    beside: int
+
+    def __init__(
+        self, named: NamedCorpus, tokenizer_name: str | None, tokenizer: Tokenizer | None
+    ) -> None:
+        # What a rerun must repeat to go on, as JSON values.
+        self.arguments = named.arguments
+        self.tokenizer_name = tokenizer_name
+        self.tokenizer = tokenizer
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What the files were when they were listed, as JSON values."""
+        return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
+
+    @abstractmethod
+    def estimate(self) -> Estimate:
+        """What there will be, from a look at the first documents."""
+
+    @abstractmethod
+    def prepare(self, stages: Stages) -> int:
+        """Make the tokenizer ready and check ids; returns the size of the vocabulary."""
+
+    @abstractmethod
+    def documents(self, threads: int) -> Iterator[TokenDocument]:
+        """The documents, in order; of text, up to `threads` batches are encoded at once."""
+
+    @abstractmethod
+    def least_bytes(self, dtype: str) -> int:
+        """What the tokens of that dtype take on the disk, at least."""
+
+
+class TextSource(Source):
+    """Text, and a tokenizer: a given one, or one to be trained on it."""
+
+    beside = ENCODING
+
+    def __init__(
+        self, named: NamedCorpus, tokenizer_name: str, tokenizer: Tokenizer | None
+    ) -> None:
+        super().__init__(named, tokenizer_name, tokenizer)
+        self.corpus: TextCorpus = named.text()
+        self._name = tokenizer_name
+
+    def estimate(self) -> Estimate:
+        fields: tuple[str, ...] = ()
+        chars = 0
+        texts = []
+        for number, document in enumerate(self.corpus):
+            if number == 0:
+                fields = tuple(json.loads(document.metadata))
+            texts.append(document.text)
+            chars += len(document.text)
+            if chars >= SAMPLE_CHARS or number >= BATCH_DOCUMENTS:
+                break
+        if self.tokenizer is None:
+            tokens = sum(len(text.encode()) for text in texts) // TEXT_A_TOKEN
+            vocab_size = training_vocab_size(self._name) or 0
+        else:
+            tokens = sum(ids.shape[0] for ids in self.tokenizer.encode_batch(texts))
+            vocab_size = self.tokenizer.vocab_size
+        # (Of a data set elsewhere nobody says how long it is.)
+        tokens = tokens * max(1, self.corpus.total_bytes) // max(1, self.corpus.bytes_read)
+        return Estimate(tokens, vocab_size, fields)
+
+    def prepare(self, stages: Stages) -> int:
+        if self.tokenizer is None:
+            self.tokenizer = self._trained(stages)
+        return self.tokenizer.vocab_size
+
+    def documents(self, threads: int) -> Iterator[TokenDocument]:
+        assert self.tokenizer is not None
+        return encoded(self.corpus, self.tokenizer, threads)
+
+    def least_bytes(self, dtype: str) -> int:
+        # Tokens take a quarter of the bytes of their text at the very least.
+        return self.corpus.total_bytes // 4
+
+    def _trained(self, stages: Stages) -> Tokenizer:
+        """A tokenizer trained on the corpus, or that which a killed build trained."""
+        if stages.state.trained:
+            return HuggingFaceTokenizer((stages.path / fmt.TOKENIZER).read_bytes(), self._name)
+        corpus, clock = self.corpus, stages.clock
+        clock.enter("train")
+
+        def texts() -> Iterator[str]:
+            for number, document in enumerate(corpus):
+                if number % REPORT_EVERY == 0:
+                    clock.report(corpus.bytes_read, corpus.total_bytes)
+                yield document.text
+            clock.report(corpus.bytes_read, corpus.total_bytes)
+
+        vocab_size = training_vocab_size(self._name)
+        assert vocab_size is not None
+        trained = train_tokenizer(texts(), corpus.estimated_text_bytes, vocab_size)
+        assert trained.json is not None
+        write_tokenizer_json(stages.path, trained.json)
+        stages.state.trained = True
+        clock.leave()
+        stages.save()
+        return trained
+
+
+class IdSource(Source):
+    """Token ids, all of them in a vocabulary."""
+
+    beside = 0
+
+    def __init__(
+        self,
+        named: NamedCorpus,
+        tokenizer_name: str | None,
+        tokenizer: Tokenizer | None,
+        vocab_size: int | None,
+        whose: str,
+    ) -> None:
+        """vocab_size: of the vocabulary; None: every id of the width, of which the all-ones id is
+        left to the separator unless the corpus uses it. whose: it is, for messages."""
+        super().__init__(named, tokenizer_name, tokenizer)
+        self.corpus: TokenCorpus = named.ids()
+        self._vocab_size, self._whose = vocab_size, whose
+
+    def estimate(self) -> Estimate:
+        vocab_size = self._vocab_size or fmt.separator_of(self.corpus.width)
+        return Estimate(self.corpus.total_tokens, vocab_size, ())
+
+    def prepare(self, stages: Stages) -> int:
+        corpus, vocab_size = self.corpus, self._vocab_size
+        if vocab_size is None:
+            vocab_size = max(fmt.separator_of(corpus.width), corpus.max_id() + 1)
+        corpus.check_ids(min(vocab_size, fmt.separator_of("u32")), self._whose)
+        return vocab_size
+
+    def documents(self, threads: int) -> Iterator[TokenDocument]:
+        return iter(self.corpus)
+
+    def least_bytes(self, dtype: str) -> int:
+        return self.corpus.total_tokens * fmt.TOKEN_DTYPES[dtype].itemsize
+
+
+def open_source(
+    corpus: Name | Sequence[Name],
+    tokenizer: Name | None = None,
+    *,
+    vocab_size: int | None = None,
+    **options: Unpack[CorpusKeywords],
+) -> Source:
+    """Open a corpus for a new index: list its files, load its tokenizer.
+
+    Takes the arguments of `build`, and raises as it does. What comes back is for `plan_of` and
+    `build_of`, one after the other.
+    """
+    named = NamedCorpus(corpus, CorpusOptions(**options))
+    name = None if tokenizer is None else os.fspath(tokenizer)
+    source: Source
+    if named.are_ids:
+        width = named.options.pretokenized
+        _check_vocabulary(width, vocab_size, name)
+        loaded = None if name is None else load_tokenizer(name)
+        size, whose = vocab_size, "the vocabulary given"
+        if loaded is not None:
+            size, whose = loaded.vocab_size, f"the vocabulary of tokenizer '{loaded.source}'"
+        elif size is None:
+            whose = "what an index can hold"
+        source = IdSource(named, name, loaded, size, whose)
+    else:
+        if vocab_size is not None:
+            raise OptionError("vocab_size goes with pretokenized: text has no ids of its own")
+        specification = "bytes" if name is None else name
+        trained = training_vocab_size(specification) is not None
+        loaded = None if trained else load_tokenizer(specification)
+        source = TextSource(named, specification, loaded)
+    source.arguments |= {"tokenizer": name, "vocab_size": vocab_size}
+    return source
+
+
+def open_addition(
+    corpus: Name | Sequence[Name],
+    path: Path,
+    manifest: fmt.Manifest,
+    **options: Unpack[CorpusKeywords],
+) -> Source:
+    """Open a corpus for an index that is there, whose tokenizer and vocabulary it gets."""
+    named = NamedCorpus(corpus, CorpusOptions(**options))
+    if named.are_ids:
+        return IdSource(named, None, None, manifest.vocab_size, f"the vocabulary of index '{path}'")
+    stored = manifest.tokenizer
+    tokenizer = stored_tokenizer(stored.kind, stored.source, read_tokenizer_json(path, stored))
+    if tokenizer is None:
+        raise OptionError(
+            f"index '{path}' has no tokenizer (it was built from token ids): add token ids, with "
+            "pretokenized and separator_id"
+        )
+    return TextSource(named, stored.source, tokenizer)
+
+
+def _check_vocabulary(width: str | None, vocab_size: int | None, tokenizer: str | None) -> None:
+    """Raise OptionError for a vocabulary or a tokenizer that makes no sense for token ids."""
+    if tokenizer is not None and tokenizer.startswith("train:"):
+        raise OptionError(
+            f"tokenizer '{tokenizer}': token ids hold no text to train on; name the tokenizer that "
+            "made them, or none"
+        )
+    largest = fmt.separator_of(width or "u32")
+    if vocab_size is not None and (tokenizer is not None or not 0 < vocab_size <= largest + 1):
+        raise OptionError(
+            f"vocab_size: expected 1 to {largest + 1} for {width or 'token'} ids without a "
+            f"tokenizer, found {vocab_size}"
+        )

@@ -1,0 +1,185 @@
+"""`build.json`: what is written is read again, and nothing that is damaged is taken for true."""
+
+import copy
+import json
+import random
+
+import numpy as np
+import pytest
+
+import everygram
+from conftest import write_jsonl
+from everygram.building import external_sort
+from everygram.storage import format as fmt
+from everygram.storage.build_state import Block, BuildState, Cut, Unsorted
+from everygram.storage.disk import Written
+from everygram.storage.verify import verify
+
+TEXTS = ["to be or not to be", "", "that is the question", "to be " * 30]
+
+
+def a_state():
+    written = Written(fmt.FileEntry(70_000, "0f" * 32), np.array([1, 2**32 - 1], "<u4"))
+    return BuildState(
+        "build",
+        {"corpus": ["/corpus/\udc80.jsonl"], "metadata_fields": None},
+        [["/corpus/\udc80.jsonl", 70_000, "17"]],
+        folder=fmt.segment_name(1),
+        tokenizer="ab" * 32,
+        trained=True,
+        segment=Unsorted(3, 35_000, {fmt.TOKENS: written}),
+        cuts=[Cut(0, 20_000, True), Cut(20_000, 35_000, False)],
+        skipped=1,
+        skips=["x.jsonl:1: not JSON"],
+        blocks=[Block(0, 20_000, 7)],
+        seconds={"read": 0.1, "sort": 1e-9},
+    )
+
+
+def as_json(state):
+    """All of a state that can be compared."""
+    fields = copy.copy(vars(state))
+    if state.segment is not None:
+        files = state.segment.files.items()
+        fields["segment"] = (
+            state.segment.num_documents,
+            state.segment.stream_len,
+            {name: (file.entry, file.blocks.tolist()) for name, file in files},
+        )
+    return fields
+
+
+@pytest.mark.parametrize("state", [a_state(), BuildState("compaction", {"full": True}, [])])
+def test_what_is_written_is_read_again(tmp_path, state):
+    state.write(tmp_path)
+    assert as_json(BuildState.read(tmp_path)) == as_json(state)
+    assert [file.name for file in tmp_path.iterdir()] == [fmt.BUILD]
+
+
+def test_no_file_is_no_state(tmp_path):
+    assert BuildState.read(tmp_path) is None
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+def changed(value, path, new):
+    """A JSON value with another, or with none (...), in one place."""
+    if not path:
+        return new
+    value = copy.deepcopy(value)
+    holder = value
+    for key in path[:-1]:
+        holder = holder[key]
+    if new is ...:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = new
+    return value
+
+
+def damaged(data, rng):
+    """The bytes of a build.json, damaged in many ways."""
+    whole = json.loads(data)
+    for path in places(whole):
+        for new in (None, True, -1, 2**70, 0.5, "", "../..", [], [[]], {}, {"a": 1}, ...):
+            if path or new is not ...:
+                yield json.dumps(changed(whole, path, new)).encode()
+    yield from (data[:size] for size in range(0, len(data), 7))
+    for _ in range(300):
+        bad = bytearray(data)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        yield bytes(bad)
+    yield from (b"[" * 200_000, b'{"a":' * 200_000, b"[" * 200_000 + b"]" * 200_000)
+    yield from (b"", b"null", b"[]", b"{}", b"7", b'"x"', b"\xff\xfe", b"NaN", bytes(100))
+
+
+def is_same(bad, data):
+    """Whether it says the same after all."""
+    try:
+        return json.dumps(json.loads(bad)) == json.dumps(json.loads(data))
+    except (ValueError, RecursionError):
+        return False
+
+
+def test_what_is_damaged_is_no_state(tmp_path):
+    a_state().write(tmp_path)
+    path = tmp_path / fmt.BUILD
+    data = path.read_bytes()
+    ways = list(damaged(data, random.Random(0)))
+    assert len(ways) > 900
+    for bad in ways:
+        path.write_bytes(bad)
+        assert (BuildState.read(tmp_path) is not None) == is_same(bad, data), bad[:200]
+
+
+def test_a_state_of_another_version_is_none(tmp_path):
+    """Whole, but with a field more, or one less, or of another kind."""
+    from everygram.storage import build_state
+
+    a_state().write(tmp_path)
+    fields = json.loads((tmp_path / fmt.BUILD).read_bytes())
+    del fields["checksum"]
+    for path, new in (
+        (("segment", "files", fmt.TOKENS, "blocks"), ...),
+        (("segment", "files", fmt.TOKENS, "blocks"), "AAA"),
+        (("segment", "files", fmt.TOKENS), 7),
+        (("segment",), 7),
+        (("segment", "stream_len"), ...),
+        (("cuts", 0, "inside"), ...),
+        (("cuts",), 7),
+        (("blocks", 0), []),
+        (("operation",), ...),
+        (("more",), 1),
+    ):
+        other = changed(fields, path, new)
+        other["checksum"] = build_state._checksum(other)
+        (tmp_path / fmt.BUILD).write_text(json.dumps(other))
+        assert BuildState.read(tmp_path) is None, path
+
+
+def killed(write, stage):
+    """Begin a change that ends at a stage."""
+
+    def progress(now):
+        if now.stage == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(progress)
+
+
+@pytest.mark.parametrize("stage", ["merge", "write"])
+def test_a_killed_change_with_a_damaged_state_begins_anew(tmp_path, monkeypatch, stage):
+    monkeypatch.setattr(external_sort, "MIN_BLOCK", 8)
+    small = {"memory": 1, "threads": 1}
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in TEXTS])
+    rng = random.Random(stage)
+    for number in range(12):
+        path = tmp_path / str(number)
+        added = number % 2
+        if added:
+            everygram.build(corpus, path, **small)
+
+        def write(progress, path=path, added=added):
+            if added:
+                return everygram.add(path, corpus, progress=progress, **small)
+            return everygram.build(corpus, path, progress=progress, **small)
+
+        killed(write, stage)
+        data = (path / fmt.BUILD).read_bytes()
+        ways = [bad for bad in damaged(data, rng) if not is_same(bad, data)]
+        (path / fmt.BUILD).write_bytes(rng.choice(ways))
+        seen = []
+        write(lambda now, seen=seen: seen.append(now.stage))
+        assert "read" in seen
+        assert not (path / fmt.BUILD).exists()
+        assert verify(path, lambda done, total: None) == []
+        with everygram.open(path) as index:
+            assert index.num_documents == len(TEXTS) * (1 + added)
+            assert index.count("to be") == 32 * (1 + added)
