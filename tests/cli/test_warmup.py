@@ -81,7 +81,7 @@ assert variants() == before, set(variants().items()) - set(before.items())
 def compiles(monkeypatch):
     """Have the command line told that two functions are compiled."""
     told = []
-    monkeypatch.setattr(compiling, "_begun", None)
+    monkeypatch.setattr(compiling, "_begun", 0)
     monkeypatch.setattr(compiling, "on_compile", told.append)
 
     def compiles():
