@@ -178,11 +178,14 @@ def test_a_deletion_decodes_each_manifest_once_and_no_metadata(tmp_path, monkeyp
     assert parsed == []
 
 
-@pytest.mark.parametrize("numbers", [[0, 9], [-1], [True], [0.5], ["0"], [2**70], [1]])
-def test_numbers_that_are_of_no_document_delete_nothing(tmp_path, numbers):
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("numbers", [[0, 9], [-1], [True], [0.5], ["0"], [2**70], [1], [0, 1]])
+def test_numbers_that_are_of_no_document_delete_nothing(tmp_path, numbers, compacted):
     path = tmp_path / "index"
     everygram.build(write_jsonl(tmp_path / "c.jsonl", records(["ab", "ba", "bb"])), path)
     everygram.delete(path, documents=[1])
+    if compacted:
+        everygram.compact(path, full=True)
     before = (path / fmt.MANIFEST).read_bytes()
     with pytest.raises(QueryError, match="document"):
         everygram.delete(path, documents=numbers)

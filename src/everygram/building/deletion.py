@@ -104,7 +104,13 @@ def _checked(engine: Engine, documents: Sequence[int]) -> np.ndarray:
         if type(number) is not int or not 0 <= number < engine.next_document:
             engine.document(number)  # raises, if it is none of another type
     numbers = np.unique(np.array(documents, np.int64))
-    for number in numbers[engine.deleted(numbers)].tolist():
+    # What was deleted is in a segment of sign −1 or, once compacted, in none.
+    live = np.zeros(numbers.shape, np.bool_)
+    for segment in engine.segments:
+        if segment.entry.sign > 0:
+            live |= segment.local_of(numbers) >= 0
+    live &= ~engine.deleted(numbers)
+    for number in numbers[~live].tolist():
         engine.document(number)  # raises
     return numbers
 
