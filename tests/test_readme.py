@@ -1,4 +1,4 @@
-"""Every example in the README, run: shell commands, curl requests, Python."""
+"""Every example of README and docs/ gives the output shown; every relative link has a target."""
 
 import doctest
 import json
@@ -11,33 +11,34 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import httpx2
 import pytest
 
+from everygram import errors
+
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+LINKING = [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with the tour's corpus and index, as the reader has it by then."""
-    path = tmp_path_factory.mktemp("tour")
-    (path / "corpus.jsonl").write_text(next(text for kind, text in BLOCKS if kind == "json"))
-    return path
+def blocks(page, language):
+    """The blocks of a page in that language."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for kind, block in found if kind == language]
 
 
-def commands(kind):
-    """(command, expected output) of every `$ …` line in the blocks of that kind."""
-    for language, block in BLOCKS:
-        if language == kind:
-            for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-                command, _, output = example.partition("\n")
-                yield command, output
+def commands(page, language):
+    """(command, expected output) of every `$ …` line in the blocks of that language."""
+    for block in blocks(page, language):
+        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = example.partition("\n")
+            yield command, output
 
 
 def timeless(output):
-    """Without how long each stage took and how much memory: another matter each time."""
+    """Without seconds and memory, which differ from run to run."""
     return re.sub(r"\d+(\.\d s|(,\d+)? MiB)\n", "\n", output)
 
 
@@ -48,29 +49,54 @@ def run(command, folder):
     )
 
 
-def test_the_tour(folder):
-    examples = list(commands("console"))
-    assert len(examples) >= 8
-    for command, expected in examples:
-        done = run(command, folder)
-        assert done.returncode == 0, command
-        assert timeless(done.stdout) == timeless(expected), command
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """The folder after README's commands, as readers have it, and [(command, expected, done)]."""
+    folder = tmp_path_factory.mktemp("tour")
+    (folder / "corpus.jsonl").write_text(blocks(README, "json")[0])
+    return folder, [
+        (command, expected, run(command, folder))
+        for command, expected in commands(README, "console")
+    ]
 
 
-def test_python(folder, monkeypatch):
+@pytest.fixture(scope="module")
+def folder(tour):
+    return tour[0]
+
+
+def check(command, expected, done):
+    assert done.returncode == 0, command
+    assert timeless(done.stdout) == timeless(expected), command
+
+
+def test_the_tour(tour):
+    _, examples = tour
+    assert len(examples) >= 10
+    for command, expected, done in examples:
+        check(command, expected, done)
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_commands_of_docs(page, folder):
+    for command, expected in commands(page, "console"):
+        check(command, expected, run(command, folder))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    blocks = [block for kind, block in BLOCKS if kind == "python"]
-    assert blocks
-    source = "\n".join(blocks)
-    example = doctest.DocTestParser().get_doctest(source, {}, "README", None, 0)
+    source = "\n".join(blocks(page, "python"))
+    assert source or page.name not in ("README.md", "python.md", "semantics.md")
+    example = doctest.DocTestParser().get_doctest(source, {}, page.name, None, 0)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     runner.run(example)
     assert runner.failures == 0
 
 
 def test_rest(folder):
-    examples = list(commands("http"))
-    assert len(examples) >= 3
+    examples = [example for page in PAGES for example in commands(page, "http")]
+    assert len(examples) >= 5
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     everygram = Path(sys.executable).with_name("everygram")
@@ -107,12 +133,34 @@ def test_rest(folder):
         server.wait(timeout=20)
 
 
-def test_every_command_and_module_is_in_the_readme():
+def test_every_command_and_function_is_documented():
     from everygram import __all__
     from everygram.cli import app as cli
 
-    for name in cli.COMMANDS:
-        assert f"`{name}" in README, name
+    for name in cli.app.list_commands(click.Context(cli.app)):
+        assert re.search(rf"^\| `{name}[` ]", README.read_text(), re.MULTILINE), name
+    manual = (ROOT / "docs" / "python.md").read_text()
     for name in __all__:
+        kind = vars(errors).get(name)
         if name[0].islower():
-            assert f"`everygram.{name}" in README, name
+            assert f"`everygram.{name}(" in manual, name
+        elif kind is not None and name != "EverygramError":
+            assert f"| `{name}`" in manual, name
+
+
+def anchor(heading):
+    """The name by which GitHub links to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, name = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        if name:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert name in map(anchor, headings), link

@@ -1,4 +1,4 @@
-"""Typed errors: each message names the thing, what was expected, what was found, the way out."""
+"""Typed errors. Each message names the object, what was expected, what was found, what to do."""
 
 
 class EverygramError(Exception):
@@ -6,32 +6,32 @@ class EverygramError(Exception):
 
 
 class QueryError(EverygramError, ValueError):
-    """A query that has no defined answer: an id outside the vocabulary, a float, a bad option."""
+    """A query has no defined answer: an id outside the vocabulary, a float, an invalid option."""
 
 
 class OptionError(EverygramError, ValueError):
-    """An option that makes no sense, alone or beside the others."""
+    """An option is invalid, or contradicts another option."""
 
 
 class CorpusError(EverygramError):
-    """A corpus file that cannot be read as what it claims to be; names file and place."""
+    """A corpus file cannot be read as the format it claims; the message names file and place."""
 
 
 class TokenizerError(EverygramError):
-    """A tokenizer that cannot be found, loaded or trained, or that an index does not have."""
+    """A tokenizer cannot be found, loaded or trained, or the index has none."""
 
 
 class BuildError(EverygramError):
-    """An index cannot be written here: the folder is taken, locked, or the disk is full."""
+    """An index cannot be written: the folder is in use or locked, or the disk is full."""
 
 
 class FormatError(EverygramError):
-    """A folder that is not an index this version can read."""
+    """A folder is not an index that this version can read."""
 
 
 class DamagedIndexError(FormatError):
-    """An index whose files are missing, of the wrong size, or of the wrong content."""
+    """Files of an index are missing, or have the wrong size or the wrong content."""
 
 
 class MissingExtraError(EverygramError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra to install."""

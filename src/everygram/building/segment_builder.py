@@ -128,9 +128,9 @@ def write_documents(
             builder.add(ids, metadata)
         unsorted = builder.end()
         blocks = list(builder.sorter.sorted_blocks())
-    builder.merge(unsorted.stream_len, blocks, _unseen)
-    return builder.finish(unsorted, numbers, _unseen, sign)
+    builder.merge(unsorted.stream_len, blocks, no_progress)
+    return builder.finish(unsorted, numbers, no_progress, sign)
 
 
-def _unseen(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Progress that nobody is shown."""

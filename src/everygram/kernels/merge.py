@@ -5,8 +5,8 @@ of the format, ties by position. `merge` takes the same stretch of the output fr
 (`rank_in_run` finds where it starts) and is called again and again to fill a buffer.
 
 Three things keep it from reading the text. Each run's next entries are fetched together with their
-keys (the first 8 bytes, see `suffix_key`), the text asked for ahead. A tournament of keys decides
-most comparisons. And what a long comparison found out is kept by *diagonal*, the distance between
+keys (the first 8 bytes, see `suffix_key`), and their text is prefetched. A tournament of keys
+decides most comparisons. The result of a long one is kept by *diagonal*, the distance between
 the two suffixes: inside a repeat all pairs of one diagonal are equal up to the same place and
 differ the same way there, so that each stretch of it is compared once.
 
@@ -18,9 +18,9 @@ from numpy import uint64
 
 from everygram.kernels import kernel, prefetch, token_at
 
-# Entries a run has ready at a time, with keys.
+# Entries that each run holds ready, with their keys.
 READY = 64
-# Tokens compared before the diagonals are asked: natural text seldom gets that far.
+# Tokens compared before the diagonals are consulted: natural text seldom gets that far.
 SHORT = 24
 # Diagonals are kept by stretches of 2^STRETCH tokens.
 STRETCH = 12

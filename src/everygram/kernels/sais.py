@@ -36,7 +36,7 @@ from numpy import uint64
 
 from everygram.kernels import kernel, prefetch
 
-# Entries between asking for memory and using it: covers a miss, fits what is asked at once.
+# Entries between a prefetch and its use: enough to cover a cache miss, few enough to be in flight.
 AHEAD = 32
 
 

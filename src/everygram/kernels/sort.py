@@ -4,7 +4,7 @@ import numpy as np
 
 from everygram.kernels import kernel, position_at, prefetch, token_at
 
-# Suffixes whose text is asked for before it is read.
+# How many suffixes ahead of the current one text is prefetched.
 AHEAD = 32
 
 
@@ -64,7 +64,7 @@ def fence_keys(
     spacing: int,
     keys: np.ndarray,
 ) -> None:
-    """keys[i] (u64) becomes the key of the suffix at sa[first + i * spacing], `bits` a token."""
+    """keys[i] (u64) becomes the key of the suffix at sa[first + i * spacing], `bits` per token."""
     top = (np.int64(1) << bits) - 1
     for i in range(keys.shape[0]):
         ahead = first + (i + AHEAD) * spacing
@@ -90,7 +90,7 @@ def fence_keys(
 
 @kernel
 def add_counts(tokens: np.ndarray, counts: np.ndarray) -> None:
-    """Add 1 to counts[t] for each token t. Precondition: counts is that long."""
+    """Add 1 to counts[t] for each token t. Precondition: every token is below len(counts)."""
     for i in range(tokens.shape[0]):
         counts[tokens[i]] += 1
 
@@ -118,7 +118,7 @@ def first_disorder(tokens: np.ndarray, sa: np.ndarray, rank_of: np.ndarray, sepa
     Precondition: `invert` returned -1 and filled `rank_of`. Neighbours that start with the same
     token are in order if what follows is, which the ranks one token on tell (Burkhardt &
     Kärkkäinen 2003); only where those disagree, as they may for suffixes that are equal up to
-    their separators, the tokens are compared. Linear time but for such ties.
+    their separators, the tokens are compared. The time is linear, apart from such ties.
     """
     n = tokens.shape[0]
     for rank in range(n - 1):

@@ -7,7 +7,7 @@ An index is a directory::
 
     manifest.json            what is in the index; written last, so an index without it is none
     tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or its model
-                             in one (absent when the tokenizer is `bytes` or there is none)
+                             in JSON (absent for the tokenizer `bytes`, or without a tokenizer)
     .everygram.lock          taken (flock) by the one writer; readers ignore it
     build.json               only while it is being built: the stages that are finished
     segment-000001/          one folder a segment, numbered from 1, numbers never reused
@@ -85,10 +85,10 @@ made when the index is opened.
 
 *Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
 the same file without the `checksum` key, so any change shows. Every file of a segment is listed
-with its size and SHA-256, which says whether it is sound; `checksums.bin`, where it is not.
+with its size and SHA-256, which says whether the file is sound; `checksums.bin` says where not.
 `first_document` is the number of a segment's first document;
-`next_document` and `next_segment` are numbers that none has, or ever had. `build` is
-the report of the build, for people: seconds a stage, peak memory, what was skipped.
+`next_document` and `next_segment` are numbers that were never used. `build` is the report of the
+build, for people: seconds per stage, peak memory, skipped documents.
 """
 
 import hashlib

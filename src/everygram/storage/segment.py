@@ -1,7 +1,5 @@
-"""One segment: written once, opened read-only, verified on request.
+"""One segment, opened read-only: the files of `format` in, arrays that map those files out.
 
-Documents' ids in, the files of `everygram.storage.format` out, and back as arrays that map those
-files.
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
 
@@ -39,9 +37,8 @@ class Segment:
     fences: u64, all levels of the tree; unigram_ids: u32 and unigram_ranks: u64, shape (U,);
     document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,).
 
-    Opening checks that every file is there and has its size, and reads none (of version 1 the
-    fences, for their tree).
-    Raises DamagedIndexError.
+    Opening checks that every file exists and has its size. It reads no file, except the fences of
+    format version 1, whose tree it makes. Raises DamagedIndexError.
     """
 
     def __init__(self, folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
@@ -71,12 +68,11 @@ class Segment:
         self._row: np.ndarray | None = None
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
-        """Make ready for searches; returns the segment's row for `kernels.search`, int64.
+        """Prepare for searches; returns the segment's row for `kernels.search`, int64.
 
-        The parts in `preload` are read into memory of their own, in huge pages where the system
-        has them; of the others, what is mapped is read from the disk page by page, as searches
-        need them. The row is good while the segment lives; only one is made of it, by the first
-        call.
+        The parts in `preload` are copied into memory, in huge pages where the system has them.
+        The other parts stay mapped: the system reads their pages from disk as searches need them.
+        The row is valid while the segment lives. The first call makes it; later calls return it.
         """
 
         if self._row is not None:

@@ -1,4 +1,4 @@
-"""What a tokenizer is, the one of bytes, and how a query is encoded."""
+"""The interface of tokenizers, the tokenizer of bytes, and how a query is encoded."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from everygram.errors import TokenizerError
 class Tokenizer(ABC):
     """Text to ids and back.
 
-    `kind` and `source` are the manifest's; `json` is what `tokenizer.json` holds, or None;
-    ids are in [0, vocab_size); `query_prefix` goes in front of a string query; `edits_start` tells
-    whether the tokenizer puts a space in front of any text by itself, or takes one away.
+    `kind` and `source` are written to the manifest. `json` is the content of `tokenizer.json`, or
+    None. Ids are in [0, vocab_size). `query_prefix` goes in front of a string query. `edits_start`
+    says whether the tokenizer itself adds a space in front of a text, or removes one.
     """
 
     kind: str
@@ -25,7 +25,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def vocab_size(self) -> int:
-        """Ids are below this."""
+        """Every id is below this number."""
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -61,8 +61,8 @@ def _encode_inside(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """The ids of a text with nothing put in front of it or taken away there."""
     if not tokenizer.edits_start:
         return tokenizer.encode_batch([text])[0]
-    # What such a tokenizer puts in front goes before a mark, and is cut off with it. No mark is
-    # what is white space or unknown to the tokenizer: it melts into what follows.
+    # The tokenizer adds its space in front of a mark, and both are cut off together. A mark must
+    # not be white space to the tokenizer, nor unknown to it: it would merge with the text.
     for mark in ("\n", "\0", "|", ".", ","):
         head, both = tokenizer.encode_batch([mark, mark + text])
         length = head.shape[0]

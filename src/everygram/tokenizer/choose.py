@@ -1,4 +1,4 @@
-"""Which tokenizer: from what a user names, or from what an index stores.
+"""Chooses a tokenizer: by a name that the user gives, or by what an index stores.
 
 In: a specification (`bytes`, a `tokenizer.json`, a SentencePiece or tiktoken file, `train:VOCAB`, a
 hub name), or an entry and a file of an index. Out: a `Tokenizer`.
@@ -17,9 +17,9 @@ from everygram.tokenizer.base import ByteTokenizer, Tokenizer
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 from everygram.tokenizer.sentencepiece import SentencePieceTokenizer
 
-# Text that `train:VOCAB` learns from: more changes few merges and costs minutes.
+# Bytes of text that `train:VOCAB` learns from: more text changes few merges and costs minutes.
 TRAINING_SAMPLE_BYTES = 32 << 20
-# It is sampled in stretches of this length: a corpus may be one long document.
+# The sample is made of stretches of this length: a corpus may be one long document.
 STRETCH_CHARS = 1 << 16
 
 
@@ -37,7 +37,7 @@ def load_tokenizer(specification: str) -> Tokenizer:
         if path.is_dir() and (path / name).is_file():
             path = path / name
     if specification and path.is_file():
-        # Enough of the path for people to know it by; what identifies it is its hash.
+        # The end of the path is for people; the hash identifies the tokenizer.
         return _read_tokenizer(path.read_bytes(), "/".join(path.absolute().parts[-2:]))
     if (
         not specification
@@ -101,7 +101,7 @@ def train_tokenizer(texts: Iterable[str], text_bytes: int, vocab_size: int) -> T
         for text in texts
         for start in range(0, len(text), STRETCH_CHARS)
     )
-    # The first always, so that no corpus that has text trains on none.
+    # The first stretch is always taken, so that the sample of a corpus with text is never empty.
     sample = (
         stretch for number, stretch in enumerate(stretches) if choice.random() < keep or number == 0
     )

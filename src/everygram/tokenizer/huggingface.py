@@ -28,8 +28,8 @@ class HuggingFaceTokenizer(Tokenizer):
         # Some models have special tokens in their vocabulary where text reaches them.
         self._hidden = _specials_from_text(self._tokenizer)
         if self._hidden:
-            shown = json.dumps(without(json.loads(data), self._hidden))
-            self._tokenizer = _loaded(shown.encode(), source)
+            reachable = json.dumps(without(json.loads(data), self._hidden))
+            self._tokenizer = _loaded(reachable.encode(), source)
         # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
         description = {
             name: None if part is None else json.loads(part.__getstate__())
@@ -76,7 +76,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
 
     def token_text(self, token_id: int) -> str:
-        # Asked for every token of every answer, and slow to make.
+        # Needed for every token of every answer, and slow to make.
         text = self._token_texts.get(token_id)
         if text is None:
             text = self._token_texts[token_id] = self._make_token_text(token_id)
@@ -130,7 +130,7 @@ def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarra
 
 
 def _specials_from_text(tokenizer: Any) -> list[str]:
-    """The special tokens that their own spelling, as text, becomes."""
+    """The special tokens whose spelling, given as text, is encoded as that token."""
     unknown = getattr(tokenizer.model, "unk_token", None)
     found = []
     for token_id, token in tokenizer.get_added_tokens_decoder().items():

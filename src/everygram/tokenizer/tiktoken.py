@@ -4,7 +4,7 @@ to them.
 In: the bytes of a rank file, lines of base64 of a token's bytes, a space, and its rank, which is
 its id and the priority of the merge that makes it. Out: the bytes of a `tokenizer.json` that gives
 every text the same ids. A rank file has neither the pattern that cuts text into words nor the
-special tokens: both are known for the published files alone. Knows nothing of tokenizers loaded.
+special tokens: both are known for the published files alone. Knows nothing of loaded tokenizers.
 """
 
 import base64
@@ -249,7 +249,7 @@ def last_parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
     merge joins, or more, if merges do not lead to the token.
 
     No other two parts ever become this token: until then no merge reached out of its bytes, so
-    those within came in the order in which they come here. Hence one merge a token is enough.
+    those within came in the order in which they come here. Hence one merge per token is enough.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     joined = [ranks.get(left + right, _NO_RANK) for left, right in pairwise(parts)]
