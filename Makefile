@@ -1,13 +1,14 @@
-# make demo   index real text and ask it things, in under two minutes
-# make test   everything CI runs
-# make check  lint, format, types, import directions
+# make demo       index real text and ask it things, in under two minutes
+# make test       everything CI runs
+# make check      lint, format, types, import directions
+# make campaign   the long tests in full, half an hour or more: before a release
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Two processes, a file of tests at a time: files share servers and indexes among their tests.
 TOGETHER = --numprocesses 2 --dist loadfile
 
-.PHONY: demo test check clean
+.PHONY: demo test check campaign clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
@@ -22,6 +23,10 @@ check: $(VENV)/.tests-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_imports.py
+
+# Of these `make test` runs a sample (tests/campaign.py).
+campaign: $(VENV)/.tests-installed
+	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

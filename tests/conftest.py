@@ -7,6 +7,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+from campaign import CAMPAIGN
 
 # No test reaches the hub. (Its library looks when it is imported.)
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +20,11 @@ from everygram.cli import app as cli
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
 from everygram.storage.segment_writer import SegmentWriter, finish_segment
+
+# What hypothesis draws is the same in every run of the tests, another in every campaign.
+settings.register_profile("sample", derandomize=True)
+if not CAMPAIGN:
+    settings.load_profile("sample")
 
 
 def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=()):

@@ -34,6 +34,7 @@ import numpy as np
 import pytest
 
 import everygram
+from campaign import sized, spread
 from conftest import write_jsonl
 from everygram.building import external_sort
 from everygram.errors import BuildError, CorpusError, FormatError
@@ -84,6 +85,7 @@ class Disk:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         self.steps = 0
+        self.kinds = []  # of each step
         self.lock = threading.RLock()
         self.ours = False  # what the lock's holder does is no step
         # What a power cut undoes: names by their folder, in order, and files by what was synced.
@@ -98,9 +100,10 @@ class Disk:
         os.pwrite = functools.partial(self.write, os.pwrite)
         sys.addaudithook(self.heard)
 
-    def step(self, half=lambda: None, frees=False):
-        """The next step is about to be made."""
+    def step(self, kind, half=lambda: None, frees=False):
+        """The next step, of this kind, is about to be made."""
         self.steps += 1
+        self.kinds.append(kind)
         if self.steps == self.die:
             half()
             if self.lose is not None:
@@ -134,7 +137,7 @@ class Disk:
                 if path.name == self.unreadable and not self.late:
                     raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
                 return
-            self.step(frees=event in ("os.remove", "os.rmdir"))
+            self.step(event, frees=event in ("os.remove", "os.rmdir"))
             if self.lose is not None:
                 self.ours = True
                 self.remember(event, path, arguments)
@@ -160,14 +163,14 @@ class Disk:
         data = memoryview(data).cast("B")
         half = data[: (len(data) + 1) // 2]
         with self.lock:
-            self.step()
+            self.step("write")
             self.change(descriptor)
-            self.step(lambda: write(descriptor, half, *place))
+            self.step("half a write", lambda: write(descriptor, half, *place))
             return write(descriptor, half if self.short else data, *place)
 
     def sync(self, descriptor):
         with self.lock:
-            self.step()
+            self.step("fsync")
             status = os.fstat(descriptor)
             self.synced.pop(status.st_ino, None)
             if stat.S_ISDIR(status.st_mode):
@@ -312,12 +315,12 @@ def perform(call, path, options, faults):
     try:
         answer = CALLS[call](path, **options)
         outcome["answer"] = answer if call in LOOKS else None
-        disk.step(frees=True)  # The end: all is done.
+        disk.step("end", frees=True)  # All is done.
     except Exception as error:
         outcome["error"] = [kind.__name__ for kind in type(error).__mro__]
         outcome["says"] = str(error)
     gc.collect()  # Files that were not closed complain now.
-    return outcome | {"steps": disk.steps}
+    return outcome | {"kinds": disk.kinds}
 
 
 def perform_all(path, plan, log):
@@ -544,8 +547,8 @@ def names_that_belong(path):
     return {fmt.MANIFEST, fmt.LOCK, *tokenizer, *segments, *files}
 
 
-# At so many steps of each is a writer killed, if it has as many.
-KILLS = 70
+# At so many steps of each operation is a writer killed, if it has as many.
+KILLS = sized(24, 100_000)
 OPERATIONS = ["build", "build and train", "add", "delete", "compact", "compact fully"]
 
 
@@ -626,15 +629,20 @@ def operations(tmp_path_factory):
     }
 
 
-def spread(steps, most):
-    """So many of the steps, the first and the last among them."""
-    return sorted({round(step) for step in np.linspace(1, steps, min(steps, most))})
-
-
-def steps_of(operation, writer, tmp_path):
+def kinds_of(operation, writer, tmp_path):
+    """The kinds of the steps that it takes; the last is the end."""
     whole = operation(writer, operation.on(tmp_path))
     assert whole["error"] is None
-    return whole["steps"]
+    return whole["kinds"]
+
+
+def some_steps(kinds, most):
+    """So many of the steps, evenly, the first and the last among them, and one of each kind."""
+    steps = {*spread(1, len(kinds), most)}
+    for kind in dict.fromkeys(kinds):
+        if not any(kinds[step - 1] == kind for step in steps):
+            steps.add(kinds.index(kind) + 1)
+    return sorted(steps)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -650,8 +658,10 @@ def test_killed_at_any_step(operations, writer, at_each, tmp_path, name):
             assert answers(reader, operation.queries) == operation.states["before"][1]
         return state
 
-    states = at_each(spread(steps_of(operation, writer, tmp_path), KILLS), killed)
-    assert len(states) >= 60
+    kinds = kinds_of(operation, writer, tmp_path)
+    assert {"open", "os.rename", "write", "half a write", "fsync", "end"} <= {*kinds}
+    states = at_each(some_steps(kinds, KILLS), killed)
+    assert len(states) >= min(len(kinds), KILLS)
     # One step makes it so.
     assert set(states) == {"before", "after"}
     assert states == sorted(states, reverse=True)
@@ -661,9 +671,9 @@ def test_killed_at_any_step(operations, writer, at_each, tmp_path, name):
 def test_killed_again_and_again(operations, writer, tmp_path, name):
     operation = operations[name]
     rng = random.Random(name)
-    steps = steps_of(operation, writer, tmp_path)
+    steps = len(kinds_of(operation, writer, tmp_path))
     kills = 0
-    while kills < 10:
+    while kills < sized(5, 100):
         path = operation.on(tmp_path)
         for _ in range(5):
             if operation.state(writer, path) == "after":
@@ -676,16 +686,18 @@ def test_killed_again_and_again(operations, writer, tmp_path, name):
 def test_the_power_fails_at_any_step(operations, writer, at_each, tmp_path, name):
     operation = operations[name]
 
-    def without_power(writer, folder, step):
+    def without_power(writer, folder, loss):
+        step, lose = loss
         path = operation.on(folder)
-        # Every second time all that was not synced is lost, else some of it.
-        assert operation(writer, path, die=step, lose=step % 2 * step) == {"killed": True}
+        assert operation(writer, path, die=step, lose=lose) == {"killed": True}
         operation.finish(writer, path)
 
-    steps = steps_of(operation, writer, tmp_path)
-    at_each(spread(steps, 40), without_power)
+    kinds = kinds_of(operation, writer, tmp_path)
+    steps = some_steps(kinds, sized(16, 100_000))
+    # Every second time all that was not synced is lost, else some of it.
+    at_each([(step, i % 2 * step) for i, step in enumerate(steps)], without_power)
     path = operation.on(tmp_path)
-    assert operation(writer, path, die=steps, lose=0) == {"killed": True}
+    assert operation(writer, path, die=len(kinds), lose=0) == {"killed": True}
     assert operation.state(writer, path) == "after"  # done is done
 
 
@@ -718,8 +730,9 @@ def test_no_space_from_any_step_on(operations, writer, at_each, tmp_path, name):
         return operation.finish(writer, path)
 
     # The last step is the end.
-    states = at_each(spread(steps_of(operation, writer, tmp_path) - 1, 25), out_of_space)
-    assert states.count("before") > 15
+    kinds = kinds_of(operation, writer, tmp_path)[:-1]
+    states = at_each(some_steps(kinds, sized(12, 100_000)), out_of_space)
+    assert states.count("before") > 0.6 * len(states)
     assert states == sorted(states, reverse=True)
 
 
@@ -733,7 +746,8 @@ def test_a_step_that_fails(operations, writer, at_each, tmp_path, name):
         assert report["error"] is None or report["error"][0] == "BuildError", report
         operation.finish(writer, path)
 
-    at_each(spread(steps_of(operation, writer, tmp_path) - 1, 20), failing)
+    kinds = kinds_of(operation, writer, tmp_path)[:-1]
+    at_each(some_steps(kinds, sized(12, 100_000)), failing)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -802,7 +816,7 @@ def test_killed_at_any_time(operations, writer, tmp_path):
     documents = {n: (ids, data) for n, ids, data in operations["add"].states["before"][1][0]}
     last = 16
     plan, expected = [], []
-    for number in range(40):
+    for number in range(sized(24, 240)):
         expected.append(oracle_answers(documents, queries, 255))
         if number % 4 == 2:
             gone = rng.sample(sorted(documents), 3)
@@ -830,7 +844,7 @@ def test_killed_at_any_time(operations, writer, tmp_path):
         assert looked["problems"] == []
         assert looked["answers"] in expected[done : done + 2]
         done += looked["answers"] != expected[done]
-    assert kills >= 20
+    assert kills >= len(plan) // 2
     assert looked["left"] == []
 
 
@@ -891,7 +905,7 @@ def test_a_manifest_cut_off_at_any_byte(tmp_path):
     everygram.build(corpus, path)
     manifest = path / fmt.MANIFEST
     whole = manifest.read_bytes()
-    for size in range(len(whole)):
+    for size in spread(0, len(whole) - 1, sized(150, 100_000)):
         manifest.write_bytes(whole[:size])
         before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
         with pytest.raises(FormatError):

@@ -1,5 +1,6 @@
 """An index that changes: added to and deleted from while open, killed writers, the service."""
 
+import itertools
 import json
 import random
 import signal
@@ -14,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import everygram
+from campaign import sized
 from conftest import write_jsonl
 from everygram.cli import app as cli
 from everygram.errors import (
@@ -472,9 +474,9 @@ def answers_of(index):
     return answers
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(sized(1, 5)))
 def test_a_damaged_file_is_refused_or_answered_rightly(tmp_path, seed, monkeypatch):
-    """Bytes changed at random, sizes kept, 2,400 times in all.
+    """Bytes of each file in turn changed at random, sizes kept.
 
     An index whose checksums are checked when it is opened gives right answers or typed errors. One
     that is not gives any answers or typed errors, and ends no process. `verify` sees each change.
@@ -489,8 +491,8 @@ def test_a_damaged_file_is_refused_or_answered_rightly(tmp_path, seed, monkeypat
         sound = answers_of(index)
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
     outcomes = {"refused": 0, "the same": 0, "others": 0}
-    for mutation in range(800):
-        file = rng.choice(files)
+    rounds, unchecked_each = sized((16, 4), (50, 10))
+    for turn, file in itertools.product(range(rounds), files):
         content = file.read_bytes()
         damaged = bytearray(content)
         for _ in range(rng.choice([1, 1, 3, 20])):
@@ -503,7 +505,8 @@ def test_a_damaged_file_is_refused_or_answered_rightly(tmp_path, seed, monkeypat
                 assert damaged == content and answers_of(index) == sound, file
         except EverygramError:
             assert damaged != content, file
-        if mutation % 10 == 0:
+        # Each file has its turn, as each of so many turns some files have theirs.
+        if (turn + files.index(file)) % unchecked_each == 0:
             with monkeypatch.context() as unchecked:
                 unchecked.setattr(directory, "CHECKED_AT_ONCE", 0)
                 try:

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 import everygram
+from campaign import sized
 from conftest import write_jsonl
 from everygram.errors import CorpusError, QueryError
 from everygram.storage import directory
@@ -442,15 +443,28 @@ class OneSegment(Lifecycle):
         assert len(directory.read_manifest(self.path).segments) == bool(self.documents)
 
 
-Lifecycle.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
-OneSegment.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+Lifecycle.TestCase.settings = settings(
+    max_examples=sized(30, 500), stateful_step_count=25, deadline=None
+)
+OneSegment.TestCase.settings = settings(
+    max_examples=sized(12, 150), stateful_step_count=20, deadline=None
+)
 TestLifecycle = Lifecycle.TestCase
 TestOneSegment = OneSegment.TestCase
 
 
 def test_a_writer_and_readers_soak(tmp_path):
-    """Of several processes; ten minutes of it are a release's."""
+    """Of several processes: seconds here, ten minutes in a campaign."""
     script = Path(__file__).parent.parent.parent / "bench" / "soak.py"
-    command = [sys.executable, script, "--minutes", "0.15", "--readers", "4", "--work", tmp_path]
+    command = [
+        sys.executable,
+        script,
+        "--minutes",
+        sized("0.08", "10"),
+        "--readers",
+        "4",
+        "--work",
+        tmp_path,
+    ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout + run.stderr
