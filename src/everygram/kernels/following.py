@@ -6,7 +6,7 @@ the interval, too, `one_follows` looks at the ends. Arguments are those of `sear
 
 import numpy as np
 
-from everygram.kernels import array_at, borrowed, ids_of, kernel, will_need, words
+from everygram.kernels import INTERPRETED, array_at, borrowed, ids_of, kernel, will_need, words
 from everygram.kernels.rows import (
     END,
     FENCES,
@@ -165,6 +165,45 @@ def next_tokens(
             first = end
             k += 1
     return ids[:k], counts[:k]
+
+
+def _next_tokens(
+    row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """`next_tokens` by numpy, a round at a time: interpreted, its loops would take seconds."""
+    n, width = int(row[N]), int(row[WIDTH])
+    tokens = array_at(row[TOKENS], n, prompt.dtype)
+    entries = array_at(row[POSITIONS], (n, width), np.uint8)
+    offset = prompt.shape[0] - start
+
+    def read(ranks: np.ndarray) -> np.ndarray:
+        places = entries[ranks].astype(np.int64) @ 256 ** np.arange(width) + offset
+        found = np.full(ranks.shape, row[SEPARATOR])
+        inside = places < n
+        found[inside] = tokens[places[inside]]
+        return found
+
+    step = stride or max(1, (hi - lo) // READS)
+    ranks = np.unique(np.append(np.arange(lo, hi, step), hi - 1))
+    after = read(ranks)
+    while not stride:
+        changes = after[1:] != after[:-1]
+        unknown = changes & (ranks[1:] > ranks[:-1] + 1)
+        if not unknown.any():
+            break
+        # What stands between equal tokens is known.
+        edges = np.append(True, changes) | np.append(changes, True)
+        middles = (ranks[:-1][unknown] + ranks[1:][unknown]) >> 1
+        ranks, after = ranks[edges], after[edges]
+        places = np.searchsorted(ranks, middles)
+        after = np.insert(after, places, read(middles))
+        ranks = np.insert(ranks, places, middles)
+    firsts = np.flatnonzero(np.append(True, after[1:] != after[:-1]))
+    return after[firsts], np.diff(ranks[firsts], append=hi)
+
+
+if INTERPRETED:
+    next_tokens = _next_tokens
 
 
 @kernel

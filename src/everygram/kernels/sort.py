@@ -1,4 +1,4 @@
-"""Around the sorter: 5-byte positions, fence keys, token counts, and the check of an order."""
+"""Around the sorter: positions renumbered where documents go, and the check of an order."""
 
 import numpy as np
 
@@ -6,15 +6,6 @@ from everygram.kernels import kernel, position_at, prefetch, token_at
 
 # How many suffixes ahead of the current one text is prefetched.
 AHEAD = 32
-
-
-@kernel
-def widen(positions: np.ndarray, out: np.ndarray) -> None:
-    """Write positions (any integer dtype, shape (n,)) as 5-byte entries (u8, shape (n, 5))."""
-    for rank in range(positions.shape[0]):
-        position = np.int64(positions[rank])
-        for byte in range(5):
-            out[rank, byte] = np.uint8((position >> (8 * byte)) & 0xFF)
 
 
 @kernel
@@ -52,47 +43,6 @@ def renumber(
             out[count] = np.uint32(number)
             count += 1
     return count
-
-
-@kernel
-def fence_keys(
-    tokens: np.ndarray,
-    sa: np.ndarray,
-    separator: int,
-    bits: int,
-    first: int,
-    spacing: int,
-    keys: np.ndarray,
-) -> None:
-    """keys[i] (u64) becomes the key of the suffix at sa[first + i * spacing], `bits` per token."""
-    top = (np.int64(1) << bits) - 1
-    for i in range(keys.shape[0]):
-        ahead = first + (i + AHEAD) * spacing
-        if ahead < sa.shape[0]:
-            prefetch(tokens, position_at(sa, ahead))
-        position = position_at(sa, first + i * spacing)
-        key = np.uint64(0)
-        shift = 64
-        place = position
-        while shift > 0:
-            token = token_at(tokens, place, separator)
-            value = np.uint64(min(token, top))
-            shift -= bits
-            if shift >= 0:
-                key |= value << np.uint64(shift)
-            else:
-                key |= value >> np.uint64(-shift)
-            if token == separator and place > position:
-                break
-            place += 1
-        keys[i] = key
-
-
-@kernel
-def add_counts(tokens: np.ndarray, counts: np.ndarray) -> None:
-    """Add 1 to counts[t] for each token t. Precondition: every token is below len(counts)."""
-    for i in range(tokens.shape[0]):
-        counts[tokens[i]] += 1
 
 
 @kernel
