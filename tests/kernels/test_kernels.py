@@ -12,9 +12,10 @@ from everygram import kernels
 from everygram.building.suffix_array import suffix_array
 from everygram.kernels import compiled, following, lanes, search, suffixes
 from everygram.kernels import rows as layout
-from everygram.kernels.sort import fence_keys, first_disorder, invert, widen
+from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
 from everygram.storage.directory import open_segments, read_manifest
+from everygram.storage.disk import position_entries
 from everygram.storage.fences import fence_tree
 from everygram.storage.segment import PRELOADABLE
 from naive import NaiveIndex, suffix_order
@@ -406,7 +407,7 @@ def test_next_tokens_with_and_without_fences(tmp_path, monkeypatch, tokens):
     check_following(rows, [[rows.separator, *prompt[:k]] for k in (0, 6, 7, 8, 9)], cold=True)
 
 
-def test_widen_keeps_five_bytes():
+def test_positions_of_five_bytes():
     position_in = getattr(layout.position_in, "py_func", layout.position_in)
     positions = np.array([0, 1, 2**32 - 1, 2**32, 2**40 - 1])
     entries = wide(positions).ravel()
@@ -415,27 +416,6 @@ def test_widen_keeps_five_bytes():
     assert [kernels.position_at(wide(positions), rank) for rank in range(5)] == positions.tolist()
     entries = positions[:3].astype("<u4").view(np.uint8)
     assert [position_in(entries, 4, rank) for rank in range(3)] == positions[:3].tolist()
-
-
-@pytest.mark.parametrize("bits", [2, 3, 8, 13, 32])
-@pytest.mark.parametrize("spacing", [1, 2, 5])
-def test_fence_keys_are_the_first_tokens_of_suffixes(bits, spacing):
-    """Written out as strings of bits."""
-    documents = random_documents(bits, [0, 1, 2 if bits == 2 else 6])
-    tokens, separator = stream_of(documents, np.uint32)
-    sa = suffix_array(tokens)
-    expected = []
-    for position in sa.tolist():
-        suffix = [*tokens[position:].tolist(), separator]
-        suffix = suffix[: suffix.index(separator, 1) + 1]
-        key = "".join(format(min(token, 2**bits - 1), f"0{bits}b") for token in suffix)
-        expected.append(int(key[:64].ljust(64, "0"), 2))
-    assert expected == sorted(expected)
-    for array in (sa, wide(sa)):
-        for first in range(spacing):
-            keys = np.empty(-(-(len(sa) - first) // spacing), np.uint64)
-            fence_keys(tokens, array, separator, bits, first, spacing, keys)
-            assert keys.tolist() == expected[first::spacing]
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 255, 256, 257, 4097])
@@ -463,9 +443,7 @@ def stream_of(documents, dtype):
 
 
 def wide(positions):
-    entries = np.empty((len(positions), 5), np.uint8)
-    widen(np.asarray(positions), entries)
-    return entries
+    return position_entries(np.asarray(positions), 5)
 
 
 def rank_of(sa, n):

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,17 +93,22 @@ def build(
     First it shows what it will read and need: files, fields, about how many tokens, disk, memory.
     After an interruption the same command continues where it stopped.
     """
+    from everygram.building.indexer import build_of
+    from everygram.building.plan import plan_of
+    from everygram.building.source import open_source
+
     gc.enable()
-    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
-    plan = everygram.plan(corpus, out, tokenizer, **options)
+    limits = {"memory": parse_size(memory), "threads": options.pop("threads")}
+    _limit_libraries(limits["threads"])
+    options["metadata_fields"] = parse_fields(metadata_fields)
+    source = open_source(corpus, tokenizer, **options)
+    plan = plan_of(source, out, **limits)
     if dry_run:
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
         return
     click.echo(show_plan(plan, options["text_field"]), err=True)
     with _resumable() as progress:
-        report = everygram.build(
-            corpus, out, tokenizer, **options, restart=restart, progress=progress
-        )
+        report = build_of(source, out, **limits, restart=restart, progress=progress)
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return
@@ -136,6 +142,7 @@ def add(
     """
     gc.enable()
     options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
+    _limit_libraries(options["threads"])
     with _resumable() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
     click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
@@ -265,6 +272,13 @@ def export(index: Path, out: Path | None) -> None:
         except BaseException:
             out.unlink(missing_ok=True)
             raise
+
+
+def _limit_libraries(threads: int | None) -> None:
+    """Keep tokenizers' own threads to --threads: the libraries read it from the environment."""
+    if threads is not None:
+        for name in ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS"):
+            os.environ.setdefault(name, str(threads))
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def ntd(top: int, every: bool, max_support: int | None, raw: bool, **asked: Any)
         ask_all=lambda index, queries: index.ntd_batch(queries, max_support=max_support, raw=raw),
         as_dict=lambda result: _listed(result, top, every),
         group=DISTRIBUTIONS,
+        few_steps=True,
     )
 
 
@@ -147,6 +148,7 @@ def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **ask
         ),
         as_dict=lambda result: _listed(result, top, every),
         group=DISTRIBUTIONS,
+        few_steps=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from everygram.kernels import kernel, position_at, prefetch, token_at
+from everygram.kernels import kernel, position_at, token_at
 
 # How many suffixes ahead of the current one text is prefetched.
 AHEAD = 32
