@@ -27,6 +27,7 @@ from everygram.errors import (
     QueryError,
 )
 from everygram.server import app as service
+from everygram.server import indexes as served
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
@@ -573,7 +574,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 
 def test_a_service_follows_its_index(tmp_path, monkeypatch):
     """New documents are served without a restart, and no request fails meanwhile."""
-    monkeypatch.setattr(service, "FOLLOW_SECONDS", 0.02)
+    monkeypatch.setattr(served, "FOLLOW_SECONDS", 0.02)
     path = tmp_path / "index"
     everygram.build(write_jsonl(tmp_path / "0.jsonl", records(["ab"])), path)
     with TestClient(service.create_app([path])) as client:

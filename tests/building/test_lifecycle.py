@@ -61,8 +61,8 @@ SORTED = [fmt.TOKENS, fmt.SUFFIX_ARRAY, fmt.FENCES, fmt.UNIGRAMS, fmt.DOCUMENT_O
 LIMITS = {
     "building.compaction.MOST_DELETED": st.sampled_from([0.1, 0.6]),
     "building.compaction.TIER": st.sampled_from([0, 2]),
-    "engine.engine.LONG": st.sampled_from([2, 64]),
-    "engine.engine.LOOKED_AT": st.sampled_from([5, 1 << 16]),
+    "engine.texts.LONG": st.sampled_from([2, 64]),
+    "engine.documents.LOOKED_AT": st.sampled_from([5, 1 << 16]),
     "building.external_sort.MAX_BLOCK": st.sampled_from([7, 2**31 - 2]),
     "building.external_sort.MIN_BLOCK": st.just(4),
     "building.suffix_array.SHORT": st.sampled_from([0, 10, 500_000]),

@@ -1,5 +1,6 @@
 """What describes the command line holds together: the table, --help, README, docs, defaults."""
 
+import dataclasses
 import inspect
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 import everygram
 from everygram.cli import app as cli
+from everygram.corpus.source import CorpusOptions
 from everygram.results.ngrams import Distribution
 from everygram.server.models import documents, ngrams, texts
 
@@ -127,12 +129,15 @@ def test_queries_have_the_same_defaults_everywhere(name):
 def test_changes_have_the_same_defaults_everywhere(name):
     arguments = {"build": ["CORPUS", "--out", "OUT"], "add": ["INDEX", "CORPUS"]}
     shell = defaults_of(name, *arguments.get(name, ["INDEX"]))
-    function = inspect.signature(getattr(everygram, name)).parameters
+    function = dict(inspect.signature(getattr(everygram, name)).parameters)
+    defaults = {n: p.default for n, p in function.items() if p.default is not p.empty}
+    if function.pop("options", None) is not None:
+        defaults |= {each.name: each.default for each in dataclasses.fields(CorpusOptions)}
     own = {"as_json", "matching_ids"} | ({"dry_run"} if name == "build" else set())
-    assert set(shell) - own == set(function) - {"progress"}
-    for option, parameter in function.items():
-        if parameter.default is not parameter.empty and option != "progress":
-            assert parameter.default == shell[option], option
+    assert set(shell) - own == (function.keys() | defaults.keys()) - {"progress"}
+    for option, default in defaults.items():
+        if option != "progress":
+            assert default == shell[option], option
 
 
 def test_serving_has_the_same_defaults_everywhere():

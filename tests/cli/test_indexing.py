@@ -123,7 +123,7 @@ def test_an_interrupted_build_says_how_to_continue(run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
-    monkeypatch.setattr("everygram.building.indexer.build", interrupted)
+    monkeypatch.setattr("everygram.building.indexer.build_of", interrupted)
     code, out, err = run("build", corpus, "--out", tmp_path / "i")
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "interrupted; run the same command again to continue"

@@ -82,11 +82,11 @@ def compiles(monkeypatch):
     """Have the command line told that two functions are compiled."""
     told = []
     monkeypatch.setattr(compiling, "_begun", 0)
-    monkeypatch.setattr(compiling, "on_compile", told.append)
+    monkeypatch.setattr(compiling, "on_compile", lambda watcher: told.append(watcher))
 
     def compiles():
         for number, name in enumerate(("first", "second"), 1):
-            told[0](name, number)
+            told[-1](name, number)
         assert compiling.functions_compiled() == 2
 
     return compiles

@@ -199,14 +199,15 @@ def test_results_travel_between_processes(folder, plain, method):
 
 def test_a_reading_is_of_its_index(folder, plain, monkeypatch):
     with everygram.open(folder) as index, everygram.open(folder) as again:
-        assert index.reading == again.reading and hash(index.reading) == hash(again.reading)
-        assert index.reading != everygram.open(plain).reading
+        reading, same = index._state.reading, again._state.reading
+        assert reading == same and hash(reading) == hash(same)
+        assert reading != everygram.open(plain)._state.reading
         # One tokenizer per process, however many indexes have it and results travel.
         assert index.tokenizer is again.tokenizer
-        assert pickle.loads(pickle.dumps(index.reading)).tokenizer is index.tokenizer
+        assert pickle.loads(pickle.dumps(reading)).tokenizer is index.tokenizer
         monkeypatch.chdir(folder.parent)
         relative = everygram.open(folder.name)
-        assert relative.reading == index.reading
+        assert relative._state.reading == reading
         data = pickle.dumps(relative.count([1]))
     monkeypatch.chdir("/")
     assert pickle.loads(data).tokens == relative.count([1]).tokens

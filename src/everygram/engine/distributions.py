@@ -65,8 +65,8 @@ class Distributions(Intervals):
         if found < 0:
             self.vocabulary.check(self.vocabulary.unpack(packed))
         if length == 0:  # the unigrams tell
-            return self._following(packed, 0, np.array([[0, found]]), max_support)
-        return Following(packed, found, table, length, error_bound)
+            return self._following(packed, 0, np.array([[0, int(found)]]), max_support)
+        return Following(packed, int(found), table, length, int(error_bound))
 
     def ntd_batch(self, prompts: Queries, max_support: int) -> list[Following]:
         """`ntd` of each prompt, all of it."""

@@ -59,17 +59,25 @@ class Intervals:
         return self._asking(search.prob, prompt=True)
 
     @cached_property
-    def infgram_prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int, int]]]:
-        """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
-        if self._deleting:
-            return self._confirmed_prob
+    def _infgram_prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int, int]]]:
         return self._asking(suffixes.infgram_prob, prompt=True)
+
+    def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
+        """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
+        if not self._deleting:
+            return self._infgram_prob(prompt, continuation)
+        packed = self.vocabulary.pack_prompt(prompt, continuation)
+        query = self.vocabulary.query(self.vocabulary.unpack(packed))
+        (length,) = self.longest_suffix_batch(query.ranges(query.starts, query.ends - 1)).tolist()
+        prompts, counts = self.prob_batch(query.ranges(query.ends - 1 - length, query.ends))
+        return packed, (int(prompts[0]), int(counts[0]), length)
 
     def _asking(self, kernel: Callable[..., Any], prompt: bool = False) -> Callable[..., Any]:
         """A function that has a kernel answer one query, or one prompt and continuation.
 
         What packs the ids and all that the kernel takes are at hand in it: a short search takes
-        as long as a few calls of methods. Its kernel is compiled, or loaded, here.
+        as long as a few calls of methods. Its kernel is compiled, or loaded, here. (It does not
+        lead back to the engine, whose files would stay open until the next garbage collection.)
         """
         rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
         pack = vocabulary.pack_prompt if prompt else vocabulary.pack
@@ -91,14 +99,6 @@ class Intervals:
             return packed, found
 
         return ask
-
-    def _confirmed_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
-        """`infgram_prob` where documents are deleted."""
-        packed = self.vocabulary.pack_prompt(prompt, continuation)
-        query = self.vocabulary.query(self.vocabulary.unpack(packed))
-        (length,) = self.longest_suffix_batch(query.ranges(query.starts, query.ends - 1)).tolist()
-        prompts, counts = self.prob_batch(query.ranges(query.ends - 1 - length, query.ends))
-        return packed, (int(prompts[0]), int(counts[0]), length)
 
     def find_batch(self, queries: Queries) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with each query.
