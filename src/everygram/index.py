@@ -1,6 +1,5 @@
 """`Index`: what `everygram.open` returns. Strings or token ids in, typed results out."""
 
-import math
 import os
 import random
 from collections.abc import Sequence
@@ -236,7 +235,7 @@ class Index:
         engine, encoding, reading, _ = self._state
         ids = query if type(query) is list else encoding.ids(query, raw)
         packed, count = engine.count(ids)
-        return Count(count, reading, packed)
+        return Count.of(count, reading, packed)
 
     def count_batch(
         self, queries: Batch, offsets: Ids | None = None, *, raw: bool = False
@@ -267,8 +266,7 @@ class Index:
         else:
             prompt, token = encoding.prompt(query, continuation, raw)
         packed, (prompt_count, count) = engine.prob(prompt, token)
-        prob = count / prompt_count if prompt_count else math.nan
-        return Prob(reading, packed, prompt_count, count, prob, len(prompt))
+        return Prob(reading, packed, prompt_count, count, len(prompt))
 
     def prob_batch(
         self,
@@ -297,8 +295,7 @@ class Index:
         else:
             prompt, token = encoding.prompt(query, continuation, raw)
         packed, (prompt_count, count, suffix_len) = engine.infgram_prob(prompt, token)
-        prob = count / prompt_count if prompt_count else math.nan
-        return Prob(reading, packed, prompt_count, count, prob, suffix_len)
+        return Prob(reading, packed, prompt_count, count, suffix_len)
 
     def infgram_prob_batch(
         self,

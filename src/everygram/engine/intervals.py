@@ -3,6 +3,7 @@
 The base of the engine: the segments, and the searches of one query or many in all of them.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from time import perf_counter_ns
@@ -80,25 +81,44 @@ class Intervals:
         lead back to the engine, whose files would stay open until the next garbage collection.)
         """
         rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
-        pack = vocabulary.pack_prompt if prompt else vocabulary.pack
+        pack, pack_prompt, packs = vocabulary.pack, vocabulary.pack_prompt, vocabulary.packs
         separator, empty = vocabulary.separator, not self.segments
         call = entry(kernel, rows, b"", separator, False)
 
-        def ask(*query: Any) -> tuple[bytes, Any]:
-            packed = pack(*query)
+        def check(packed: bytes) -> None:
+            """Raise QueryError for an unknown id: searches that read one answer −1."""
+            ids = vocabulary.unpack(packed)
+            if prompt:
+                vocabulary.check_continuation(ids[-1])
+            vocabulary.check(ids)
+
+        def ask(query: Ids) -> tuple[bytes, int]:
+            try:
+                packed = packs[len(query)](*query)
+            except (LookupError, TypeError, struct.error):
+                packed = pack(query)
             start = perf_counter_ns()
             found = call(rows, packed, separator, pace.cold)
             if pace.cold or perf_counter_ns() - start > DISK_NS:
                 pace.timed(start)
-            # To an unknown id the answer is −1; where there is nothing to search, ids are not read.
-            if empty or (found if type(found) is int else found[0]) < 0:
-                ids = vocabulary.unpack(packed)
-                if prompt:
-                    vocabulary.check_continuation(ids[-1])
-                vocabulary.check(ids)
+            if found < 0 or empty:
+                check(packed)
             return packed, found
 
-        return ask
+        def ask_prompt(prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, ...]]:
+            try:
+                packed = packs[len(prompt) + 1](*prompt, continuation)
+            except (LookupError, TypeError, struct.error):
+                packed = pack_prompt(prompt, continuation)
+            start = perf_counter_ns()
+            found = call(rows, packed, separator, pace.cold)
+            if pace.cold or perf_counter_ns() - start > DISK_NS:
+                pace.timed(start)
+            if found[0] < 0 or empty:
+                check(packed)
+            return packed, found
+
+        return ask_prompt if prompt else ask
 
     def find_batch(self, queries: Queries) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with each query.

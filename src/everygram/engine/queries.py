@@ -69,7 +69,8 @@ class Vocabulary:
         self.dtype = fmt.TOKEN_DTYPES[name]
         # In its dtype: single searches take from it how their bytes are read.
         self.separator = self.dtype.type(separator)
-        self._packs = [self._packer(size) for size in range(PACKS)]
+        # What packs queries of up to so many ids.
+        self.packs = [self._packer(size) for size in range(PACKS)]
 
     def _packer(self, size: int) -> Callable[..., bytes]:
         """What packs that many ids; refuses others with struct.error."""
@@ -82,17 +83,14 @@ class Vocabulary:
         Whether those are in the vocabulary a search of one query finds as it reads them.
         """
         try:
-            size = len(query)
-            return (self._packs[size] if size < PACKS else self._packer(size))(*query)
+            return self._packer(len(query))(*query)
         except (struct.error, TypeError):
             return self.check(query, name).astype(self.dtype).tobytes()
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
         """As `pack`, the ids of a prompt and one behind them."""
         try:
-            size = len(prompt) + 1
-            pack = self._packs[size] if size < PACKS else self._packer(size)
-            return pack(*prompt, continuation)
+            return self._packer(len(prompt) + 1)(*prompt, continuation)
         except (struct.error, TypeError):
             ids = np.append(self.check(prompt), self.check_continuation(continuation))
             return ids.astype(self.dtype).tobytes()

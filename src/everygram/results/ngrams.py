@@ -1,5 +1,6 @@
 """Counts, probabilities and distributions, of one query or of many."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,14 +37,16 @@ class Count(int):
     _reading: Reading
     _asked: np.ndarray | bytes
 
-    def __new__(cls, count: int, reading: Reading, asked: np.ndarray | bytes) -> "Count":
-        self = int.__new__(cls, count)
+    @staticmethod
+    def of(count: int, reading: Reading, asked: np.ndarray | bytes) -> "Count":
+        """The count of these ids. (Made in half the time that a `__new__` takes.)"""
+        self = Count(count)
         self._reading = reading
         self._asked = asked
         return self
 
-    def __reduce__(self) -> tuple[type["Count"], tuple[int, Reading, np.ndarray | bytes]]:
-        return Count, (int(self), self._reading, self._asked)
+    def __reduce__(self) -> tuple[Any, tuple[int, Reading, np.ndarray | bytes]]:
+        return Count.of, (int(self), self._reading, self._asked)
 
     @property
     def count(self) -> int:
@@ -78,8 +81,12 @@ class Prob(Result):
     # (The ids asked about are those of the prompt and the continuation.)
     prompt_count: int
     continuation_count: int
-    prob: float
     suffix_len: int
+
+    @property
+    def prob(self) -> float:
+        """continuation_count / prompt_count; nan when the prompt does not occur."""
+        return self.continuation_count / self.prompt_count if self.prompt_count else math.nan
 
     @property
     def query(self) -> np.ndarray:
@@ -266,7 +273,7 @@ class Counts(Batch[Count]):
         return np.array(self.counts, dtype, copy=copy)
 
     def _result(self, i: int, asked: np.ndarray) -> Count:
-        return Count(int(self.counts[i]), self._reading, asked)
+        return Count.of(int(self.counts[i]), self._reading, asked)
 
 
 @dataclass(eq=False)
@@ -297,7 +304,6 @@ class Probs(Batch[Prob]):
             asked,
             int(self.prompt_counts[i]),
             int(self.continuation_counts[i]),
-            float(self.probs[i]),
             int(self.suffix_lens[i]),
         )
 
