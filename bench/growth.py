@@ -36,7 +36,8 @@ from cold import build_from_tokens
 from cold_side import drop
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
 from everygram.corpus.text import TextCorpus
-from everygram.kernels import array_at, search
+from everygram.kernels import array_at, rows, search
+from everygram.kernels import lanes as walk
 
 MILLION = 1 << 20
 LENGTHS = (MILLION, 4 * MILLION, 16 * MILLION, 64 * MILLION, 256 * MILLION)
@@ -54,31 +55,31 @@ STAGES = ("the fences", "the suffix array", "the text")
 def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
     """Search for a query up to a stage; returns what depends on all that is read.
 
-    As `search.find` does: keep in step with `search.find_group`.
+    As `search.count` does: keep in step with `search.find_group`.
     """
-    lanes = np.empty((2, search.FIELDS), np.int64)
-    n, width = row[search.N], row[search.WIDTH]
-    sa = array_at(row[search.POSITIONS], n * width, np.uint8)
-    spacing, bits, separator = row[search.SPACING], row[search.KEY_BITS], row[search.SEPARATOR]
-    search.check(query, 0, query.shape[0], row[search.VOCAB_SIZE], separator)
-    lanes[0, search.START], lanes[0, search.END] = 0, query.shape[0]
+    lanes = np.empty((2, rows.FIELDS), np.int64)
+    n, width = row[rows.N], row[rows.WIDTH]
+    sa = array_at(row[rows.POSITIONS], n * width, np.uint8)
+    spacing, bits, separator = row[rows.SPACING], row[rows.KEY_BITS], row[rows.SEPARATOR]
+    rows.check(query, 0, query.shape[0], row[rows.VOCAB_SIZE], separator)
+    lanes[0, rows.START], lanes[0, rows.END], lanes[0, rows.PLACE] = 0, query.shape[0], 0
     if stage == WHOLE:
-        search.find_group(row, query, lanes, 1, False, True, False)
-        return lanes[1, search.LO] - lanes[0, search.LO]
-    search.set_keys(query, bits, separator, lanes, 0)
-    found = lanes[0, search.KEY] ^ lanes[1, search.KEY]
+        search.find_group(row, query, lanes, False)
+        return lanes[1, rows.LO] - lanes[0, rows.LO]
+    walk.set_keys(query, bits, separator, lanes, 0)
+    found = lanes[0, rows.KEY] ^ lanes[1, rows.KEY]
     if stage == KEYS:
         return found
-    lanes[0, search.PLACE], lanes[1, search.PLACE] = 1, 1
-    search.descend(row, lanes, 2, True, False)
-    found += lanes[0, search.PLACE] + lanes[1, search.PLACE]
+    lanes[0, rows.PLACE], lanes[1, rows.PLACE] = 1, 1
+    walk.descend(row, lanes, False)
+    found += lanes[0, rows.PLACE] + lanes[1, rows.PLACE]
     if stage == FENCES:
         return found
     # The blocks in which the interval's ends are.
     for lane in range(2):
-        place = max(np.int64(0), lanes[lane, search.PLACE] - 1)
+        place = max(np.int64(0), lanes[lane, rows.PLACE] - 1)
         for rank in (place * spacing, min(n, (place + 1) * spacing) - 1):
-            found += search.position_in(sa, width, rank)
+            found += rows.position_in(sa, width, rank)
     return found
 
 
@@ -115,7 +116,7 @@ class Queries:
         }
         # What the index itself hands its kernels; it must be open for as long.
         row = index.engine._rows[0]
-        packed = [index.engine.ids(ids) for ids in ngrams]
+        packed = [index.engine.vocabulary.query(ids).ids for ids in ngrams]
         self._searches = [
             [(search_until, [row, ids, stage]) for ids in packed] for stage in range(len(UNTIL))
         ]

@@ -128,7 +128,7 @@ class Goal:
 
 
 GOALS = [
-    Goal("count", IN_USE, "count", INFINI, "count", 50),
+    Goal("count", IN_USE, "count", INFINI, "count", 40),
     Goal("count, batches of 1,000", IN_USE, "count_batch", INFINI, "count", 150),
     Goal("the same, from arrays", IN_USE, "count_batch, arrays", INFINI, "count", 150),
     Goal("count against tokengrams' contains", OCCUR, "count", "tokengrams", "contains", 1),
@@ -136,7 +136,7 @@ GOALS = [
     Goal("prob", "prob", "prob", INFINI, "prob", 50),
     Goal("exact ntd", "ntd", "ntd", INFINI, "ntd", 40),
     Goal("exact ntd, p99", "ntd", "ntd", INFINI, "ntd", 4, "p99"),
-    Goal("infgram_prob", "infgram_prob", "infgram_prob", INFINI, "infgram_prob", 150),
+    Goal("infgram_prob", "infgram_prob", "infgram_prob", INFINI, "infgram_prob", 120),
     Goal("exact infgram_ntd", "infgram_ntd", "infgram_ntd", INFINI, "infgram_ntd", 100),
     Goal("score, 1,001 tokens", SCORE, "score", INFINI, "infgram_prob of each token", 500),
     Goal("longest_matches, 1,000 tokens", MATCHES, "longest_matches", INFINI, "creativity", 150),

@@ -18,6 +18,16 @@ Arguments they share, besides those of the package:
   are read follows from it: with another dtype they would be read past their end.
 - `cold`: whether reads are expected to wait for a disk.
 
+A lane, followed: 60,000 suffixes, a fence every 16, the query `[11802, 3303]` of 16-bit ids. It
+gets two lanes (`set_keys`): KEY of the first is 0x2e1a0ce7 and then zeros, of the second the same
+and then ones, so that all keys that begin like the query stand between them. `descend` finds that
+PLACE = 812 fences are below the first KEY, and as many not above the second: the interval lies in
+the block behind the last of them. LO = 811 · 16 + 1 = 12,977 and HI = 812 · 16 = 12,992, the block
+is asked for (`set_ranks`), and the lane SEEKS BOTH ends. In `narrow` the suffix in the middle, rank
+12,984, matches both tokens: from here the first lane goes on in [12,977, 12,984), the second in
+[12,985, 12,992), neither comparing again the tokens that LO_MATCH and HI_MATCH say are alike. They
+end at LO = 12,981 and 12,987: the query occurs 6 times, at ranks [12,981, 12,987).
+
 Ids of the vocabulary are below the row's VOCAB_SIZE; a query with another one, the separator
 aside, is answered −1.
 """
