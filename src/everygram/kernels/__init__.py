@@ -41,8 +41,13 @@ def _kernel(function: F) -> F:
     return function
 
 
+def _called(function: F) -> F:
+    """Compile for the kernels that call it alone; Python cannot."""
+    return function
+
+
 def _inlined(function: F) -> F:
-    """Compile as a part of the kernels that call it; Python cannot."""
+    """As `_called`, and put where it is called."""
     return function
 
 
@@ -102,13 +107,14 @@ def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
 
 
 if INTERPRETED:
-    kernel, inlined, entry = _kernel, _inlined, _entry
+    kernel, called, inlined, entry = _kernel, _called, _inlined, _entry
     array_at, words, ids_of = _array_at, _words, _ids_of
     prefetch, will_need = _prefetch, _will_need
 else:
     from everygram.kernels import compiled
 
-    kernel, inlined, entry = compiled.kernel, compiled.inlined, compiled.entry
+    kernel, called = compiled.kernel, compiled.called
+    inlined, entry = compiled.inlined, compiled.entry
     array_at, words, ids_of = compiled.array_at, compiled.words, compiled.ids_of
     prefetch, will_need = compiled.prefetch, compiled.will_need
 

@@ -91,8 +91,13 @@ def kernel(function: F, **options: Any) -> F:
         numba.config.CACHE_DIR = users
 
 
+def called(function: F) -> F:
+    """As the package's `_called`: what calls it keeps its code, too."""
+    return kernel(function, cache=False, no_cpython_wrapper=True)
+
+
 def inlined(function: F) -> F:
-    """As the package's `_inlined`: what calls it holds its code, nothing else needs any."""
+    """As the package's `_inlined`."""
     return kernel(function, cache=False, forceinline=True, no_cpython_wrapper=True)
 
 

@@ -6,7 +6,16 @@ the interval, too, `one_follows` looks at the ends. Arguments are those of `sear
 
 import numpy as np
 
-from everygram.kernels import INTERPRETED, array_at, borrowed, ids_of, kernel, will_need, words
+from everygram.kernels import (
+    INTERPRETED,
+    array_at,
+    borrowed,
+    called,
+    ids_of,
+    kernel,
+    will_need,
+    words,
+)
 from everygram.kernels.rows import (
     END,
     FENCES,
@@ -37,7 +46,7 @@ SKIP = 8
 FEW_OCCURRENCES, AND_THE_END = 64, 65
 
 
-@kernel
+@called
 def read_tokens(
     tokens: np.ndarray,
     sa: np.ndarray,
@@ -65,7 +74,7 @@ def read_tokens(
                     points[i, 1] = np.int64(tokens[place])
 
 
-@kernel
+@called
 def grown(points: np.ndarray, count: int) -> np.ndarray:
     """The points, with room for two more."""
     if count + 2 <= points.shape[0]:
@@ -220,7 +229,7 @@ def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray
     return table
 
 
-@kernel
+@called
 def tokens_after(
     row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
 ) -> np.ndarray:

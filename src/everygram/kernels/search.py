@@ -34,7 +34,7 @@ aside, is answered −1.
 
 import numpy as np
 
-from everygram.kernels import array_at, borrowed, ids_of, kernel, words
+from everygram.kernels import array_at, borrowed, called, ids_of, kernel, words
 from everygram.kernels.lanes import (
     LANES,
     descend,
@@ -75,7 +75,7 @@ from everygram.kernels.rows import (
 )
 
 
-@kernel
+@called
 def find_group(
     row: np.ndarray,
     ids: np.ndarray,
@@ -147,7 +147,7 @@ def find_group(
         lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
 
 
-@kernel
+@called
 def match_group(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool) -> None:
     """The longest beginnings of queries, two lanes each, that occur: BEST of every even lane.
 

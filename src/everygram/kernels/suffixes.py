@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from everygram.kernels import array_at, borrowed, ids_of, kernel, words
+from everygram.kernels import array_at, borrowed, called, ids_of, kernel, words
 from everygram.kernels.lanes import LANES
 from everygram.kernels.rows import (
     BEST,
@@ -28,7 +28,7 @@ TRIALS, ONE_BY_ONE = 4, 8
 TRIAL_LANES = 2 * TRIALS
 
 
-@kernel
+@called
 def suffix_group(
     segments: np.ndarray,
     ids: np.ndarray,
@@ -138,7 +138,7 @@ def longest_suffixes(
     return -1
 
 
-@kernel
+@called
 def suffix_of(rows: np.ndarray, query: np.ndarray, end: int, cold: bool) -> tuple[int, int]:
     """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id.
 
