@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     sources = {"here": HERE, "other": args.other.resolve()}
     sides = {name: started(args.index.resolve(), source) for name, source in sources.items()}
-    names = ask(sides["here"], "names").split(",")
+    names = ask(sides["here"], "names").split(";")
     times: dict[tuple[str, str], list[float]] = {}
     for round_ in range(args.rounds):
         for name in names:
@@ -77,7 +77,7 @@ def serve(path: str) -> None:
         call()
     for line in sys.stdin:
         if line.strip() == "names":
-            print(",".join(calls), flush=True)
+            print(";".join(calls), flush=True)
             continue
         call, number = calls[line.strip()]
         gc.disable()

@@ -97,9 +97,9 @@ class Intervals:
                 packed = packs[len(query)](*query)
             except (LookupError, TypeError, struct.error):
                 packed = pack(query)
-            start = perf_counter_ns()
-            found = call(rows, packed, separator, pace.cold)
-            if pace.cold or perf_counter_ns() - start > DISK_NS:
+            cold, start = pace.cold, perf_counter_ns()
+            found = call(rows, packed, separator, cold)
+            if cold or perf_counter_ns() - start > DISK_NS:
                 pace.timed(start)
             if found < 0 or empty:
                 check(packed)
@@ -110,9 +110,9 @@ class Intervals:
                 packed = packs[len(prompt) + 1](*prompt, continuation)
             except (LookupError, TypeError, struct.error):
                 packed = pack_prompt(prompt, continuation)
-            start = perf_counter_ns()
-            found = call(rows, packed, separator, pace.cold)
-            if pace.cold or perf_counter_ns() - start > DISK_NS:
+            cold, start = pace.cold, perf_counter_ns()
+            found = call(rows, packed, separator, cold)
+            if cold or perf_counter_ns() - start > DISK_NS:
                 pace.timed(start)
             if found[0] < 0 or empty:
                 check(packed)
