@@ -825,3 +825,29 @@ def test_numpy_integers_are_integers(text_index):
         scores = text_index.score("natural", order=number)
         assert json.loads(json.dumps(scores.as_dict()))["order"] == 3
     assert everygram.open(text_index.path, preload=["all"]).count("natural") == 3
+
+
+@pytest.mark.parametrize("query", [{1, 2}, {1: 2}, b"\x01\x02", range(0), np.array(5), object()])
+def test_what_has_no_order_or_is_no_list_is_no_query(ids_index, query):
+    asked = [
+        lambda: ids_index.count(query),
+        lambda: ids_index.prob(query, 1),
+        lambda: ids_index.infgram_prob(query),
+        lambda: ids_index.ntd(query),
+        lambda: ids_index.score(query),
+        lambda: ids_index.find(query),
+        lambda: ids_index.count_batch([query]),
+    ]
+    if isinstance(query, range):  # which is a list of integers
+        assert ids_index.count(query) == ids_index.count([])
+        return
+    for ask in asked:
+        with pytest.raises(QueryError, match="flat list of token ids"):
+            ask()
+
+
+def test_an_array_without_a_length_is_no_batch(ids_index):
+    with pytest.raises(QueryError, match="a batch: expected a list"):
+        ids_index.count_batch(np.array(5))
+    with pytest.raises(QueryError, match="continuations: expected a list"):
+        ids_index.prob_batch([[1]], np.array(5))

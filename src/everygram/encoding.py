@@ -143,8 +143,12 @@ class Encoding:
         return encode_query(tokenizer, query, raw)
 
     def ids(self, query: Query, raw: bool) -> Ids:
-        """The ids of a query, as the engine takes those of a single one: not checked yet."""
-        return self.encode(query, raw).tolist() if isinstance(query, str) else query
+        """The ids of a query, as the engine takes those of a single one: not all checked yet."""
+        if isinstance(query, list | tuple):
+            return query
+        # (A set or a mapping has no order, bytes are no ids: neither is a query.)
+        ids: list[int] = self.encode(query, raw).tolist()
+        return ids
 
     def query(self, query: Query, raw: bool, name: str = "query") -> Queries:
         """One query; messages call it `name`."""
@@ -153,7 +157,7 @@ class Encoding:
 
     def queries(self, batch: Batch, offsets: Ids | None, raw: bool) -> Queries:
         """A batch."""
-        if isinstance(batch, str) or not isinstance(batch, Sequence | np.ndarray):
+        if isinstance(batch, str) or not _is_list(batch):
             found = "one string" if isinstance(batch, str) else repr(batch)
             raise QueryError(f"a batch: expected a list of queries, found {found}")
         if offsets is not None:
@@ -177,7 +181,7 @@ class Encoding:
         """A batch of prompts, each with its continuation behind it."""
         queries = self.queries(batch, offsets, raw)
         if continuations is not None:
-            if not isinstance(continuations, Sequence | np.ndarray):
+            if not _is_list(continuations):
                 raise QueryError(f"continuations: expected a list, found {continuations!r}")
             if len(continuations) != len(queries):
                 raise QueryError(
@@ -216,3 +220,8 @@ class Encoding:
                 f"{token_texts(encoded, self.reading)}"
             )
         return int(encoded[0])
+
+
+def _is_list(value: object) -> bool:
+    """Whether that is a sequence, or an array that has a length."""
+    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)

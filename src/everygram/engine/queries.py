@@ -5,6 +5,7 @@ their tokens. A search reads a segment by its query's dtype and inside the bound
 nothing else may make what it takes.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -82,10 +83,11 @@ class Vocabulary:
         Raises QueryError, which calls it `name`, for what is no flat list of integers that fit.
         Whether those are in the vocabulary a search of one query finds as it reads them.
         """
-        try:
-            return self._packer(len(query))(*query)
-        except (struct.error, TypeError):
-            return self.check(query, name).astype(self.dtype).tobytes()
+        # (Other things that have a length may have no order, as sets, or be no ids, as bytes.)
+        if isinstance(query, list | tuple):
+            with contextlib.suppress(struct.error, TypeError):
+                return self._packer(len(query))(*query)
+        return self.check(query, name).astype(self.dtype).tobytes()
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
         """As `pack`, the ids of a prompt and one behind them."""
