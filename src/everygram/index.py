@@ -427,7 +427,7 @@ class Index:
         """A document: by its number, or by an occurrence of a query.
 
         With a query, `occurrence` counts through what `find` lists in order, `match` is set, and
-        only `context` tokens (50 unless given) around the match are fetched. By number, all of
+        only `context` tokens (default: 50) around the match are fetched. By number, all of
         the document is, or its first `context` tokens.
         """
         if (number is None) == (query is None):

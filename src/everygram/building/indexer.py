@@ -45,7 +45,7 @@ def build(
         to be read: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
     vocab_size: for ids without a tokenizer: they are in [0, vocab_size). Unless given, every id
         of that width is in the vocabulary.
-    memory: bytes to hold at most, mapped files aside; half of what is free unless given. What does
+    memory: limit in bytes, mapped files aside (default: half of free memory). What does
         not fit is sorted in blocks and merged: the index is the same, whatever the memory.
     threads: that sort and merge at once, at most (default: one per processor). How many a
         tokenizer's library encodes with, its own environment variables say: `tokenizers` reads
