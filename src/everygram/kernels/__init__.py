@@ -1,12 +1,12 @@
 """Every compiled function: arrays and integers in, arrays and integers out.
 
-Kernels do not validate: each lists its preconditions and the caller proves them. They hold no
-lock on the interpreter, and compile once per machine (the result is cached on disk).
+Kernels do not validate their arguments: each lists its preconditions, and the caller proves them.
+They release the GIL. They are compiled once per machine (the result is cached on disk).
 
-They are plain Python as well. Where numba's variable NUMBA_DISABLE_JIT is 1 they are interpreted,
-and numba is not imported: a single search takes a millisecond then, less than loading its code.
+They are plain Python as well. If numba's variable NUMBA_DISABLE_JIT is 1, they are interpreted
+and numba is not imported. A single search then takes a millisecond: less than loading numba's code.
 
-Common arguments (`search` has its own way to the arrays of a segment):
+Common arguments (`search` passes the arrays of a segment differently):
 
 - `tokens`: u8, u16 or u32, shape (n,): a segment's stream.
 - `sa`: the suffix array: u32, shape (n,), or u8, shape (n, 5) for 5-byte positions.
@@ -42,19 +42,20 @@ def _kernel(function: F) -> F:
 
 
 def _called(function: F) -> F:
-    """Compile for the kernels that call it alone; Python cannot."""
+    """Compile only for the kernels that call it; Python cannot call it."""
     return function
 
 
 def _inlined(function: F) -> F:
-    """As `_called`, and put where it is called."""
+    """As `_called`, and inlined into its callers."""
     return function
 
 
 def _entry(kernel: Callable[..., Any], *like: Any) -> Callable[..., Any]:
-    """A kernel that answers ints, for arguments of these types alone, compiled by this call.
+    """A kernel that returns ints, for arguments of these types only; this call compiles it.
 
-    To find what is compiled for the arguments of a call takes as long as a quarter of a search.
+    numba's dispatch (finding the compiled code by the arguments' types) would take as long as a
+    quarter of a search.
     """
 
     def call(*given: Any) -> Any:
@@ -65,7 +66,7 @@ def _entry(kernel: Callable[..., Any], *like: Any) -> Callable[..., Any]:
 
 
 def _prefetch(array: np.ndarray, index: int) -> None:
-    """Ask for array[index] to be in the cache soon; any index does, none is read."""
+    """Request that array[index] be in the cache soon. Any index is allowed: nothing is read."""
 
 
 @cache
@@ -77,7 +78,7 @@ def _madvise() -> Callable[[int, int, int], int]:
 
 
 def _will_need(array: np.ndarray, index: int) -> None:
-    """Ask for the page of array[index] to be in memory soon, where the array maps a file."""
+    """Request that the page of array[index] be in memory soon, if the array maps a file."""
     address = array.__array_interface__["data"][0] + int(index) * array.itemsize
     last = address % mmap.PAGESIZE
     _madvise()(address - last, last + 1, mmap.MADV_WILLNEED)
@@ -86,7 +87,7 @@ def _will_need(array: np.ndarray, index: int) -> None:
 def _array_at(address: int, shape: Any, dtype: Any) -> np.ndarray:
     """The array of that shape (a length, or a pair) at an address.
 
-    Precondition: it is there, and stays.
+    Precondition: the array is at that address, and outlives the result.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = (ctypes.c_char * size).from_address(int(address))
@@ -94,15 +95,16 @@ def _array_at(address: int, shape: Any, dtype: Any) -> np.ndarray:
 
 
 def _words(rows: int, columns: int) -> np.ndarray:
-    """Words (int64) of the call's own, not cleared: shape (rows, columns), both constants.
+    """Scratch memory of the calling function: int64, shape (rows, columns), uninitialized.
 
-    Precondition: they are not returned. On the stack, they cost nothing.
+    Preconditions: rows and columns are constants; the array is not returned. It is on the stack
+    and costs nothing.
     """
     return np.empty((rows, columns), np.int64)
 
 
 def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
-    """The ids that bytes hold, of the dtype that `separator`, a numpy scalar, has. Not copied."""
+    """The ids in `packed`, not copied. Their dtype is that of `separator`, a numpy scalar."""
     return np.frombuffer(packed, separator.dtype)
 
 
@@ -141,8 +143,8 @@ def token_at(tokens: np.ndarray, position: int, separator: int) -> int:
 
 @inlined
 def borrowed(array: np.ndarray) -> np.ndarray:
-    """The array without its count of references, which every call that it is handed to would take.
+    """The array without reference counting, which would cost time in every call that takes it.
 
-    Precondition: what was borrowed lives on.
+    Precondition: the original array outlives the result.
     """
     return array_at(array.ctypes.data, array.shape, array.dtype)

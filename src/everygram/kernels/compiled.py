@@ -1,6 +1,6 @@
-"""What makes kernels of functions, and what in them Python has no words for: numba's side.
+"""numba's side: compiles functions into kernels, and defines the operations that Python lacks.
 
-Imported unless kernels are interpreted, whose own side is in the package itself.
+Not imported if kernels are interpreted: the package itself has the Python versions.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from everygram import progress
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-# Compiled code in a folder that other installations share is kept for so long after its last use.
+# In a folder shared with other installations, compiled code is kept this long after its last use.
 KEPT_SECONDS = 30 * 24 * 3600
 
 
 def _cache_folder() -> str | None:
-    """Where compiled kernels are kept, named after the sources of all of them.
+    """The folder for compiled kernels, named after a hash of all kernels' sources.
 
-    numba's own cache looks at the one file a kernel is in, and would go on using old code of
-    the helpers that kernel calls. None when no place for it can be written. What older sources
-    were compiled to is removed.
+    numba's own cache checks only the file that a kernel is in, and would go on using old code of
+    the helpers that the kernel calls. None if no such folder can be written. Code compiled from
+    older sources is removed.
     """
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
@@ -56,7 +56,7 @@ def _cache_folder() -> str | None:
 
 
 def _remove_others(folder: Path, seconds: float) -> None:
-    """Remove the folders of other sources beside this one that nobody has used for so long."""
+    """Remove the folders of other sources next to `folder` that were unused for `seconds`."""
     for other in folder.parent.glob("kernels-" + "[0-9a-f]" * 16):
         with contextlib.suppress(OSError):
             if other != folder and other.stat().st_mtime <= time.time() - seconds:
@@ -67,7 +67,7 @@ _CACHE_FOLDER = _cache_folder()
 
 
 class _Compiling(event.Listener):
-    """Tells which of our functions is being compiled."""
+    """Reports which of our functions is being compiled."""
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
@@ -92,7 +92,7 @@ def kernel(function: F, **options: Any) -> F:
 
 
 def called(function: F) -> F:
-    """As the package's `_called`: what calls it keeps its code, too."""
+    """As the package's `_called`: the cached code of its callers includes its code."""
     return kernel(function, cache=False, no_cpython_wrapper=True)
 
 
@@ -109,7 +109,7 @@ def entry(kernel: Any, *like: Any) -> Any:
 
 
 def _made(context: Any, builder: Any, array: Any, data: Any, shape: list[Any]) -> Any:
-    """An array of memory that is not counted: C order, `shape` as words."""
+    """An array over memory without reference counting: C order, `shape` as 64-bit words."""
     made = context.make_array(array)(context, builder)
     word = ir.IntType(64)
     item = context.get_abi_sizeof(context.get_data_type(array.dtype))
@@ -127,7 +127,7 @@ def _made(context: Any, builder: Any, array: Any, data: Any, shape: list[Any]) -
     return made._getvalue()
 
 
-# numba has no array of memory that nothing counts the references of: at an address,
+# numba has no arrays without reference counting. Here are three: at an address,
 @intrinsic
 def array_at(_: Any, address: types.Integer, shape: Any, dtype: Any) -> Any:
     """As `_array_at`; dtype: a numpy scalar type, or the `dtype` of an array."""
@@ -144,7 +144,7 @@ def array_at(_: Any, address: types.Integer, shape: Any, dtype: Any) -> Any:
     ), generate
 
 
-# on the stack (np.empty asks for memory, which takes as long as a step of a search),
+# on the stack (np.empty allocates memory, which takes as long as a step of a search),
 @intrinsic(prefer_literal=True)
 def words(_: Any, rows: types.IntegerLiteral, columns: types.IntegerLiteral) -> Any:
     """As `_words`."""
@@ -159,7 +159,8 @@ def words(_: Any, rows: types.IntegerLiteral, columns: types.IntegerLiteral) -> 
     return types.Array(types.int64, 2, "C")(rows, columns), generate
 
 
-# or of bytes, of a scalar's dtype (its np.frombuffer counts, and takes no scalar's dtype).
+# and over bytes, with a scalar's dtype (numba's np.frombuffer counts references, and accepts no
+# scalar's dtype).
 @intrinsic
 def ids_of(_: Any, packed: types.Bytes, separator: types.Integer) -> Any:
     """As `_ids_of`."""
@@ -173,7 +174,7 @@ def ids_of(_: Any, packed: types.Bytes, separator: types.Integer) -> Any:
     return array(packed, separator), generate
 
 
-# numba has no system calls but through ctypes, whose addresses do not go into cached code.
+# numba makes system calls only through ctypes, whose addresses cannot be in cached code.
 @intrinsic
 def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
     """As `_will_need`: the system call, which returns before the page is read."""
@@ -194,7 +195,7 @@ def will_need(_: Any, array: types.Array, index: types.Integer) -> Any:
     return types.void(array, types.int64), generate
 
 
-# numba has no word for this instruction.
+# numba has no function for this instruction.
 @intrinsic
 def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
     """As `_prefetch`: one machine instruction (LLVM's llvm.prefetch)."""
@@ -208,7 +209,7 @@ def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
             ir.FunctionType(ir.VoidType(), [pointer.type, *[integer] * 3]),
             "llvm.prefetch.p0",
         )
-        # For reading, to be kept in all caches, data and not instructions.
+        # Arguments: for reading (0), keep in all caches (3), data, not instructions (1).
         builder.call(function, [pointer, *(ir.Constant(integer, i) for i in (0, 3, 1))])
         return context.get_dummy_value()
 

@@ -1,7 +1,8 @@
-"""The tokens that follow a prompt: distributions, and whether there is but one.
+"""The tokens that follow a prompt: their distribution, and whether there is only one.
 
-Inside a prompt's interval suffixes are sorted by what follows. `next_tokens` counts it, `ntd` finds
-the interval, too, `one_follows` looks at the ends. Arguments are those of `search`.
+Inside a prompt's interval, suffixes are sorted by the next token. `next_tokens` counts next tokens,
+`ntd` also finds the interval, `one_follows` reads only its two ends. Arguments are those of
+`search`.
 """
 
 import numpy as np
@@ -39,10 +40,10 @@ from everygram.kernels.rows import (
 )
 from everygram.kernels.search import find_group
 
-# Tokens after a prompt that are read together, and fences that are skipped where they are alike.
+# Next tokens that are read together, and the number of fences skipped at once if their keys agree.
 READS = 64
 SKIP = 8
-# What follows a prompt that occurs so often at most is read at every occurrence.
+# For prompts with at most this many occurrences, the next token is read at every occurrence.
 FEW_OCCURRENCES, AND_THE_END = 64, 65
 
 
@@ -57,7 +58,7 @@ def read_tokens(
     count: int,
     cold: bool,
 ) -> None:
-    """points[i, 1] becomes the token `offset` after the suffix of rank points[i, 0], if −1."""
+    """If points[i, 1] is −1, set it to the token `offset` after the suffix of rank points[i, 0]."""
     for begin in range(0, count, READS):
         end = min(count, begin + READS)
         for i in range(begin, end):
@@ -80,7 +81,7 @@ def grown(points: np.ndarray, count: int) -> np.ndarray:
     if count + 2 <= points.shape[0]:
         return points
     larger = np.empty((2 * points.shape[0] + 2, 2), np.int64)
-    for i in range(count):  # (a copy of slices is three seconds to compile)
+    for i in range(count):  # (copying slices would take three seconds to compile)
         larger[i, 0], larger[i, 1] = points[i, 0], points[i, 1]
     return larger
 
@@ -89,16 +90,16 @@ def grown(points: np.ndarray, count: int) -> np.ndarray:
 def next_tokens(
     row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct tokens that follow, ascending, and how often each: int64, shape (k,) twice.
+    """The distinct next tokens, ascending, and the count of each: int64, shape (k,) twice.
 
-    Precondition: [lo, hi) is the interval, not empty, of prompt[start:], which is not empty and
-    does not end in a separator, unless it is the separator alone.
+    Preconditions: [lo, hi) is the interval of prompt[start:] and is not empty. prompt[start:] is
+    not empty, and does not end in a separator unless it is the separator alone.
 
-    Inside the interval suffixes are sorted by what follows. Tokens are known at some ranks, at
-    first those of the fences if their keys reach that far; between two that differ the middle is
-    read, all middles together, until neighbours are known wherever they differ: O(k log(n / k))
-    reads. With a `stride` only every stride-th rank is read, and a count may be wrong by less
-    than that.
+    Inside the interval, suffixes are sorted by the next token. At first it is known at some ranks:
+    those of the fences, if their keys reach that far. Between two known ranks with different tokens
+    the middle rank is read, all middles together, until such ranks are neighbours: O(k log(n / k))
+    reads. With a `stride`, only every stride-th rank is read, and the error of a count is less than
+    `stride`.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     tokens = array_at(row[TOKENS], n, prompt.dtype)
@@ -118,7 +119,7 @@ def next_tokens(
             for ahead in range(fence, last + 1, WORDS_A_PAGE // 2):
                 will_need(fences, ahead)
         while fence <= last:
-            # The first and the last fence of those with the same token.
+            # The first and the last of the fences with the same token.
             begins = fences[fence] >> shift
             token = np.int64(begins & top)
             if token == np.int64(top):
@@ -179,7 +180,7 @@ def next_tokens(
 def _next_tokens(
     row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`next_tokens` by numpy, a round at a time: interpreted, its loops would take seconds."""
+    """`next_tokens` with numpy, one round at a time: loops would take seconds when interpreted."""
     n, width = int(row[N]), int(row[WIDTH])
     tokens = array_at(row[TOKENS], n, prompt.dtype)
     entries = array_at(row[POSITIONS], (n, width), np.uint8)
@@ -200,7 +201,7 @@ def _next_tokens(
         unknown = changes & (ranks[1:] > ranks[:-1] + 1)
         if not unknown.any():
             break
-        # What stands between equal tokens is known.
+        # Ranks between two equal tokens have that token too.
         edges = np.append(True, changes) | np.append(changes, True)
         middles = (ranks[:-1][unknown] + ranks[1:][unknown]) >> 1
         ranks, after = ranks[edges], after[edges]
@@ -219,7 +220,8 @@ if INTERPRETED:
 def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray:
     """Ids, counts, and the bits of counts / prompt_count (float64): int64, shape (3, k).
 
-    One array is made in half the time of two, and a division in numpy takes as long as a search.
+    Making one array takes half the time of making two, and a division in numpy takes as long as a
+    search.
     """
     table = np.empty((3, ids.shape[0]), np.int64)
     probs = table.view(np.float64)
@@ -233,7 +235,7 @@ def tabled(ids: np.ndarray, counts: np.ndarray, prompt_count: int) -> np.ndarray
 def tokens_after(
     row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
 ) -> np.ndarray:
-    """As `next_tokens` and `tabled`, of an interval of up to FEW_OCCURRENCES ranks."""
+    """As `next_tokens` and `tabled`, for an interval of up to FEW_OCCURRENCES ranks."""
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     tokens = array_at(row[TOKENS], n, prompt.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
@@ -241,7 +243,7 @@ def tokens_after(
     ask_for(sa, hi * width - 1, cold)
     for rank in range(lo, hi):
         ask_for(tokens, position_in(sa, width, rank) + length, cold)
-    # The rank at which each different token begins.
+    # Each distinct token, and the first rank that has it.
     memory = words(2, AND_THE_END)
     found, begins = memory[0], memory[1]
     k, last = 0, np.int64(-1)
@@ -262,11 +264,11 @@ def tokens_after(
 def ntd(
     segments: np.ndarray, packed: bytes, separator: int, start: int, max_support: int, cold: bool
 ) -> tuple[int, np.ndarray, int]:
-    """All of a distribution in one call, where there is one segment.
+    """A whole distribution in one call, for an index of one segment.
 
-    Of the query from `start` on, the prompt: its count (−1 for an unknown id), what follows as
-    `tabled` gives it, and by how much counts may be off. An empty prompt is answered without what
-    follows, which the unigrams tell.
+    The prompt is the query from `start` on. Returns the prompt's count (−1 for an unknown id), the
+    table of next tokens (see `tabled`), and the largest error of a count. For an empty prompt the
+    table is empty: its next tokens are the unigrams.
     """
     rows, query = borrowed(segments), ids_of(packed, separator)
     nothing = np.empty((3, 0), np.int64)
@@ -301,10 +303,10 @@ def one_follows(
     cold: bool,
     sparse: np.ndarray,
 ) -> None:
-    """sparse[i] becomes whether one token alone ever follows prompt i.
+    """Set sparse[i] to whether only one distinct token ever follows prompt i.
 
-    intervals: int64, shape (k, s, 2), as `find_many` gives. What follows is sorted inside an
-    interval: its first and last suffix tell.
+    intervals: int64, shape (k, s, 2), as `find_many` gives. Inside an interval, suffixes are sorted
+    by the next token, so comparing those of the first and the last suffix is enough.
     """
     only = np.empty(READS, np.int64)
     for begin in range(0, starts.shape[0], READS):

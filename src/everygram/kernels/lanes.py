@@ -1,4 +1,4 @@
-"""Searches that advance together, a lane each: through the fences, then through ranks."""
+"""Searches that advance together, one lane each: through the fences, then through ranks."""
 
 import numpy as np
 
@@ -33,26 +33,26 @@ from everygram.kernels.rows import (
     position_in,
 )
 
-# Keys of a node of the fence tree: two cache lines.
+# Keys per node of the fence tree: two cache lines.
 FANOUT = 16
-# Lanes that advance together: enough to hide a read behind the others' work, few enough that
-# what they asked for is still in the first cache when they come to it.
+# Lanes that advance together: enough to hide a read behind the work of the others, few enough that
+# requested data is still in the L1 cache when its lane uses it.
 LANES = 64
-# So few need not keep what they ask for small.
+# Up to this many lanes may request more data at once.
 FEW = 4
-# Halvings a lane asks ahead for in one round, in memory and of a disk: there all of a block, and
-# one more of so many ranks that several rounds are to come.
+# Halvings that a lane prefetches for in one round: in memory, and from a disk. From a disk, 4
+# halvings cover a block; from LARGE ranks on, which take several rounds, one more is prefetched.
 HALVINGS_WARM, HALVINGS_COLD, HALVINGS_COLD_LARGE = 2, 4, 5
 LARGE = 1 << 10
-# Ranks in a block's cache line.
+# Ranks per cache line of a block.
 NEAR = 16
 
 
 @inlined
 def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane: int) -> int:
-    """Give two lanes the least and the greatest key that begins like the query of the first.
+    """Set KEY of two lanes to the least and the greatest key that begins like the first's query.
 
-    Returns how many of the query's tokens a key holds whole.
+    Returns how many of the query's tokens a key holds completely.
     """
     top = (np.int64(1) << bits) - 1
     low = np.uint64(0)
@@ -68,7 +68,8 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
         else:
             low |= value >> np.uint64(-shift)
         if token >= top and token != separator:
-            # Above all ids of the segment and below its separator, whose key this is: no key is.
+            # The token is above all ids of the segment and below its separator, so no key begins
+            # like the query. The two keys set here have no key between them.
             lanes[lane, KEY] = np.int64(low)
             lanes[lane + 1, KEY] = np.int64(low - np.uint64(1))
             return whole
@@ -95,9 +96,10 @@ def ask_for_node(
     with_blocks: bool,
     cold: bool,
 ) -> None:
-    """Have the node fetched that a place leads to, in the level that starts there.
+    """Request the node that `place` leads to, in the level that starts at `start`.
 
-    With the blocks of all its fences, `step` bytes each, if asked: then one wait does for both.
+    `with_blocks`: also request the blocks of all its fences, `step` bytes each, so that the search
+    waits once for both.
     """
     node = np.uint64(start + (place - 1) * FANOUT)
     block = (place - 1) * FANOUT * step
@@ -116,11 +118,11 @@ def ask_for_node(
 
 @inlined
 def descend(row: np.ndarray, lanes: np.ndarray, cold: bool) -> None:
-    """Find the places of pairs of lanes among the fences, all of them level by level.
+    """Find the places of pairs of lanes among the fences, all lanes level by level.
 
-    PLACE, 1 at first, becomes how many fences are below KEY; in every second lane, how many are
-    not above it. A lane with 0 needs none. Of few lanes, and of a disk, the blocks of all a node's
-    fences are asked for when the node is.
+    PLACE is 1 before. It becomes the number of fences below KEY; in every second lane, the number
+    of fences not above KEY. Lanes with PLACE 0 are skipped. For few lanes, and for a disk, the
+    blocks of all fences of a node are requested together with the node.
     """
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
@@ -164,7 +166,7 @@ def descend(row: np.ndarray, lanes: np.ndarray, cold: bool) -> None:
 
 @inlined
 def depth_of(size: int, cold: bool) -> int:
-    """Halvings of so many ranks in one round."""
+    """Halvings in one round for `size` remaining ranks."""
     if not cold:
         return HALVINGS_WARM
     return HALVINGS_COLD if size < LARGE else HALVINGS_COLD_LARGE
@@ -179,10 +181,10 @@ def narrow(
 ) -> None:
     """Search the ranks of every lane to the end, all lanes in lock-step.
 
-    Each round cuts what is left of a lane into 2^depth parts, asks for the suffixes at the cuts
-    together, and halves `depth` times. Tokens known to match at both ends are not compared again
-    (Manber & Myers 1993), so that a long query costs its length about once. A lane that seeks
-    BOTH ends of an interval becomes two where they part: at the first suffix that matches.
+    Each round cuts the remaining ranks of a lane into 2^depth parts, requests the suffixes at all
+    cuts together, and halves `depth` times. Tokens known to match at both ends are not compared
+    again (Manber & Myers 1993), so the tokens of a long query are compared about once. A lane that
+    seeks BOTH ends of an interval splits into two lanes at the first matching suffix.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     tokens = array_at(row[TOKENS], n, ids.dtype)
@@ -250,7 +252,7 @@ def narrow(
                 if i == length:
                     below = seeks == FIRST_ABOVE
                     if seeks == BOTH:
-                        # What is above this one is the other lane's.
+                        # The other lane takes the ranks above this one.
                         seeks = FIRST_NOT_BELOW
                         lanes[lane + 1, LO], lanes[lane + 1, HI] = rank + 1, hi
                         lanes[lane + 1, LO_MATCH], lanes[lane + 1, HI_MATCH] = i, hi_match
@@ -278,9 +280,9 @@ def narrow(
 
 @inlined
 def same_tokens(row: np.ndarray, fences: np.ndarray, place: int, key: int, whole: int) -> int:
-    """How many of `whole` tokens of a key the key of a fence has, too.
+    """How many of the first `whole` tokens the key of a fence has in common with `key`.
 
-    So many tokens of a query match the suffix at the fence, which need not be read for it.
+    That many tokens of the query match the suffix at the fence, without reading the suffix.
     """
     if place < 0 or place >= row[LEVELS + 1]:
         return 0
@@ -304,9 +306,10 @@ def set_ranks(
     hi_match: int,
     cold: bool,
 ) -> None:
-    """Give a lane the ranks it may end at, and ask for their positions if they are a block's.
+    """Set the ranks [lo, hi) of a lane; if they lie in one block, request their positions.
 
-    lo_match and hi_match: how many tokens match the suffixes just outside, as far as is known.
+    lo_match and hi_match: how many tokens of the query are known to match the suffixes just before
+    and just after these ranks.
     """
     lanes[lane, LO], lanes[lane, HI] = lo, hi
     lanes[lane, LO_MATCH] = lo_match
@@ -318,7 +321,7 @@ def set_ranks(
 
 @inlined
 def found_near(row: np.ndarray, lanes: np.ndarray, lane: int, place: int) -> bool:
-    """Whether two lanes' places are both inside the node of the place given; if so, set them."""
+    """Whether the places of two lanes are both inside the node of `place`; if so, set them."""
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     before = (place - 1) // FANOUT * FANOUT
     if place < 1 or before + FANOUT > row[LEVELS + 1]:

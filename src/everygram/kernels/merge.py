@@ -2,13 +2,13 @@
 
 A *run* is a range of `runs`, u32, shape (n,): positions relative to the run's base, in the order
 of the format, ties by position. `merge` takes the same stretch of the output from every run
-(`rank_in_run` finds where it starts) and is called again and again to fill a buffer.
+(`rank_in_run` finds where the stretch starts). It is called repeatedly; each call fills a buffer.
 
-Three things keep it from reading the text. Each run's next entries are fetched together with their
-keys (the first 8 bytes, see `suffix_key`), and their text is prefetched. A tournament of keys
-decides most comparisons. The result of a long one is kept by *diagonal*, the distance between
-the two suffixes: inside a repeat all pairs of one diagonal are equal up to the same place and
-differ the same way there, so that each stretch of it is compared once.
+Three things avoid most reads of the text. The next entries of each run are fetched together with
+their keys (the first 8 bytes, see `suffix_key`), and their text is prefetched. A tournament of keys
+decides most comparisons. The result of a long comparison is stored by *diagonal*, the distance
+between the two suffixes: inside a repeat, all pairs of one diagonal are equal up to the same place
+and differ in the same way there, so each stretch of a diagonal is compared once.
 
 `text`: the whole stream, u8, u16 or u32; its end reads as a separator.
 """
@@ -18,20 +18,20 @@ from numpy import uint64
 
 from everygram.kernels import kernel, prefetch, token_at
 
-# Entries that each run holds ready, with their keys.
+# Entries that are fetched ahead per run, with their keys.
 READY = 64
-# Tokens compared before the diagonals are consulted: natural text seldom gets that far.
+# Tokens compared before the diagonals are consulted: few comparisons in natural text get that far.
 SHORT = 24
-# Diagonals are kept by stretches of 2^STRETCH tokens.
+# Diagonals are stored in stretches of 2^STRETCH tokens.
 STRETCH = 12
 
 
 @kernel
 def suffix_key(tokens: np.ndarray, position: int, separator: int) -> np.uint64:
-    """The first 8 bytes of the suffix's tokens as one integer that orders as they do.
+    """The first 8 bytes of the suffix's tokens as one integer that sorts as the tokens do.
 
-    The first token is in the highest bits; all after a separator other than the suffix's own
-    first token is zero, because the order of suffixes does not look there.
+    The first token is in the highest bits. The bits after a separator are zero, unless that
+    separator is the suffix's first token: the order of suffixes ignores what comes after it.
     """
     bits = 8 * tokens.itemsize
     shift = 64
@@ -49,9 +49,9 @@ def suffix_key(tokens: np.ndarray, position: int, separator: int) -> np.uint64:
 
 @kernel
 def comes_before(text: np.ndarray, separator: int, a: int, b: int, diagonals: np.ndarray) -> bool:
-    """Whether the suffix at `a` comes before the one at `b`; a and b differ."""
+    """Whether the suffix at `a` comes before the one at `b`. Precondition: a and b differ."""
     n = text.shape[0]
-    # A separator at a suffix's own start is a token like others; one later ends the comparison.
+    # A separator at a suffix's own start is a token like others; a later one ends the comparison.
     token_a, token_b = np.int64(text[uint64(a)]), np.int64(text[uint64(b)])
     if token_a != token_b:
         return token_a < token_b
@@ -73,11 +73,11 @@ def comes_before(text: np.ndarray, separator: int, a: int, b: int, diagonals: np
 def order_on_diagonal(
     text: np.ndarray, separator: int, begin: int, distance: int, diagonals: np.ndarray
 ) -> int:
-    """How the text from `begin` on compares with the same `distance` behind: −1 below, 1 above.
+    """Compare the text from `begin` with the text from `begin + distance`: −1 below, 1 above.
 
-    0 if a separator is met on both sides first. diagonals: int64, shape (2^k, 4), zeros at first:
-    (distance, start, end, order) of a stretch says that from `start` on all is the same up to
-    `end`, where `order` is decided.
+    0 if both reach a separator first. diagonals: int64, shape (2^k, 4), zeros at first. An entry
+    (distance, start, end, order) says of one stretch: the two texts are equal from `start` to
+    `end`, and at `end` the result is `order`.
     """
     mask = diagonals.shape[0] - 1
     i = begin
@@ -134,7 +134,7 @@ def rank_in_run(
     position: int,
     diagonals: np.ndarray,
 ) -> int:
-    """The first of runs[lo:hi] whose suffix is not before the one at `position`."""
+    """Index of the first entry of runs[lo:hi] whose suffix is not before the one at `position`."""
     while lo < hi:
         mid = (lo + hi) >> 1
         at = base + np.int64(runs[mid])
@@ -147,12 +147,12 @@ def rank_in_run(
 
 @kernel
 def undecided(text: np.ndarray, sa: np.ndarray, separator: int, most: int) -> int:
-    """How many of the last suffixes of a block need what follows it to be ordered, up to `most`.
+    """How many of a block's last suffixes only the text after it can order; at most `most`.
 
-    text, sa: the block's, ordered as if a separator followed. Those suffixes are the ones that
-    occur a second time in the block, up to its end: if one does, all shorter ones do, so the
-    longest tells. It then stands right behind one that begins like it. None holds a separator but
-    at its start.
+    text, sa: of the block, sorted as if a separator followed it. A suffix is undecided if it occurs
+    a second time in the block, compared up to the block's end. If one is, all shorter ones are,
+    so the length of the longest is the answer. In `sa` it stands right after a suffix that begins
+    with it. Undecided suffixes contain no separator, except at their start.
     """
     n = text.shape[0]
     first = n - 1
@@ -173,7 +173,7 @@ def undecided(text: np.ndarray, sa: np.ndarray, separator: int, most: int) -> in
 
 @kernel
 def keep_below(sa: np.ndarray, limit: int) -> int:
-    """The entries below `limit` to the front, in order; returns how many."""
+    """Move the entries below `limit` to the front, in order; returns how many there are."""
     k = 0
     for i in range(sa.shape[0]):
         if sa[i] < limit:
@@ -245,12 +245,12 @@ def start_merge(
     tree_keys: np.ndarray,
     diagonals: np.ndarray,
 ) -> None:
-    """Make every run ready and play the first tournament.
+    """Fetch the first entries of every run and play the first tournament.
 
-    spans: int64, shape (runs, 5): next entry, end and base of each run; of what is ready, the next
-    and the number. ready, keys: int64 and u64, shape (runs, READY). tree: int64, shape (leaves, 2),
-    leaves a power of two: run and position that lost the match at that node, run −1 for none; node
-    0 is the winner of all. tree_keys: u64, shape (leaves,).
+    spans: int64, shape (runs, 5), per run: next entry, end, base, then the next fetched entry and
+    the number of fetched entries. ready, keys: int64 and u64, shape (runs, READY). tree: int64,
+    shape (leaves, 2), leaves a power of two: run and position that lost the match at that node, run
+    −1 for none; node 0 has the overall winner. tree_keys: u64, shape (leaves,).
     """
     leaves = tree.shape[0]
     for node in range(leaves):
@@ -289,7 +289,7 @@ def merge(
     diagonals: np.ndarray,
     out: np.ndarray,
 ) -> int:
-    """Write the next positions (int64) in order to `out`; returns how many: fewer at the end.
+    """Write the next positions (int64) in order to `out`; returns how many (fewer at the end).
 
     Precondition: `start_merge` was called with the same arrays.
     """

@@ -1,31 +1,34 @@
-"""What searches are given: a segment's row, a lane, and what one read of a segment tells.
+"""What searches are given, a segment's row and a lane, and small functions that read a segment.
 
 Both are rows of int64 that the constants below index (the docstring of `search` follows a lane).
 
 - *row*: where a segment's arrays are in memory and how they are read. numba charges per array
-  argument; a row is one for all arrays of a segment. Precondition: the arrays are alive.
-- *lane*: a search for one rank. Its query is ids[START:END]; it SEEKS one of the four below; KEY
-  (u64 bits) is the query's beginning as fences have it, and PLACE fences precede it; ranks
-  [LO, HI) are left; LO_MATCH and HI_MATCH tokens of the query match the suffixes just outside;
-  BEST is the longest match seen so far, before that how many tokens of the query KEY holds whole.
+  argument, so one row stands for all arrays of a segment. Precondition: the arrays are alive.
+- *lane*: a search for one rank. Its query is ids[START:END]. SEEKS says what it looks for (see
+  below). KEY (u64 bits) is the beginning of the query in the format of fence keys; PLACE fences
+  precede it. Ranks [LO, HI) are still to be searched. LO_MATCH and HI_MATCH tokens of the query
+  match the suffixes just before and just after these ranks. BEST is at first the number of the
+  query's tokens that KEY holds completely, then the longest match seen so far.
 """
 
 import numpy as np
 
 from everygram.kernels import inlined, kernel, prefetch, will_need
 
-# A segment's row: addresses and lengths of its tokens, positions (bytes, and bytes each), keys
-# and unigrams (words); then numbers, and a start and a size per level of the fence tree.
+# A segment's row: address and number of its tokens; address of its positions (bytes) and bytes per
+# position; address and number of its keys and of its unigrams (words). Then numbers, and a start
+# and a size per level of the fence tree.
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
 SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, NUM_LEVELS, LEVELS = 8, 9, 10, 11, 12, 13, 14
 COLUMNS = LEVELS + 2 * 12
 # A lane.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIELDS = 10
-# What a lane seeks: the first suffix that is not below its query, or the first above all that
-# begin with it; the longest match; both ends, of which the lane after it takes one once they part.
+# What a lane seeks: the first suffix that is not below its query; the first suffix above all those
+# that begin with the query; the longest match; both ends of the interval (when a matching suffix is
+# found, the next lane takes over the upper end).
 FIRST_NOT_BELOW, FIRST_ABOVE, ANY_MATCH, BOTH = 0, 1, 2, 3
-# All pages of the unigrams' ids are asked for at once up to so many ids.
+# With at most this many unigrams, all pages of their ids are requested at once.
 FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 
 
@@ -33,7 +36,7 @@ FEW_IDS, WORDS_A_PAGE = 1 << 17, 1 << 10
 def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int) -> int:
     """1 for a query that may occur, 0 for one that cannot, −1 for one with an unknown id.
 
-    Matches never cross a separator: it may stand at a query's ends only.
+    Matches never cross a separator: it may be only the first or the last token of a query.
     """
     fits = 1
     for i in range(start, end):
@@ -48,9 +51,9 @@ def check(ids: np.ndarray, start: int, end: int, vocab_size: int, separator: int
 
 @kernel
 def first_unknown(ids: np.ndarray, bounds: np.ndarray, vocab_size: int, separator: int) -> int:
-    """The first place of an unknown id among those of many queries, or −1.
+    """Index of the first unknown id in the ids of many queries, or −1.
 
-    −2 if the bounds do not go up from 0 to the number of ids.
+    −2 if the bounds do not ascend from 0 to the number of ids.
     """
     if bounds[0] != 0 or bounds[-1] != ids.shape[0]:
         return -2
@@ -66,7 +69,7 @@ def first_unknown(ids: np.ndarray, bounds: np.ndarray, vocab_size: int, separato
 
 @inlined
 def position_in(sa: np.ndarray, width: int, rank: int) -> int:
-    """The position at a rank, from bytes; four of them become one read."""
+    """The position at a rank, from bytes; the compiler makes one read of the first four."""
     at = np.uint64(rank * width)
     position = (
         np.int64(sa[at])
@@ -81,7 +84,7 @@ def position_in(sa: np.ndarray, width: int, rank: int) -> int:
 
 @inlined
 def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tuple[int, int]:
-    """The interval of one token. unigrams: u32, first ranks of two words each, then ids."""
+    """The interval of one token. unigrams: u32, all first ranks (two words each), then all ids."""
     count = unigrams.shape[0] // 3
     if cold and count <= FEW_IDS:
         for i in range(2 * count, 3 * count, WORDS_A_PAGE):
@@ -99,14 +102,14 @@ def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tu
     last = np.int64(n)
     if lo + 1 < count:
         last = np.int64(unigrams[2 * lo + 2]) | np.int64(unigrams[2 * lo + 3]) << 32
-    # A damaged file must not lead out of the array.
+    # A damaged file must not lead to ranks outside the array.
     first = min(max(first, 0), n)
     return first, min(max(last, first), n)
 
 
 @inlined
 def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
-    """Have array[index] fetched."""
+    """Request array[index]: from the disk if `cold`, otherwise into the cache."""
     if cold:
         will_need(array, index)
     else:
@@ -115,7 +118,7 @@ def ask_for(array: np.ndarray, index: int, cold: bool) -> None:
 
 @kernel
 def counted(segments: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """How often queries occur whose intervals, int64, shape (k, s, 2), these are: int64, (k,)."""
+    """Occurrences of queries by their intervals (int64, shape (k, s, 2)): int64, shape (k,)."""
     counts = np.zeros(intervals.shape[0], np.int64)
     for i in range(intervals.shape[0]):
         for s in range(segments.shape[0]):

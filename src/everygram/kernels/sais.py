@@ -7,28 +7,30 @@ runs them:
 1. `lms_positions` finds the LMS suffixes and counts tokens.
 2. `place`, `induce_l`, `induce_s`, `collect`: put them at the ends of their buckets in any order,
    and two passes over the array sort them by their LMS substrings (up to the next LMS position).
-3. `name_substrings`: equal substrings are one group, named by the rank its first member has.
-4. `text_order`, `choose`, `renumber`, `reduce`: where names repeat, the names in text order are a
-   shorter text, which is sorted in turn. A name that occurs once is its suffix's rank already, so
-   of a run of those only the first stays in that text, to end the comparison of what precedes it.
+3. `name_substrings`: equal substrings form a group, which is named by the rank of its first member.
+4. `text_order`, `choose`, `renumber`, `reduce`: if names repeat, the names in text order form a
+   shorter text, which is sorted recursively. A name that occurs once is already the rank of its
+   suffix. In a run of such names only the first is kept in the shorter text: comparisons of the
+   suffixes before it end there.
 5. `lms_again`, `restore`: from the order of the shorter text to the LMS suffixes in order.
 6. `place`, `induce_l`, `induce_s` again, now from sorted LMS suffixes: the suffix array.
-   `append_empty_documents` ends it.
+   `append_empty_documents` completes it.
 
-Everything is linear. The time goes into steps 2 and 6, where each entry costs a read of the text
-and a write to its bucket, both at random; they are requested AHEAD entries before.
+Everything is linear. Steps 2 and 6 take most of the time: each entry costs a read of the text and a
+write to its bucket, both at random addresses. Both are prefetched AHEAD entries before.
 
-*Separators* order a suffix only up to the next one, ties by position: as if each were a token of
-its own, above all others, later ones above earlier ones. Their bucket is then known from the start
-(positions ascending) and is never sorted. `separator` is −1 in a text without them. At the end,
-suffixes that start with a separator stand in the order of what follows, which the last `induce_l`
-meets anyway. The end of the text is one more separator.
+*Separators.* Suffixes are compared only up to the next separator, ties by position. This is the
+same as if each separator were a different token, above all others, later ones above earlier ones.
+Their bucket is then known from the start (positions ascending) and is never sorted. `separator` is
+−1 in a text without separators. In the result, suffixes that start with a separator are in the
+order of the text after it, the order in which the last `induce_l` meets them. The end of the text
+counts as one more separator.
 
-*Entries.* While inducing, 0 is an empty slot, a positive entry has yet to induce the suffix before
-it in this pass, and a complement (~position) waits for the next pass.
+*Entries.* While inducing, 0 is an empty slot; a positive entry has yet to induce the suffix before
+it in this pass; a complement (~position) waits for the next pass.
 
 Preconditions shared by all: `text` has n ≥ 1 entries in [0, number of buckets) or `separator`;
-`sa`: int32 or int64, shape (n,); `ends` and `counts`: as `sa`, one entry a bucket.
+`sa`: int32 or int64, shape (n,); `ends` and `counts`: dtype of `sa`, one entry per bucket.
 """
 
 import numpy as np
@@ -53,7 +55,10 @@ def largest_token(text: np.ndarray, separator: int) -> int:
 
 @kernel
 def lms_positions(text: np.ndarray, separator: int, counts: np.ndarray, out: np.ndarray) -> int:
-    """LMS positions in text order to the end of `out`, tokens counted; returns how many."""
+    """Write LMS positions to the end of `out`, in text order, and count tokens in `counts`.
+
+    Returns the number of LMS positions.
+    """
     n = text.shape[0]
     k = out.shape[0]
     after = np.int64(text[n - 1])
@@ -67,7 +72,7 @@ def lms_positions(text: np.ndarray, separator: int, counts: np.ndarray, out: np.
         else:
             counts[uint64(token)] += 1
             is_s = (token < after) | ((token == after) & after_is_s)
-        # Written always, kept if LMS: no branch to mispredict.
+        # Always written, kept only if LMS: this avoids a branch that would be mispredicted.
         out[uint64(k - 1)] = i + 1
         k -= np.int64(after_is_s & (not is_s))
         after = token
@@ -77,9 +82,9 @@ def lms_positions(text: np.ndarray, separator: int, counts: np.ndarray, out: np.
 
 @kernel
 def place(text: np.ndarray, positions: np.ndarray, ends: np.ndarray, sa: np.ndarray) -> None:
-    """Put positions at the ends of their tokens' buckets, in their order; `ends` moves down.
+    """Put positions at the ends of their tokens' buckets, in the given order; `ends` moves down.
 
-    Precondition: `sa` is 0.
+    Precondition: `sa` is all 0.
     """
     for i in range(positions.shape[0] - 1, -1, -1):
         if i >= 2 * AHEAD:
@@ -98,10 +103,10 @@ def induce_l(
 ) -> int:
     """Left to right: each suffix puts the L-type one before it at the start of its bucket.
 
-    `starts` moves up; `last` is where the separators' bucket starts. Of what it has passed,
-    the first round keeps only the L-type suffixes with an S-type one before them; the `final`
-    one keeps all, and puts the documents in the order it meets their first tokens into the
-    separators' bucket. Returns how many documents that are not empty.
+    `starts` moves up; `last` is where the separators' bucket starts. Of the entries it has passed,
+    the first round keeps only L-type suffixes with an S-type suffix before them. The `final` round
+    keeps all. It also writes each document's separator into the separators' bucket, in the order
+    in which it meets the documents' first tokens. Returns the number of non-empty documents.
     """
     documents = last
     for i in range(last):
@@ -137,7 +142,10 @@ def induce_l(
 
 @kernel
 def push_s(text: np.ndarray, sa: np.ndarray, ends: np.ndarray, position: int, final: bool) -> None:
-    """Put an S-type suffix at the end of its bucket, as done if an L-type one is before it."""
+    """Put an S-type suffix at the end of its bucket; as a complement if an L-type one precedes it.
+
+    (In the `final` round, the first suffix of the text is a complement too.)
+    """
     token = np.int64(text[uint64(position)])
     slot = ends[uint64(token)] - 1
     ends[uint64(token)] = slot
@@ -153,9 +161,8 @@ def induce_s(
 ) -> None:
     """Right to left: each suffix puts the S-type one before it at the end of its bucket.
 
-    `ends` moves down. The separators come first, from the end of the text. The first round
-    leaves the complements of the sorted LMS positions and nothing else, the `final` one the
-    suffix array.
+    `ends` moves down. The separators come first, from the end of the text. The first round leaves
+    only the complements of the sorted LMS positions. The `final` round leaves the suffix array.
     """
     n = text.shape[0]
     if np.int64(text[n - 1]) != separator:
@@ -177,7 +184,7 @@ def induce_s(
         if position > 0:
             if not final:
                 sa[uint64(i)] = 0
-            # push_s written out: as a call it makes this pass take twice as long.
+            # push_s, written out: with a call, this pass takes twice as long.
             before = position - 1
             token = np.int64(text[uint64(before)])
             slot = ends[uint64(token)] - 1
@@ -192,7 +199,7 @@ def induce_s(
 
 @kernel
 def collect(sa: np.ndarray, last: int) -> None:
-    """The sorted LMS positions to the front, 0 everywhere else."""
+    """Move the sorted LMS positions to the front; everything else becomes 0."""
     m = 0
     for i in range(last):
         position = np.int64(sa[uint64(i)])
@@ -209,9 +216,9 @@ def name_substrings(text: np.ndarray, separator: int, sa: np.ndarray, lms: np.nd
     """Group equal LMS substrings.
 
     lms: shape (m,), LMS positions in text order; sa[:m] holds them sorted. Afterwards sa[i] is the
-    size of the group that starts at rank i, or 0 inside a group; and ~(group's first rank) is at
-    sa[m + position // 2], two LMS positions never being neighbours. A substring that holds a
-    separator (or the end) is a group of its own.
+    size of the group that starts at rank i, or 0 inside a group. sa[m + position // 2] is
+    ~(first rank of the position's group); this is unique because LMS positions are never adjacent.
+    A substring that contains a separator (or the end of the text) is a group of its own.
     """
     m = lms.shape[0]
     for i in range(m - 1):
@@ -225,7 +232,7 @@ def name_substrings(text: np.ndarray, separator: int, sa: np.ndarray, lms: np.nd
             prefetch(text, ahead)
         position = np.int64(sa[uint64(i)])
         length = np.int64(sa[uint64(m + (position >> 1))])
-        # The last one's length was never written: it is 0, and equals none.
+        # The length of the last substring was never written: it is 0, which equals no other length.
         same = length == previous_length and length > 0
         if same:
             for offset in range(length):
@@ -243,7 +250,7 @@ def name_substrings(text: np.ndarray, separator: int, sa: np.ndarray, lms: np.nd
 
 @kernel
 def text_order(sa: np.ndarray, m: int) -> None:
-    """The names that `name_substrings` left, in text order, to the last m entries."""
+    """Move the names that `name_substrings` left to the last m entries, in text order."""
     n = sa.shape[0]
     k = n
     for i in range(min(n - 1, m + (n >> 1)), m - 1, -1):
@@ -255,10 +262,11 @@ def text_order(sa: np.ndarray, m: int) -> None:
 
 @kernel
 def choose(sa: np.ndarray, chosen: np.ndarray) -> int:
-    """Which names, in text order, go into the shorter text; returns how many.
+    """Choose the names that go into the shorter text, in text order; returns how many.
 
-    chosen: bool, shape (m,), set here. Left out is a name that occurs once and follows another
-    such or nothing. The size 1 of a chosen group becomes −1.
+    chosen: bool, shape (m,), set here. A name is left out if it occurs once and either is the first
+    name or follows another name that occurs once. If the group of a chosen name has size 1, that
+    size becomes −1.
     """
     n, m = sa.shape[0], chosen.shape[0]
     before_is_unique = True
@@ -279,7 +287,7 @@ def choose(sa: np.ndarray, chosen: np.ndarray) -> int:
 
 @kernel
 def renumber(sa: np.ndarray, m: int) -> int:
-    """Chosen groups take consecutive names, in order, at their first rank; returns how many."""
+    """Give chosen groups consecutive new names, stored at their first rank; returns how many."""
     names = 0
     for i in range(m):
         size = np.int64(sa[uint64(i)])
@@ -291,9 +299,10 @@ def renumber(sa: np.ndarray, m: int) -> int:
 
 @kernel
 def reduce(sa: np.ndarray, chosen: np.ndarray, num_chosen: int) -> np.ndarray:
-    """The shorter text of new names to the last `num_chosen` entries; returns the others' ranks.
+    """Write the shorter text (new names) to the last `num_chosen` entries.
 
-    Both in text order; the ranks, shape (m − num_chosen,), are those among all LMS suffixes.
+    Returns the ranks, among all LMS suffixes, of those left out: shape (m − num_chosen,). Both are
+    in text order.
     """
     n, m = sa.shape[0], chosen.shape[0]
     ranks = np.empty(m - num_chosen, sa.dtype)
@@ -313,7 +322,7 @@ def reduce(sa: np.ndarray, chosen: np.ndarray, num_chosen: int) -> np.ndarray:
 
 @kernel
 def lms_again(text: np.ndarray, separator: int, out: np.ndarray) -> None:
-    """LMS positions in text order to `out`, shape (m,)."""
+    """Write LMS positions to `out`, shape (m,), in text order."""
     after = np.int64(text[text.shape[0] - 1])
     after_is_s = True
     k = out.shape[0]
@@ -334,10 +343,10 @@ def lms_again(text: np.ndarray, separator: int, out: np.ndarray) -> None:
 def restore(
     order: np.ndarray, chosen: np.ndarray, ranks: np.ndarray, lms: np.ndarray, out: np.ndarray
 ) -> None:
-    """LMS positions in sorted order to `out`, shape (m,).
+    """Write LMS positions to `out`, shape (m,), in sorted order.
 
-    order: the shorter text's suffix array; ranks: of those left out of it; lms: all in text
-    order, of which the chosen are moved to the front.
+    order: the suffix array of the shorter text. ranks: of the suffixes left out of that text. lms:
+    all LMS positions in text order; the chosen ones are moved to the front.
     """
     m = out.shape[0]
     out[:] = -1
@@ -361,7 +370,7 @@ def restore(
 
 @kernel
 def append_empty_documents(text: np.ndarray, separator: int, sa: np.ndarray, rank: int) -> None:
-    """The separators that another or the end follows, by position, from `rank` on."""
+    """Write the separators of empty documents to `sa` from `rank` on, by position."""
     n = text.shape[0]
     for i in range(n):
         ends_here = i + 1 == n or np.int64(text[uint64(i + 1)]) == separator

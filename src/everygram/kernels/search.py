@@ -1,35 +1,37 @@
 """Searching sorted segments: intervals, longest matches, ∞-gram suffixes.
 
-What a search costs is its reads that wait for one another. The fence tree leads to the block of
-`spacing` suffixes that holds an end of the interval, in one or two reads that miss the caches.
-The block's positions are one more, and the texts there are asked for some at a time. Many
-searches advance in *lanes*: each round asks for what every lane reads next, then reads it. What
-asks is a prefetch instruction or, when `cold`, a system call that starts reading from the disk;
-the rest is the same.
+The cost of a search is the number of reads that wait for one another. The fence tree leads to the
+block of `spacing` suffixes that contains an end of the interval, in one or two reads that miss the
+caches. The positions of the block are one more read; the texts at these positions are requested
+several at a time. Many searches advance in *lanes*: each round requests the next read of every
+lane, then does these reads. A request is a prefetch instruction or, if `cold`, a system call that
+starts reading from the disk; everything else is the same.
 
 `count` and `prob` answer one query, `find_many` and `match_many` many; `suffixes` and `following`
 search the same way.
 
-Arguments they share, besides those of the package:
+Arguments they share, in addition to those of the package:
 
-- `segments`: int64, shape (k, COLUMNS): a row a segment (`rows`, `Segment.prepare`). `row` is one.
-- `packed`, `separator`: one query, the bytes of its ids in the token dtype, which `separator` has.
-- `ids`: many queries, of the token dtype: query i is ids[starts[i]:ends[i]]. How segments' tokens
-  are read follows from it: with another dtype they would be read past their end.
+- `segments`: int64, shape (k, COLUMNS): one row per segment (`rows`, `Segment.prepare`). `row`: one
+  of these rows.
+- `packed`, `separator`: one query: `packed` is the bytes of its ids, in the dtype of `separator`,
+  which is the token dtype.
+- `ids`: many queries, in the token dtype: query i is ids[starts[i]:ends[i]]. The tokens of segments
+  are read with the dtype of `ids`: another dtype would read past their end.
 - `cold`: whether reads are expected to wait for a disk.
 
-A lane, followed: 60,000 suffixes, a fence every 16, the query `[11802, 3303]` of 16-bit ids. It
-gets two lanes (`set_keys`): KEY of the first is 0x2e1a0ce7 and then zeros, of the second the same
-and then ones, so that all keys that begin like the query stand between them. `descend` finds that
-PLACE = 812 fences are below the first KEY, and as many not above the second: the interval lies in
-the block behind the last of them. LO = 811 · 16 + 1 = 12,977 and HI = 812 · 16 = 12,992, the block
-is asked for (`set_ranks`), and the lane SEEKS BOTH ends. In `narrow` the suffix in the middle, rank
-12,984, matches both tokens: from here the first lane goes on in [12,977, 12,984), the second in
-[12,985, 12,992), neither comparing again the tokens that LO_MATCH and HI_MATCH say are alike. They
+Example of a lane: 60,000 suffixes, a fence every 16, the query `[11802, 3303]` of 16-bit ids. It
+gets two lanes (`set_keys`): KEY of the first is 0x2e1a0ce7 followed by zeros, of the second the
+same followed by ones, so all keys that begin like the query are between them. `descend` finds that
+PLACE = 812 fences are below the first KEY, and as many not above the second: the interval is in the
+block after the last of these fences. LO = 811 · 16 + 1 = 12,977 and HI = 812 · 16 = 12,992, the
+block is requested (`set_ranks`), and the lane SEEKS BOTH ends. In `narrow` the middle suffix, rank
+12,984, matches both tokens: from there the first lane continues in [12,977, 12,984), the second in
+[12,985, 12,992). Neither compares again the tokens that LO_MATCH and HI_MATCH say are equal. They
 end at LO = 12,981 and 12,987: the query occurs 6 times, at ranks [12,981, 12,987).
 
-Ids of the vocabulary are below the row's VOCAB_SIZE; a query with another one, the separator
-aside, is answered −1.
+Ids of the vocabulary are below the row's VOCAB_SIZE. For a query with any other id, except the
+separator, the answer is −1.
 """
 
 import numpy as np
@@ -84,9 +86,9 @@ def find_group(
 ) -> None:
     """The intervals of queries, two lanes each: LO of lanes 2i and 2i + 1.
 
-    Precondition: START and END of each even lane are a query that may occur; with END below
-    START, one that cannot. Its PLACE is 0, or near which fence to look first: where a search for a
-    longer query left it.
+    Preconditions: START and END of each even lane are those of a query that may occur; END is below
+    START for a query that cannot. PLACE of each even lane is 0, or the fence to look near first:
+    the PLACE that a search for a longer query has left.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
@@ -100,11 +102,11 @@ def find_group(
         place = lanes[lane, PLACE]
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
         lanes[lane, LO] = 0
-        # Shorter queries are answered by the unigrams.
+        # Shorter queries are answered from the unigrams.
         if lanes[lane, END] - lanes[lane, START] > 1:
             lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
             if place and found_near(row, lanes, lane, place):
-                # LO keeps them out of the way of `descend`, which passes over lanes of PLACE 0.
+                # The places are kept in LO meanwhile: `descend` skips lanes with PLACE 0.
                 lanes[lane, LO], lanes[lane + 1, LO] = lanes[lane, PLACE], lanes[lane + 1, PLACE]
                 lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
             else:
@@ -136,22 +138,23 @@ def find_group(
             set_ranks(sa, width, lanes, lane, first, last, lo_match, hi_match, cold)
             lanes[lane + 1, LO] = lanes[lane + 1, HI] = first
         else:
-            # No rank between two fences inside the interval can end it.
+            # The interval cannot end between two fences that are both inside it.
             end = min(n, below * spacing)
             set_ranks(sa, width, lanes, lane, first, end, lo_match, length, cold)
             first = max(first, (not_above - 1) * spacing + 1)
             set_ranks(sa, width, lanes, lane + 1, first, last, length, hi_match, cold)
     narrow(row, ids, lanes, cold)
-    # Fences out of order, in a damaged file, could put the end before the start.
+    # In a damaged file, unsorted fences could put the end before the start.
     for lane in range(0, lanes.shape[0], 2):
         lanes[lane + 1, LO] = max(lanes[lane, LO], lanes[lane + 1, LO])
 
 
 @called
 def match_group(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool) -> None:
-    """The longest beginnings of queries, two lanes each, that occur: BEST of every even lane.
+    """The length of the longest prefix of each query that occurs: BEST of every even lane.
 
-    Precondition: START and END of each even lane are a query with a separator only at its ends.
+    Preconditions: two lanes per query; START and END of each even lane are those of a query that
+    has a separator only as its first or last token.
     """
     n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
@@ -189,9 +192,9 @@ def find_many(
     cold: bool,
     intervals: np.ndarray,
 ) -> int:
-    """intervals[i, s] becomes the interval of query i in segment s: int64, shape (k, s, 2).
+    """Set intervals[i, s] to the interval of query i in segment s: int64, shape (k, s, 2).
 
-    Returns the first query with an unknown id, or −1.
+    Returns the index of the first query with an unknown id, or −1.
     """
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2))
@@ -205,7 +208,7 @@ def find_many(
                 fits = check(ids, start, end, segments[0, VOCAB_SIZE], segments[0, SEPARATOR])
             if fits < 0:
                 return begin + i
-            # What cannot occur ends before it starts.
+            # END below START marks a query that cannot occur.
             lanes[2 * i, START], lanes[2 * i, END] = start, end if fits else start - 1
         for s in range(segments.shape[0]):
             for i in range(count):
@@ -227,12 +230,12 @@ def match_many(
     lengths: np.ndarray,
     intervals: np.ndarray,
 ) -> None:
-    """lengths[i] (int64) becomes the length of the longest beginning of query i that occurs.
+    """Set lengths[i] (int64) to the length of the longest prefix of query i that occurs.
 
-    intervals[i] becomes where it does, as `find_many` gives it, unless intervals has no entries:
-    what that search reads is in the cache by then.
+    Unless `intervals` has no entries, intervals[i] becomes the intervals of that prefix, as in
+    `find_many`: what this second search reads is already in the cache.
 
-    Precondition: ids are known, and separators only at a query's ends.
+    Preconditions: all ids are known; separators are only the first or last token of a query.
     """
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2))
@@ -263,9 +266,9 @@ def match_many(
 
 @kernel
 def limits(ids: np.ndarray, separator: int, over_end: bool) -> np.ndarray:
-    """Where a match from each place of a text ends at the latest: int64, shape (len,).
+    """The latest end of a match that starts at each place of a text: int64, shape (len,).
 
-    At the next separator after the place, with `over_end` after that.
+    It is the next separator after the place; with `over_end`, one place after that separator.
     """
     ends = np.empty(ids.shape[0], np.int64)
     end = np.int64(ids.shape[0])
@@ -278,7 +281,7 @@ def limits(ids: np.ndarray, separator: int, over_end: bool) -> np.ndarray:
 
 @kernel
 def count(segments: np.ndarray, packed: bytes, separator: int, cold: bool) -> int:
-    """How often one query occurs."""
+    """How often one query occurs; −1 for an unknown id."""
     rows, query = borrowed(segments), ids_of(packed, separator)
     lanes = words(2, FIELDS)
     total = np.int64(0)
@@ -295,10 +298,10 @@ def count(segments: np.ndarray, packed: bytes, separator: int, cold: bool) -> in
 
 @kernel
 def prob(segments: np.ndarray, packed: bytes, separator: int, cold: bool) -> tuple[int, int]:
-    """How often the prompt, the query but for its last token, occurs; how often the query does.
+    """How often the prompt occurs (the query without its last token), and how often the query does.
 
-    After a document's end nothing follows: a prompt that ends one, unless it is the separator
-    alone, occurs 0 times.
+    Nothing follows the end of a document: a prompt that ends with a separator occurs 0 times,
+    unless it is the separator alone.
     """
     rows, query = borrowed(segments), ids_of(packed, separator)
     lanes = words(4, FIELDS)

@@ -1,10 +1,10 @@
-"""Around the sorter: positions renumbered where documents go, and the check of an order."""
+"""Beside the sorter: renumbers positions when documents are removed, and checks a suffix array."""
 
 import numpy as np
 
 from everygram.kernels import kernel, position_at, token_at
 
-# How many suffixes ahead of the current one text is prefetched.
+# The text is prefetched this many suffixes ahead of the current one.
 AHEAD = 32
 
 
@@ -18,11 +18,12 @@ def renumber(
     length: int,
     out: np.ndarray,
 ) -> int:
-    """Write to `out` (u32) what positions become when gaps close, less `first`; returns how many.
+    """Renumber positions as if the gaps were removed, and write them less `first` to `out` (u32).
 
-    gaps: int64, shape (G, 2), [start, end) ascending. removed: int64, shape (G + 1,), positions in
-    the gaps before each. Left out are positions in gaps, not below n, and those whose number is
-    not in [first, first + length). Precondition: `out` has room for all.
+    gaps: int64, shape (G, 2), [start, end) ascending. removed: int64, shape (G + 1,), the total
+    size of the gaps before each gap, then of all. Positions are left out if they are in a gap, if
+    they are not below n, or if their new number is not in [first, first + length). Returns how many
+    were written. Precondition: `out` has room for all.
     """
     count = 0
     for i in range(positions.shape[0]):
@@ -47,10 +48,10 @@ def renumber(
 
 @kernel
 def invert(sa: np.ndarray, rank_of: np.ndarray) -> int:
-    """rank_of[position] becomes the rank; returns the first rank whose entry is wrong, or -1.
+    """Set rank_of[position] to the rank; returns the first rank whose entry is wrong, or -1.
 
-    Wrong: out of range, or standing at an earlier rank already. rank_of: u32 or int64, shape
-    (n,), filled with n by the caller.
+    An entry is wrong if it is out of range or is the same as that of an earlier rank. rank_of: u32
+    or int64, shape (n,), filled with n by the caller.
     """
     n = rank_of.shape[0]
     for rank in range(n):
@@ -63,12 +64,12 @@ def invert(sa: np.ndarray, rank_of: np.ndarray) -> int:
 
 @kernel
 def first_disorder(tokens: np.ndarray, sa: np.ndarray, rank_of: np.ndarray, separator: int) -> int:
-    """First rank whose suffix is above the next rank's, or -1 when the array is in order.
+    """First rank whose suffix is above the next rank's, or -1 if the array is in order.
 
     Precondition: `invert` returned -1 and filled `rank_of`. Neighbours that start with the same
-    token are in order if what follows is, which the ranks one token on tell (Burkhardt &
-    Kärkkäinen 2003); only where those disagree, as they may for suffixes that are equal up to
-    their separators, the tokens are compared. The time is linear, apart from such ties.
+    token are in order if the suffixes one token later are, which have ranks to compare (Burkhardt &
+    Kärkkäinen 2003). Tokens are compared only if those ranks disagree, which happens for suffixes
+    that are equal up to their separators. The time is linear, apart from such ties.
     """
     n = tokens.shape[0]
     for rank in range(n - 1):

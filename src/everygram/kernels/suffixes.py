@@ -22,9 +22,10 @@ from everygram.kernels.rows import (
 )
 from everygram.kernels.search import find_group, match_group
 
-# Suffix lengths of one prompt that are tried at a time; from this one on not each of them.
+# Suffix lengths of one prompt that are tried at a time. From the length ONE_BY_ONE on, lengths are
+# skipped between trials.
 TRIALS, ONE_BY_ONE = 4, 8
-# Lanes of one prompt's trials.
+# Lanes for the trials of one prompt.
 TRIAL_LANES = 2 * TRIALS
 
 
@@ -40,12 +41,14 @@ def suffix_group(
     notes: np.ndarray,
     lengths: np.ndarray,
 ) -> int:
-    """`longest_suffixes` of a group of prompts, with memory for its work.
+    """`longest_suffixes` for a group of k prompts, which fits in the scratch memory given.
 
-    limits[i] is ends[i], or one more: then the token after the prompt is looked for as well, and
-    where there is one segment, notes[3, i] becomes whether it ever follows prompt i's suffix.
+    limits[i] is ends[i] or ends[i] + 1. If it is ends[i] + 1, the token after the prompt is
+    searched too, and with one segment notes[3, i] becomes whether it ever follows prompt i's
+    suffix.
 
-    lanes: int64, shape (2 k TRIALS, FIELDS); notes: int64, shape (4, k TRIALS).
+    lanes: int64, shape (2 k TRIALS, FIELDS); notes: int64, shape (4, k TRIALS). Returns the first
+    prompt with an unknown id, or −1.
     """
     count = starts.shape[0]
     begins, absent, prompts, followed = notes[0], notes[1], notes[2], notes[3]
@@ -60,7 +63,7 @@ def suffix_group(
                 greatest = np.int64(0)
                 for i in range(starts[p], ends[p]):
                     greatest = max(greatest, np.int64(ids[np.uint64(i)]))
-                if greatest >= vocab_size:  # looked at one by one, which takes longer
+                if greatest >= vocab_size:  # only then check ids one by one, which takes longer
                     for i in range(starts[p], ends[p]):
                         token = np.int64(ids[np.uint64(i)])
                         if token == separator:
@@ -75,14 +78,15 @@ def suffix_group(
                 known, longest = lengths[p], end - begins[p]
                 gap = absent[p] - known
                 if known == 0 and gap == 2:
-                    # Of a token alone the unigrams tell.
+                    # For a single token the unigrams have the answer.
                     token = np.int64(ids[end - 1])
                     lo, hi = unigram_interval(unigrams, token, row[N], cold)
                     lengths[p] = 1 if lo < hi else 0
                     absent[p] = lengths[p] + 1
                     continue
                 last = known
-                # (The last token alone hardly ever fails: it is looked up if two do.)
+                # (The last token alone nearly always occurs: it is looked up only if the last two
+                # do not.)
                 first = 2 if known == 0 and gap > 2 else 1
                 for trial in range(first, first + TRIALS):
                     if absent[p] > longest:
@@ -117,11 +121,12 @@ def longest_suffixes(
     cold: bool,
     lengths: np.ndarray,
 ) -> int:
-    """lengths[i] (int64) becomes the length of prompt i's longest suffix that occurs.
+    """Set lengths[i] (int64) to the length of prompt i's longest suffix that occurs.
 
-    No match crosses a separator: what stands before a prompt's last one cannot matter. If a
-    suffix occurs, so does every shorter one: longer ones are tried, TRIALS at a time, until one
-    does not, then the gap is cut. Returns the first prompt with an unknown id, or −1.
+    No match crosses a separator, so tokens before a prompt's last separator are ignored. If a
+    suffix occurs, so does every shorter one. So longer and longer suffixes are tried, TRIALS at a
+    time, until one does not occur; then the gap between the longest that occurs and the shortest
+    that does not is divided. Returns the first prompt with an unknown id, or −1.
     """
     k = starts.shape[0]
     group = max(1, min(k, LANES // 2 // TRIALS))
@@ -142,8 +147,8 @@ def longest_suffixes(
 def suffix_of(rows: np.ndarray, query: np.ndarray, end: int, cold: bool) -> tuple[int, int]:
     """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id.
 
-    `end` is the query's, or one less: then the second answer is 0 if the query's last token never
-    follows the suffix. It is 1 if it does, or nothing is known of it.
+    `end` is the length of the query or one less. If one less, the second result is 0 if the query's
+    last token never follows the suffix, and 1 if it does or if this is not known.
     """
     lanes = words(TRIAL_LANES, FIELDS)
     notes = words(4, TRIALS)
