@@ -1,4 +1,4 @@
-"""The interface of tokenizers, the tokenizer of bytes, and how a query is encoded."""
+"""The interface of tokenizers, the byte tokenizer, and how a query is encoded."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ class Tokenizer(ABC):
     """Text to ids and back.
 
     `kind` and `source` are written to the manifest. `json` is the content of `tokenizer.json`, or
-    None. Ids are in [0, vocab_size). `query_prefix` goes in front of a string query. `edits_start`
-    says whether the tokenizer itself adds a space in front of a text, or removes one.
+    None. Ids are in [0, vocab_size). `query_prefix` is put in front of a string query.
+    `edits_start`: whether the tokenizer itself adds or removes a space at the start of a text.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text: uint8 or uint32, shape (len,). Special tokens in it are text.
+        """The ids of each text: uint8 or uint32, shape (len,). Special tokens in it count as text.
 
         Raises TokenizerError for a text that cannot be encoded.
         """
@@ -40,15 +40,15 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def token_text(self, token_id: int) -> str:
-        r"""One token for display; bytes that are not UTF-8 on their own show as `\xNN`."""
+        r"""One token for display; bytes that are not valid UTF-8 on their own become `\xNN`."""
 
 
 def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarray:
     """The ids of a query: int64, shape (len,).
 
-    Unless `raw`, `query_prefix` goes in front of a text that does not start with white space,
-    so that a word is looked up as it stands inside a sentence; `raw` also leaves out the space
-    that some tokenizers put in front themselves. Raises TokenizerError.
+    Unless `raw`, `query_prefix` is put in front of a text that does not start with white space, so
+    that a word is looked up as it is encoded inside a sentence. With `raw`, the space that some
+    tokenizers add themselves is left out too. Raises TokenizerError.
     """
     if raw and text:
         return _encode_inside(tokenizer, text).astype(np.int64)
@@ -58,11 +58,12 @@ def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarr
 
 
 def _encode_inside(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids of a text with nothing put in front of it or taken away there."""
+    """The ids of a text, with no space added or removed at its start."""
     if not tokenizer.edits_start:
         return tokenizer.encode_batch([text])[0]
-    # The tokenizer adds its space in front of a mark, and both are cut off together. A mark must
-    # not be white space to the tokenizer, nor unknown to it: it would merge with the text.
+    # The tokenizer adds its space in front of a mark, and the ids of both are cut off. A mark that
+    # the tokenizer treats as white space or does not know would merge with the text: the next one
+    # is tried.
     for mark in ("\n", "\0", "|", ".", ","):
         head, both = tokenizer.encode_batch([mark, mark + text])
         length = head.shape[0]
@@ -75,7 +76,7 @@ def _encode_inside(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 
 class ByteTokenizer(Tokenizer):
-    """UTF-8 bytes; 255 never occurs in UTF-8, which leaves it to the separator."""
+    """UTF-8 bytes. 255 never occurs in UTF-8, so it is free for the separator."""
 
     kind = "bytes"
     source = "bytes"

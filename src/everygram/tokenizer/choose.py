@@ -1,7 +1,7 @@
 """Chooses a tokenizer: by a name that the user gives, or by what an index stores.
 
 In: a specification (`bytes`, a `tokenizer.json`, a SentencePiece or tiktoken file, `train:VOCAB`, a
-hub name), or an entry and a file of an index. Out: a `Tokenizer`.
+hub name), or an index's manifest entry and tokenizer file. Out: a `Tokenizer`.
 """
 
 import base64
@@ -17,17 +17,17 @@ from everygram.tokenizer.base import ByteTokenizer, Tokenizer
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 from everygram.tokenizer.sentencepiece import SentencePieceTokenizer
 
-# Bytes of text that `train:VOCAB` learns from: more text changes few merges and costs minutes.
+# Bytes of text that `train:VOCAB` learns from: more text would change few merges and take minutes.
 TRAINING_SAMPLE_BYTES = 32 << 20
-# The sample is made of stretches of this length: a corpus may be one long document.
+# The sample consists of stretches of this length, because a corpus may be one long document.
 STRETCH_CHARS = 1 << 16
 
 
 def load_tokenizer(specification: str) -> Tokenizer:
-    """The tokenizer that `specification` names: `bytes`, a file or the folder it is in, a hub name.
+    """The tokenizer that `specification` names: `bytes`, a file or its folder, or a hub name.
 
-    A file is a `tokenizer.json`, a SentencePiece model or a tiktoken file, by its content.
-    Raises TokenizerError, and MissingExtraError for a SentencePiece model without the library.
+    A file's content decides whether it is a `tokenizer.json`, a SentencePiece model or a tiktoken
+    file. Raises TokenizerError, and MissingExtraError if the library for SentencePiece is missing.
     (`train:VOCAB` needs a corpus: see `train_tokenizer`.)
     """
     if specification == "bytes":
@@ -63,7 +63,7 @@ def load_tokenizer(specification: str) -> Tokenizer:
 
 
 def _read_tokenizer(data: bytes, source: str) -> Tokenizer:
-    """The tokenizer of a file, told by how it begins."""
+    """The tokenizer of a file, whose kind is recognized by its first bytes."""
     if tiktoken_files.is_rank_file(data):
         return HuggingFaceTokenizer(tiktoken_files.tokenizer_json(data, source), source)
     # A protocol buffer whose first field is the first piece; JSON may begin with the same byte.
@@ -88,8 +88,8 @@ def training_vocab_size(specification: str) -> int | None:
 def train_tokenizer(texts: Iterable[str], text_bytes: int, vocab_size: int) -> Tokenizer:
     """A byte-level BPE of at most `vocab_size` ids, learned from a sample of the texts.
 
-    `text_bytes` estimates the size of all texts: of a larger corpus an even, seeded sample of
-    stretches of text, about 32 MiB, is taken, so that the same corpus gives the same tokenizer.
+    `text_bytes` estimates the size of all texts. If it is more than 32 MiB, about 32 MiB of text
+    are sampled evenly, in stretches, with a fixed seed: the same corpus gives the same tokenizer.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -101,7 +101,7 @@ def train_tokenizer(texts: Iterable[str], text_bytes: int, vocab_size: int) -> T
         for text in texts
         for start in range(0, len(text), STRETCH_CHARS)
     )
-    # The first stretch is always taken, so that the sample of a corpus with text is never empty.
+    # The first stretch is always taken, so that the sample is not empty if there is any text.
     sample = (
         stretch for number, stretch in enumerate(stretches) if choice.random() < keep or number == 0
     )
@@ -118,7 +118,7 @@ def train_tokenizer(texts: Iterable[str], text_bytes: int, vocab_size: int) -> T
 
 
 def stored_tokenizer(kind: str, source: str, data: bytes | None) -> Tokenizer | None:
-    """The tokenizer of an index from its manifest's `kind` and `source` and its file's bytes."""
+    """The tokenizer of an index, from `kind` and `source` in its manifest and its file's bytes."""
     if kind == "bytes":
         return ByteTokenizer()
     if kind == "huggingface" and data is not None:

@@ -1,4 +1,4 @@
-"""The same ids, faster: fastokens where it agrees with `tokenizers`, checked as it goes."""
+"""The same ids, faster: uses fastokens where it agrees with `tokenizers`, and keeps checking."""
 
 import importlib
 import json
@@ -12,15 +12,16 @@ import numpy as np
 from everygram.errors import TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
 
-# Text is encoded by fastokens, if it is installed, once batches of this many characters each came
-# to so many together: to load it takes as long as `tokenizers` takes for a megabyte.
+# fastokens, if installed, encodes batches of at least FAST_BATCH_CHARS characters, once they have
+# reached FAST_FROM_CHARS in total: loading it takes as long as `tokenizers` takes for a megabyte.
 FAST_BATCH_CHARS = 1 << 16
 FAST_FROM_CHARS = 1 << 20
-# Of such a batch one part in so many is encoded by `tokenizers`, too, in stretches this long.
+# One part in CHECKED_SHARE of each such batch is also encoded by `tokenizers`, in stretches of
+# CHECKED_CHARS characters.
 CHECKED_SHARE = 256
 CHECKED_CHARS = 1 << 10
-# The long s: only in texts with it did the two differ (o200k's pattern, where one of them takes it
-# for an s after an apostrophe).
+# The long s: the two libraries differed only in texts that contain it (with o200k's pattern: after
+# an apostrophe, one of them takes it for an s).
 FAST_EXCEPTION = "ſ"
 # What a tokenizer must encode as `tokenizers` does before fastokens is used for it.
 SAMPLE = """\
@@ -42,11 +43,11 @@ aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!!!!!!!!!!!!!!!!!!!!!! .
 
 
 def is_fast_family(tokenizer: Any, description: dict[str, Any]) -> bool:
-    """Whether a tokenizer is of those for which fastokens was compared with `tokenizers`.
+    """Whether a tokenizer is of a family for which fastokens was compared with `tokenizers`.
 
-    Its ids were the same for every code point in several contexts, 200,000 texts made of what is
-    hard, and the 20,012 documents of a corpus (fastokens 0.3.5, tokenizers 0.23.3). A pattern that
-    is not known here it would run as well, but nobody has looked.
+    The ids were the same for every code point in several contexts, for 200,000 texts composed of
+    difficult pieces, and for the 20,012 documents of a corpus (fastokens 0.3.5, tokenizers 0.23.3).
+    fastokens also runs other patterns than those known here, but these were not compared.
     """
     from tokenizers import models
 
@@ -68,7 +69,7 @@ def is_fast_family(tokenizer: Any, description: dict[str, Any]) -> bool:
         for step in flatten(description["pre_tokenizer"])
         if step["type"] != "Sequence"
     ]
-    if not words:  # Llama 2 and what follows it
+    if not words:  # Llama 2 and tokenizers like it
         prepend = {"type": "Prepend", "prepend": "▁"}
         replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
         return bool(
@@ -98,11 +99,11 @@ def is_fast_family(tokenizer: Any, description: dict[str, Any]) -> bool:
 
 
 class FastEncoder:
-    """Large batches by fastokens: the same ids in a small part of the time.
+    """Encodes large batches with fastokens: the same ids in a small part of the time.
 
-    Used where it is installed, and encodes SAMPLE as `exact` does, which is `tokenizers`. Where it
-    fails, it is not used any more. Of every batch a part is encoded by both: a difference is a
-    TokenizerError.
+    fastokens is used if it is installed and encodes SAMPLE as `exact` (which calls `tokenizers`)
+    does. Once it fails, it is not used any more. Part of every batch is encoded by both engines; if
+    they differ, TokenizerError is raised.
     """
 
     def __init__(
@@ -117,10 +118,11 @@ class FastEncoder:
         self._lock = threading.Lock()
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray] | None:
-        """The ids of each text: uint32, shape (len,); None where `exact` is to make them.
+        """The ids of each text: uint32, shape (len,). None if the caller must use `exact` instead.
 
-        Any number of threads may call it. The engine has its own, as many as there are cores or
-        `FASTOKENS_BPE_THREADS` says; it holds the interpreter's lock for a part of its work.
+        Any number of threads may call this. The engine has threads of its own:
+        `FASTOKENS_BPE_THREADS` of them (default: one per core). It holds the GIL for part of its
+        work.
         """
         chars = sum(map(len, texts))
         if chars < FAST_BATCH_CHARS:
@@ -137,7 +139,7 @@ class FastEncoder:
             self._encoder = None
             return None
         if not _same(ids[len(texts) :], self._exact(stretches)):
-            # Of what it has encoded until now only a part was checked.
+            # Earlier batches may be wrong too: only a part of them was checked.
             raise TokenizerError(
                 f"tokenizer '{self._source}': fastokens does not encode a text as tokenizers does: "
                 "uninstall it (pip uninstall fastokens), run the same command again, and please "
@@ -146,7 +148,7 @@ class FastEncoder:
         return ids[: len(texts)]
 
     def _load(self) -> Any:
-        """The engine; None if it is not installed, does not read this tokenizer, or is wrong."""
+        """The engine; None if not installed, or if it cannot read this tokenizer or is wrong."""
         try:
             engine = importlib.import_module("fastokens").Tokenizer
         except ImportError:
@@ -157,7 +159,7 @@ class FastEncoder:
         }
         special = added.keys() - {description["model"].get("unk_token")}
         description = without(description, [content for content in special if added[content]])
-        # The engine reads no vocabulary with gaps, such as cl100k's among its special tokens.
+        # The engine refuses vocabularies with gaps, such as the one in cl100k's special tokens.
         vocabulary = description["model"]["vocab"]
         gaps = set(range(max(vocabulary.values(), default=0))) - set(vocabulary.values())
         vocabulary |= {hidden(str(gap)): gap for gap in gaps}
@@ -166,7 +168,7 @@ class FastEncoder:
             encoder = engine.from_json_str(json.dumps(description, ensure_ascii=False))
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # a panic in the engine is no Exception
+        except BaseException:  # a panic in the engine is not an Exception
             return None
         sample = [SAMPLE, *SAMPLE.splitlines(), *added, "x".join(added), " ".join(added)]
         ids = self._encode(encoder, sample)
@@ -187,7 +189,7 @@ class FastEncoder:
         return parts
 
     def _stretches(self, texts: Sequence[str], chars: int) -> list[str]:
-        """A part of the text, in stretches from anywhere in it."""
+        """A part of the text: stretches from random places."""
         ends = np.cumsum([len(text) for text in texts])
         found = []
         for _ in range(max(1, chars // (CHECKED_SHARE * CHECKED_CHARS))):
@@ -212,12 +214,12 @@ def flatten(step: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def hidden(content: str) -> str:
-    """A name for a special token that text does not have: between code points of no character."""
+    """A spelling for a special token that texts do not contain: U+FFFF is not a character."""
     return f"\uffff{content}\uffff"
 
 
 def without(description: dict[str, Any], contents: Sequence[str]) -> dict[str, Any]:
-    """A `tokenizer.json` with those special tokens, of the same ids, out of the reach of text."""
+    """A `tokenizer.json` where no text becomes these special tokens; their ids stay the same."""
     model = description["model"]
     vocabulary = model["vocab"]
     name = {content: hidden(content) for content in contents}

@@ -19,18 +19,19 @@ class HuggingFaceTokenizer(Tokenizer):
     kind = "huggingface"
 
     def __init__(self, data: bytes, source: str) -> None:
-        """Load the bytes of a `tokenizer.json`; `source` says where they are from."""
+        """Load the bytes of a `tokenizer.json`; `source` says where they come from."""
         self.json = data
         self.source = source
         self._tokenizer = _loaded(data, source)
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {i: token.content for i, token in added.items()}
-        # Some models have special tokens in their vocabulary where text reaches them.
+        # In some models, text that spells a special token is encoded as that token.
         self._hidden = _specials_from_text(self._tokenizer)
         if self._hidden:
             reachable = json.dumps(without(json.loads(data), self._hidden))
             self._tokenizer = _loaded(reachable.encode(), source)
-        # Parts are pickled as their JSON; to parse all of it takes as long as a thousand queries.
+        # Parts are pickled as their own JSON; parsing the whole file would take as long as a
+        # thousand queries.
         description = {
             name: None if part is None else json.loads(part.__getstate__())
             for name, part in (
@@ -59,13 +60,13 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @cached_property
     def vocab_size(self) -> int:
-        """One more than the largest id: ids may have gaps."""
+        """One more than the largest id (ids may have gaps)."""
         ids: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         return max(ids.values()) + 1
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         for text in texts:
-            utf8(text)  # the library would panic
+            utf8(text)  # raises; the library would panic
         ids = None if self._fast is None else self._fast.encode_batch(texts)
         return self._exact(texts) if ids is None else ids
 
@@ -76,7 +77,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
 
     def token_text(self, token_id: int) -> str:
-        # Needed for every token of every answer, and slow to make.
+        # Cached: needed for every token of every answer, and slow to make.
         text = self._token_texts.get(token_id)
         if text is None:
             text = self._token_texts[token_id] = self._make_token_text(token_id)
@@ -96,7 +97,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
 
 def _loaded(data: bytes, source: str) -> Any:
-    """The tokenizer of the `tokenizers` library, set to encode corpora. Raises TokenizerError."""
+    """A tokenizer of the `tokenizers` library, set up to encode corpora. Raises TokenizerError."""
     import tokenizers
 
     try:
@@ -106,8 +107,8 @@ def _loaded(data: bytes, source: str) -> Any:
             f"tokenizer '{source}': not a tokenizer.json that the installed tokenizers "
             f"{tokenizers.__version__} reads: {error}"
         ) from None
-    # What is right for feeding a model is wrong for a corpus: cut documents, padding,
-    # and text that spells a special token turned into that token.
+    # Some settings are right for feeding a model but wrong for a corpus: truncation, padding, and
+    # encoding text that spells a special token as that token.
     loaded.no_truncation()
     loaded.no_padding()
     loaded.encode_special_tokens = True
@@ -117,12 +118,12 @@ def _loaded(data: bytes, source: str) -> Any:
 
 
 def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarray]:
-    """The ids of each text by the `tokenizers` library. Raises TokenizerError."""
+    """The ids of each text, from the `tokenizers` library. Raises TokenizerError."""
     try:
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(f"tokenizer '{source}' cannot encode a text: {error}") from None
-    # Some normalizers put a space in front of nothing: an empty text has no tokens.
+    # Some normalizers put a space in front even of an empty text, which must have no tokens.
     return [
         np.array(encoding.ids if text else [], np.uint32)
         for text, encoding in zip(texts, encodings, strict=True)
@@ -130,14 +131,14 @@ def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarra
 
 
 def _specials_from_text(tokenizer: Any) -> list[str]:
-    """The special tokens whose spelling, given as text, is encoded as that token."""
+    """The special tokens that text becomes: encoding a token's spelling gives that token's id."""
     unknown = getattr(tokenizer.model, "unk_token", None)
     found = []
     for token_id, token in tokenizer.get_added_tokens_decoder().items():
         if token.special and token.content != unknown:
             try:
                 (ids,) = encoded(tokenizer, "", [token.content])
-            except TokenizerError:  # it has no tokens for this text
+            except TokenizerError:  # this text has no tokens
                 continue
             if token_id in ids:
                 found.append(token.content)

@@ -13,12 +13,12 @@ from everygram.tokenizer.base import Tokenizer, utf8
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A SentencePiece model, run by the `sentencepiece` library: no conversion is exact."""
+    """A SentencePiece model, run by the `sentencepiece` library, since no conversion is exact."""
 
     kind = "sentencepiece"
 
     def __init__(self, model: bytes, source: str) -> None:
-        """Load the bytes of a `.model`; `source` says where they are from."""
+        """Load the bytes of a `.model`; `source` says where they come from."""
         try:
             library: Any = importlib.import_module("sentencepiece")
         except ImportError:
@@ -39,8 +39,9 @@ class SentencePieceTokenizer(Tokenizer):
             {"type": self.kind, "model": base64.b64encode(model).decode()}
         ).encode()
         self._size = size
-        # With a space that the model puts in front, a word is as inside a sentence; without,
-        # the query brings it, to where the model does not take it away again.
+        # If the model puts a space in front of a text, a single word is encoded as inside a
+        # sentence. If not, the query prefix is that space. (If the model removes it again,
+        # `edits_start` is true.)
         alone, spaced = self._model.normalize("a"), self._model.normalize(" a")
         self.edits_start = alone != "a" or len(spaced) == len(alone)
         self.query_prefix = " " if alone == "a" else ""
@@ -51,8 +52,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         for text in texts:
-            utf8(text)  # the library's own message is about its source code
-        # On all cores, the lock of the interpreter released.
+            utf8(text)  # raises; the library's own message would be about its source code
+        # Runs on all cores and releases the GIL.
         encoded: list[np.ndarray] = self._model.encode(
             list(texts), num_threads=-1, return_type="numpy"
         )

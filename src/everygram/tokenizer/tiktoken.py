@@ -1,10 +1,10 @@
-r"""tiktoken's rank files (`*.tiktoken`, Llama 3's `tokenizer.model`) as the `tokenizer.json` equal
-to them.
+r"""Converts tiktoken's rank files (`*.tiktoken`, Llama 3's `tokenizer.model`) to `tokenizer.json`.
 
-In: the bytes of a rank file, lines of base64 of a token's bytes, a space, and its rank, which is
-its id and the priority of the merge that makes it. Out: the bytes of a `tokenizer.json` that gives
-every text the same ids. A rank file has neither the pattern that cuts text into words nor the
-special tokens: both are known for the published files alone. Knows nothing of loaded tokenizers.
+In: the bytes of a rank file. Each line has the base64 of a token's bytes, a space, and the token's
+rank, which is its id and the priority of the merge that makes it. Out: the bytes of a
+`tokenizer.json` that gives every text the same ids. A rank file contains neither the pattern that
+cuts text into words nor the special tokens: both are known only for the published files. This
+module knows nothing of loaded tokenizers.
 """
 
 import base64
@@ -22,8 +22,8 @@ from everygram.errors import TokenizerError
 _NO_RANK = 1 << 64
 _LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?(?:\n|$)")
 
-# Patterns as the tokenizers library has them: those of tiktoken in other words, with the same
-# matches. The GPT-2 pattern is the library's own (None).
+# tiktoken's patterns, rewritten for the tokenizers library; the matches are the same. None means
+# the library's built-in GPT-2 pattern.
 _GPT2 = None
 _DIGITS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
@@ -47,9 +47,9 @@ O200K = "|".join(
 
 @dataclass(frozen=True)
 class Family:
-    """What a rank file does not say: the pattern, special tokens by id, whether text is NFC first.
+    """What a rank file does not say: the pattern, special tokens by id, and NFC normalization.
 
-    `sha256` is that of the file as tiktoken writes it: by rank, lines ended by "\n".
+    `sha256` is the hash of the file as tiktoken writes it: sorted by rank, lines ending in "\n".
     """
 
     name: str
@@ -123,15 +123,15 @@ FAMILIES = (
 
 
 def is_rank_file(data: bytes) -> bool:
-    """Whether the bytes of a file start as a rank file does."""
+    """Whether the bytes of a file start like a rank file."""
     return _LINE.match(data) is not None
 
 
 def tokenizer_json(data: bytes, source: str) -> bytes:
-    """The `tokenizer.json` equal to a rank file; `source` names it in messages.
+    """The `tokenizer.json` equivalent to a rank file; `source` names the file in messages.
 
-    The family is recognised by all of its ranks: files of one size may want different patterns.
-    Raises TokenizerError for a file that is damaged or of no known family.
+    The family is recognised by all of its ranks, because files of the same size may need different
+    patterns. Raises TokenizerError if the file is damaged or of no known family.
     """
     ranks = read_ranks(data, source)
     digest = hashlib.sha256()
@@ -148,7 +148,7 @@ def tokenizer_json(data: bytes, source: str) -> bytes:
 
 
 def read_ranks(data: bytes, source: str) -> dict[bytes, int]:
-    """The rank of each token. Raises TokenizerError for a line, rank or token that cannot be."""
+    """The rank of each token. Raises TokenizerError for an invalid line, rank or token."""
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
@@ -179,7 +179,7 @@ def read_ranks(data: bytes, source: str) -> dict[bytes, int]:
 
 
 def convert(ranks: dict[bytes, int], family: Family) -> bytes:
-    """The bytes of the `tokenizer.json` that gives the ids of these ranks with that pattern."""
+    """The bytes of the `tokenizer.json` with these ranks as ids and the family's pattern."""
     char_of = dict(byte_level_chars())
     spelled = {token: "".join(map(char_of.__getitem__, token)) for token in ranks}
     by_rank = sorted(ranks, key=ranks.__getitem__)
@@ -203,8 +203,8 @@ def convert(ranks: dict[bytes, int], family: Family) -> bytes:
             "invert": False,
         }
         pre_tokenizer = {"type": "Sequence", "pretokenizers": [split, byte_level]}
-    # Special tokens are in the model's vocabulary, too, which gives them their ids; patterns cut
-    # their text in pieces, so that no text becomes one.
+    # Special tokens are in the model's vocabulary too, which gives them their ids. Text never
+    # becomes a special token, because the patterns cut its spelling into pieces.
     vocabulary = {spelled[token]: ranks[token] for token in by_rank}
     vocabulary |= {content: token_id for token_id, content in family.special.items()}
     description = {
@@ -235,7 +235,7 @@ def convert(ranks: dict[bytes, int], family: Family) -> bytes:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            # A word that is a token is that token, whether merges lead to it or not.
+            # A word that is a token becomes that token, even if no merges lead to it.
             "ignore_merges": True,
             "vocab": vocabulary,
             "merges": merges,
@@ -245,11 +245,12 @@ def convert(ranks: dict[bytes, int], family: Family) -> bytes:
 
 
 def last_parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """What tiktoken's merges make of a token's bytes before the last merge: two parts, which that
-    merge joins, or more, if merges do not lead to the token.
+    """The parts of a token's bytes before tiktoken's last merge: two parts, which that merge joins,
+    or more, if merges do not lead to the token.
 
-    No other two parts ever become this token: until then no merge reached out of its bytes, so
-    those within came in the order in which they come here. Hence one merge per token is enough.
+    No other two parts ever become this token. Until that merge, no merge crossed the ends of the
+    token's bytes, so the merges inside happened in the order used here. So one merge per token is
+    enough.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     joined = [ranks.get(left + right, _NO_RANK) for left, right in pairwise(parts)]
@@ -266,7 +267,7 @@ def last_parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 
 
 def byte_level_chars() -> Iterator[tuple[int, str]]:
-    """Each byte and the character byte-level BPE writes it as (Radford et al. 2019).
+    """Each byte, and the character that stands for it in byte-level BPE (Radford et al. 2019).
 
     Printable Latin-1 stands for itself; the other 68 bytes take U+0100 onwards, in order.
     """
