@@ -1,8 +1,8 @@
-"""What all results share: the query's ids, how they read, equality and pickling.
+"""What all results share: the query's ids and tokens, equality and pickling.
 
-A result carries the query's ids and, where the index has a tokenizer, the tokens they are, so
-that an answer always shows what was asked. numpy arrays are inside, `as_dict` gives JSON values
-under the names of the result's attributes.
+A result contains the query's ids and, if the index has a tokenizer, their tokens, so that an answer
+always shows what was asked. Attributes may be numpy arrays; `as_dict` gives JSON values under the
+attributes' names.
 """
 
 from abc import abstractmethod
@@ -19,21 +19,21 @@ R = TypeVar("R")
 
 
 class Reading(Protocol):
-    """How an index's ids are read. It pickles, and is equal when it is of the same index."""
+    """How ids of an index are read as text. Can be pickled; equal if from the same index."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of ids that are bytes."""
+        """The dtype of ids that are given as bytes."""
 
     @property
     def has_tokenizer(self) -> bool:
         """Whether ids can be read as text."""
 
     def token_text(self, token_id: int) -> str:
-        """One token for display. Raises TokenizerError where there is no tokenizer."""
+        """One token for display. Raises TokenizerError if there is no tokenizer."""
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids. Raises TokenizerError where there is no tokenizer."""
+        """The text of ids. Raises TokenizerError if there is no tokenizer."""
 
 
 def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
@@ -43,50 +43,51 @@ def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
 
 
 def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
-    """The tokens of ids as text, or None without a tokenizer."""
+    """The tokens of ids as text; None without a tokenizer."""
     return [reading.token_text(int(i)) for i in ids] if reading.has_tokenizer else None
 
 
 def labels(ids: Iterable[int], reading: Reading) -> list[str | int]:
-    """Tokens to look at: their texts, or the ids themselves where no text can be had."""
+    """Tokens for display: their texts, or the ids themselves if there is no text."""
     known = [int(i) for i in ids]
     try:
         texts = token_texts(known, reading)
     except TokenizerError:
         texts = None
-    # (An empty text would show nothing.)
+    # (For an empty text the id is shown.)
     return [*known] if texts is None else [a or b for a, b in zip(texts, known, strict=True)]
 
 
 def divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """counts / of as float64; nan where that is 0 / 0."""
+    """counts / of as float64; nan for 0 / 0."""
     with np.errstate(invalid="ignore"):
         quotients: np.ndarray = counts / of
     return quotients
 
 
-# Fields that say how ids are held and read; equality compares the ids.
+# Fields that say how ids are stored and read; equality compares the ids instead.
 _HELD = ("_reading", "_asked", "_ids", "_starts", "_ends")
 
 
 class Value:
-    """A dataclass that is equal to what says the same, and pickles as its fields.
+    """A dataclass with equality by content, pickled as its fields.
 
-    Equal are two of one type with the same ids and numbers (nan equals nan), of whatever index.
+    Two values are equal if they have the same type, ids and numbers (nan equals nan), even if they
+    come from different indexes.
     """
 
-    # (Python takes `__hash__` away from a class that has `__eq__`: arrays are inside.)
+    # (Not hashable: Python removes `__hash__` from a class with `__eq__`, and arrays are inside.)
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return all(map(_same, self._said(), other._said()))
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        # By the constructor: what is cached in the object stays behind.
+        # Rebuilt by the constructor, so that cached values are not pickled.
         return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
 
     def _said(self) -> list[Any]:
-        """What equality compares: ids and numbers."""
+        """The ids and numbers that equality compares."""
         names = [each.name for each in fields(self)]  # type: ignore[arg-type]
         return [getattr(self, name) for name in names if name not in _HELD]
 
@@ -99,9 +100,9 @@ def _same(a: Any, b: Any) -> bool:
 
 @dataclass(eq=False, repr=False)
 class Result(Value):
-    """What every result has: how its ids read, and the query's ids.
+    """What every result has: the query's ids, and how ids are read as text.
 
-    (Those are bytes in the dtype of `reading`, or an array of any integer dtype.)
+    (`_asked` is bytes in the dtype of `_reading`, or an array of any integer dtype.)
     """
 
     _reading: Reading
@@ -109,18 +110,18 @@ class Result(Value):
 
     @property
     def query(self) -> np.ndarray:
-        """The ids the query became: int64, shape (m,)."""
+        """The query's ids: int64, shape (m,)."""
         return ids_of(self._reading, self._asked)
 
     @property
     def token_ids(self) -> list[int]:
-        """The ids the query became."""
+        """The query's ids."""
         ids: list[int] = self.query.tolist()
         return ids
 
     @property
     def tokens(self) -> list[str] | None:
-        """The tokens the query became, or None when the index has no tokenizer."""
+        """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.query, self._reading)
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class Result(Value):
 
 @dataclass(eq=False)
 class Batch(Value, Sequence[R]):
-    """The results of a batch of queries: a sequence of them whose numbers are arrays.
+    """The results of a batch of queries: a sequence of results, which stores numbers as arrays.
 
     Query i is _ids[_starts[i]:_ends[i]].
     """
@@ -145,10 +146,10 @@ class Batch(Value, Sequence[R]):
 
     @abstractmethod
     def _result(self, i: int, asked: np.ndarray) -> R:
-        """Result i, whose query's ids are `asked`."""
+        """Result i; `asked`: the ids of its query."""
 
     def __len__(self) -> int:
-        """How many queries there were."""
+        """The number of queries."""
         return int(self._starts.shape[0])
 
     @overload
@@ -163,6 +164,6 @@ class Batch(Value, Sequence[R]):
 
     def _said(self) -> list[Any]:
         bounds = zip(self._starts, self._ends, strict=True)
-        # (An empty array besides, since a batch may have no query.)
+        # (Plus an empty array: a batch may have no queries.)
         queries = [self._ids[:0], *(self._ids[start:end] for start, end in bounds)]
         return [self._ends - self._starts, np.concatenate(queries), *super()._said()]

@@ -20,10 +20,10 @@ COLUMNS = ("document", "offset", "segment", "rank", "position")
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One place a query occurs at.
+    """One place where a query occurs.
 
-    `position` is in the segment's stream; `offset` in the document's tokens, −1 for a query that
-    starts with the separator before the document.
+    `position` counts tokens in the segment's stream. `offset` counts tokens in the document; it is
+    −1 if the query starts with the separator before the document.
     """
 
     segment: int
@@ -37,9 +37,9 @@ class Occurrence:
 class Matches(Result):
     """Where a query occurs.
 
-    intervals: int64, shape (segments, 2), half-open ranges of ranks; count: their total size.
-    The occurrences asked for, each int64, shape (k,): segments, ranks, positions, documents,
-    offsets (see Occurrence).
+    intervals: int64, shape (segments, 2), half-open ranges of ranks. count: the number of all
+    occurrences. segments, ranks, positions, documents, offsets: of the occurrences requested, each
+    int64, shape (k,) (see Occurrence).
     """
 
     count: int
@@ -69,7 +69,7 @@ class Matches(Result):
         )
 
     def __len__(self) -> int:
-        """How many occurrences are listed here."""
+        """The number of occurrences listed here."""
         return int(self.ranks.shape[0])
 
     def __iter__(self) -> Iterator[Occurrence]:
@@ -77,7 +77,7 @@ class Matches(Result):
 
     @property
     def occurrences(self) -> list[Occurrence]:
-        """The occurrences asked for, one by one."""
+        """The occurrences requested, as a list."""
         columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return [Occurrence(*row) for row in rows]
@@ -93,12 +93,12 @@ class Matches(Result):
 
 @dataclass(eq=False, repr=False)
 class Document(Value):
-    """A document, or the part of it around a match.
+    """A document, or the part of a document around a match.
 
-    token_ids: shape (k,), the document's tokens from `start` on (0 when it is whole); `length` is
-    the whole document's, in tokens. `match`, when it was asked for by occurrence, is the half-open
-    range of the match in the document's tokens, `occurrence` what was asked for, and `count` how
-    often the query occurs in the index.
+    token_ids: shape (k,), tokens of the document from `start` on (0 for a whole document).
+    `length`: the number of tokens of the whole document. For a document requested by an occurrence
+    of a query: `match` is the half-open range of the match in the document's tokens, `occurrence`
+    the number of the occurrence, `count` how often the query occurs in the index.
     """
 
     _reading: Reading
@@ -113,21 +113,21 @@ class Document(Value):
 
     @property
     def text(self) -> str | None:
-        """The text of `token_ids`, or None when the index has no tokenizer."""
+        """The text of `token_ids`, or None if the index has no tokenizer."""
         return self._reading.decode(self.token_ids) if self._reading.has_tokenizer else None
 
     @property
     def parts(self) -> tuple[str, str, str] | None:
-        """`text` before the match, of it, and after it; None without match or tokenizer."""
+        """`text` in three parts: before the match, match, after it; None without match or text."""
         text = self.text
         if self.match is None or text is None:
             return None
-        # Pieces decoded on their own lose spaces and cut characters at the seams: cut the text.
+        # Decoding each part alone would lose spaces and characters at its ends: cut the text.
         begin, end = (self._text_len(text, place - self.start) for place in self.match)
         return text[:begin], text[begin:end], text[end:]
 
     def _text_len(self, text: str, num_tokens: int) -> int:
-        """How many characters of the text the first tokens make, cut characters left out."""
+        """How many characters of the text come from the first tokens; without cut characters."""
         piece = self._reading.decode(self.token_ids[:num_tokens]).rstrip("\ufffd")
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(piece, text, strict=False))
         return sum(1 for _ in same)
@@ -155,7 +155,7 @@ class Document(Value):
         )
 
     def _shown_parts(self) -> tuple[str, str, str]:
-        """Before the match, the match and after it; ids where no text can be had."""
+        """As `parts`; if there is no text, of the ids."""
         try:
             parts, text = self.parts, self.text
         except TokenizerError:

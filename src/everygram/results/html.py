@@ -1,19 +1,19 @@
 """Results as HTML for notebooks: escaped, small, without scripts, for light and dark themes.
 
-In: tokens, texts and numbers. Out: a fragment with its styles inline, since notebooks, editors and
-viewers each drop some style sheets. Colours are translucent, so that the theme's own text and
-background show through. Characters that do not show, or that reorder text, are shown as a code.
+In: tokens, texts and numbers. Out: a fragment with inline styles, because notebooks, editors and
+viewers remove some style sheets. Colours are translucent, so that the theme's own text and
+background show through. Characters that are invisible or reorder text are shown as a code.
 """
 
 import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
 
-# Of a long result the first of each are shown.
+# Of a long result, the first rows, tokens and characters are shown, up to these numbers.
 ROWS = 50
 TOKENS = 500
 CHARS = 4000
-# Of a long query the last tokens are shown.
+# Of a long query, the last tokens are shown, up to this number.
 QUERY_TOKENS = 30
 
 CELL = "padding:1px 12px 1px 0;border:none;text-align:"
@@ -22,12 +22,12 @@ TOKEN = (
     "background:rgba(128,128,128,.18)"
 )
 QUIET = "opacity:.7"
-# Digits of one width.
+# All digits have the same width.
 DIGITS = "font-variant-numeric:tabular-nums"
 
 
 def lines(*parts: str) -> str:
-    """A result's parts, one below the other."""
+    """The parts of a result, one below the other."""
     return f'<div style="line-height:1.5">{"".join(parts)}</div>'
 
 
@@ -37,7 +37,7 @@ def note(text: str) -> str:
 
 
 def query(tokens: Sequence[str | int], said: str) -> str:
-    """The first line: the last tokens of a query, and what is said of it."""
+    """The first line: the last tokens of a query, and `said` about it."""
     cut = "… " if len(tokens) > QUERY_TOKENS else ""
     text = "".join(map(_text, tokens[-QUERY_TOKENS:]))
     shown = f'<code style="{TOKEN}">{_visible(text)}</code>' if tokens else "The empty query"
@@ -45,12 +45,12 @@ def query(tokens: Sequence[str | int], said: str) -> str:
 
 
 def token(token: str | int) -> str:
-    """One token; its spaces are kept and its box shows them."""
+    """One token in a box, which makes its spaces visible."""
     return f'<code style="{TOKEN}">{_visible(_text(token))}</code>'
 
 
 def bar(share: float) -> str:
-    """A bar of that share of its full width."""
+    """A bar; `share`: of its full width."""
     return (
         f'<div style="width:{max(1, round(200 * share))}px;height:.8em;'
         'background:rgba(66,133,244,.65);border-radius:2px"></div>'
@@ -58,7 +58,7 @@ def bar(share: float) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; all but the first column to the right."""
+    """A table; its cells are HTML already. All columns but the first are aligned right."""
 
     def row(cells: Sequence[str], tag: str, more: str = "") -> str:
         styles = [CELL + "left" + more, *[CELL + "right" + more] * (len(cells) - 1)]
@@ -73,7 +73,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def running(tokens: Sequence[str | int], lengths: Sequence[int], titles: Sequence[str]) -> str:
-    """Tokens as a text, each shaded by its suffix's length and with a title to hover for."""
+    """Tokens as running text, each shaded by its suffix length and with a title shown on hover."""
     made = (
         f'<span style="{_shade(length)}" title="{escape(title)}">{_visible(_text(token))}</span>'
         + ("<br>" if str(token).endswith("\n") else "")
@@ -84,14 +84,14 @@ def running(tokens: Sequence[str | int], lengths: Sequence[int], titles: Sequenc
 
 
 def legend() -> str:
-    """What the shades of `running` stand for."""
+    """A legend: which suffix lengths the shades of `running` stand for."""
     lengths = (0, 1, 2, 4, 8, 16)
     made = (f'<span style="{_shade(n)};padding:0 6px">{n}</span>' for n in lengths)
     return f'<div style="font-family:monospace">{"".join(made)}</div>'
 
 
 def passage(before: str, match: str, after: str) -> str:
-    """A text with its match marked; far from the match it is cut."""
+    """A text with its match marked; parts far from the match are left out."""
     half = CHARS // 2
     most = half if match else CHARS
     begin = ("… " if len(before) > half else "") + _visible(before[-half:], "\n")
@@ -106,19 +106,19 @@ def passage(before: str, match: str, after: str) -> str:
 
 
 def _text(token: str | int) -> str:
-    # Ids stand apart by a space, as the tokens of words do.
+    # Ids are separated by a space, as tokens that are words are.
     return token if isinstance(token, str) else f" {token}"
 
 
 def _visible(text: str, newline: str = "⏎") -> str:
-    """The text, escaped; a code for each character that does not show or that reorders text."""
+    """The text, escaped, with a code for each character that is invisible or reorders text."""
     return escape("".join(newline if c == "\n" else _shown(c) for c in text))
 
 
 def _shown(character: str) -> str:
     if character == "\t":
         return "⇥"
-    # The joiners belong to words and to emoji.
+    # Joiners (U+200C, U+200D) are parts of words and emoji.
     if character in "\u200c\u200d":
         return character
     # Controls, formats (such as the right-to-left override), lone surrogates, line separators.
@@ -128,5 +128,5 @@ def _shown(character: str) -> str:
 
 
 def _shade(length: int) -> str:
-    """The background of a token whose suffix has that length."""
+    """The background of a token with this suffix length."""
     return f"background:rgba(38,166,154,{0.75 * (1 - 0.85**length):.2f})"

@@ -1,4 +1,4 @@
-"""Counts, probabilities and distributions, of one query or of many."""
+"""Counts, probabilities and distributions, for one query or many."""
 
 import math
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from everygram.results.base import (
 
 # Tokens of a distribution that a notebook shows.
 SHOWN = 25
-# Bytes of a token in the table of a distribution.
+# Bytes per token in the table of a distribution.
 ENTRY = 3 * INT64.itemsize
 
 
 class Count(int):
     """A count: an integer that also knows the `token_ids` and `tokens` it counted.
 
-    It is equal to any integer of its value, whatever that counted.
+    It is equal to any integer of the same value, even to the count of another query.
     """
 
     _reading: Reading
@@ -39,7 +39,7 @@ class Count(int):
 
     @staticmethod
     def of(count: int, reading: Reading, asked: np.ndarray | bytes) -> "Count":
-        """The count of these ids. (Made in half the time that a `__new__` takes.)"""
+        """The count of these ids. (Takes half the time of a `__new__`.)"""
         self = Count(count)
         self._reading = reading
         self._asked = asked
@@ -55,13 +55,13 @@ class Count(int):
 
     @property
     def token_ids(self) -> list[int]:
-        """The ids the query became."""
+        """The query's ids."""
         ids: list[int] = ids_of(self._reading, self._asked).tolist()
         return ids
 
     @property
     def tokens(self) -> list[str] | None:
-        """The tokens the query became, or None when the index has no tokenizer."""
+        """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.token_ids, self._reading)
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,24 +73,24 @@ class Count(int):
 class Prob(Result):
     """The probability of one token after a prompt.
 
-    `query` is the prompt. `prob` = continuation_count / prompt_count, `nan` when the prompt does
-    not occur. `suffix_len` is the length of the suffix of the prompt that was used: all of it for
-    an n-gram, the longest that occurs for ∞-gram.
+    `query` is the prompt. `prob` = continuation_count / prompt_count, `nan` if the prompt does not
+    occur. `suffix_len` is the length of the suffix of the prompt that was used: the whole prompt
+    for n-grams, the longest suffix that occurs for ∞-grams.
     """
 
-    # (The ids asked about are those of the prompt and the continuation.)
+    # (`_asked` has the ids of the prompt and the continuation.)
     prompt_count: int
     continuation_count: int
     suffix_len: int
 
     @property
     def prob(self) -> float:
-        """continuation_count / prompt_count; nan when the prompt does not occur."""
+        """continuation_count / prompt_count; nan if the prompt does not occur."""
         return self.continuation_count / self.prompt_count if self.prompt_count else math.nan
 
     @property
     def query(self) -> np.ndarray:
-        """The ids the prompt became: int64, shape (m,)."""
+        """The prompt's ids: int64, shape (m,)."""
         return ids_of(self._reading, self._asked)[:-1]
 
     @property
@@ -100,7 +100,7 @@ class Prob(Result):
 
     @property
     def continuation(self) -> str | None:
-        """That token as text, or None when the index has no tokenizer."""
+        """`continuation_id` as text, or None if the index has no tokenizer."""
         if not self._reading.has_tokenizer:
             return None
         return self._reading.token_text(self.continuation_id)
@@ -139,15 +139,15 @@ class NextToken:
 class Distribution(Result):
     """The next-token distribution of a prompt (`query`).
 
-    next_ids: int64, shape (k,), ascending: the tokens that follow, the separator for the end of
-    a document; counts: int64, shape (k,), which sum to `prompt_count`. Empty when the prompt does
-    not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and is less than
-    `prompt_count`: then each count is wrong by at most `error_bound`, and tokens that follow at
-    most `error_bound` times may be missing. The arrays are read-only.
+    next_ids: int64, shape (k,), ascending: the tokens that follow; the separator stands for the end
+    of a document. counts: int64, shape (k,); they sum to `prompt_count`. Both are empty if the
+    prompt does not occur. `suffix_len` as in `Prob`. Exact unless `max_support` was given and is
+    less than `prompt_count`: then each count is wrong by at most `error_bound`, and tokens that
+    follow at most `error_bound` times may be missing. The arrays are read-only.
     """
 
     prompt_count: int
-    # As `kernels.following.tabled` makes it. (Of the three arrays in it few are looked at.)
+    # As `kernels.following.tabled` makes it. (Its arrays are made only when they are read.)
     _table: bytes
     suffix_len: int
     error_bound: int
@@ -159,7 +159,7 @@ class Distribution(Result):
 
     @property
     def counts(self) -> np.ndarray:
-        """How often each follows: int64, shape (k,)."""
+        """How often each of `next_ids` follows: int64, shape (k,)."""
         return np.frombuffer(self._table, INT64, len(self), 8 * len(self))
 
     @property
@@ -179,21 +179,21 @@ class Distribution(Result):
 
     @property
     def next_tokens(self) -> list[str] | None:
-        """The tokens of `next_ids` as text, or None when the index has no tokenizer."""
+        """The tokens of `next_ids` as text, or None if the index has no tokenizer."""
         return token_texts(self.next_ids, self._reading)
 
     @property
     def distinct(self) -> int:
-        """How many different tokens follow: k."""
+        """The number of distinct tokens that follow: k."""
         return len(self._table) // ENTRY
 
     @property
     def next(self) -> list[NextToken]:
-        """All tokens that follow, most frequent first, ties by id."""
+        """All tokens that follow, the most frequent first, ties by id."""
         return self.top(None)
 
     def top(self, k: int | None = 10) -> list[NextToken]:
-        """The k most frequent tokens (all with None), ties by id. Raises QueryError for k < 0."""
+        """The k most frequent tokens (None: all), ties by id. Raises QueryError for k < 0."""
         if k is not None and (not isinstance(k, int) or k < 0):
             raise QueryError(f"top: expected 0 or more, found {k!r}")
         ids, counts, probs = self._most_frequent(k)
@@ -205,14 +205,14 @@ class Distribution(Result):
         """Ids, counts and probabilities of the k most frequent tokens, ties by id."""
         counts, chosen = self.counts, np.arange(len(self))
         if k is not None and k < len(self):
-            # The k-th greatest count parts those that are in from those that are not.
+            # No token with a count below the k-th greatest can be among the k most frequent.
             least = -np.partition(-counts, k - 1)[k - 1] if k else self.prompt_count + 1
             chosen = np.flatnonzero(counts >= least)
         order = chosen[np.argsort(-counts[chosen], kind="stable")][:k]
         return self.next_ids[order].tolist(), counts[order].tolist(), self.probs[order].tolist()
 
     def __len__(self) -> int:
-        """How many different tokens follow."""
+        """The number of distinct tokens that follow."""
         return self.distinct
 
     def __repr__(self) -> str:
@@ -248,7 +248,7 @@ class Distribution(Result):
         )
 
     def as_dict(self, top: int | None = None) -> dict[str, Any]:
-        """The result as JSON values, with the `top` most frequent tokens (all with None)."""
+        """The result as JSON values, with the `top` most frequent tokens (None: all)."""
         return super().as_dict() | {
             "prompt_count": self.prompt_count,
             "suffix_len": self.suffix_len,
@@ -264,7 +264,7 @@ class Distribution(Result):
 class Counts(Batch[Count]):
     """Many counts: a sequence of `Count`, and an array.
 
-    counts: int64, shape (k,). `numpy.asarray` of this is that array.
+    counts: int64, shape (k,). `numpy.asarray` of this object gives that array.
     """
 
     counts: np.ndarray
@@ -289,13 +289,13 @@ class Probs(Batch[Prob]):
 
     @property
     def continuation_ids(self) -> np.ndarray:
-        """The tokens whose probabilities these are."""
+        """The tokens that have these probabilities: int64, shape (k,)."""
         ids: np.ndarray = self._ids[self._ends - 1].astype(np.int64)
         return ids
 
     @cached_property
     def probs(self) -> np.ndarray:
-        """float64; nan where the prompt does not occur."""
+        """float64, shape (k,); nan if the prompt does not occur."""
         return divided(self.continuation_counts, self.prompt_counts)
 
     def _result(self, i: int, asked: np.ndarray) -> Prob:
@@ -312,12 +312,13 @@ class Probs(Batch[Prob]):
 class Distributions(Batch[Distribution]):
     """Many next-token distributions: a sequence of `Distribution`, and arrays.
 
-    Number i has next_ids[offsets[i]:offsets[i + 1]] and their counts. All int64: offsets, shape
-    (k + 1,); next_ids and counts end to end; prompt_counts, suffix_lens, error_bounds, shape (k,).
+    Distribution i has next_ids[offsets[i]:offsets[i + 1]] and the counts at the same places. All
+    int64: offsets, shape (k + 1,); next_ids and counts, shape (offsets[k],), of all distributions
+    one after another; prompt_counts, suffix_lens, error_bounds, shape (k,).
     """
 
     offsets: np.ndarray
-    # int64, shape (3, …): as of `Distribution`, end to end.
+    # int64, shape (3, …): the tables of the distributions, one after another.
     _table: np.ndarray = field(repr=False)
     prompt_counts: np.ndarray
     suffix_lens: np.ndarray
@@ -325,13 +326,13 @@ class Distributions(Batch[Distribution]):
 
     @property
     def next_ids(self) -> np.ndarray:
-        """The tokens that follow, of all."""
+        """The tokens that follow, of all distributions."""
         ids: np.ndarray = self._table[0]
         return ids
 
     @property
     def counts(self) -> np.ndarray:
-        """How often each follows."""
+        """How often each of `next_ids` follows."""
         counts: np.ndarray = self._table[1]
         return counts
 

@@ -1,4 +1,4 @@
-"""What is answered about a text, a value for each of its tokens."""
+"""Results about a text: one value for each of its tokens."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from everygram.results.base import Result, divided, labels
 
 @dataclass(eq=False, repr=False)
 class Scores(Result):
-    """The probability of each token of a text (`query`) after those before it.
+    """The probability of each token of a text (`query`) after the tokens before it.
 
-    Arrays of shape (len,): suffix_lens, the length of the prompt that was used; prompt_counts and
-    continuation_counts, int64; sparse, bool: whether one token alone ever follows the prompt.
-    `order` is n of the n-gram model, None for ∞-gram.
+    Arrays of shape (len,): suffix_lens (int64), the length of the prompt that was used;
+    prompt_counts and continuation_counts (int64); sparse (bool), whether only one distinct token
+    ever follows the prompt. `order` is n of the n-gram model, None for ∞-gram.
     """
 
     order: int | None
@@ -28,7 +28,7 @@ class Scores(Result):
 
     @cached_property
     def probs(self) -> np.ndarray:
-        """float64, shape (len,); nan where the prompt does not occur."""
+        """float64, shape (len,); nan if the prompt does not occur."""
         return divided(self.continuation_counts, self.prompt_counts)
 
     def __len__(self) -> int:
@@ -76,10 +76,10 @@ class Scores(Result):
 
 @dataclass(eq=False, repr=False)
 class LongestMatches(Result):
-    """For each place of a text (`query`) the longest match that starts there.
+    """For each place of a text (`query`), the longest match that starts there.
 
-    int64, shape (len,): lengths in tokens, and counts: how often that match occurs, 0 where
-    nothing matches. A match ends at a separator, which may be its last token.
+    int64, shape (len,): lengths in tokens; counts: how often that match occurs, 0 if nothing
+    matches. A match ends at the latest at the next separator, which may be its last token.
     """
 
     lengths: np.ndarray
