@@ -1,4 +1,4 @@
-"""What follows a prompt: exact distributions over all segments."""
+"""The tokens that follow a prompt: exact distributions over all segments."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -13,18 +13,18 @@ from everygram.engine.pace import DISK_NS, spread
 from everygram.engine.queries import Ids, Queries
 from everygram.kernels import following, suffixes
 
-# As `max_support`: more than any index holds. It fits an int64.
+# A `max_support` larger than any index; it fits an int64.
 NO_LIMIT = 1 << 62
-# Distributions, which can be long, that one thread of a batch makes at a time.
+# Distributions of a batch that one thread makes at a time (each can take long).
 FEW = 8
 
 
 class Following(NamedTuple):
-    """What follows a prompt.
+    """The tokens that follow a prompt.
 
-    table: int64, shape (3, k): the tokens, ascending, how often each follows, and the bits of its
-    probability (float64). The prompt is the last `suffix_len` tokens of `asked`. Counts are off by
-    `error_bound` at most, and those of tokens that are left out are no larger.
+    table: int64, shape (3, k): the tokens, ascending; how often each follows; the bits of its
+    probability (float64). The prompt is the last `suffix_len` tokens of `asked`. Counts are wrong
+    by at most `error_bound`, and tokens that follow at most `error_bound` times may be missing.
     """
 
     asked: bytes | np.ndarray
@@ -45,9 +45,9 @@ class Distributions(Intervals):
     def ntd(self, prompt: Ids, longest: bool, max_support: int) -> Following:
         """What follows the prompt or, with `longest`, its longest suffix that occurs.
 
-        Exact at any number of occurrences up to `max_support`; the cost follows the number of
-        distinct tokens. Of more, about that many are looked at, evenly spread, and counts are off
-        by `error_bound` at most.
+        Exact up to `max_support` occurrences; the cost then depends on the number of distinct next
+        tokens. Of more occurrences about `max_support` are read, evenly spread, and each count is
+        wrong by at most `error_bound`.
         """
         if len(self.segments) != 1:
             return self._merged(prompt, longest, max_support)
@@ -64,12 +64,12 @@ class Distributions(Intervals):
             pace.timed(start)
         if found < 0:
             self.vocabulary.check(self.vocabulary.unpack(packed))
-        if length == 0:  # the unigrams tell
+        if length == 0:  # answered from the unigrams
             return self._following(packed, 0, np.array([[0, int(found)]]), max_support)
         return Following(packed, int(found), table, length, int(error_bound))
 
     def ntd_batch(self, prompts: Queries, max_support: int) -> list[Following]:
-        """`ntd` of each prompt, all of it."""
+        """`ntd` of each prompt, as a whole."""
         intervals = self.find_prompts(prompts)
         bounds = list(zip(prompts.starts.tolist(), prompts.ends.tolist(), strict=True))
 
@@ -87,7 +87,7 @@ class Distributions(Intervals):
         return list(chain.from_iterable(spread(each, len(prompts), FEW)))
 
     def _merged(self, prompt: Ids, longest: bool, max_support: int) -> Following:
-        """`ntd` over several segments, or none."""
+        """`ntd` for several segments, or none."""
         query = self.vocabulary.query(prompt)
         length = query.ids.shape[0]
         if longest:
@@ -98,13 +98,13 @@ class Distributions(Intervals):
     def _following(
         self, asked: bytes | np.ndarray, length: int, intervals: np.ndarray, max_support: int
     ) -> Following:
-        """What follows the last `length` ids, whose intervals, one a segment, these are."""
+        """What follows the last `length` ids; `intervals`: of these ids, one per segment."""
         prompt = self.vocabulary.unpack(asked) if isinstance(asked, bytes) else asked
         first = prompt.shape[0] - length
         ranges, signs = intervals.tolist(), self._signs.tolist()
         prompt_count = sum(sign * (hi - lo) for sign, (lo, hi) in zip(signs, ranges, strict=True))
         stride = 0
-        # (Of a difference, what is not looked at could be anything.)
+        # (If counts are subtracted, sampling would have no error bound.)
         if prompt_count > max_support and length and not self._deleting:
             stride = -(-prompt_count // max_support)
         found = []
@@ -128,7 +128,7 @@ class Distributions(Intervals):
 def _merged_counts(
     found: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and counts of several segments together; those of which none is left are out."""
+    """The sums of counts over several segments, by token; tokens with the sum 0 are left out."""
     none = np.empty(0, np.int64)
     every = np.concatenate([none, *(ids for ids, _ in found)])
     ids, inverse = np.unique(every, return_inverse=True)

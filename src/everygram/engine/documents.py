@@ -1,4 +1,4 @@
-"""Documents: those that occurrences are in, and their tokens and metadata by number."""
+"""Documents: which ones contain occurrences, and their tokens and metadata by number."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,24 +9,24 @@ from everygram.engine.intervals import Intervals
 from everygram.engine.queries import short
 from everygram.errors import DamagedIndexError, QueryError
 
-# Occurrences whose documents are looked up at a time, to pass over deleted ones: at most, after
-# fewer.
+# To skip deleted documents, the documents of occurrences are looked up in chunks that grow up to
+# this many.
 LOOKED_AT = 1 << 16
 
 
 class Documents(Intervals):
-    """Where the occurrences of a query are."""
+    """The places where a query occurs, and documents."""
 
-    # Above the numbers of all documents there are or were.
+    # Larger than the numbers of all documents, deleted ones included.
     next_document: int
 
     def locate(
         self, intervals: np.ndarray, occurrences: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Segment, rank and position of occurrences counted through `intervals` in order.
+        """Segments, ranks and positions of occurrences, which are numbered through `intervals`.
 
-        occurrences: int64, shape (k,), ascending, in [0, count); those in deleted documents are
-        passed over and not counted. Returns int64, shape (k,), three times.
+        occurrences: their numbers, int64, shape (k,), ascending, in [0, count). Occurrences in
+        deleted documents have no number. Returns int64, shape (k,), three times.
         """
         sizes = np.where(self._signs > 0, intervals[:, 1] - intervals[:, 0], 0)
         if self._deleting and occurrences.size:
@@ -41,7 +41,7 @@ class Documents(Intervals):
         return segments, ranks, positions
 
     def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """Where the wanted occurrences are among all, those in deleted documents included."""
+        """The numbers of the wanted occurrences if those in deleted documents are counted too."""
         found, live_before, all_before = [], 0, 0
         for number, size in enumerate(sizes.tolist()):
             start, look = 0, max(1, LOOKED_AT >> 10)
@@ -60,12 +60,12 @@ class Documents(Intervals):
         )
 
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
-        """The numbers of the documents in which the suffixes of these ranks begin: int64."""
+        """The numbers of the documents in which the suffixes of these ranks start: int64."""
         opened = self.segments[segment]
         return opened.numbers_of(opened.documents_at(opened.positions_of(ranks)))
 
     def deleted(self, documents: np.ndarray) -> np.ndarray:
-        """Whether these numbers are of documents that were deleted: bool, same shape."""
+        """Which of these numbers belong to deleted documents: bool, same shape."""
         gone = np.zeros(documents.shape, np.bool_)
         for segment in self.segments:
             if segment.entry.sign < 0:
@@ -75,7 +75,7 @@ class Documents(Intervals):
     def documents_at(
         self, segments: np.ndarray, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Document numbers, and offsets in those documents' tokens (−1: the separator before)."""
+        """Document numbers, and offsets in the documents' tokens (−1: the separator before)."""
         documents = np.empty(positions.shape[0], np.int64)
         offsets = np.empty(positions.shape[0], np.int64)
         for number in np.unique(segments).tolist():

@@ -1,17 +1,18 @@
 """Exact queries over the segments of one index: checked ids in, numbers and arrays out.
 
-Knows nothing of text, files or wire formats. A query's occurrences in an index are its
-occurrences in each segment, which share no document: counts add up, distributions merge by token,
-the longest suffix is the longest in any segment. Deleted documents are in their segment and once
-more in one of sign −1, whose counts are taken away; what is longest is then what a count confirms.
+Knows nothing of text, files or wire formats. Segments share no documents, so the occurrences of a
+query in an index are those in all its segments: counts add up, distributions are merged by token,
+the longest suffix is the longest in any segment. A deleted document is still in its segment, and
+also in a segment of sign −1, whose counts are subtracted. If there are deleted documents, counts
+confirm that the longest suffix or match occurs in other documents.
 
-A *query* is ids in [0, vocab_size) or the separator. A separator at a query's first place means
-"begins a document", at its last "ends one"; anywhere else it never matches. A *prompt* is a query
-that something follows. After a document's end nothing does, so as a prompt `[a, separator]`
-occurs 0 times, whereas `[separator]` is the start of a document. The empty prompt is followed by
-every token of every document and by every document's end.
+A *query* consists of ids in [0, vocab_size) and separators. A separator as a query's first token
+means "begins a document", as its last token "ends one"; anywhere else it never matches. A *prompt*
+is a query whose next token is asked for. Nothing follows the end of a document, so the prompt
+`[a, separator]` occurs 0 times, whereas `[separator]` is the start of a document. The empty prompt
+is followed by every token of every document and by every document's end.
 
-`Engine` is what the families of queries make together: each module adds its own to `Intervals`.
+`Engine` combines the families of queries: each module adds its family to `Intervals`.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Engine(Texts, Documents):
     def warm_up(self) -> None:
         """Compile every kernel that this index's dtype needs, or load it from the disk cache."""
         separator = int(self.vocabulary.separator)
-        # Nothing occurs after itself; a text of two places goes through all that many queries do.
+        # A text of two tokens is enough to call every kernel that batches use.
         asked = [separator, separator]
         query = self.vocabulary.queries([asked])
         self.count(asked)

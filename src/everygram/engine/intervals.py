@@ -1,6 +1,6 @@
-"""Where queries stand in the order of suffixes, and what follows from it: counts, probabilities.
+"""The intervals of queries in the order of suffixes, and counts and probabilities from them.
 
-The base of the engine: the segments, and the searches of one query or many in all of them.
+The base of the engine: the segments, and searches for one query or many in all segments.
 """
 
 import struct
@@ -21,8 +21,8 @@ from everygram.storage.segment import PRELOADABLE, Segment
 class Intervals:
     """The segments of one index, and searches in them. (See `engine` for what a query means.)
 
-    Methods that take a query as ids raise QueryError for ids outside the vocabulary; what they
-    answer begins with the ids as they were read, as bytes (`Vocabulary.pack`).
+    Methods that take a query as ids raise QueryError for ids outside the vocabulary. The first
+    value that they return is the ids as they were read, as bytes (`Vocabulary.pack`).
     """
 
     def __init__(
@@ -41,21 +41,21 @@ class Intervals:
         self._rows = np.empty((len(segments), rows.COLUMNS), np.int64)
         for row, segment in zip(self._rows, segments, strict=True):
             row[:] = segment.prepare(vocabulary.vocab_size, preload)
-        # The segments that nothing is taken away by, where what occurs may be sought.
+        # The segments whose counts are added: only these are searched for longest matches.
         self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
         self._pace = Pace()
 
     @cached_property
     def count(self) -> Callable[[Ids], tuple[bytes, int]]:
-        """count(query): occurrences. The empty query counts every token and document end."""
+        """count(query): occurrences. The empty query counts all tokens and all document ends."""
         return self._asking(search.count)
 
     @cached_property
     def prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int]]]:
-        """prob(prompt, continuation): how often the prompt occurs, how often that follows it.
+        """prob(prompt, continuation): how often the prompt occurs, and how often both together.
 
-        The ids that were read are the prompt's and the continuation.
+        The ids that were read are those of the prompt and the continuation.
         """
         return self._asking(search.prob, prompt=True)
 
@@ -74,11 +74,12 @@ class Intervals:
         return packed, (int(prompts[0]), int(counts[0]), length)
 
     def _asking(self, kernel: Callable[..., Any], prompt: bool = False) -> Callable[..., Any]:
-        """A function that has a kernel answer one query, or one prompt and continuation.
+        """A function that calls a kernel for one query, or for one prompt and continuation.
 
-        What packs the ids and all that the kernel takes are at hand in it: a short search takes
-        as long as a few calls of methods. Its kernel is compiled, or loaded, here. (It does not
-        lead back to the engine, whose files would stay open until the next garbage collection.)
+        It has the packers of ids and all arguments of the kernel in local variables, because a
+        short search takes only as long as a few method calls. The kernel is compiled, or loaded,
+        here. (The function does not refer to the engine: such a cycle would keep the engine's files
+        open until the next garbage collection.)
         """
         rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
         pack, pack_prompt, packs = vocabulary.pack, vocabulary.pack_prompt, vocabulary.packs
@@ -86,7 +87,7 @@ class Intervals:
         call = entry(kernel, rows, b"", separator, False)
 
         def check(packed: bytes) -> None:
-            """Raise QueryError for an unknown id: searches that read one answer −1."""
+            """Raise QueryError for an unknown id: a search that reads one returns −1."""
             ids = vocabulary.unpack(packed)
             if prompt:
                 vocabulary.check_continuation(ids[-1])
@@ -123,14 +124,14 @@ class Intervals:
     def find_batch(self, queries: Queries) -> np.ndarray:
         """The intervals [lo, hi) of ranks of the suffixes that begin with each query.
 
-        Returns int64, shape (k, segments, 2). O(log) memory reads a segment.
+        Returns int64, shape (k, segments, 2). O(log n) memory reads per segment of n suffixes.
         """
         intervals = np.empty((len(queries), len(self.segments), 2), np.int64)
         self._fill(search.find_many, queries, intervals)
         return intervals
 
     def counts_of(self, intervals: np.ndarray) -> np.ndarray:
-        """Occurrences in intervals as `find_batch` gives them: int64, shape (k,)."""
+        """Occurrences from the intervals that `find_batch` gives: int64, shape (k,)."""
         return rows.counted(self._rows, intervals)
 
     def count_batch(self, queries: Queries) -> np.ndarray:
@@ -143,7 +144,7 @@ class Intervals:
         return self.counts_of(prompts), self.count_batch(queries)
 
     def find_prompts(self, prompts: Queries) -> np.ndarray:
-        """`find_batch` of prompts: none for those that have ended their document."""
+        """`find_batch` of prompts; empty intervals for those after a document's end ([a, sep])."""
         intervals = self.find_batch(prompts)
         if prompts.ids.shape[0]:
             last = prompts.ids[np.maximum(prompts.ends - 1, 0)]
@@ -152,7 +153,7 @@ class Intervals:
         return intervals
 
     def longest_suffix_batch(self, prompts: Queries) -> np.ndarray:
-        """Length of the longest suffix of each prompt that occurs: int64, shape (k,)."""
+        """For each prompt, the length of its longest suffix that occurs: int64, shape (k,)."""
         lengths = np.zeros(len(prompts), np.int64)
         self._fill(suffixes.longest_suffixes, prompts, lengths)
         if self._deleting:
@@ -162,10 +163,11 @@ class Intervals:
     def _confirmed(
         self, queries: Queries, places: np.ndarray, lengths: np.ndarray, direction: int
     ) -> np.ndarray:
-        """The greatest lengths up to these that occur in documents that are not deleted.
+        """The greatest lengths, up to the given ones, that occur in documents that are not deleted.
 
-        Of the tokens from each place on, or those before it where `direction` is −1. What occurs
-        does so in every part, too: lengths are halved between one that does and one that does not.
+        A length is that of the tokens after a place, or before it if `direction` is −1. If tokens
+        occur, so does every part of them: so this is a binary search between a length that occurs
+        and one that does not.
         """
         occurs, absent = np.zeros_like(lengths), lengths + 1
         trial = lengths
@@ -181,8 +183,8 @@ class Intervals:
             trial = (occurs + absent) // 2
 
     def _fill(self, kernel: Callable[..., Any], queries: Queries, *out: np.ndarray) -> None:
-        """Have a kernel fill arrays for all queries, a chunk at a time."""
-        # What occurs is sought where nothing is taken away; intervals are those of all segments.
+        """Fill arrays for all queries with a kernel, one chunk at a time."""
+        # Intervals are found in all segments, longest matches only in those with counts to add.
         given = self._rows if kernel is search.find_many else self._adding
         pace = self._pace
 

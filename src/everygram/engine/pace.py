@@ -1,4 +1,4 @@
-"""How searches are shared out to threads, and whether they will wait for a disk."""
+"""How searches are distributed to threads, and whether they are expected to wait for a disk."""
 
 import os
 from collections.abc import Callable
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A search that takes longer than this may have waited for a disk. If the process has read from one
-# since, the next searches ask for all they may read at once.
+# A search that takes longer than DISK_NS may have waited for a disk. If the process has read from a
+# disk meanwhile, the next COLD_SEARCHES searches request everything that they may read at once.
 DISK_NS = 50_000
 COLD_SEARCHES = 64
-# Queries of a batch that one thread takes at a time.
+# Queries of a batch that one thread processes at a time.
 CHUNK = 512
-# Chunks from which on other threads help: handing a few to them takes longer than searching.
+# Threads are used from this many chunks on: handing out fewer takes longer than searching.
 THREADED = 4
 
 
 class Pace:
-    """Learns from the time that searches take: they are `cold` while they may wait for a disk.
+    """Learns from the time that searches take; `cold` means that searches may wait for a disk.
 
-    Any thread may use it; what one has learned another may overwrite, which costs time alone.
+    Any thread may use it. One thread may overwrite what another has learned, which only costs time.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Pace:
         self._reads = _disk_reads()
 
     def timed(self, start: int, searches: int = 1) -> None:
-        """Some searches have ended that began at `start` (of perf_counter_ns).
+        """Tell that some searches, which began at `start` (by perf_counter_ns), have ended.
 
-        Call it if they were cold, or took longer than DISK_NS each: to look costs as much as a
+        Call this only if they were cold or took longer than DISK_NS each: it costs as much as a
         short search.
         """
         if not self.cold and perf_counter_ns() - start < DISK_NS * searches:
@@ -50,7 +50,7 @@ class Pace:
 
 
 def spread(work: Callable[[int, int], T], number: int, chunk: int = CHUNK) -> list[T]:
-    """work(begin, end) over [0, number) in chunks, by the threads of the one pool if many."""
+    """Call work(begin, end) for chunks of [0, number); many chunks are shared by a thread pool."""
     bounds = [(begin, min(number, begin + chunk)) for begin in range(0, number, chunk)]
     if len(bounds) < THREADED or _cores() < 2:
         return [work(*bound) for bound in bounds]
@@ -58,21 +58,21 @@ def spread(work: Callable[[int, int], T], number: int, chunk: int = CHUNK) -> li
 
 
 def _cores() -> int:
-    """Processors this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _disk_reads() -> int:
-    """What this process has read from disks so far: a number that grows when it reads."""
+    """A number that grows whenever this process reads from a disk."""
     usage = getrusage(RUSAGE_SELF)
     return usage.ru_majflt + usage.ru_inblock
 
 
 @cache
 def _pool(process: int) -> "ThreadPoolExecutor":
-    """The threads of this process: those of the process it was forked from are not in it."""
+    """The thread pool of this process: a forked process has none of its parent's threads."""
     from concurrent.futures import ThreadPoolExecutor  # slow to import, and few searches need it
 
     return ThreadPoolExecutor(_cores(), "everygram")

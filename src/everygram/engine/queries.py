@@ -1,8 +1,8 @@
-"""Ids from outside, checked: what the engine's methods take.
+"""Checks ids from outside, and makes the arguments of the engine's methods.
 
-In: lists and arrays of anybody's. Out: bytes or `Queries`, in the dtype in which segments hold
-their tokens. A search reads a segment by its query's dtype and inside the bounds it is given:
-nothing else may make what it takes.
+In: lists and arrays from callers. Out: bytes or `Queries`, in the dtype of the segments' tokens. A
+search trusts the dtype and the bounds of its query when it reads memory, so its queries may come
+only from here.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from everygram.storage import format as fmt
 
 Ids = Sequence[int] | np.ndarray
 
-# Lists shorter than this find their packer made.
+# For lists shorter than this, packers are made in advance.
 PACKS = 256
 
 
 class Queries:
-    """Checked ids: one query or many. Only `Vocabulary` and `ranges` make them.
+    """Checked ids: one query or many. Only `Vocabulary` and `ranges` create this.
 
-    ids: of the token dtype, shape (n,), read-only, each in the vocabulary or the separator;
-    starts, ends: int64, shape (k,): query i is ids[starts[i]:ends[i]].
+    ids: token dtype, shape (n,), read-only; each is in the vocabulary or is the separator. starts,
+    ends: int64, shape (k,): query i is ids[starts[i]:ends[i]].
     """
 
     __slots__ = ("ends", "ids", "starts")
@@ -37,7 +37,7 @@ class Queries:
     def ranges(self, starts: np.ndarray, ends: np.ndarray) -> "Queries":
         """Other ranges of the same ids: int64, shape (k,) each.
 
-        Raises QueryError unless each is inside the ids, and starts before it ends.
+        Raises QueryError unless each range is inside the ids and starts no later than it ends.
         """
         starts = np.ascontiguousarray(starts, np.int64)
         ends = np.ascontiguousarray(ends, np.int64)
@@ -57,40 +57,41 @@ class Queries:
         return Queries(self.ids, self.starts[part], self.ends[part])
 
     def __len__(self) -> int:
-        """How many queries."""
+        """The number of queries."""
         return int(self.starts.shape[0])
 
 
 class Vocabulary:
-    """The ids of an index: those in [0, vocab_size), and the separator, of one dtype."""
+    """The ids of an index: those in [0, vocab_size) and the separator, all in one dtype."""
 
     def __init__(self, vocab_size: int, separator: int) -> None:
         self.vocab_size = vocab_size
         name = next(name for name in fmt.TOKEN_DTYPES if fmt.separator_of(name) == separator)
         self.dtype = fmt.TOKEN_DTYPES[name]
-        # In its dtype: single searches take from it how their bytes are read.
+        # In the token dtype: kernels for one query read its bytes with the separator's dtype.
         self.separator = self.dtype.type(separator)
-        # What packs queries of up to so many ids.
+        # packs[size] packs a query of `size` ids.
         self.packs = [self._packer(size) for size in range(PACKS)]
 
     def _packer(self, size: int) -> Callable[..., bytes]:
-        """What packs that many ids; refuses others with struct.error."""
+        """A function that packs `size` ids; it raises struct.error for values that do not fit."""
         return struct.Struct(f"{size}{self.dtype.char}").pack
 
     def pack(self, query: Ids, name: str = "query") -> bytes:
         """The ids of a query as bytes of the token dtype.
 
-        Raises QueryError, which calls it `name`, for what is no flat list of integers that fit.
-        Whether those are in the vocabulary a search of one query finds as it reads them.
+        Raises QueryError unless the query is a flat list of integers that fit; `name` is its name
+        in messages. Does not check that the ids are in the vocabulary: the search for the query
+        does so when it reads them.
         """
-        # (Other things that have a length may have no order, as sets, or be no ids, as bytes.)
+        # (Other types with a length are checked first: sets have no order, bytes are not ids.)
         if isinstance(query, list | tuple):
             with contextlib.suppress(struct.error, TypeError):
                 return self._packer(len(query))(*query)
         return self.check(query, name).astype(self.dtype).tobytes()
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
-        """As `pack`, the ids of a prompt and one behind them."""
+        """As `pack`, for the ids of a prompt followed by the continuation."""
         try:
             return self._packer(len(prompt) + 1)(*prompt, continuation)
         except (struct.error, TypeError):
@@ -98,11 +99,11 @@ class Vocabulary:
             return ids.astype(self.dtype).tobytes()
 
     def unpack(self, packed: bytes) -> np.ndarray:
-        """The ids that `pack` packed: of the token dtype, read-only."""
+        """The ids that `pack` packed: token dtype, read-only."""
         return np.frombuffer(packed, self.dtype)
 
     def check(self, query: Ids, name: str = "query") -> np.ndarray:
-        """The query as int64, shape (m,). Raises QueryError, which calls it `name`."""
+        """The query as int64, shape (m,). Raises QueryError; `name`: of the query in messages."""
         try:
             ids = np.asarray(query)
         except (ValueError, OverflowError) as error:
@@ -120,7 +121,7 @@ class Vocabulary:
                     raise QueryError(
                         f"{name}[{place}]: expected a token id (an integer), found {short(value)}"
                     )
-            # Integers past 64 bits make an array of floats or objects.
+            # Integers of more than 64 bits gave an array of floats or objects.
             ids = np.array(list(query), object)
         if ids.min() < 0 or ids.max() >= self.vocab_size:
             unknown = ((ids < 0) | (ids >= self.vocab_size)) & (ids != int(self.separator))
@@ -133,16 +134,16 @@ class Vocabulary:
         return ids.astype(np.int64)
 
     def check_continuation(self, continuation: int) -> int:
-        """The continuation, if it is one known id or the separator. Raises QueryError."""
+        """The continuation. Raises QueryError unless it is one known id or the separator."""
         return int(self.check([continuation], "continuation")[0])
 
     def query(self, query: Ids, name: str = "query") -> Queries:
-        """One query. Raises QueryError, which calls it `name`."""
+        """One query. Raises QueryError; `name`: of the query in messages."""
         ids = self.unpack(self.pack(query, name))
         return self._known(ids, np.array([0, ids.shape[0]]), name)
 
     def queries(self, queries: Sequence[Ids]) -> Queries:
-        """Many queries. Raises QueryError for what is none."""
+        """Many queries. Raises QueryError if one is not a valid query."""
         if set(map(type, queries)) == {list}:
             bounds = np.cumsum([0, *map(len, queries)], dtype=np.int64)
             try:
@@ -150,7 +151,7 @@ class Vocabulary:
                 ids = np.frombuffer(pack(*chain.from_iterable(queries)), self.dtype)
                 return self._known(ids, bounds)
             except (struct.error, TypeError):
-                pass  # one of them holds what is no id: which?
+                pass  # one of them contains something that is not an id: find out which
         packed = [self.pack(query, f"query {i}") for i, query in enumerate(queries)]
         bounds = np.cumsum([0, *map(len, packed)], dtype=np.int64) // self.dtype.itemsize
         return self._known(self.unpack(b"".join(packed)), bounds)
@@ -172,7 +173,10 @@ class Vocabulary:
     def _known(
         self, ids: np.ndarray, bounds: np.ndarray, name: str | None = None, offsets: Ids = ()
     ) -> Queries:
-        """The queries, all of whose ids are in the vocabulary; messages number them, or `name`."""
+        """Queries from ids and bounds. Raises QueryError for unknown ids and wrong bounds.
+
+        name: of the query in messages (default: its number). offsets: shown in messages.
+        """
         starts, ends = bounds[:-1], bounds[1:]
         unknown = rows.first_unknown(ids, bounds, self.vocab_size, int(self.separator))
         if unknown >= 0:
@@ -186,11 +190,11 @@ class Vocabulary:
         return Queries(ids, starts, ends)
 
     def _frozen(self, ids: np.ndarray) -> np.ndarray:
-        """A copy in the token dtype, read-only: kernels compile once, not again for others."""
+        """A read-only copy in the token dtype, so that kernels are compiled for one type only."""
         return np.frombuffer(ids.astype(self.dtype).tobytes(), self.dtype)
 
 
 def short(value: object) -> str:
-    """The value as messages show it."""
+    """The value as shown in messages, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -1,4 +1,4 @@
-"""Whole texts: the probability of every token, and the longest match at every place."""
+"""Queries about whole texts: the probability of each token, and the longest match at each place."""
 
 import numpy as np
 
@@ -6,21 +6,21 @@ from everygram.engine.distributions import NO_LIMIT, Distributions
 from everygram.engine.queries import Queries
 from everygram.kernels import following, search
 
-# Matches longer than this are followed, not looked for again at every place. At least 2.
+# Matches longer than this are followed to their end, not searched again at each place. At least 2.
 LONG = 64
 
 
 class Texts(Distributions):
-    """Queries about a text, which is `Queries` of one: answers have a value for each token."""
+    """Queries about a text, given as `Queries` of one query; answers have one value per token."""
 
     def score(
         self, text: Queries, order: int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The probability of each token of a text after those before it.
+        """The probability of each token of a text after the tokens before it.
 
         Returns suffix_lens, prompt_counts, continuation_counts (int64) and sparse (bool), shape
-        (len,). ∞-gram without an `order`; else after the `order` − 1 tokens before. No prompt
-        reaches over a separator. O(len) searches.
+        (len,). With `order`, a prompt is the `order` − 1 tokens before; without, it is the longest
+        suffix that occurs (∞-gram). No prompt crosses a separator. O(len) searches.
         """
         ids = text.ids
         places = np.arange(ids.shape[0] + 1)
@@ -38,8 +38,9 @@ class Texts(Distributions):
         prompts = self._intervals_of_runs(text.ranges(starts, places))
         sizes = self.counts_of(prompts)
         if order is None:
-            # A prompt that its token prolongs is the next prompt; any other is never followed by
-            # that token, or the next would begin where it does. No prompt ends a document.
+            # If the next prompt starts at the same place, it is this prompt and its token, so its
+            # size is the count. If not, the token never follows this prompt (otherwise the next
+            # prompt would start there too). Separators are counted below.
             counts = np.where(starts[1:] == starts[:-1], sizes[1:], 0)
             ends = text.ranges(starts[separators], separators + 1)
             counts[separators] = self.count_batch(ends)
@@ -70,13 +71,13 @@ class Texts(Distributions):
         return places - starts, prompt_counts, counts, sparse
 
     def longest_matches(self, text: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """For each place of a text the length of the longest match there, and its count.
+        """For each place of a text, the length of the longest match there, and its count.
 
-        Returns int64, shape (len,), twice; a count of 0 where nothing matches. O(len) searches.
+        Returns int64, shape (len,), twice; the count is 0 if nothing matches. O(len) searches.
         """
         n = text.ids.shape[0]
         starts = np.arange(n)
-        # (Where something was deleted, a match may turn out shorter.)
+        # (If documents were deleted, a match may turn out shorter, and its interval another one.)
         intervals = np.zeros((0 if self._deleting else n, len(self.segments), 2), np.int64)
         lengths = self.match_lengths(text, True, intervals)
         if self._deleting:
@@ -90,14 +91,15 @@ class Texts(Distributions):
         return lengths, counts
 
     def match_lengths(self, text: Queries, over_end: bool, intervals: np.ndarray) -> np.ndarray:
-        """For each place of a text the length of the longest match there: int64, shape (len,).
+        """For each place of a text, the length of the longest match there: int64, shape (len,).
 
-        A match goes up to the next separator, with `over_end` including it. All places are tried
-        for LONG tokens at once. A longer match is followed to its end: all places inside it match
-        to there as well, and those in front of the first that matches further no further.
+        A match ends at the latest at the next separator; with `over_end` it includes the separator.
+        All places are tried together, for up to LONG tokens. A longer match is followed to its end:
+        the matches at all places inside it end there too, up to the first place with a match that
+        goes further.
 
-        intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted: of
-        the matches, as `find_batch` gives them, cut at LONG tokens.
+        intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted. Set
+        to the intervals of the matches, cut at LONG tokens, as in `find_batch`.
         """
         ids = text.ids
         n = ids.shape[0]
@@ -108,7 +110,7 @@ class Texts(Distributions):
         self._fill(search.match_many, places, lengths, intervals)
 
         def match(start: int, end: int) -> int:
-            """Tokens of the text from `start` to `end` that occur together."""
+            """How many tokens of the text from `start`, up to `end`, occur as one n-gram."""
             found = np.zeros(1, np.int64)
             one = text.ranges(np.array([start]), np.array([end]))
             self._fill(search.match_many, one, found, intervals[:0])
@@ -122,7 +124,7 @@ class Texts(Distributions):
             end = start + match(start, limit)
             inside = int(np.searchsorted(long, end - LONG, "right"))
             first, further = at, inside
-            # The first of the places inside from which the match goes on past `end`.
+            # Find the first place inside whose match goes on past `end`.
             while end < limit and further - first > 1:
                 middle = (first + further) // 2
                 place = int(long[middle])
@@ -135,17 +137,17 @@ class Texts(Distributions):
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
     def _intervals_of_runs(self, ranges: Queries) -> np.ndarray:
-        """`find_batch` for the ranges of a text, without comparing long ones again and again.
+        """`find_batch` for the ranges of a text, with few comparisons of long ranges.
 
-        Where long ranges share their start or their end, one is part of the next, and counts
-        follow in order: if those at both ends of a stretch agree, so do all between. (The
-        intervals, too, with a common start; with a common end only their sizes.)
+        If long ranges share their start or their end, one is part of the next, so their counts are
+        in order: if the counts at both ends of such a run are equal, so are all between. (With a
+        common start the intervals are equal too; with a common end only their sizes are.)
         """
         starts, ends = ranges.starts, ranges.ends
-        # Whether a range is long, and part of the one before it or the other way round.
         long = ends - starts > LONG
         if not long.any():
             return self.find_batch(ranges)
+        # linked[i]: ranges i − 1 and i are both long, and one is part of the other.
         linked = np.zeros(starts.shape[0] + 1, np.bool_)
         linked[1:-1] = (starts[1:] == starts[:-1]) | (ends[1:] == ends[:-1])
         linked[1:-1] &= long[1:] & long[:-1]
