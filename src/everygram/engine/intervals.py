@@ -53,7 +53,7 @@ class Intervals:
 
     @cached_property
     def prob(self) -> Callable[[Ids, int], tuple[bytes, tuple[int, int]]]:
-        """prob(prompt, continuation): how often the prompt occurs, and how often both together.
+        """prob(prompt, continuation): occurrences of the prompt, and of both in sequence.
 
         The ids that were read are those of the prompt and the continuation.
         """
