@@ -1,4 +1,4 @@
-"""What a change of an index has finished, as `build.json` keeps it: a killed one goes on from here.
+"""The finished stages of a change of an index, stored in `build.json`, so that it can be resumed.
 
 Knows the file; knows nothing of how any stage is done.
 """
@@ -18,7 +18,10 @@ from everygram.storage.disk import Written, sync_directory, write_synced
 
 @dataclass(frozen=True)
 class Cut:
-    """Tokens [start, end) of the stream, to be sorted as a block; `inside`: ends in a document."""
+    """Tokens [start, end) of the stream, to be sorted as one block.
+
+    `inside`: whether the block ends inside a document.
+    """
 
     start: int
     end: int
@@ -27,7 +30,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Block:
-    """Tokens [start, end), sorted and spilled; the last `leftover` entries are a run apart."""
+    """Tokens [start, end), sorted and spilled; the last `leftover` entries are a second run."""
 
     start: int
     end: int
@@ -36,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Unsorted:
-    """What is written of a segment before its suffixes are sorted: counts, and files by name."""
+    """The part of a segment written before its suffixes are sorted: counts, and files by name."""
 
     num_documents: int
     stream_len: int
@@ -47,10 +50,10 @@ class Unsorted:
 class BuildState:
     """What one change of an index has finished.
 
-    operation, arguments, inputs: which change it is, as JSON values; `folder` its segment's.
-    tokenizer: the hash of the tokenizer's file; `trained`: it is in the index already.
-    segment, cuts, skipped, skips: once the documents are read. blocks: those that are sorted.
-    merged: the suffix array is there. seconds: what each stage took.
+    operation, arguments, inputs: which change it is, as JSON values. folder: of its segment.
+    tokenizer: the hash of the tokenizer's file. trained: whether a trained tokenizer is in the
+    index already. segment, cuts, skipped, skips: set once the documents are read. blocks: those
+    that are sorted. merged: whether the suffix array is written. seconds: the time of each stage.
     """
 
     operation: str
@@ -69,9 +72,9 @@ class BuildState:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """What a killed change left in the index at `path`; None if nothing that can be used is.
+        """The state that a killed change left in the index at `path`; None if there is none.
 
-        A file that is damaged, or of another version, cannot: the change begins anew.
+        A file that is damaged or of another version counts as none: the change begins anew.
         """
         try:
             fields = json.loads((path / fmt.BUILD).read_bytes())
@@ -89,7 +92,7 @@ class BuildState:
             return None
 
     def write(self, path: Path) -> None:
-        """Keep it in the index at `path`, in one step."""
+        """Write the state to the index at `path`, in one step."""
         fields = asdict(self)
         if self.segment is not None:
             files = self.segment.files.items()

@@ -1,6 +1,6 @@
-"""A directory of segments: made, published in one step, opened, verified.
+"""Makes a directory of segments, publishes it in one step, opens it, and checks its files.
 
-Knows which segments make an index; knows nothing of text, tokens or queries.
+Knows which segments form an index; knows nothing of text, tokens or queries.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
 from everygram.storage.segment import Segment
 
-# Indexes of up to so many bytes are checked whole when they are opened: it takes milliseconds.
+# All checksums of indexes of up to this size are checked on opening, which takes milliseconds.
 CHECKED_AT_ONCE = 16 << 20
 
 
 @contextlib.contextmanager
 def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
-    """Hold the folder of an index that is being made; gives the state a killed build left, if any.
+    """Lock the folder of an index that is being made; yields the state of a killed build, if any.
 
-    Creates the folder and takes its lock, which dies with its process. What a build left there is
-    removed unless it says that stages are finished (see `BuildState`), and in any case with
-    `restart`. The body writes segments and ends with `publish`. If it raises, all is as before,
-    but that finished stages are kept once the corpus is read. Raises BuildError when the folder
-    holds an index, anything a build did not put there, or another writer.
+    Creates the folder and takes its lock, which ends with the process. Files of an earlier build
+    are removed if `restart`, or if it finished no stages (see `BuildState`). The body writes
+    segments and ends with `publish`. If the body raises, everything is as before, except that
+    finished stages are kept once the corpus is read. Raises BuildError if the folder contains an
+    index or a file that is not from a build, or if it has another writer.
     """
     try:
         _refuse_taken(path)
@@ -68,12 +68,13 @@ def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
 def changed_index(
     path: Path, operation: str, restart: bool = False
 ) -> Iterator[tuple[fmt.Manifest, BuildState | None]]:
-    """Hold an index that is being changed; gives its manifest, and what a killed change left.
+    """Lock an index that is being changed; yields its manifest, and the state of a killed change.
 
-    As `new_index`, for a folder with a manifest. What nobody needs is removed before and after:
-    segments that were never published, and those that are no longer. What an interrupted addition
-    has read stays whatever the operation; of a compaction only a compaction can make use. Raises
-    BuildError when the index has another writer, and as `read_manifest`.
+    As `new_index`, for a folder with a manifest. Before and after, files that nobody needs are
+    removed: segments that were never published, and segments that are not published any more. The
+    finished stages of an interrupted addition are kept during any operation, those of a compaction
+    only during a compaction. Raises BuildError if the index has another writer, and the errors of
+    `read_manifest`.
     """
     read_manifest(path)
     lock = _take_lock(path)
@@ -93,7 +94,7 @@ def changed_index(
 
 
 def free_segment(path: Path, manifest: fmt.Manifest) -> str:
-    """The name of a segment to come: none has it, nor what a killed writer left."""
+    """A name for a new segment, not used by any segment or by the files of a killed writer."""
     number = manifest.next_segment
     while (path / fmt.segment_name(number)).exists():
         number += 1
@@ -101,9 +102,10 @@ def free_segment(path: Path, manifest: fmt.Manifest) -> str:
 
 
 def _remove_orphans(path: Path, operation: str) -> BuildState | None:
-    """Remove what writers left and nobody needs.
+    """Remove files that writers left and nobody needs.
 
-    Returns the state of a change whose corpus is read, which stays. Precondition: the lock is held.
+    If an interrupted change has read its corpus, its files are kept, and its state is returned.
+    Precondition: the lock is held.
     """
     published = [entry.name for entry in read_manifest(path).segments]
     kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
@@ -126,13 +128,13 @@ def _remove_orphans(path: Path, operation: str) -> BuildState | None:
 
 
 def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
-    """Make the index what `manifest` says, in one step: readers see all of it or none.
+    """Make the index what `manifest` says, in one step: readers see the old index or the new one.
 
     Precondition: every file of its segments is on disk and synced.
     """
     if tokenizer_json is not None:
         write_tokenizer_json(path, tokenizer_json)
-    from importlib.metadata import version  # slow to import, and readers do without
+    from importlib.metadata import version  # slow to import, and readers do not need it
 
     numbers = [int(entry.name.removeprefix(fmt.SEGMENT_PREFIX)) for entry in manifest.segments]
     manifest = replace(
@@ -149,7 +151,7 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:
-    """Keep the tokenizer's file in the index, in one step: a killed build goes on with it."""
+    """Write the tokenizer's file to the index, in one step, so that a killed build can resume."""
     temporary = path / (fmt.TOKENIZER + ".tmp")
     disk.write_synced(temporary, data)
     temporary.rename(path / fmt.TOKENIZER)
@@ -158,7 +160,7 @@ def write_tokenizer_json(path: Path, data: bytes) -> None:
 def read_manifest(path: Path) -> fmt.Manifest:
     """The manifest of the index at `path`.
 
-    Raises FormatError when there is none or it is foreign, DamagedIndexError when it was changed.
+    Raises FormatError if there is none or it is foreign, DamagedIndexError if it was changed.
     """
     try:
         data = (path / fmt.MANIFEST).read_bytes()
@@ -181,12 +183,12 @@ def read_manifest(path: Path) -> fmt.Manifest:
     return _decoded(data, path)
 
 
-# A change of an index looks at its manifest again and again, and its bytes are seldom others.
+# Cached: a change of an index reads the manifest many times, and its bytes rarely differ.
 _decoded = functools.lru_cache(maxsize=1)(fmt.decode_manifest)
 
 
 def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
-    """The bytes of the index's tokenizer.json, checked against the manifest's hash, or None."""
+    """The bytes of the index's tokenizer.json, or None. Checked against the manifest's hash."""
     if entry.sha256 is None:
         return None
     try:
@@ -210,9 +212,9 @@ def open_index(
 ) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
     """The manifest of an index, its segments mapped, and its tokenizer's file, if it has one.
 
-    Of one moment, whatever writers do meanwhile. Segments that are `opened` are not opened again;
-    the others' checksums are checked with `verify`, or if the index is small. Raises as
-    `read_manifest` and `open_segments`.
+    All three are of the same version of the index, even if it is changed meanwhile. Segments in
+    `opened` are reused. The checksums of the others are checked with `verify`, or if the index is
+    small. Raises the errors of `read_manifest` and `open_segments`.
     """
     manifest = read_manifest(path)
     while True:
@@ -222,7 +224,7 @@ def open_index(
                 check_files(segment for segment in segments if segment not in opened)
             return manifest, segments, read_tokenizer_json(path, manifest.tokenizer)
         except (DamagedIndexError, FormatError):
-            # A segment that was there a moment ago may have been merged into another.
+            # A compaction may just have removed a segment of this manifest: try the new manifest.
             before, manifest = manifest, read_manifest(path)
             if manifest == before:
                 raise
@@ -231,10 +233,10 @@ def open_index(
 def open_segments(
     path: Path, manifest: fmt.Manifest, opened: Sequence[Segment] = ()
 ) -> list[Segment]:
-    """Map every segment, or take it from those that are `opened`.
+    """Map every segment, or reuse it if it is in `opened`.
 
-    Raises DamagedIndexError when a file is missing or has another size, FormatError when it
-    cannot be read.
+    Raises DamagedIndexError if a file is missing or has the wrong size, FormatError if it cannot be
+    read.
     """
     known = {segment.entry.name: segment for segment in opened}
     try:
@@ -251,9 +253,9 @@ def open_segments(
 def check_files(
     segments: Iterable[Segment], progress: Callable[[int], None] = lambda count: None
 ) -> None:
-    """Read all files of segments; raises DamagedIndexError for one that its checksum is not of.
+    """Read all files of segments; raises DamagedIndexError if one does not match its checksum.
 
-    Calls `progress(bytes)` for every stretch. Raises FormatError for what cannot be read.
+    Calls `progress(bytes)` for every chunk. Raises FormatError if a file cannot be read.
     """
     for segment in segments:
         try:
@@ -266,9 +268,9 @@ def check_files(
 
 
 def read_in(path: Path) -> int:
-    """Have the system hold all of an index in its memory, if it has enough; returns the bytes.
+    """Load an index into the page cache, if memory is large enough; returns its bytes, else 0.
 
-    Raises as `read_manifest` and `open_segments` do.
+    Raises the errors of `read_manifest` and `open_segments`.
     """
     manifest = read_manifest(path)
     open_segments(path, manifest)
@@ -286,7 +288,7 @@ def read_in(path: Path) -> int:
 
 
 def _take_lock(path: Path) -> int:
-    """The descriptor of the folder's lock, held. Raises BuildError when another process has it."""
+    """Take the folder's lock; returns its descriptor. Raises BuildError if a process holds it."""
     while True:
         descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -297,7 +299,8 @@ def _take_lock(path: Path) -> int:
                 f"index '{path}' is being written by another process; wait for it or choose "
                 "another folder"
             ) from None
-        # A writer that failed removes its lock: one that was opened before is nobody's.
+        # A writer that fails removes its lock file. If that happened since it was opened here, this
+        # lock protects nothing: try again.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), (path / fmt.LOCK).stat()):
                 return descriptor
@@ -305,7 +308,7 @@ def _take_lock(path: Path) -> int:
 
 
 def _refuse_taken(path: Path) -> None:
-    """Raise BuildError unless the folder is absent, empty, or holds only a killed build's files."""
+    """Raise BuildError unless the folder is absent, empty, or has only files of a killed build."""
     if not path.exists():
         return
     names = sorted(entry.name for entry in path.iterdir())
@@ -313,7 +316,7 @@ def _refuse_taken(path: Path) -> None:
         raise BuildError(
             f"'{path}' already holds an index; remove the folder or choose another with --out"
         )
-    # Without a build's lock nothing in it is a build's, whatever its name.
+    # Without a lock file, the folder and its files are not from a build, whatever their names.
     foreign = [name for name in names if fmt.LOCK not in names or not _is_ours(path / name)]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -323,7 +326,7 @@ def _refuse_taken(path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a build may have put this into its folder."""
+    """Whether a build may have created this file or folder."""
     if path.is_symlink():
         return False
     if path.is_dir():
@@ -337,7 +340,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def remove_unpublished(path: Path) -> None:
-    """Remove all but the lock. Precondition: `_refuse_taken` refused nothing."""
+    """Remove everything except the lock. Precondition: `_refuse_taken` did not raise."""
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -1,4 +1,4 @@
-"""Files as arrays and as bytes with checksums: mapped, read, written, synced."""
+"""Maps, reads, writes and syncs files, as arrays or as bytes with checksums."""
 
 import contextlib
 import fcntl
@@ -25,9 +25,9 @@ HUGE_PAGE = 1 << 21
 def wrong_files(
     folder: Path, files: dict[str, fmt.FileEntry], progress: Callable[[int], None]
 ) -> Iterator[str]:
-    """Check a segment's files against their checksums; yields what is wrong, in words.
+    """Check a segment's files against their checksums; yields descriptions of problems.
 
-    Calls `progress(bytes)` for every stretch read.
+    Calls `progress(bytes)` for every chunk read.
     """
     blocks = dict(checksums_of(folder, files)) if fmt.CHECKSUMS in files else {}
     for name, expected in files.items():
@@ -42,29 +42,29 @@ def wrong_files(
 
 
 def block_checksums(files: dict[str, "Written"]) -> np.ndarray:
-    """The content of checksums.bin, about these files: u32."""
+    """The content of checksums.bin for these files: u32."""
     names = fmt.checksum_blocks({name: file.entry for name, file in files.items()})
     return np.concatenate([files[name].blocks for name, _, _ in names])
 
 
 def checksums_of(folder: Path, files: dict[str, fmt.FileEntry]) -> Iterator[tuple[str, np.ndarray]]:
-    """What checksums.bin says of each file."""
+    """Each file's name and its checksums from checksums.bin."""
     checksums = np.fromfile(folder / fmt.CHECKSUMS, fmt.CHECKSUM)
     for name, first, count in fmt.checksum_blocks(files):
         yield name, checksums[first : first + count]
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """The content of a file, whole blocks at a time."""
+    """The content of a file, in chunks of whole blocks."""
     with path.open("rb") as file:
-        # No larger than need be: buffers that are cut leave holes in memory.
+        # No larger than needed: buffers that are shortened fragment memory.
         size = min(max(CHUNK, fmt.CHECKSUM_BLOCK), os.fstat(file.fileno()).st_size + 1)
         while chunk := file.read(size):
             yield chunk
 
 
 def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
-    """Where a file of that size is damaged, as far as checksums of its blocks tell."""
+    """Which bytes of a file of `size` bytes are damaged, as far as block checksums show it."""
     if expected is None or expected.shape != found.shape or np.array_equal(found, expected):
         return ""
     wrong = np.flatnonzero(found != expected)
@@ -75,10 +75,10 @@ def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
 
 
 def sync(descriptor: int) -> None:
-    """Make durable what was written to a file, or the names in a directory.
+    """Make a file's content, or the names in a directory, survive a power cut.
 
-    It outlives a power cut then. macOS's fsync hands it to the disk, which may still hold it in
-    its own cache; F_FULLFSYNC has the disk write it down, on the file systems that have it.
+    On macOS, fsync only sends the data to the disk, which may still have it in its own cache.
+    F_FULLFSYNC also makes the disk write it, on the file systems that support it.
     """
     if sys.platform == "darwin":
         with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def sync_directory(path: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file that is durable then; its name is so once its folder is synced."""
+    """Write a file durably; its name is durable only once its folder is synced."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -105,26 +105,26 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def map_tokens(folder: Path, dtype: str, stream_len: int) -> np.ndarray:
-    """The first `stream_len` tokens, read-only; more may be on their way."""
+    """The first `stream_len` tokens, read-only; more may still be written."""
     return map_file(folder / fmt.TOKENS, fmt.TOKEN_DTYPES[dtype], stream_len)
 
 
 def map_positions(folder: Path, width: int) -> np.ndarray:
-    """The suffix array, read-only: of 4-byte entries u32, shape (n,), of wider u8, (n, width)."""
+    """The suffix array, read-only: u32, shape (n,), for width 4; otherwise u8, shape (n, width)."""
     if width == fmt.POSITION.itemsize:
         return map_file(folder / fmt.SUFFIX_ARRAY, fmt.POSITION)
     return map_file(folder / fmt.SUFFIX_ARRAY, np.dtype("u1")).reshape(-1, width)
 
 
 def write_array(path: Path, content: np.ndarray) -> "Written":
-    """Write a file that is one array."""
+    """Write one array as a file."""
     file = HashedFile(path)
     file.write(content.data)
     return file.close()
 
 
 def map_file(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
-    """The file (its first `count` entries) as a read-only array, mapped while that lives."""
+    """The file (or its first `count` entries) as a read-only array; mapped while that lives."""
     if count == 0 or path.stat().st_size == 0:  # mmap refuses empty files
         empty = np.empty(0, dtype)
         empty.setflags(write=False)
@@ -135,10 +135,11 @@ def map_file(path: Path, dtype: np.dtype[Any], count: int = -1) -> np.ndarray:
 
 
 def read_in(path: Path) -> None:
-    """Have the system hold a file in its memory, in huge pages where it can.
+    """Load a file into the page cache, in huge pages if possible.
 
-    It keeps a file in the pages it once took for it, which is why those are given up first. With
-    huge ones a search need not wait for the page tables: a third of its time on a large index.
+    The system does not change the size of pages that are already cached, so they are dropped first.
+    With huge pages a search does not wait for the page tables, which takes a third of its time on a
+    large index.
     """
     with path.open("rb") as file:
         if path.stat().st_size == 0:
@@ -147,13 +148,13 @@ def read_in(path: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel or a file system without them
+        with contextlib.suppress(OSError):  # a kernel or a file system without huge pages
             mapped.madvise(mmap.MADV_HUGEPAGE)
     np.frombuffer(mapped, np.uint8)[:: mmap.PAGESIZE].max()
 
 
 def advise(array: np.ndarray, advice: int) -> None:
-    """Give the system advice on the file that an array maps, from the array's first byte on."""
+    """Call madvise for the file that an array maps, from the array's first byte on."""
     mapped: Any = array
     while isinstance(mapped, np.ndarray):
         mapped = mapped.base
@@ -164,13 +165,13 @@ def advise(array: np.ndarray, advice: int) -> None:
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:
-    """A read-only copy in memory of its own, in huge pages where the system has them."""
+    """A read-only copy in memory of its own, in huge pages if the system has them."""
     if array.nbytes == 0:
         return array
-    # Private: the system gives shared memory, Python's default, no huge pages.
+    # Private, because shared memory (Python's default) gets no huge pages.
     memory = mmap.mmap(-1, array.nbytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
+        with contextlib.suppress(OSError):  # a kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(memory, np.uint8)
     start = -address_of(whole) % HUGE_PAGE
@@ -181,7 +182,7 @@ def in_memory(array: np.ndarray) -> np.ndarray:
 
 
 def positions_in(entries: np.ndarray) -> np.ndarray:
-    """The positions in entries of a suffix array: int64, shape (k,).
+    """The positions in the entries of a suffix array: int64, shape (k,).
 
     entries: u32, shape (k,), or u8, shape (k, 5).
     """
@@ -192,7 +193,7 @@ def positions_in(entries: np.ndarray) -> np.ndarray:
 
 
 def position_entries(positions: np.ndarray, width: int) -> np.ndarray:
-    """Positions (any integer dtype, shape (k,)) as `suffix_array.bin` has them."""
+    """Positions (any integer dtype, shape (k,)) as entries of `suffix_array.bin`."""
     if width == fmt.POSITION.itemsize:
         return np.ascontiguousarray(positions, fmt.POSITION)
     wide = np.ascontiguousarray(positions, fmt.OFFSET).view(np.uint8).reshape(-1, 8)
@@ -200,31 +201,31 @@ def position_entries(positions: np.ndarray, width: int) -> np.ndarray:
 
 
 def address_of(array: np.ndarray) -> int:
-    """Where in memory its first byte is."""
+    """The memory address of the array's first byte."""
     address: int = array.__array_interface__["data"][0]
     return address
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written to a file: its entry for the manifest, and the CRC-32 of each of its blocks
-    for checksums.bin (u32, shape (blocks,))."""
+    """A written file: its entry for the manifest, and the CRC-32 of each of its blocks for
+    checksums.bin (u32, shape (blocks,))."""
 
     entry: fmt.FileEntry
     blocks: np.ndarray
 
 
 class Checksums:
-    """The checksums of a file whose bytes come one piece after the other."""
+    """The checksums of a file, from its content piece by piece."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._blocks = array("I")
-        self._block = 0  # of the block that has begun
+        self._block = 0  # the CRC-32 of the current, unfinished block
         self._size = 0
 
     def update(self, data: bytes | memoryview) -> None:
-        """The file goes on with these bytes."""
+        """Add the file's next bytes."""
         self._digest.update(data)
         view = memoryview(data)
         while view:
@@ -236,7 +237,7 @@ class Checksums:
             view = view[part.nbytes :]
 
     def result(self) -> Written:
-        """The file has ended."""
+        """End the file; returns its checksums."""
         if self._size % fmt.CHECKSUM_BLOCK:
             self._end_block()
         entry = fmt.FileEntry(self._size, self._digest.hexdigest())
@@ -248,7 +249,7 @@ class Checksums:
 
 
 class HashedFile:
-    """A file written from the start; its checksums are made on the way. Synced when closed."""
+    """A file written sequentially, with checksums computed meanwhile. Synced when closed."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=CHUNK)
@@ -263,7 +264,7 @@ class HashedFile:
         self._file.flush()
 
     def abandon(self) -> None:
-        # Closing writes out what is buffered, which a full disk refuses: that is not news.
+        # Closing writes the buffer, which fails again if the disk is full: ignore that.
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""What leads a search into a segment: its fence tree and its table of unigrams.
+"""The two tables with which a search in a segment starts: the fence tree and the unigrams.
 
 Tokens and the suffix array in, the content of `fences.bin` and `unigrams.bin` out (see `format`).
 """
@@ -10,15 +10,15 @@ import numpy as np
 from everygram.storage import format as fmt
 from everygram.storage.disk import CHUNK, positions_in
 
-# Ids below this are counted in a table, 128 MiB of it.
+# Ids below this are counted in a table, which takes up to 128 MiB.
 MOST_COUNTED = 1 << 24
 
 
 def unigram_table(tokens: np.ndarray) -> np.ndarray:
     """The content of unigrams.bin as bytes: first ranks (u64), then ids (u32).
 
-    Suffixes are sorted by their first token: how often each occurs is enough. Linear time, and one
-    reading of the tokens.
+    Suffixes are sorted by their first token, so first ranks follow from counts of the tokens.
+    Linear time; reads the tokens once.
     """
     separator = int(np.iinfo(tokens.dtype).max)
     table = np.zeros(0, np.int64)  # of ids below MOST_COUNTED
@@ -45,7 +45,10 @@ def unigram_table(tokens: np.ndarray) -> np.ndarray:
 
 
 def segment_key_bits(tokens: np.ndarray, sa: np.ndarray, num_documents: int) -> int:
-    """`key_bits` of a segment: separators are its last suffixes, before them stands the largest."""
+    """`key_bits` of a segment.
+
+    Its largest id starts the last suffix before those that start with a separator.
+    """
     rank = tokens.shape[0] - num_documents - 1
     if rank < 0:
         return fmt.key_bits(0)
@@ -62,7 +65,7 @@ def fence_keys_of(
 ) -> Iterator[np.ndarray]:
     """Level 0 of the fence tree in pieces: u64.
 
-    Goes through the array a chunk at a time, and calls `seen(chunk)`.
+    Reads the suffix array in chunks, and calls `seen(chunk)` for each.
     """
     step = CHUNK // 4
     for start in range(0, sa.shape[0], step):
@@ -72,9 +75,9 @@ def fence_keys_of(
 
 
 def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) -> np.ndarray:
-    """The keys of the suffixes at these positions (int64, shape (k,)), `bits` a token: u64."""
+    """The keys of the suffixes at these positions (int64, shape (k,)), `bits` per token: u64."""
     keys = np.zeros(positions.shape[0], fmt.KEY)
-    # Of which the key goes on, and where.
+    # The suffixes whose key is not complete, and the positions of their next tokens.
     going, places = np.arange(positions.shape[0]), positions
     last = tokens.shape[0] - 1
     for shift in range(64 - bits, -bits, -bits):
@@ -83,7 +86,7 @@ def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) 
         ended = values == separator
         values = np.minimum(values, (1 << bits) - 1).astype(fmt.KEY)
         keys[going] |= values << np.uint64(shift) if shift >= 0 else values >> np.uint64(-shift)
-        # What follows a separator is zero; not what follows the suffix's own first token.
+        # After a separator the key is zero, unless the separator is the suffix's own first token.
         if shift < 64 - bits and ended.any():
             going, places = going[~ended], places[~ended]
         places = places + 1
@@ -91,7 +94,7 @@ def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) 
 
 
 def fence_tree(level: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The content of fences.bin, piece by piece, from the pieces of its level 0."""
+    """The content of fences.bin, in pieces, from the pieces of its level 0."""
     while True:
         size = 0
         above = []

@@ -1,16 +1,16 @@
-"""The on-disk format, version 4: what every file of an index holds, and the manifest.
+"""The on-disk format, version 4: the content of every file of an index, and the manifest.
 
-This docstring is the specification. `segment.py` writes and reads a segment's files, `directory.py`
-publishes the manifest; neither names a file or a field that is not named here.
+This docstring is the specification. `segment_writer.py` writes a segment's files, `segment.py`
+reads them, `directory.py` publishes the manifest; none names a file or a field not named here.
 
 An index is a directory::
 
-    manifest.json            what is in the index; written last, so an index without it is none
+    manifest.json            what is in the index; written last: without it, this is no index
     tokenizer.json           the tokenizer, as the `tokenizers` library saves it, or its model
                              in JSON (absent for the tokenizer `bytes`, or without a tokenizer)
-    .everygram.lock          taken (flock) by the one writer; readers ignore it
-    build.json               only while it is being built: the stages that are finished
-    segment-000001/          one folder a segment, numbered from 1, numbers never reused
+    .everygram.lock          locked (flock) by the single writer; readers ignore it
+    build.json               only during a build: the stages that are finished
+    segment-000001/          one folder per segment, numbered from 1, numbers are never reused
         tokens.bin
         suffix_array.bin
         fences.bin
@@ -18,49 +18,50 @@ An index is a directory::
         document_offsets.bin
         metadata.bin
         metadata_offsets.bin
-        document_numbers.bin (only where numbers do not simply follow one another)
+        document_numbers.bin (only if the documents' numbers are not consecutive)
         checksums.bin
 
-All integers are little-endian and unsigned. A *token* has the index's dtype: u8, u16 or u32, the
-narrowest whose all-ones id is not in the vocabulary; that id is the *separator*.
+All integers are little-endian and unsigned. A *token* has the index's dtype: the narrowest of u8,
+u16 and u32 in which the all-ones id is not in the vocabulary. That id is the *separator*.
 
-A segment of D documents and T tokens is one stream of n = T + D tokens: every document preceded
-by one separator. The end of the stream reads as a separator too. A *position* counts tokens in
-that stream, a *rank* counts suffixes in their order.
+A segment of D documents and T tokens is one stream of n = T + D tokens: one separator comes before
+every document. The end of the stream reads as a separator too. A *position* counts tokens in that
+stream, a *rank* counts suffixes in their order.
 
 ==================== ========== ========= =====================================================
 file                 entries    entry     content
 ==================== ========== ========= =====================================================
 tokens.bin           n          token     the stream
-suffix_array.bin     n          u32 / u40 position of the suffix of each rank; 5 bytes an entry
-                                          once n reaches 2³²
+suffix_array.bin     n          u32 / u40 position of the suffix of each rank; 5 bytes per entry
+                                          from n = 2³² on
 fences.bin           see below  u64       the fence tree: the key of every s-th suffix (ranks 0, s,
-                                          2s, …), s = `fence_spacing`, then levels above
-unigrams.bin         U          u64, u32  all first ranks, then all ids, of the U distinct
-                                          tokens of the stream, ascending: the suffixes that
-                                          start with ids[i] have ranks [first[i], first[i+1])
+                                          2s, …), s = `fence_spacing`, then the levels above
+unigrams.bin         U          u64, u32  for the U distinct tokens of the stream, ascending: all
+                                          first ranks, then all ids; the suffixes that start
+                                          with ids[i] have ranks [first[i], first[i+1])
 document_offsets.bin D          u64       position of each document's separator
 metadata.bin         –          –         the documents' metadata, UTF-8 JSON, end to end
-metadata_offsets.bin D + 1      u64       bytes; document d has [offsets[d], offsets[d+1])
+metadata_offsets.bin D + 1      u64       in bytes; document d has [offsets[d], offsets[d+1])
 document_numbers.bin D          u64       the documents' numbers in the index, ascending; without
-                                          this file they are `first_document`, and so on
+                                          this file: `first_document`, `first_document` + 1, …
 checksums.bin        –          u32       the CRC-32 of every 64 KiB of each other file, the files
                                           in the order of their names
 ==================== ========== ========= =====================================================
 
-*Order.* Suffixes are ordered by their tokens up to and including the next separator, the one at
-the suffix's own start aside. Suffixes that are equal so far stand in the order of their positions:
-one corpus makes one array, however it was built. (Readers may not rely on the latter.)
+*Order.* Suffixes are ordered by their tokens up to and including the next separator; a separator as
+the suffix's own first token does not count as the next. Suffixes that are equal up to there are in
+the order of their positions, so a corpus always gives the same array, however it was built.
+(Readers must not rely on the order of equal suffixes.)
 
-*Key.* The first tokens of a suffix in 64 bits, `key_bits` each, the first in the highest; the
-last may be cut to its high bits. The separator is all ones; what follows one that is not the
-suffix's own first token is zero. `key_bits` is the fewest with all ones above every id of the
-segment. Keys never decrease with rank.
+*Key.* The first tokens of a suffix in 64 bits, `key_bits` per token, the first token in the highest
+bits; the last token may be cut to its high bits. The separator is all ones. After a separator the
+key is zero, unless the separator is the suffix's own first token. `key_bits` is the smallest number
+of bits whose all-ones value is above every id of the segment. Keys never decrease with rank.
 
 *Fence tree.* Level 0 has the keys of every s-th suffix; level k + 1 has every 16th key of level k
-(`fence_fanout`); the last level has at most 16. Levels stand one after another, level 0 first, each
-padded with all-ones keys to a multiple of 16: a node is 128 bytes, two cache lines, and a search
-reads one a level.
+(`fence_fanout`); the last level has at most 16 keys. The levels are stored one after another, level
+0 first, each padded with all-ones keys to a multiple of 16 keys. A node is 128 bytes, two cache
+lines; a search reads one node per level.
 
 Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
 
@@ -72,23 +73,24 @@ Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
     unigrams.bin      first 0 2 4   ids 97 98 255
     document_offsets  0 3
 
-*Deleted documents* stay in their segment, and are once more in a segment of `sign` −1, with their
-numbers and without metadata. Counts are those of the segments of sign 1 less those of sign −1.
+*Deleted documents* stay in their segment. They are also in a segment of `sign` −1, with their
+numbers and without metadata. A count in the index is the sum of the counts in segments of sign 1,
+minus those in segments of sign −1.
 
-*Version 3* had no `checksums.bin`; segments that it wrote have none in newer indexes, either.
+*Version 3* had no `checksums.bin`; segments written by it have none in newer indexes either.
 
-*Version 2* had no deleted documents, no numbers, and neither `next_document` nor `next_segment`.
+*Version 2* had no deleted documents and no numbers, and neither `next_document` nor `next_segment`.
 
-*Version 1* had one level of fences, not padded, and keys of whole tokens (`key_bits` as wide as a
-token); its manifests have neither `key_bits` nor `fence_fanout`. It is read: the levels above are
-made when the index is opened.
+*Version 1* had one level of fences, not padded, and `key_bits` equal to the width of a token; its
+manifests have neither `key_bits` nor `fence_fanout`. It can still be read: opening such an index
+makes the upper levels.
 
-*Manifest.* JSON, keys sorted, indented by 2, one newline at the end; `checksum` is the SHA-256 of
-the same file without the `checksum` key, so any change shows. Every file of a segment is listed
-with its size and SHA-256, which says whether the file is sound; `checksums.bin` says where not.
-`first_document` is the number of a segment's first document;
-`next_document` and `next_segment` are numbers that were never used. `build` is the report of the
-build, for people: seconds per stage, peak memory, skipped documents.
+*Manifest.* JSON, keys sorted, indented by 2, one newline at the end. `checksum` is the SHA-256 of
+the same file without the `checksum` key, so any change is detected. Every file of a segment is
+listed with its size and SHA-256, which shows whether the file is damaged; `checksums.bin` shows
+where. `first_document` is the number of a segment's first document. `next_document` and
+`next_segment` are numbers that were never used. `build` is the report of the build, for people:
+seconds per stage, peak memory, skipped documents.
 """
 
 import hashlib
@@ -120,7 +122,7 @@ METADATA = "metadata.bin"
 METADATA_OFFSETS = "metadata_offsets.bin"
 DOCUMENT_NUMBERS = "document_numbers.bin"
 CHECKSUMS = "checksums.bin"
-# Only while a segment is being built: sorted blocks, and the array as it is written.
+# Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
 SEGMENT_FILES = (
@@ -145,15 +147,15 @@ OFFSET = np.dtype("<u8")
 KEY = np.dtype("<u8")
 UNIGRAM_ENTRY_BYTES = 12
 CHECKSUM = np.dtype("<u4")
-# Bytes under one checksum of checksums.bin.
+# Bytes covered by one checksum of checksums.bin.
 CHECKSUM_BLOCK = 1 << 16
 
-# Streams of this many tokens and more take 5-byte positions. Tests lower it.
+# Streams of at least this many tokens have 5-byte positions. Tests lower it.
 WIDE_POSITIONS_FROM = 2**32
 WIDE_POSITION_BYTES = 5
 # A block of suffixes between two fences is one cache line of 4-byte positions.
 FENCE_SPACING = 16
-# Keys of a node of the fence tree; `kernels.search` has the same.
+# Keys per node of the fence tree; the same as in `kernels.lanes`.
 FENCE_FANOUT = 16
 
 
@@ -173,17 +175,17 @@ def separator_of(dtype: str) -> int:
 
 
 def segment_name(number: int) -> str:
-    """The folder of the segment of that number."""
+    """The name of the folder of segment `number`."""
     return f"{SEGMENT_PREFIX}{number:06d}"
 
 
 def position_bytes(stream_len: int) -> int:
-    """Bytes of a suffix-array entry for a stream of that many tokens: 4, or 5 past 2³²."""
+    """Bytes per suffix-array entry for a stream of this length: 4, or 5 from 2³² tokens on."""
     return POSITION.itemsize if stream_len < WIDE_POSITIONS_FROM else WIDE_POSITION_BYTES
 
 
 def key_bits(largest_id: int) -> int:
-    """Bits of a token in a key: the fewest whose all ones are above the largest id."""
+    """Bits per token in a key: the fewest whose all-ones value is above the largest id."""
     return (largest_id + 1).bit_length()
 
 
@@ -213,9 +215,10 @@ class FileEntry:
 class TokenizerEntry:
     """Which tokenizer made the ids.
 
-    `kind` is "bytes", "none", or one whose `tokenizer.json` is there, with this SHA-256:
-    "huggingface", or "sentencepiece" (an object of that "type", its "model" in base64). `source`
-    says where it came from, for people; `query_prefix` is what a string query gets in front.
+    `kind` is "bytes", "none", "huggingface" or "sentencepiece". The last two have a
+    `tokenizer.json` with this SHA-256 (for "sentencepiece", an object with the "type"
+    "sentencepiece" and the "model" in base64). `source` says where the tokenizer came from, for
+    people. `query_prefix` is put in front of a string query.
     """
 
     kind: str
@@ -257,7 +260,7 @@ class Manifest:
     build: dict[str, Any]
     next_document: int
     next_segment: int
-    # Of the everygram that wrote it: `index.publish` fills it in.
+    # The version of everygram that wrote the manifest, set by `directory.publish`.
     everygram_version: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -284,10 +287,10 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def decode_manifest(data: bytes, path: Path) -> Manifest:
-    """Read the bytes of `manifest.json`; `path` is the index, for the messages.
+    """Read the bytes of `manifest.json`; `path`: of the index, for messages.
 
-    Raises FormatError for something that is no everygram manifest or of another version, and
-    DamagedIndexError for one that was changed after it was written.
+    Raises FormatError for something that is not an everygram manifest or has another version, and
+    DamagedIndexError for a manifest that was changed after it was written.
     """
     try:
         fields = json.loads(data)
@@ -339,7 +342,7 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
 
 
 def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int]]:
-    """The files of a segment whose size follows from its counts, with that size in bytes."""
+    """The segment's files with sizes that follow from its counts, and these sizes in bytes."""
     n = segment.stream_len
     yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
     yield SUFFIX_ARRAY, n * segment.position_bytes
@@ -356,7 +359,7 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
 
 
 def checksum_blocks(files: dict[str, FileEntry]) -> Iterator[tuple[str, int, int]]:
-    """The files that checksums.bin is about, in its order: name, first checksum, how many."""
+    """The files in checksums.bin, in its order: name, first checksum, number of checksums."""
     first = 0
     for name in sorted(files.keys() - {CHECKSUMS}):
         count = -(-files[name].bytes // CHECKSUM_BLOCK)

@@ -1,4 +1,4 @@
-"""One segment, opened read-only: the files of `format` in, arrays that map those files out.
+"""One segment, opened read-only. In: the files of `format`. Out: arrays that map these files.
 
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
@@ -26,7 +26,7 @@ from everygram.storage.fences import fence_tree
 
 # Parts of a segment that can be held in memory, and the files of each.
 PRELOADABLE = ("fences", "suffix_array", "tokens")
-# Of the parts that lead every search, what is read when an index is opened.
+# The unigrams, and the upper levels of the fence tree, are read on opening if not larger than this.
 AT_ONCE = 4 << 20
 
 
@@ -77,7 +77,7 @@ class Segment:
 
         if self._row is not None:
             return self._row
-        from everygram.kernels import rows  # with numba, and a build of few tokens needs neither
+        from everygram.kernels import rows  # loads numba, which a build of few tokens does not need
 
         for part in PRELOADABLE:
             if part in preload:
@@ -85,7 +85,7 @@ class Segment:
         levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         for array in (self.tokens, self.suffix_array, self.fences, self.unigrams):
             advise(array, mmap.MADV_RANDOM)
-        # What every search goes through first is on its way before the first one comes.
+        # Every search reads these first: request them before the first search.
         upper = [self.fences[start:] for start, _ in levels]
         for array in (self.unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
             if array.nbytes <= AT_ONCE:
@@ -126,11 +126,11 @@ class Segment:
         return start, self.stream_len
 
     def documents_at(self, positions: np.ndarray) -> np.ndarray:
-        """The segment's document number for each position (its separator belongs to it)."""
+        """The segment's document number for each position (a document includes its separator)."""
         return np.searchsorted(self.document_offsets, positions.astype(np.uint64), "right") - 1
 
     def numbers_of(self, local: np.ndarray) -> np.ndarray:
-        """The numbers in the index of these of the segment's documents: int64, same shape."""
+        """The numbers in the index of the segment's documents `local`: int64, same shape."""
         numbers: np.ndarray
         if self._numbers is None:
             numbers = self.first_document + local
@@ -139,7 +139,7 @@ class Segment:
         return numbers
 
     def local_of(self, numbers: np.ndarray) -> np.ndarray:
-        """Which of the segment's documents have these numbers: int64, same shape, −1 for none."""
+        """The segment's documents that have these numbers: int64, same shape, −1 for none."""
         local = numbers - self.first_document
         if self._numbers is not None:
             local = np.searchsorted(self._numbers, numbers.astype(np.uint64))
@@ -164,7 +164,7 @@ class Segment:
 
 
 def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
-    """Raise DamagedIndexError unless each file is there with the size the manifest says."""
+    """Raise DamagedIndexError unless each file exists and has the size given in the manifest."""
     from_counts = dict(fmt.expected_sizes(entry, dtype))
     optional = (name for name in fmt.OPTIONAL_FILES if name in entry.files)
     for name in (*fmt.SEGMENT_FILES, *optional):

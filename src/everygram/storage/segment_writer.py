@@ -1,4 +1,4 @@
-"""A segment, written: documents' ids in, the files of `format` out.
+"""Writes a segment: ids of documents in, the files of `format` out.
 
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
@@ -25,10 +25,10 @@ from everygram.storage.segment import Segment
 
 
 class SegmentWriter:
-    """Takes documents and writes what needs no sorting: tokens, offsets, metadata.
+    """Takes documents and writes the files that need no sorting: tokens, offsets, metadata.
 
-    Everything goes to disk as it comes. `close`, then sort (`building.external_sort`), then
-    `finish_segment`.
+    Documents are written to disk as they are added. Then call `close`, sort
+    (`building.external_sort`), and call `finish_segment`.
     """
 
     def __init__(self, folder: Path, dtype: str) -> None:
@@ -56,7 +56,7 @@ class SegmentWriter:
         self.num_documents += 1
 
     def copy(self, segment: Segment, first: int, last: int) -> None:
-        """Append a segment's documents [first, last), at least one, as they are."""
+        """Append a segment's documents [first, last), unchanged. Precondition: at least one."""
         start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
         ends = segment.metadata_offsets[first : last + 1]
         for name, content in (
@@ -71,15 +71,15 @@ class SegmentWriter:
         self.num_documents += last - first
 
     def flush(self) -> None:
-        """Let others read the tokens added so far."""
+        """Make the tokens added so far readable in the file."""
         self._files[fmt.TOKENS].flush()
 
     def close(self) -> dict[str, Written]:
-        """Sync the files; returns what was written, by name."""
+        """Sync and close the files; returns them by name."""
         return {name: file.close() for name, file in self._files.items()}
 
     def abort(self) -> None:
-        """Let go of the files; what is in them is left to whoever removes the folder."""
+        """Close the files without syncing. The caller removes the folder."""
         for file in self._files.values():
             file.abandon()
 
@@ -97,16 +97,16 @@ def finish_segment(
     numbers: np.ndarray | int,
     sign: int = 1,
 ) -> fmt.SegmentEntry:
-    """Write what follows from the sorted suffixes; returns the manifest's entry.
+    """Write the files that depend on the suffix array; returns the segment's manifest entry.
 
-    numbers: the documents' numbers, int64, shape (D,), ascending; or the first of them, when they
-    follow one another.
+    numbers: the documents' numbers, int64, shape (D,), ascending; or the first number, if they are
+    consecutive.
 
-    Precondition: `files` are what SegmentWriter.close returned, and `suffix_array.bin` is there.
+    Preconditions: `files` is what SegmentWriter.close returned; `suffix_array.bin` exists.
 
-    Reads two files back, each once: the array, whose fences need it in order and whose checksums
-    cannot be made while several threads write it; and the tokens, to count them. Of no other file
-    anything is read: its checksums were made as it was written. Calls
+    Reads two files, each once: the suffix array, because fences are made from it in order and its
+    checksums cannot be computed while several threads write it; and the tokens, to count them. No
+    other file is read: its checksums were computed while it was written. Calls
     `progress(bytes of the array, bytes in all)`.
     """
     tokens = map_tokens(folder, dtype, stream_len)

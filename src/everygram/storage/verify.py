@@ -1,6 +1,6 @@
-"""All of an index checked: checksums, order, offsets, numbers.
+"""Checks a whole index: checksums, order of suffixes, offsets, numbers.
 
-The order's check takes 4 or 8 bytes of memory a token; all is linear time.
+Checking the order takes 4 or 8 bytes of memory per token. All checks take linear time.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ from everygram.storage.segment import Segment
 
 
 def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
-    """Check all of an index; returns what is wrong, in words: empty means sound.
+    """Check a whole index; returns descriptions of problems: empty means sound.
 
-    With `quick` only the manifest, and that each file is there in its size.
+    With `quick`, only checks the manifest, and that each file exists and has its size.
 
-    Calls `progress(bytes read, bytes in all)`. What keeps an index from opening (no manifest, a
-    changed one, a file of the wrong size) is reported the same way, not raised, except FormatError
-    for what is no index at all. Where a writer has changed the index meanwhile, and taken away
-    files, it is checked as it is then.
+    Calls `progress(bytes read, bytes in all)`. Problems that prevent opening the index (a changed
+    manifest, a file of the wrong size) are returned too, not raised; but FormatError is raised if
+    the folder is not an index. If a writer has changed the index and removed files meanwhile, the
+    new version is checked.
     """
     try:
         manifest = read_manifest(path)
@@ -41,7 +41,7 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
 def _problems(
     path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
 ) -> list[str]:
-    """What `verify` returns, of the index that this manifest is of."""
+    """What `verify` returns, for this version of the manifest."""
     try:
         read_tokenizer_json(path, manifest.tokenizer)
     except DamagedIndexError as error:
@@ -77,7 +77,7 @@ def _problems(
 
 
 def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
-    """Check that no two documents have one number, and that deleted ones are what they were."""
+    """Check that numbers of documents are unique, and that deleted documents are unchanged."""
     of_sign = {
         sign: [segment for segment in opened if segment.entry.sign == sign] for sign in (1, -1)
     }
