@@ -1,1 +1,1 @@
-"""Documents into an index, changed, merged, written back."""
+"""Builds indexes from documents, adds and deletes documents, merges segments, exports documents."""

@@ -1,6 +1,7 @@
-"""Segments merged into one, without what was deleted, while readers go on with the old ones.
+"""Merges segments into one, without deleted documents; readers go on using the old segments.
 
-Nothing is sorted: what is left of a segment's suffix array is sorted still, and is merged.
+Nothing is sorted again: without the deleted documents, a segment's suffix array is still sorted,
+so the arrays are only merged.
 """
 
 import os
@@ -26,19 +27,21 @@ from everygram.storage.directory import (
 )
 from everygram.storage.segment import Segment
 
-# A segment is merged with all that follow it unless it has this many times their tokens. There are
-# then at most log₂ of the tokens segments, and a token is written again as often in the long run.
+# A segment is merged with all later segments if it has fewer than TIER times their tokens. So an
+# index of n tokens has at most log₂(n) segments, and in the long run a token is rewritten at most
+# log₂(n) times.
 TIER = 2
-# So is one of whose tokens more than this share is deleted.
+# A segment is also merged with all later ones if more than this share of its tokens is deleted.
 MOST_DELETED = 0.1
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a compaction did: segments before and after, and what was dropped for good.
+    """What a compaction did: segments before and after, and documents and tokens dropped for good.
 
-    `index_bytes` are all files afterwards, `freed_bytes` what there were more before; `seconds` is
-    what each stage took, empty if there was nothing to do; `peak_bytes` as of `BuildReport`.
+    `index_bytes`: of all files afterwards. `freed_bytes`: how many more there were before.
+    `seconds`: the time of each stage; empty if there was nothing to do. `peak_bytes`: as in
+    `BuildReport`.
     """
 
     path: Path
@@ -58,14 +61,14 @@ class Compaction:
 
 @dataclass(frozen=True)
 class _Part:
-    """A segment and which of its documents are deleted: bool, shape (D,)."""
+    """A segment, and which of its documents are deleted (bool, shape (D,))."""
 
     segment: Segment
     deleted: np.ndarray
 
     @property
     def numbers(self) -> np.ndarray:
-        """Of its documents: int64, shape (D,)."""
+        """The numbers of its documents: int64, shape (D,)."""
         return _numbers(self.segment)
 
     @property
@@ -77,13 +80,13 @@ class _Part:
 
     @property
     def kept(self) -> int:
-        """Tokens of its stream that are not deleted, separators included."""
+        """The number of tokens of its stream that are not deleted, separators included."""
         gaps = self.gaps
         return self.segment.stream_len - int((gaps[:, 1] - gaps[:, 0]).sum())
 
     @property
     def dropped_tokens(self) -> int:
-        """Tokens that are deleted."""
+        """The number of deleted tokens, without separators."""
         return self.segment.stream_len - self.kept - int(self.deleted.sum())
 
 
@@ -98,18 +101,18 @@ def compact(
 ) -> Compaction:
     """Merge segments into one, without the documents that are deleted.
 
-    Merged are all from the first that has less than twice the tokens of those that follow it, or
-    of whose tokens more than a tenth is deleted: so there are few segments, and a token is seldom
-    written again.
+    A segment is merged, with all later ones, if it has less than twice the tokens of all later
+    segments, or if more than a tenth of its tokens is deleted. So there are few segments, and
+    tokens are rarely rewritten.
 
-    full: merge all, and drop every deleted document.
-    memory, threads, restart, progress: as of `build`. Interrupted, it goes on from the last
-        finished stage when it is run again, if the index is what it was.
+    full: merge all segments, and drop every deleted document.
+    memory, threads, restart, progress: as in `build`. If a compaction was interrupted, run it
+        again: it continues after the last finished stage, unless the index has changed.
 
-    Answers are what they were, and documents keep their numbers. Readers go on with the old
-    segments until they `refresh`; the space of those is free when none has them open any more.
-    Raises DamagedIndexError if a file does not match its checksum, BuildError, and as `open`; the
-    index is what it was then.
+    Answers stay the same, and documents keep their numbers. Readers go on using the old segments
+    until they `refresh`; the disk space is freed once no reader has these segments open. Raises
+    DamagedIndexError if a file does not match its checksum, BuildError, and the errors of `open`;
+    the index is then unchanged.
     """
     memory, threads = resources(memory, threads)
     path = Path(index)
@@ -165,7 +168,7 @@ def compact(
 
 
 def _first_merged(parts: list[_Part], full: bool) -> int:
-    """The first of the parts that are merged: all that follow it are; none if there are no more."""
+    """The index of the first part that is merged, with all later ones; len(parts) if none is."""
     sizes = [part.kept for part in parts]
     for first, part in enumerate(parts):
         share = 1 - sizes[first] / part.segment.stream_len
@@ -179,7 +182,7 @@ def _first_merged(parts: list[_Part], full: bool) -> int:
 def _merge(
     stages: Stages, dtype: str, parts: list[_Part], memory: int, threads: int
 ) -> fmt.SegmentEntry | None:
-    """One segment of the documents of these that are not deleted; None if all are."""
+    """Make one segment of the documents of `parts` that are not deleted; None if all are."""
     clock = stages.clock
     clock.enter("check")
     total = sum(file.bytes for part in parts for file in part.segment.entry.files.values())
@@ -190,7 +193,7 @@ def _merge(
         done += count
         clock.report(done, total)
 
-    # What is damaged would get a checksum of its own, and be taken for sound ever after.
+    # Otherwise damaged data would get new checksums, and would count as sound ever after.
     check_files((part.segment for part in parts), checked)
     runs = SortedRuns(
         stages.folder,
@@ -214,7 +217,7 @@ def _merge(
 
 
 def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:
-    """The deleted documents of these, by number, as a segment of sign −1 has them."""
+    """The deleted documents of `parts`, by number, as a segment of sign −1 contains them."""
     for part in parts:
         for local in np.flatnonzero(part.deleted).tolist():
             start, end = part.segment.document_bounds(local)
@@ -230,6 +233,6 @@ def _joined(numbers: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _stretches(chosen: np.ndarray) -> np.ndarray:
-    """[first, last) of each stretch of what is chosen (bool): int64, shape (K, 2)."""
+    """[first, last) of each run of chosen places (bool): int64, shape (K, 2)."""
     edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
     return edges.reshape(-1, 2)

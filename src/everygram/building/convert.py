@@ -1,4 +1,4 @@
-"""An index written back as the records it was made of."""
+"""Exports an index as the records that it was made from."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,12 +10,12 @@ from everygram.index import Index
 def export(
     index: Index, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[dict[str, Any]]:
-    """The documents of an index as records that `build` would make it of again, by number.
+    """The documents of an index, by number, as records from which `build` would make it again.
 
-    `text`, or `ids` where the index has no tokenizer, and the metadata. A text is what its tokens
-    decode to: exactly what was read, but for tokenizers that change text (lower case, accents).
-    Calls `progress(documents, documents in all)`. Raises OptionError for metadata that has a field
-    of that name itself.
+    A record has the field `text`, or `ids` if the index has no tokenizer, and the metadata. A text
+    is decoded from its tokens: it is exactly what was read, unless the tokenizer changes text
+    (lower case, accents). Calls `progress(documents, documents in all)`. Raises OptionError if
+    metadata has a field of the same name (`text` or `ids`).
     """
     tokenizer = index.tokenizer
     name = "ids" if tokenizer is None else "text"

@@ -1,6 +1,6 @@
-"""Documents deleted.
+"""Deletes documents.
 
-No segment is written anew: the documents make one more, whose counts are taken away.
+No segment is rewritten: the deleted documents form a new segment, whose counts are subtracted.
 """
 
 import json
@@ -26,7 +26,7 @@ LOOKED_AT = 1 << 16
 
 @dataclass(frozen=True)
 class Deletion:
-    """What a deletion took away, or with `dry_run` would: documents by number, and their tokens."""
+    """What a deletion removed, or with `dry_run` would remove: document numbers, and tokens."""
 
     path: Path
     documents: tuple[int, ...]
@@ -55,18 +55,18 @@ def delete(
     memory: int | None = None,
     threads: int | None = None,
 ) -> Deletion:
-    """Delete documents: from then on no query of whoever opens or refreshes the index sees them.
+    """Delete documents: queries do not see them once the index is opened anew or refreshed.
 
-    documents: their numbers.
-    where: a field of the metadata (`a.b` for one inside another) and its value, a string as it
-        is, anything else as in JSON.
-    matching: an n-gram, text or ids, that they contain; `raw` as in queries.
+    documents: the numbers of the documents.
+    where: a field of the metadata (`a.b` for a nested field) and its value: a string as it is, any
+        other value as JSON.
+    matching: an n-gram (text or ids) that the documents contain; `raw` as in queries.
     dry_run: only report what would be deleted.
-    memory, threads: as of `build`.
+    memory, threads: as in `build`.
 
-    Exactly one of the first three. Numbers stay what they are and are never given again. What is
-    deleted stays on the disk until `compact`. Raises OptionError, QueryError for a document that
-    is not there, BuildError, and as `open`; the index is what it was then.
+    Give exactly one of the first three. Document numbers do not change and are never reused.
+    Deleted documents stay on the disk until `compact`. Raises OptionError, QueryError for a
+    document that does not exist, BuildError, and the errors of `open`; the index is then unchanged.
     """
     if sum(way is not None for way in (documents, where, matching)) != 1:
         raise OptionError("delete: expected one of documents, where, and matching")
@@ -99,12 +99,12 @@ def delete(
 
 
 def _checked(engine: Engine, documents: Sequence[int]) -> np.ndarray:
-    """These numbers of documents, ascending, each once: int64. Raises QueryError for others."""
+    """The document numbers, ascending, each once: int64. Raises QueryError for any other value."""
     for number in documents:
         if type(number) is not int or not 0 <= number < engine.next_document:
-            engine.document(number)  # raises, if it is none of another type
+            engine.document(number)  # raises, unless it is a number of another type (numpy)
     numbers = np.unique(np.array(documents, np.int64))
-    # What was deleted is in a segment of sign −1 or, once compacted, in none.
+    # A deleted document is also in a segment of sign −1 or, after a compaction, in no segment.
     live = np.zeros(numbers.shape, np.bool_)
     for segment in engine.segments:
         if segment.entry.sign > 0:
@@ -116,7 +116,10 @@ def _checked(engine: Engine, documents: Sequence[int]) -> np.ndarray:
 
 
 def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
-    """The ids of the documents of these numbers, which are not deleted: views of the index."""
+    """The ids of the documents with these numbers: views of the index.
+
+    Precondition: the documents are not deleted.
+    """
     ids: dict[int, np.ndarray] = {}
     for segment in engine.segments:
         local = segment.local_of(numbers)
@@ -128,7 +131,7 @@ def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
 
 
 def _where(index: Index, field: str, value: str) -> Iterator[int]:
-    """The numbers of documents whose metadata has that field with that value."""
+    """The numbers of the documents with `value` in this field of their metadata."""
     for number, _, metadata in index.engine.documents():
         found: Any = metadata
         for name in field.split("."):

@@ -1,18 +1,18 @@
-"""A stream of tokens on disk to its suffix array on disk, in bounded memory, on all cores.
+"""Sorts a stream of tokens on disk into a suffix array on disk, in bounded memory, on all cores.
 
-A stream that fits is sorted at once. A longer one is cut into blocks, each sorted in memory and
-spilled as a run, while the rest is still being read; then the runs are merged by several threads,
-each into its own stretch of the output. The array is the same bytes whichever way it came about.
+A stream that fits in memory is sorted at once. A longer stream is cut into blocks. Each block is
+sorted in memory and spilled as a run while the rest is still being read. Then several threads merge
+the runs, each into its own stretch of the output. Both ways give the same array, to the byte.
 
-Blocks end at documents where they can: what follows a separator does not matter to the order of
-what precedes it. A document longer than a block is cut, and of the suffixes in front of such a cut
-those that occur in the block a second time, up to the cut, are sorted by what follows it and make
-a small run of their own. If they are many, the document is nothing but repeats: its pieces would
-have to be compared for their whole length again and again, so it is sorted in one, in time that is
-still linear, and in more memory than was asked for.
+Blocks end at documents if possible: the order of suffixes before a separator does not depend on
+what follows it. A document longer than a block is cut. The suffixes before such a cut that occur a
+second time in the block, compared up to the cut, are undecided: they are sorted by what follows the
+cut, and form a small run of their own. If there are many, the document consists of repeats. Merging
+its pieces would compare their whole length many times, so such a document is sorted as a whole:
+still in linear time, but in more memory than the limit.
 
-Cutting, spilling and files are here; how a block is sorted and how runs are merged, in `merging`,
-which is loaded when a stream is long enough to be cut.
+Cutting, spilling and files are here. Sorting a block and merging runs are in `merging`, which is
+loaded only if a stream is long enough to be cut.
 """
 
 import os
@@ -36,24 +36,23 @@ from everygram.storage.disk import (
     sync_directory,
 )
 
-# Memory to sort a token of a block, the text being a mapped file: 4-byte entries and what sorting
-# needs beside them, 2 for natural text and 4.5 for the worst that was found. A block has fewer
-# than 2³¹ tokens.
+# Memory to sort one token of a block (the text is a mapped file): 4-byte entries, and 2 more bytes
+# for natural text, 4.5 for the worst text found. A block has fewer than 2³¹ tokens.
 BYTES_A_TOKEN = 9
 MAX_BLOCK = 2**31 - 2
-# Of the memory given, what reading and merging take: buffers, tables, batches of documents.
+# The part of the memory limit for reading and merging: buffers, tables, batches of documents.
 RESERVED = 32 << 20
-# The smallest block: below this, merging would take more memory than sorting. Tests lower it.
+# The smallest block: with smaller ones, merging takes more memory than sorting. Tests lower it.
 MIN_BLOCK = 1 << 16
-# Positions a merging thread writes at a time.
+# Positions that a merging thread writes at a time.
 WRITE = 1 << 18
 
 
 class BlockSorter:
     """Cuts a growing stream into blocks and sorts them in the background.
 
-    `advance` after each document, `end`, then `sorted_blocks`. Nothing is sorted before the stream
-    is too long to be sorted at once, and if it never is there are no blocks.
+    Call `advance` after each document, then `end`, then `sorted_blocks`. Sorting starts when the
+    stream has become too long to be sorted at once; if it never does, there are no blocks.
     """
 
     def __init__(self, folder: Path, dtype: str, memory: int, threads: int) -> None:
@@ -69,12 +68,12 @@ class BlockSorter:
 
     @property
     def spills(self) -> bool:
-        """Whether blocks take room on the disk until they are merged."""
+        """Whether blocks take disk space until they are merged."""
         return bool(self.cuts)
 
     def resume(self, cuts: list[Cut], done: list[Block]) -> None:
-        """The stream has ended, was cut like this, and of its blocks these are sorted."""
-        # What is done may be several cuts in one: see `sorted_blocks`.
+        """Go on with a stream that has ended: `cuts` are its cuts, `done` its sorted blocks."""
+        # A sorted block may consist of several cuts: see `sorted_blocks`.
         sorted_to = done[-1].end if done else 0
         self.cuts = [cut for cut in cuts if cut.start >= sorted_to]
         self._end = cuts[-1].end if cuts else 0
@@ -82,9 +81,9 @@ class BlockSorter:
         self._submit()
 
     def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
-        """The stream now ends at `end`, with the document that starts at `document`.
+        """Tell that the stream now ends at `end`; its last document starts at `document`.
 
-        `flush` makes it readable.
+        `flush` makes the stream readable from its file.
         """
         start = self.cuts[-1].end if self.cuts else 0
         if end - start > self._block_len and document > start:
@@ -116,7 +115,7 @@ class BlockSorter:
             while self.cuts[number].inside:
                 number += 1
             number += 1
-            # The pieces of one document, or a block that needs no other.
+            # The pieces of one cut document, or a single block.
             pieces = [future.result() for future in self._sorting[first:number]]
             blocks = [piece for piece in pieces if piece is not None]
             if len(blocks) < len(pieces):
@@ -125,7 +124,7 @@ class BlockSorter:
             yield from blocks
 
     def abort(self) -> None:
-        """Sort no block that is not being sorted already, and wait for those."""
+        """Cancel blocks that are not being sorted yet, and wait for those that are."""
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:
@@ -133,7 +132,7 @@ class BlockSorter:
             self._sorting.append(self._pool.submit(self._sort, cut, self._end))
 
     def _sort(self, cut: Cut, readable: int) -> Block | None:
-        """Sort and spill a block; `readable` tokens are on disk. None: it should not be cut."""
+        """Sort and spill a block; `readable` tokens are on disk. None: do not cut this document."""
         from everygram.building.merging import sort_block
 
         tokens = map_tokens(self._folder, self._dtype, readable)
@@ -156,15 +155,15 @@ class BlockSorter:
                 _write_at(runs, entries, start * fmt.POSITION.itemsize)
                 start += part.shape[0]
             sync(runs)
-        # Whoever goes on with the other blocks would make an empty file of this name.
+        # If the file's name were lost, a resumed build would make an empty file of this name.
         sync_directory(self._folder)
 
 
 class SortedRuns:
     """Makes blocks of streams that are sorted already, end to end, without some of their documents.
 
-    What is left of a suffix array when whole documents are taken out is sorted still: its order
-    ends at separators, and positions keep theirs when they are renumbered.
+    If whole documents are removed from a suffix array, the rest is still sorted: comparisons end at
+    separators, and renumbering does not change the order of positions.
     """
 
     spills = True
@@ -172,7 +171,7 @@ class SortedRuns:
     def __init__(
         self, folder: Path, arrays: Sequence[np.ndarray], gaps: Sequence[np.ndarray]
     ) -> None:
-        """arrays: suffix arrays. gaps: of each, the positions [start, end) that are taken out,
+        """arrays: suffix arrays. gaps: for each array, the positions [start, end) that are removed,
         int64, shape (G, 2), ascending."""
         self._folder = folder
         self._arrays = arrays
@@ -181,13 +180,13 @@ class SortedRuns:
         self.cuts: list[Cut] = []
 
     def advance(self, document: int, end: int, flush: Callable[[], None]) -> None:
-        """The stream goes on; nothing of it is to be sorted."""
+        """Does nothing: the stream need not be sorted."""
 
     def end(self) -> None:
         """The stream is complete and readable."""
 
     def resume(self, cuts: list[Cut], done: list[Block]) -> None:
-        """Of the blocks these are made."""
+        """Go on with the blocks after those in `done`."""
         self._done = done
 
     def sorted_blocks(self) -> Iterator[Block]:
@@ -204,10 +203,13 @@ class SortedRuns:
             base = end
 
     def abort(self) -> None:
-        """Nothing goes on in the background."""
+        """Does nothing: nothing runs in the background."""
 
     def _spill(self, block: Block, positions: np.ndarray, gaps: np.ndarray, first: int) -> None:
-        """Write those of an array's positions that are in a block, which begins at `first`."""
+        """Write the positions of an array that are in a block.
+
+        `first`: where the block begins in the array's stream, without the gaps.
+        """
         from everygram.kernels.sort import renumber
 
         length = block.end - block.start
@@ -240,10 +242,10 @@ def write_suffix_array(
     threads: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Make `suffix_array.bin`, in one step: from the sorted blocks, or by sorting all at once.
+    """Make `suffix_array.bin`, in one step: by merging sorted blocks, or by sorting all at once.
 
-    Calls `progress(tokens, tokens in all)`. The blocks stay: see `remove_runs`. Precondition: they
-    cover the stream, or there are none and it fits in memory.
+    Calls `progress(tokens, tokens in all)`. Does not remove the blocks: see `remove_runs`.
+    Precondition: the blocks cover the stream, or there are none and the stream fits in memory.
     """
     tokens = map_tokens(folder, dtype, stream_len)
     width = fmt.position_bytes(stream_len)
@@ -269,7 +271,7 @@ def write_suffix_array(
 
 
 def remove_runs(folder: Path) -> None:
-    """Remove the spilled blocks, once nobody will ask to have them merged again."""
+    """Remove the spilled blocks. Call this when they need not be merged again."""
     (folder / fmt.RUNS).unlink(missing_ok=True)
 
 
@@ -283,7 +285,7 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 
 def _write_at(descriptor: int, entries: np.ndarray, offset: int) -> None:
-    """Write an array at a byte offset; several threads may at once."""
+    """Write an array at a byte offset; several threads may do so at once."""
     data = as_bytes(entries.data)
     while data:
         written = os.pwrite(descriptor, data, offset)

@@ -1,4 +1,4 @@
-"""Corpus to index: read, tokenize, sort, write, publish; interrupted, it goes on where it was."""
+"""Corpus to index: reads, tokenizes, sorts, writes, publishes; interrupted builds can resume."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -34,27 +34,28 @@ def build(
 ) -> BuildReport:
     """Index a corpus into a new folder.
 
-    corpus: what to read, or a list of it: paths, patterns (`*.parquet`), directories, addresses
-        (`s3://…`, `https://…`), `datasets:NAME`. Text: JSON lines, CSV, TSV, Parquet, Arrow, text
-        files. Token ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
-    out: a folder that does not exist, is empty, or holds a build that was interrupted, which then
-        goes on from its last finished stage if nothing has changed.
+    corpus: one or several of: paths, patterns (`*.parquet`), directories, addresses (`s3://…`,
+        `https://…`), `datasets:NAME`. Text: JSON lines, CSV, TSV, Parquet, Arrow, text files. Token
+        ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
+    out: a folder that does not exist, is empty, or contains an interrupted build. An interrupted
+        build continues after its last finished stage if nothing has changed.
     tokenizer: "bytes" (the default), the path of a `tokenizer.json`, a SentencePiece `.model` or a
-        tiktoken file, "train:VOCAB", or a hub name; with token ids, of what made them, if known.
-    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id: how the corpus is
-        to be read: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
-    vocab_size: for ids without a tokenizer: they are in [0, vocab_size). Unless given, every id
-        of that width is in the vocabulary.
-    memory: limit in bytes, mapped files aside (default: half of free memory). What does
-        not fit is sorted in blocks and merged: the index is the same, whatever the memory.
-    threads: that sort and merge at once, at most (default: one per processor). How many a
-        tokenizer's library encodes with, its own environment variables say: `tokenizers` reads
-        RAYON_NUM_THREADS and fastokens FASTOKENS_BPE_THREADS, both when they are first used in a
-        process (default: one per processor).
-    restart: throw away what an interrupted build finished.
+        tiktoken file, "train:VOCAB", or a hub name. For token ids: the tokenizer that made them, if
+        known.
+    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id: how to read the
+        corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
+    vocab_size: for token ids without a tokenizer: all ids are in [0, vocab_size) (default: every id
+        of the corpus's integer width is in the vocabulary).
+    memory: limit in bytes, without mapped files (default: half of free memory). A stream that does
+        not fit is sorted in blocks, which are merged. The index is the same for any limit.
+    threads: the most threads that sort and merge at once (default: one per processor). The threads
+        of a tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
+        `tokenizers`, FASTOKENS_BPE_THREADS for fastokens, each read when the library is first used
+        in a process (default: one per processor).
+    restart: discard the finished stages of an interrupted build.
 
-    Raises OptionError, CorpusError, TokenizerError, BuildError; what was there before is untouched
-    then, and stages finished after the corpus was read are kept for the next try.
+    Raises OptionError, CorpusError, TokenizerError, BuildError. What existed before is then
+    unchanged, and stages finished after the corpus was read are kept for the next run.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
     return build_of(source, out, memory=memory, threads=threads, restart=restart, progress=progress)
@@ -69,7 +70,7 @@ def build_of(
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
-    """`build` of a corpus that is open (`open_source`)."""
+    """As `build`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
     out = Path(out)
     with disk(out), new_index(out, restart) as left, PeakMemory() as peak:
@@ -103,15 +104,15 @@ def add(
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildReport:
-    """Add documents to an index, as one more segment; what is there is not read again.
+    """Add documents to an index, as a new segment; existing segments are not read again.
 
-    They are encoded with the index's own tokenizer and get the numbers that follow the last.
-    Readers that have the index open see them once they `refresh`. The other arguments are those
-    of `build`; of an interrupted add, too, a rerun goes on from the last finished stage. The
-    report is of what was added.
+    The documents are encoded with the index's own tokenizer, and are numbered after the last
+    document. Readers that have the index open see the documents once they `refresh`. The other
+    arguments are those of `build`. An interrupted add, too, continues after its last finished stage
+    when it is run again. The report covers only what was added.
 
-    Raises FormatError or DamagedIndexError for what is no sound index, else as `build`; the index
-    is what it was before then.
+    Raises FormatError or DamagedIndexError if `index` is not a sound index, and the errors of
+    `build`; the index is then unchanged.
     """
     memory, threads = resources(memory, threads)
     path = Path(index)
@@ -129,7 +130,7 @@ def add(
 
 
 def _begun(operation: str, source: Source) -> BuildState:
-    """A build or an addition of which nothing is finished."""
+    """The state of a build or an addition that has finished nothing."""
     return BuildState(operation, source.arguments, source.inputs)
 
 
@@ -159,7 +160,7 @@ def _tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:
 def _make_segment(
     stages: Stages, manifest: fmt.Manifest, source: Source, memory: int, threads: int
 ) -> fmt.SegmentEntry | None:
-    """Write the documents as a segment; blocks of them are sorted while others are read."""
+    """Write the documents as a segment; blocks are sorted while later documents are read."""
     clock, corpus = stages.clock, source.corpus
 
     def read(builder: SegmentBuilder) -> None:
@@ -185,7 +186,7 @@ def _publish(
     entry: fmt.SegmentEntry | None,
     peak: PeakMemory,
 ) -> BuildReport:
-    """Make the segment part of the index, and report what was made."""
+    """Publish the segment as part of the index, and report what was made."""
     stages.clock.enter("publish")
     made = () if entry is None else (entry,)
     report = BuildReport(

@@ -1,6 +1,6 @@
-"""Tokens in, suffix array out, by induction: the order of the kernels in `kernels.sais`.
+"""Tokens in, suffix array out, by induction: calls the kernels of `kernels.sais` in order.
 
-Loads numba, and compiles for seconds when it is first used on a machine.
+Loads numba; the first use on a machine compiles for seconds.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 from everygram.kernels import sais
 
-# Buckets a sort by induction may have beside one an entry: a sparser vocabulary is renumbered.
+# If there are more buckets than entries plus this number, the ids are renumbered first.
 FREE_BUCKETS = 1 << 20
 # Streams of fewer tokens than this are sorted with 4-byte entries. Tests lower it.
 NARROW_BELOW = 2**31
@@ -18,14 +18,14 @@ NARROW_BELOW = 2**31
 def induced(
     tokens: np.ndarray, progress: Callable[[float], None] = lambda share: None
 ) -> np.ndarray:
-    """Sort the suffixes of a stream or a part of one (see `everygram.kernels.sais`).
+    """Sort the suffixes of a stream or of a part of it (see `everygram.kernels.sais`).
 
     tokens: u8, u16 or u32, shape (n,); separators (the all-ones id) end documents.
 
     Returns the positions in the order that `everygram.storage.format` defines: uint32 or, from 2³¹
-    tokens on, int64; shape (n,). Linear time, whatever the text. Memory beside `tokens`: 4 bytes a
-    token for the array and 2 for what is in between, of natural text; up to 4.5 were seen (twice
-    that for int64). Calls `progress` with the share of the work that is done.
+    tokens on, int64; shape (n,). Linear time for any text. Memory in addition to `tokens`: 4 bytes
+    per token for the array, and for intermediate data 2 bytes per token of natural text, 4.5 in the
+    worst case found (twice as much for int64). Calls `progress` with the share of the work done.
     """
     n = tokens.shape[0]
     separator = int(np.iinfo(tokens.dtype).max)
@@ -46,9 +46,9 @@ def _induce(
     separator: int,
     progress: Callable[[float], None],
 ) -> None:
-    """Make `sa` the suffix array of `text`; the steps are those of kernels/sais.py.
+    """Make `sa` the suffix array of `text`; the steps are described in kernels/sais.py.
 
-    The shares of the work are those of natural text.
+    The shares given to `progress` were measured with natural text.
     """
     n = text.shape[0]
     counts = np.zeros(num_buckets, sa.dtype)
@@ -105,7 +105,7 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 def _renumbered(tokens: np.ndarray, separator: int) -> np.ndarray:
-    """Ids replaced by their rank among those that occur, the separator kept: uint32."""
+    """Each id replaced by its rank among the ids that occur; the separator is kept: uint32."""
     ranks = np.unique(tokens, return_inverse=True)[1].astype(np.uint32)
     ranks[tokens == separator] = separator
     return ranks

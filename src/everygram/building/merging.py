@@ -1,4 +1,4 @@
-"""Blocks of a stream sorted into runs, and runs merged into the one order.
+"""Sorts blocks of a stream into runs, and merges runs into one order.
 
 Tokens and positions in, positions out. Knows kernels; knows nothing of files (see `external_sort`).
 """
@@ -22,27 +22,29 @@ from everygram.kernels.merge import (
 )
 from everygram.storage.build_state import Block
 
-# Suffixes before a cut that are sorted by what follows it; more, and the document is not cut.
+# The most suffixes before a cut that are sorted by what follows it. With more, the document is not
+# cut.
 MAX_LEFTOVER = 1 << 16
-# The table of diagonals: its entries' size, the fewest, and the share of the memory given that all
-# merging threads' tables take. A corpus full of copies has a diagonal for every pair of them, and
-# of k copies of n tokens in all k · n / 2^13 stretches: more than one in 16 tokens is room unused,
-# which is slower.
+# The table of diagonals: the size of an entry, the fewest entries, and the share of the memory
+# limit for the tables of all merging threads. A corpus full of copies has a diagonal for every pair
+# of copies: k copies, of n tokens in total, have k · n / 2^13 stretches. More than one entry per 16
+# tokens would be unused, and slower.
 DIAGONAL_BYTES = 32
 FEWEST_DIAGONALS = 1 << 14
 DIAGONALS_SHARE = 0.5
 MOST_DIAGONALS = 1 / 16
-# Stretches of the output a thread merges, one after the other, and samples of a run to cut them by.
+# Stretches of the output per thread, which it merges one after another; and samples per run, which
+# decide where stretches start.
 STRETCHES = 4
 SAMPLES = 64
 
 
 def sort_block(tokens: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sort tokens [start, end) of a stream; None: they should not be cut off what follows.
+    """Sort tokens [start, end) of a stream. None: the document should not be cut at `end`.
 
-    tokens: u8, u16 or u32: as much of the stream as there is. Returns two runs of positions in the
-    block: the suffixes that are decided inside it, and those, if it ends inside a document, that
-    what follows has sorted.
+    tokens: u8, u16 or u32: the stream, as far as it is written. Returns two runs of positions in
+    the block. The first has the suffixes that the block's own tokens decide. The second, if the
+    block ends inside a document, has the others, sorted with the tokens after the block.
     """
     separator = int(np.iinfo(tokens.dtype).max)
     length = end - start
@@ -60,7 +62,7 @@ def sort_block(tokens: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np
 
 
 def sort_document(tokens: np.ndarray, start: int) -> np.ndarray:
-    """Sort what a stream has from `start` on, which is not to be cut. Raises BuildError."""
+    """Sort a stream from `start` on as a whole. Raises BuildError if it is too long."""
     length = tokens.shape[0] - start
     if length >= 2**32:
         raise BuildError(
@@ -80,9 +82,9 @@ def merge_blocks(
     write: Callable[[int, np.ndarray], None],
     progress: Callable[[int, int], None],
 ) -> None:
-    """Merge the runs of all blocks of a stream, each thread its own stretches of the order.
+    """Merge the runs of all blocks of a stream; each thread makes its own stretches of the order.
 
-    runs: what `sort_block` made, u32, shape (n,), each where its block's tokens are. Calls
+    runs: from `sort_block`, u32, shape (n,), each at the place of its block's tokens. Calls
     `write(rank, positions)`, from any thread, for up to `step` positions (int64) at a time, and
     `progress(tokens, tokens in all)`.
     """
@@ -135,7 +137,7 @@ def _cut_evenly(
         [
             base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
             for first, last, base in spans.tolist()
-            # A run counts for its length: the few suffixes before a cut for nothing.
+            # Runs give the same number of samples each; those of few suffixes (before a cut) none.
             if last - first >= SAMPLES
         ]
         or [np.empty(0, np.int64)]
@@ -166,7 +168,7 @@ def _merged(
     memory: int,
     step: int,
 ) -> Iterator[np.ndarray]:
-    """The merged positions of runs[first:last] of each run, in order, a buffer at a time."""
+    """The merged positions of runs[first:last] of each run, in order, one buffer at a time."""
     num_runs = first.shape[0]
     leaves = 1 << (num_runs - 1).bit_length()
     empty = np.zeros_like(first)
@@ -188,6 +190,6 @@ def _merged(
 
 
 def _diagonals(memory: int = 0) -> np.ndarray:
-    """An empty table of diagonals that takes at most that memory, or the smallest."""
+    """An empty table of diagonals that takes at most `memory` bytes, or the smallest table."""
     entries = max(FEWEST_DIAGONALS, memory // DIAGONAL_BYTES)
     return np.zeros((1 << entries.bit_length() - 1, 4), np.int64)

@@ -1,4 +1,4 @@
-"""What a build would read and need, from a look at the first documents."""
+"""Estimates what a build would read and need, from the first documents."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from everygram.corpus.source import CorpusKeywords, Name
 from everygram.progress import BuildPlan
 from everygram.storage import format as fmt
 
-# What fences and offsets add to tokens and positions, at most.
+# The index is at most this much larger than tokens and positions: fences and offsets.
 INDEX_OVERHEAD = 1.1
 
 
@@ -27,9 +27,9 @@ def plan(
     threads: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
-    """What `build` with these arguments would read and need, from a look at the first documents.
+    """Estimate what `build` with these arguments would read and need, from the first documents.
 
-    Nothing is written. Raises what `build` raises for the arguments and for those documents.
+    Nothing is written. Raises the errors of `build` for the arguments and for those documents.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
     return plan_of(source, out, memory=memory, threads=threads)
@@ -42,7 +42,7 @@ def plan_of(
     memory: int | None = None,
     threads: int | None = None,
 ) -> BuildPlan:
-    """`plan` of a corpus that is open (`open_source`)."""
+    """As `plan`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
     estimate = source.estimate()
     tokens = estimate.tokens
@@ -68,7 +68,7 @@ def plan_of(
 
 
 def _free(path: Path) -> int:
-    """Bytes free where a folder is, or will be."""
+    """The free disk space, in bytes, at the place of a folder that may not exist yet."""
     while not path.exists():
         path = path.absolute().parent
     return shutil.disk_usage(path).free

@@ -1,6 +1,6 @@
-"""Documents' ids in, a segment on disk out: written and cut into blocks as they come, then sorted.
+"""Ids of documents in, a segment on disk out: written and cut into blocks as added, then sorted.
 
-Knows the order of the steps; not what a killed one goes on from (see `stages`).
+Knows the order of the steps; does not know how a killed build is resumed (see `stages`).
 """
 
 from collections.abc import Callable, Iterable
@@ -24,9 +24,9 @@ from everygram.storage.segment_writer import SegmentWriter, finish_segment
 class SegmentBuilder:
     """Makes one segment: `begin`, `add` or `copy` documents, `end`, then `merge` and `finish`.
 
-    Blocks of a long stream are sorted in the background from the first on; between `end` and
-    `merge` comes `sorter.sorted_blocks()`. Up to there it is used in a `with` statement, which
-    lets go of files and threads.
+    Blocks of a long stream are sorted in the background meanwhile. Call `sorter.sorted_blocks()`
+    between `end` and `merge`. Everything before `merge` belongs in a `with` statement, which closes
+    files and threads.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class SegmentBuilder:
         threads: int,
         sorted_runs: SortedRuns | None = None,
     ) -> None:
-        """memory, threads: what sorting takes at most.
+        """memory, threads: limits for sorting.
 
-        sorted_runs: the order of the documents that `copy` will give, which then are not sorted.
+        sorted_runs: the sorted runs of the documents that `copy` will add: then nothing is sorted.
         """
         self.folder = folder
         self.dtype = dtype
@@ -52,18 +52,18 @@ class SegmentBuilder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Nothing goes on in a folder that may be removed now.
+        # The folder may be removed now, so nothing may go on writing to it.
         self.sorter.abort()
         if self._writer is not None:
             self._writer.abort()
 
     def begin(self) -> None:
-        """Make the folder. Precondition: there is none."""
+        """Make the folder. Precondition: it does not exist."""
         self._writer = SegmentWriter(self.folder, self.dtype)
 
     @property
     def writer(self) -> SegmentWriter:
-        """Of what comes before sorting; counts it. Precondition: `begin`."""
+        """The writer of the files that need no sorting. Precondition: `begin` was called."""
         assert self._writer is not None
         return self._writer
 
@@ -74,11 +74,11 @@ class SegmentBuilder:
         self.sorter.advance(start, self.writer.stream_len, self.writer.flush)
 
     def copy(self, segment: Segment, first: int, last: int) -> None:
-        """Append a segment's documents [first, last), whose order `sorted_runs` has."""
+        """Append a segment's documents [first, last), which are part of `sorted_runs`."""
         self.writer.copy(segment, first, last)
 
     def end(self) -> Unsorted:
-        """All documents are there: sync them."""
+        """Sync the files. Precondition: all documents were added."""
         files = self.writer.close()
         self.sorter.end()
         return Unsorted(self.writer.num_documents, self.writer.stream_len, files)
@@ -86,7 +86,7 @@ class SegmentBuilder:
     def merge(
         self, stream_len: int, blocks: list[Block], progress: Callable[[int, int], None]
     ) -> None:
-        """Write the suffix array: from all blocks, or of the stream if it has none."""
+        """Write the suffix array: from all blocks, or by sorting the stream if it has no blocks."""
         write_suffix_array(
             self.folder, self.dtype, stream_len, blocks, self._memory, self._threads, progress
         )
@@ -98,7 +98,7 @@ class SegmentBuilder:
         progress: Callable[[int, int], None],
         sign: int = 1,
     ) -> fmt.SegmentEntry:
-        """Write the rest; numbers, sign: as `finish_segment`."""
+        """Write the remaining files. numbers, sign: as in `finish_segment`."""
         remove_runs(self.folder)
         return finish_segment(
             self.folder,
@@ -121,7 +121,7 @@ def write_documents(
     sign: int,
     numbers: np.ndarray,
 ) -> fmt.SegmentEntry:
-    """Write a segment of documents (ids, metadata) of these numbers, at least one."""
+    """Write a segment of documents (ids, metadata) with these numbers, at least one document."""
     with SegmentBuilder(folder, dtype, memory, threads) as builder:
         builder.begin()
         for ids, metadata in documents:
@@ -133,4 +133,4 @@ def write_documents(
 
 
 def no_progress(done: int, total: int) -> None:
-    """Progress that nobody is shown."""
+    """A progress function that does nothing."""

@@ -1,6 +1,6 @@
-"""A corpus opened to be indexed: its files listed once, its tokenizer loaded once.
+"""A corpus opened for indexing: its files are listed once, its tokenizer is loaded once.
 
-Knows which tokenizer a corpus gets and which vocabulary an index of it; gives documents of ids.
+Knows the tokenizer for a corpus and the vocabulary of its index; gives documents as ids.
 """
 
 import json
@@ -29,13 +29,14 @@ from everygram.tokenizer.choose import (
 )
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 
-# Text that is tokenized to tell how many tokens there will be; where it cannot be, bytes a token.
+# Text that is tokenized to estimate the number of tokens; without a tokenizer, bytes per token that
+# are assumed.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What there will be of a corpus: tokens, ids in the vocabulary, and the metadata's fields."""
+    """Estimates for a corpus: number of tokens, size of the vocabulary, fields of the metadata."""
 
     tokens: int
     vocab_size: int
@@ -43,11 +44,11 @@ class Estimate:
 
 
 class Source(ABC):
-    """An opened corpus, and what makes it ids.
+    """An opened corpus, and what turns it into ids.
 
-    `tokenizer_name` is the specification of its tokenizer, None for ids without one. `tokenizer`
-    is None for those, and for one to be trained until `prepare` has done so. `beside`: bytes of
-    memory that reading takes beside sorting.
+    `tokenizer_name` is the specification of its tokenizer; None for ids without a tokenizer.
+    `tokenizer` is None for these ids, and also before `prepare` if the tokenizer must be trained.
+    `beside`: bytes of memory that reading takes in addition to sorting.
     """
 
     corpus: Corpus[Any]
@@ -56,19 +57,19 @@ class Source(ABC):
     def __init__(
         self, named: NamedCorpus, tokenizer_name: str | None, tokenizer: Tokenizer | None
     ) -> None:
-        # What a rerun must repeat to go on, as JSON values.
+        # An interrupted build continues only with the same arguments. JSON values.
         self.arguments = named.arguments
         self.tokenizer_name = tokenizer_name
         self.tokenizer = tokenizer
 
     @property
     def inputs(self) -> list[Any]:
-        """What the files were when they were listed, as JSON values."""
+        """Name, size and version of each file when the files were listed, as JSON values."""
         return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
 
     @abstractmethod
     def estimate(self) -> Estimate:
-        """What there will be, from a look at the first documents."""
+        """Estimates, from the first documents."""
 
     @abstractmethod
     def prepare(self, stages: Stages) -> int:
@@ -76,15 +77,15 @@ class Source(ABC):
 
     @abstractmethod
     def documents(self, threads: int) -> Iterator[TokenDocument]:
-        """The documents, in order; of text, up to `threads` batches are encoded at once."""
+        """The documents, in order; up to `threads` batches of text are encoded at once."""
 
     @abstractmethod
     def least_bytes(self, dtype: str) -> int:
-        """What the tokens of that dtype take on the disk, at least."""
+        """The least disk space, in bytes, that the tokens take in this dtype."""
 
 
 class TextSource(Source):
-    """Text, and a tokenizer: a given one, or one to be trained on it."""
+    """Text, and its tokenizer: a given one, or one that is trained on the text."""
 
     beside = ENCODING
 
@@ -112,7 +113,7 @@ class TextSource(Source):
         else:
             tokens = sum(ids.shape[0] for ids in self.tokenizer.encode_batch(texts))
             vocab_size = self.tokenizer.vocab_size
-        # (Of a data set elsewhere nobody says how long it is.)
+        # (The size of a remote data set may be unknown.)
         tokens = tokens * max(1, self.corpus.total_bytes) // max(1, self.corpus.bytes_read)
         return Estimate(tokens, vocab_size, fields)
 
@@ -126,11 +127,11 @@ class TextSource(Source):
         return encoded(self.corpus, self.tokenizer, threads)
 
     def least_bytes(self, dtype: str) -> int:
-        # Tokens take a quarter of the bytes of their text at the very least.
+        # Tokens take at least a quarter of the bytes of their text.
         return self.corpus.total_bytes // 4
 
     def _trained(self, stages: Stages) -> Tokenizer:
-        """A tokenizer trained on the corpus, or that which a killed build trained."""
+        """A tokenizer trained on the corpus, or the one that a killed build has trained."""
         if stages.state.trained:
             return HuggingFaceTokenizer((stages.path / fmt.TOKENIZER).read_bytes(), self._name)
         corpus, clock = self.corpus, stages.clock
@@ -155,7 +156,7 @@ class TextSource(Source):
 
 
 class IdSource(Source):
-    """Token ids, all of them in a vocabulary."""
+    """Token ids, all of which are in a vocabulary."""
 
     beside = 0
 
@@ -167,8 +168,9 @@ class IdSource(Source):
         vocab_size: int | None,
         whose: str,
     ) -> None:
-        """vocab_size: of the vocabulary; None: every id of the width, of which the all-ones id is
-        left to the separator unless the corpus uses it. whose: it is, for messages."""
+        """vocab_size: of the vocabulary. None: the vocabulary has every id of the corpus's width,
+        but the all-ones id only if the corpus uses it (otherwise it is the separator). whose: the
+        name of the vocabulary in messages."""
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TokenCorpus = named.ids()
         self._vocab_size, self._whose = vocab_size, whose
@@ -200,8 +202,8 @@ def open_source(
 ) -> Source:
     """Open a corpus for a new index: list its files, load its tokenizer.
 
-    Takes the arguments of `build`, and raises as it does. What comes back is for `plan_of` and
-    `build_of`, one after the other.
+    Takes the arguments of `build` and raises its errors. The result can be given to `plan_of` and
+    then to `build_of`.
     """
     named = NamedCorpus(corpus, CorpusOptions(**options))
     name = None if tokenizer is None else os.fspath(tokenizer)
@@ -233,7 +235,7 @@ def open_addition(
     manifest: fmt.Manifest,
     **options: Unpack[CorpusKeywords],
 ) -> Source:
-    """Open a corpus for an index that is there, whose tokenizer and vocabulary it gets."""
+    """Open a corpus to add to an existing index; it uses the index's tokenizer and vocabulary."""
     named = NamedCorpus(corpus, CorpusOptions(**options))
     if named.are_ids:
         return IdSource(named, None, None, manifest.vocab_size, f"the vocabulary of index '{path}'")
@@ -248,7 +250,7 @@ def open_addition(
 
 
 def _check_vocabulary(width: str | None, vocab_size: int | None, tokenizer: str | None) -> None:
-    """Raise OptionError for a vocabulary or a tokenizer that makes no sense for token ids."""
+    """Raise OptionError for a vocabulary or a tokenizer that is not possible with token ids."""
     if tokenizer is not None and tokenizer.startswith("train:"):
         raise OptionError(
             f"tokenizer '{tokenizer}': token ids hold no text to train on; name the tokenizer that "

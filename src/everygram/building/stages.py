@@ -1,6 +1,6 @@
-"""A segment on its way, in stages: read, sort, merge, write. What is finished is not done again.
+"""Makes a segment in stages: read, sort, merge, write. Finished stages are not repeated.
 
-Knows how a killed writer goes on; not where its documents come from.
+Knows how a killed build is resumed; does not know where documents come from.
 """
 
 import errno
@@ -21,12 +21,12 @@ from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
 from everygram.storage.disk import sync_directory
 
-# The share of the memory that is free which a writer takes unless told otherwise.
+# The default memory limit of a build, as a share of free memory.
 MEMORY_SHARE = 0.5
 
 
 class Stages:
-    """What one change of an index has finished (`state`), and the making of its segment."""
+    """The finished stages of one change of an index (`state`), and the making of its segment."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class Stages:
         begun: BuildState,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Go on from what an interrupted change has `left`, or begin.
+        """Continue from the state that an interrupted change has `left`, or begin with `begun`.
 
-        Raises BuildError if that was another change, or its inputs have changed.
+        Raises BuildError if `left` is of another change, or if the inputs have changed.
         """
         self.path = path
         self.clock = Clock(progress or (lambda _: None))
@@ -52,16 +52,16 @@ class Stages:
 
     @property
     def folder(self) -> Path:
-        """The segment's."""
+        """The folder of the segment."""
         return self.path / str(self.state.folder)
 
     def save(self) -> None:
-        """Note what is finished: a change that is killed goes on from here."""
+        """Write down the finished stages: a killed change can be resumed from here."""
         self.state.seconds = self.clock.seconds
         self.state.write(self.path)
 
     def check_space(self, stage: str, needed: int) -> None:
-        """Raise BuildError, before a stage begins, if the disk cannot hold what it writes."""
+        """Raise BuildError if the disk has no room for the `needed` bytes of the next stage."""
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise BuildError(
@@ -76,10 +76,10 @@ class Stages:
         at_least: int,
         numbers: np.ndarray | int,
     ) -> fmt.SegmentEntry | None:
-        """Read, sort, merge and write, each unless it is done; None if there are no documents.
+        """Read, sort, merge and write, without the finished stages; None if there are no documents.
 
-        builder: of the segment's folder. read: gives it the documents. at_least: bytes that
-        reading them writes. numbers: as `finish_segment`.
+        builder: for the segment's folder. read: adds the documents to the builder. at_least: a
+        lower bound for the bytes that `read` writes. numbers: as in `finish_segment`.
         """
         state, clock = self.state, self.clock
         with builder:
@@ -105,7 +105,7 @@ class Stages:
         return builder.finish(state.segment, numbers, clock.report)
 
     def _read(self, builder: SegmentBuilder, read: Callable[[SegmentBuilder], None]) -> None:
-        """Write what needs no sorting; nothing if there are no documents."""
+        """Write the files that need no sorting; none if there are no documents."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
         builder.begin()
@@ -119,7 +119,7 @@ class Stages:
         self.save()
 
     def _sort(self, builder: SegmentBuilder, stream_len: int) -> None:
-        """Sort the blocks of a stream that has some; each that is sorted is noted."""
+        """Sort the blocks of a stream, if it has blocks; the state is saved after each block."""
         self.clock.enter("sort")
         to_write = stream_len * (fmt.position_bytes(stream_len) + 1)
         spilled = stream_len * fmt.POSITION.itemsize if builder.sorter.spills else 0
@@ -134,7 +134,7 @@ class Stages:
 
 
 def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
-    """The bytes and the threads to use: those given, or what the machine has to spare."""
+    """Memory (bytes) and threads to use: the given values, or the defaults for this machine."""
     for name, value in (("memory", memory), ("threads", threads)):
         if value is not None and value < 1:
             raise OptionError(f"{name}: expected 1 or more, found {value}")
@@ -147,7 +147,7 @@ def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
 
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """What the disk under `path` refuses becomes a BuildError that says what to do."""
+    """Turn an OSError of the disk under `path` into a BuildError that says what to do."""
     try:
         yield
     except OSError as error:

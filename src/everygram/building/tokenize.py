@@ -10,14 +10,14 @@ from everygram.corpus.documents import TextDocument, TokenDocument
 from everygram.errors import TokenizerError
 from everygram.tokenizer.base import Tokenizer
 
-# Text encoded at a time: enough to keep every core busy, little enough to hold.
+# Text encoded at a time: enough to keep every core busy, little enough for memory.
 BATCH_CHARS = 1 << 20
 BATCH_DOCUMENTS = 4096
-# Batches under way at once: one being encoded, others being read and written.
+# Batches in progress at once: one is encoded while others are read and written.
 BATCHES = 3
 # Documents between two reports of progress.
 REPORT_EVERY = 256
-# What a large tokenizer and its caches hold, beside which blocks are sorted.
+# Memory of a large tokenizer and its caches; sorting blocks gets the rest.
 ENCODING = 192 << 20
 
 
@@ -26,8 +26,8 @@ def encoded(
 ) -> Iterator[TokenDocument]:
     """Encode documents in batches, in order; some are encoded while others are read or written.
 
-    threads: batches that are encoded at once, at most. (Inside a batch, the tokenizer's library
-    uses as many as its own environment variable says.)
+    threads: the most batches that are encoded at once. (Inside a batch, the tokenizer's library
+    uses as many threads as its own environment variable says.)
     """
     pending: deque[tuple[list[TextDocument], Future[list[np.ndarray]]]] = deque()
 
