@@ -36,8 +36,7 @@ from cold import build_from_tokens
 from cold_side import drop
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
 from everygram.corpus.text import TextCorpus
-from everygram.kernels import array_at, rows, search
-from everygram.kernels import lanes as walk
+from everygram.kernels import array_at, fences, rows, search
 
 MILLION = 1 << 20
 LENGTHS = (MILLION, 4 * MILLION, 16 * MILLION, 64 * MILLION, 256 * MILLION)
@@ -66,12 +65,12 @@ def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
     if stage == WHOLE:
         search.find_group(row, query, lanes, False)
         return lanes[1, rows.LO] - lanes[0, rows.LO]
-    walk.set_keys(query, bits, separator, lanes, 0)
+    fences.set_keys(query, bits, separator, lanes, 0)
     found = lanes[0, rows.KEY] ^ lanes[1, rows.KEY]
     if stage == KEYS:
         return found
     lanes[0, rows.PLACE], lanes[1, rows.PLACE] = 1, 1
-    walk.descend(row, lanes, False)
+    fences.descend(row, lanes, False)
     found += lanes[0, rows.PLACE] + lanes[1, rows.PLACE]
     if stage == FENCES:
         return found

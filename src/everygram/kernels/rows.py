@@ -1,6 +1,8 @@
 """What searches are given, a segment's row and a lane, and small functions that read a segment.
 
 Both are rows of int64 that the constants below index (the docstring of `search` follows a lane).
+numba's record dtypes would name the columns as well: they are as fast compiled (1.63 µs in place of
+1.68 for a search of 64 lanes), but 16 times slower interpreted, as a query from a shell is.
 
 - *row*: where a segment's arrays are in memory and how they are read. numba charges per array
   argument, so one row stands for all arrays of a segment. Precondition: the arrays are alive.

@@ -37,15 +37,8 @@ separator, the answer is −1.
 import numpy as np
 
 from everygram.kernels import array_at, borrowed, called, ids_of, kernel, words
-from everygram.kernels.lanes import (
-    LANES,
-    descend,
-    found_near,
-    narrow,
-    same_tokens,
-    set_keys,
-    set_ranks,
-)
+from everygram.kernels.fences import descend, found_near, same_tokens, set_keys
+from everygram.kernels.lanes import LANES, narrow, set_ranks
 from everygram.kernels.rows import (
     ANY_MATCH,
     BEST,

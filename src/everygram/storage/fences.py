@@ -1,4 +1,6 @@
-"""The two tables with which a search in a segment starts: the fence tree and the unigrams.
+"""Makes the two tables with which a search in a segment starts: the fence tree and the unigrams.
+
+The tree is read in `everygram.kernels.fences`.
 
 Tokens and the suffix array in, the content of `fences.bin` and `unigrams.bin` out (see `format`).
 """
