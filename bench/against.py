@@ -1,7 +1,7 @@
 """Are queries as fast as those of another checkout?
 
-Two processes, one with each checkout's sources, ask the same queries of the same index in turns for
-ROUNDS rounds, on one processor. Medians, and their ratio.
+Two processes, one per checkout, run the same queries on the same index in turns for ROUNDS rounds,
+on one processor. Reports the medians and their ratio.
 
 usage: python bench/against.py --index WORK/everygram --other ../everygram-before/src
 """
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def started(index: Path, source: Path) -> "subprocess.Popen[str]":
-    """A process that times calls with those sources."""
+    """A process that times calls with the given sources."""
     program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import against; "
     program += f"against.serve({str(index)!r})"
     return subprocess.Popen(
@@ -68,7 +68,7 @@ def ask(side: "subprocess.Popen[str]", name: str) -> str:
 
 
 def serve(path: str) -> None:
-    """Answer the names of calls with nanoseconds a query."""
+    """Read names of calls; answer each with nanoseconds per query."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     calls = calls_of(path)
@@ -89,7 +89,7 @@ def serve(path: str) -> None:
 
 
 def calls_of(path: str) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What is timed, and how many queries each is."""
+    """The calls that are timed, and the number of queries in each."""
     import numpy as np
 
     import everygram

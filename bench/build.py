@@ -5,11 +5,11 @@ Same corpus, same tokenizer, same machine, in two steps:
 - text → index: a JSON-lines file to a finished index (everygram, infini-gram);
 - tokens → index: a file of u16 tokens to a finished index (everygram, infini-gram, tokengrams).
 
-Every run is a process of its own, and the sides take turns, so that a change in the machine's
-load falls on all. Wall time is the whole process, its start included; CPU time is user + system of
-it and its children. Memory is the peak of the process tree's proportional set size, sampled, or
-the largest process's own peak if that is more; beside it stands the peak of what is not the page
-cache of mapped files. Leaves the indexes in WORK for `query.py`. Linux only.
+Every run is a process of its own, and the sides take turns, so that a change in the machine's load
+affects all sides. Wall time is that of the whole process, including its start; CPU time is user +
+system of the process and its children. Memory is the sampled peak of the process tree's
+proportional set size, or the largest process's own peak if that is more. The peak without the page
+cache of mapped files is also shown. Leaves the indexes in WORK for `query.py`. Linux only.
 
 usage: python bench/build.py --corpus DATA/medium.jsonl --tokenizer DATA/gpt2.tokenizer.json \
            --work WORK --peers bench/.peers --runs 3 --json WORK/build.json
@@ -36,7 +36,7 @@ from common import markdown_table, print_provenance, provenance, write_json
 
 SEPARATOR = 65535
 TEXT, TOKENS = "text → index", "tokens → index"
-# Seconds between looks at the process tree: a look walks its page tables.
+# Seconds between samples of the process tree's memory: a sample walks the page tables.
 SAMPLE = 0.2
 
 
@@ -95,10 +95,10 @@ def main() -> None:
 
 
 def export_tokens(corpus: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
-    """Tokenize once, untimed, so that all sort the same tokens; this also compiles our kernels.
+    """Tokenize once, untimed: all sides sort the same tokens. This also compiles our kernels.
 
     Writes WORK/tokens.u16: a separator before each document, as in infini-gram's files and ours.
-    Returns what is known of the corpus, and leaves it in WORK/corpus.json for `query.py`.
+    Returns facts about the corpus, and writes them to WORK/corpus.json for `query.py`.
     """
     index_path = work / "everygram"
     shutil.rmtree(index_path, ignore_errors=True)
@@ -129,8 +129,8 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
         shutil.rmtree(infini_from_text, ignore_errors=True)
         (infini_from_text / "corpus").mkdir(parents=True)
         (infini_from_text / "corpus" / corpus.name).symlink_to(corpus)
-        # Its tokenizers are names, looked up on the hub unless the working directory, which is
-        # WORK, has a folder of that name.
+        # infini-gram takes names of tokenizers. It looks a name up on the hub, unless the working
+        # directory (WORK) has a folder of that name.
         named = work / "gpt2"
         named.mkdir(exist_ok=True)
         shutil.copyfile(tokenizer, named / "tokenizer.json")
@@ -167,13 +167,13 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
 
 
 def peers_from_tokens(tokens: Path, work: Path, peers: Path) -> list[Side]:
-    """The peers' indexers of a u16 stream, which leave their indexes in WORK."""
+    """The peers' indexers for a u16 stream; they leave their indexes in WORK."""
     infini, suffix_table = work / "infini-gram", work / "tokengrams.idx"
 
     def prepare_infini_gram() -> None:
         shutil.rmtree(infini, ignore_errors=True)
         (infini / "corpus").mkdir(parents=True)
-        # With these two files in place its indexer takes the tokenizing step as done.
+        # If these two files exist, infini-gram's indexer skips the tokenizing step.
         shutil.copyfile(tokens, infini / "tokenized.0")
         starts = np.flatnonzero(np.memmap(tokens, np.uint16, "r") == SEPARATOR)
         (starts * 2).astype(np.uint64).tofile(infini / "offset.0")
@@ -196,7 +196,7 @@ def peers_from_tokens(tokens: Path, work: Path, peers: Path) -> list[Side]:
 
 def infini_gram(index: Path, peers: Path) -> list[str]:
     """The command that indexes `index`/corpus, with all cores and memory."""
-    # With less memory it sorts in more parts.
+    # With less memory infini-gram sorts in more parts.
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
     options = {
         "data_dir": index / "corpus",
@@ -213,7 +213,7 @@ def infini_gram(index: Path, peers: Path) -> list[str]:
 
 def measure(side: Side, work: Path) -> Run:
     """Run a side to its end, in WORK. Exits when it fails."""
-    # The last run's dirty pages are not this run's to write.
+    # Dirty pages of the previous run must not be written during this run.
     os.sync()
     load = os.getloadavg()[0]
     log = work / "log.txt"
@@ -222,7 +222,7 @@ def measure(side: Side, work: Path) -> Run:
         process = subprocess.Popen(
             side.command,
             cwd=work,
-            # The lookup of "gpt2" must not wait for a hub.
+            # infini-gram's lookup of "gpt2" must not wait for the hub.
             env=os.environ | {"HF_HUB_OFFLINE": "1"},
             stdout=output,
             stderr=output,
@@ -263,7 +263,7 @@ def watch_memory(session: int, peaks: dict[str, int], finished: threading.Event)
                     continue
                 memory = proc_fields(folder / "smaps_rollup")
                 own_peak = proc_fields(folder / "status")["VmHWM"]
-            except (OSError, KeyError):  # it has ended
+            except (OSError, KeyError):  # the process has ended
                 continue
             now["tree"] += memory["Pss"]
             now["anonymous"] += memory["Pss_Anon"]

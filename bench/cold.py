@@ -1,23 +1,25 @@
 """How many reads of a disk does a cold count wait for, one after another?
 
-Over indexes of a stream of 500 million tokens and more (`sort.py --large` makes one), built in
-LARGE where they are not there yet. n-grams of 1–8 tokens from anywhere in the stream, drawn with a
-seed, are counted one by one through each side's Python API in a process whose code is warm, with
-every page of the index dropped from memory, and none of it left by `mincore`, in one of three ways:
+Uses indexes of a stream of 500 million tokens or more (`sort.py --large` makes one). They are built
+in LARGE if they do not exist yet. n-grams of 1–8 tokens from anywhere in the stream, drawn with a
+seed, are counted one by one through each side's Python API, in a process with warm code. Before,
+every page of the index is dropped from memory (`mincore` confirms this), in one of three ways:
 
-- dropped, opened: for every n-gram the index is closed, dropped and opened anew, and this one
-  counted. (What opening asks for is cold, too, but asked for before; opening is timed apart.)
-- open, dropped: it stays open, and everything is dropped for every n-gram, with what opening asked
-  for. (everygram has learned that reads wait for a disk, and asks for all it may read in a round.)
-- series: dropped and opened once; the next n-grams find in memory what those before them read.
+- dropped, opened: for every n-gram, the index is closed, dropped and opened again; then the n-gram
+  is counted. (Pages requested by opening are cold too, but are requested earlier; opening is timed
+  separately.)
+- open, dropped: the index stays open; for every n-gram everything is dropped, including the pages
+  that opening requested. (everygram has learned that reads wait for a disk, and requests everything
+  that it may read in a round.)
+- series: dropped and opened once; later n-grams find in memory what earlier ones have read.
 
-Counted by the kernel, as differences over one call: *major faults*, page faults that asked for a
-page and waited for it. Pages that `madvise` has asked for before are none, even where the thread
-then sleeps until they are there. So *waits* count every time that a thread went to sleep (voluntary
-context switches), less what the same count does when warm (infini-gram waits for threads of its
-own), or the major faults where they are more: the reads that wait for one another. *KiB* is all
-that was read, ahead included; *µs* the wall time of the call. Where `perf` may trace, some runs of
-everygram tell in which file its thread was when it slept for the disk.
+The operating system's kernel counts, as differences over one call: *major faults*, page faults that
+requested a page and waited for it. Pages requested before by `madvise` are not counted, even if the
+thread then sleeps until they are loaded. So *waits* are the times that a thread went to sleep
+(voluntary context switches), minus those of the same count when warm (infini-gram waits for threads
+of its own), or the major faults if they are more: the reads that wait for one another. *KiB* is all
+that was read, including read-ahead; *µs* is the wall time of the call. If `perf` may trace, some
+runs of everygram show which file its thread was reading when it slept for the disk.
 
 usage: python bench/cold.py --tokens DATA/large.u16 --tokenizer DATA/gpt2.tokenizer.json \
            --work LARGE --peers bench/.peers --json LARGE/cold.json
@@ -45,7 +47,7 @@ from common import corpus_facts, markdown_table, print_provenance, provenance, w
 
 OURS, FENCES = "everygram", "everygram, fences preloaded"
 SIDES = (OURS, FENCES, "infini-gram", "infini-gram, no prefetch")
-# Parts of a series: from this n-gram on, up to the next.
+# Parts of a series: each begins at this n-gram and ends before the next part.
 STAGES = (0, 10, 50)
 # The project's targets for a count, in reads that wait for one another.
 MEDIAN_TARGET, P99_TARGET = 5, 15
@@ -65,7 +67,7 @@ def main() -> None:
     work, peers = args.work.resolve(), args.peers.absolute()
     work.mkdir(parents=True, exist_ok=True)
     build(args.tokens.resolve(), args.tokenizer.resolve(), work, peers)
-    # Pages that are still to be written cannot be dropped.
+    # Dirty pages cannot be dropped.
     os.sync()
 
     facts = provenance() | corpus_facts(args.tokens)
@@ -103,7 +105,7 @@ def main() -> None:
 
 
 def build(tokens: Path, tokenizer: Path, work: Path, peers: Path) -> None:
-    """Make the indexes that are not there."""
+    """Make the indexes that do not exist."""
     if not (work / OURS / "manifest.json").exists():
         build_from_tokens(tokens, tokenizer, work / OURS)
     infini_gram = next(s for s in peers_from_tokens(tokens, work, peers) if s.name == "infini-gram")
@@ -114,17 +116,18 @@ def build(tokens: Path, tokenizer: Path, work: Path, peers: Path) -> None:
 
 
 def sort_for_infini_gram(index: Path, peers: Path) -> None:
-    """Infini-gram's suffix array in one part, by the program its indexer sorts parts with.
+    """infini-gram's suffix array in one part, made by the program that sorts parts for its indexer.
 
-    The indexer would then compare all suffixes again, to merge its parts, even a single one: more
-    than half an hour where documents are near-copies. A single part is the same to the byte.
+    The indexer itself would then compare all suffixes again to merge parts, even a single part:
+    more than half an hour if documents are near-copies. A single part is already the same array, to
+    the byte.
     """
     [program] = peers.glob("lib/python*/site-packages/infini_gram/rust_indexing")
     tokens, parts = index / "tokenized.0", index / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
     size = tokens.stat().st_size
-    # As the indexer does: enough bytes for an offset in the file.
+    # As in infini-gram's indexer: enough bytes for an offset in the file.
     width = math.ceil(math.log2(size) / 8)
     options = {
         "data-file": tokens,
@@ -162,7 +165,7 @@ def draw(stream: np.ndarray, number: int, rng: np.random.Generator) -> list[list
 def run(
     side: str, when: str, work: Path, peers: Path, prefix: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What `cold_side.py` measures of one side; `prefix` goes before its command."""
+    """The measurements of `cold_side.py` for one side; `prefix` is put before its command."""
     python = sys.executable if side.startswith(OURS) else str(peers / "bin" / "python")
     script = Path(__file__).with_name("cold_side.py")
     results = work / "cold-results.json"
@@ -173,9 +176,9 @@ def run(
 
 
 def trace(work: Path, peers: Path) -> dict[str, list[dict[str, int]]]:
-    """For some runs of everygram how often each count slept for the disk, by file."""
+    """For some runs of everygram: how often each count slept for the disk, by file."""
     data = work / "perf.data"
-    # Asleep and not to be woken by a signal: waiting for a page.
+    # In uninterruptible sleep: waiting for a page.
     sleeps = ["-e", "sched:sched_switch", "--filter", "prev_state & 2"]
     record = ["perf", "record", "-q", "-e", "page-faults", *sleeps, "-c", "1", "-d"]
     script = ["perf", "script", "-i", str(data), "-F", "time,event,addr", "--ns"]
@@ -220,7 +223,7 @@ def files_of(
 
 
 def table(measured: dict[tuple[str, str], list[dict[str, int]]]) -> str:
-    """A row a side and situation; a series in stages."""
+    """One row per side and situation; a series has a row per part."""
     header = ["when", "side", "n-grams", "waits", "p90", "p99", "most"]
     header += ["major faults", "p99", "KiB", "median µs", "p90", "p99"]
     rows = []
@@ -259,7 +262,7 @@ def where_table(traced: dict[str, list[dict[str, int]]]) -> str:
 
 
 def targets_table(results: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """The targets next to what was found, by either way to count."""
+    """The targets next to the results, counted as waits and as major faults."""
     header = ["when", "side", f"waits: median ≤ {MEDIAN_TARGET}", f"p99 ≤ {P99_TARGET}", "met"]
     header += [f"major faults: median ≤ {MEDIAN_TARGET}", f"p99 ≤ {P99_TARGET}", "met"]
     rows = []

@@ -2,10 +2,11 @@
 
 usage: python cold_side.py SIDE WORK QUERIES.json WHEN RESULTS.json
 
-`cold.py` starts it. First counts every n-gram twice, so that all code is compiled and in memory and
-to see what the kernel counts of a warm query; then counts them WHEN the index is cold. Only the
-index's own pages are dropped, by unmapping them (madvise) and then giving them up (posix_fadvise)
-until mincore finds none of any file: those of the code stay, and other processes are left alone.
+`cold.py` starts this script. It first counts every n-gram twice, to have all code compiled and in
+memory, and to measure the system's counters for a warm query; then it counts them WHEN the index is
+cold. Only the index's own pages are dropped: they are unmapped (madvise) and dropped from the page
+cache (posix_fadvise) until mincore finds none of any file. Pages of the code stay, and other
+processes are not affected.
 """
 
 import ctypes
@@ -23,12 +24,12 @@ from typing import Any
 
 from query_side import SIDES, Calls
 
-# Dropped and then opened for every n-gram; open all the time and dropped for every n-gram; dropped
-# and opened for the first.
+# For every n-gram dropped and then opened; open all the time and dropped for every n-gram; dropped
+# and opened only once, for the first n-gram.
 OPENED, DROPPED, SERIES = "dropped, opened", "open, dropped", "series"
 MADV_DONTNEED = 4
 PAGE = mmap.PAGESIZE
-# Reads of one page that tell how long the disk takes, and tries to drop the pages.
+# Reads of one page, to measure the disk; and attempts to drop the pages.
 PROBES, TRIES = 300, 1000
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -81,11 +82,11 @@ def count(calls: Calls, ids: list[int]) -> int:
 
 
 def measure(calls: Calls, ids: list[int]) -> dict[str, Any]:
-    """One count, and by how much it moved the process's own counters.
+    """One count, and how much the process's own counters changed.
 
-    major_faults: page faults that asked for a page from the disk and waited for it.
-    sleeps: times a thread gave up its processor to wait, for a page or for another thread.
-    read_bytes: what the process had read from the disk, ahead included.
+    major_faults: page faults that requested a page from the disk and waited for it.
+    sleeps: how often a thread gave up its processor to wait for a page or for another thread.
+    read_bytes: bytes that were read from the disk for the process, including read-ahead.
     """
     call, comparable = calls["count"]
     read, usage = read_bytes(), resource.getrusage(resource.RUSAGE_SELF)
@@ -104,7 +105,7 @@ def measure(calls: Calls, ids: list[int]) -> dict[str, Any]:
 
 
 def read_bytes() -> int:
-    """Bytes this process has had read from the disk."""
+    """Bytes that were read from the disk for this process."""
     fields = Path("/proc/self/io").read_text().split()
     return int(fields[fields.index("read_bytes:") + 1])
 
@@ -122,7 +123,7 @@ def maps(files: Iterable[Path]) -> list[list[Any]]:
 
 
 def drop(files: Iterable[Path]) -> None:
-    """Have the system forget the pages of files. Exits when it does not."""
+    """Make the system drop the pages of files. Exits if some pages stay."""
     for _ in range(TRIES):
         for start, end, _name in maps(files):
             libc.madvise(start, end - start, MADV_DONTNEED)
@@ -133,7 +134,7 @@ def drop(files: Iterable[Path]) -> None:
 
 
 def drop_unmapped(file: Path) -> int:
-    """Give up a file's pages that no process maps; returns how many stay."""
+    """Drop a file's pages that no process maps; returns how many stay."""
     size = file.stat().st_size
     descriptor = os.open(file, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -147,7 +148,7 @@ def drop_unmapped(file: Path) -> int:
 
 
 def probe(file: Path) -> list[int]:
-    """Nanoseconds each of some reads of one page anywhere in a dropped file takes."""
+    """Nanoseconds of each of several reads of a single page anywhere in a dropped file."""
     pages = file.stat().st_size // PAGE
     descriptor = os.open(file, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def provenance() -> dict[str, Any]:
-    """What a figure means nothing without: date, machine, commit, command."""
+    """The facts without which a figure means nothing: date, machine, commit, command."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cpu": _field("/proc/cpuinfo", "model name"),
@@ -27,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
 
 def corpus_facts(path: Path) -> dict[str, Any]:
-    """What `print_provenance` says of a corpus of u16 tokens, 65535 before each document."""
+    """What `print_provenance` prints about a corpus of u16 tokens, 65535 before each document."""
     stream = np.memmap(path, np.uint16, "r")
     documents = int(np.count_nonzero(stream == 65535))
     return {
@@ -39,7 +39,7 @@ def corpus_facts(path: Path) -> dict[str, Any]:
 
 
 def print_provenance(facts: dict[str, Any]) -> None:
-    """The facts, with what is known of the corpus, as the lines that go above a table."""
+    """Print the facts, and those about the corpus, as the lines above a table."""
     print(f"\n{facts['date']}, everygram at {facts['commit']}")
     print(f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB; {facts['system']}")
     print(
@@ -79,7 +79,7 @@ def _field(path: str, name: str) -> str:
 
 
 def _commit() -> str:
-    """The commit of the source measured, marked when the tree differs from it."""
+    """The commit of the measured sources, marked if the working tree differs from it."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
     found = subprocess.run(git, capture_output=True, text=True, check=False)

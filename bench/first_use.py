@@ -1,8 +1,8 @@
 """What does the first use after an installation cost, with nothing compiled yet?
 
-Each command runs ROUNDS times as a process of its own, with an empty folder for compiled code; CPU
-seconds are the process's, user and system. With --other the same is measured of another checkout's
-sources, in turns.
+Each command runs ROUNDS times as a process of its own, with an empty folder for compiled code. CPU
+seconds are user + system of the process. With --other, another checkout's sources are measured too,
+in turns.
 
 usage: python bench/first_use.py --index WORK/everygram --other ../everygram-before/src
 """
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def cpu_of(program: list[str], source: Path) -> float:
-    """User and system seconds of one run of Python, in a new folder, with nothing compiled."""
+    """User + system seconds of one run of Python, in a new folder, with nothing compiled."""
     with tempfile.TemporaryDirectory() as folder:
         lines = "".join(f'{{"text": "{text}"}}\n' for text in TEXTS)
         Path(folder, "c.jsonl").write_text(lines)

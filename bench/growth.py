@@ -1,19 +1,19 @@
 """How does the latency of warm queries grow with the index, and where does the time go?
 
-Indexes of the beginnings of a long stream (`sort.py --large` makes one), 1 million tokens to all,
-each built in LARGE where it is not there yet. Queries are drawn with a seed, n-grams and short
-prompts from anywhere in the very tokens that are indexed, long prompts from held-out text, and
-asked through the Python API, everything on one processor. The indexes take turns for ROUNDS rounds;
-a query's time is the median of its rounds, a figure the median over the queries.
+Uses indexes of the first tokens of a long stream (`sort.py --large` makes one), from 1 million
+tokens to the whole stream; each is built in LARGE if it does not exist yet. Queries are drawn with
+a seed: n-grams and short prompts from anywhere in the indexed tokens, long prompts from held-out
+text. They run through the Python API, on one processor. The indexes take turns for ROUNDS rounds. A
+query's time is the median of its rounds; a figure is the median over the queries.
 
-A count's time is divided by what is left of a search when it stops early: a kernel of this script
-calls those of `everygram.kernels.search` and ends before the fences, before the suffix array,
-before the text, or not at all. It is called from Python for one n-gram at a time, as a count is, so
-that the caches are as a count finds them, and a stage is the difference of two medians; *Python* is
-what is left of a count, the keys among it.
+To find where a count spends its time, a kernel of this script calls those of
+`everygram.kernels.search` and stops before the fences, before the suffix array, before the text, or
+not at all. Like a count, it is called from Python for one n-gram at a time, so that caches are in
+the same state. The time of a stage is the difference of two medians; *Python* is the rest of a
+count, including making the keys.
 
-Each index is opened twice: mapped from its files, as by default, and with `preload="all"`, which
-keeps it in huge pages. Needs memory for both, some 12 bytes a token over all indexes.
+Each index is opened twice: mapped from its files (the default), and with `preload="all"`, which
+keeps it in huge pages. This needs memory for both: about 12 bytes per token, for all indexes.
 
 usage: python bench/growth.py --tokens DATA/large.u16 --tokenizer DATA/gpt2.tokenizer.json \
            --held-out DATA/validation.jsonl --work LARGE --json LARGE/growth.json
@@ -44,7 +44,7 @@ NUM_QUERIES = 1000
 LONG_PROMPT = 200
 MAPPED, PRELOADED = "mapped", "preloaded"
 CALLS = ("count", "count_batch", "prob", "infgram_prob", "ntd")
-# Where a search stops. Each does all that those before it do.
+# The stages where a search can stop. Each stage includes those before it.
 KEYS, FENCES, POSITIONS, WHOLE = range(4)
 UNTIL = ("until the fences", "until the suffix array", "until the text", "whole")
 STAGES = ("the fences", "the suffix array", "the text")
@@ -52,9 +52,9 @@ STAGES = ("the fences", "the suffix array", "the text")
 
 @numba.njit(nogil=True)
 def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
-    """Search for a query up to a stage; returns what depends on all that is read.
+    """Search for a query up to a stage; the result depends on everything that is read.
 
-    As `search.count` does: keep in step with `search.find_group`.
+    Works like `search.count`: change this when `search.find_group` changes.
     """
     lanes = np.empty((2, rows.FIELDS), np.int64)
     n, width = row[rows.N], row[rows.WIDTH]
@@ -74,7 +74,7 @@ def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
     found += lanes[0, rows.PLACE] + lanes[1, rows.PLACE]
     if stage == FENCES:
         return found
-    # The blocks in which the interval's ends are.
+    # The blocks that contain the ends of the interval.
     for lane in range(2):
         place = max(np.int64(0), lanes[lane, rows.PLACE] - 1)
         for rank in (place * spacing, min(n, (place + 1) * spacing) - 1):
@@ -83,7 +83,7 @@ def search_until(row: np.ndarray, query: np.ndarray, stage: int) -> int:
 
 
 class Queries:
-    """What is asked of one index, and how: a call and the arguments of each query."""
+    """The queries of one index: a call, and the arguments of each query."""
 
     def __init__(
         self, index: everygram.Index, stream: np.ndarray, texts: Sequence[np.ndarray], seed: int
@@ -113,7 +113,7 @@ class Queries:
             "infgram_prob": [[ids[:-1], ids[-1]] for ids in long],
             "ntd": [[ids[:-1]] for ids in short],
         }
-        # What the index itself hands its kernels; it must be open for as long.
+        # The arguments that the index itself gives to its kernels; the index must stay open.
         row = index.engine._rows[0]
         packed = [index.engine.vocabulary.query(ids).ids for ids in ngrams]
         self._searches = [
@@ -121,7 +121,7 @@ class Queries:
         ]
 
     def times(self, index: everygram.Index, call: str) -> list[float]:
-        """Nanoseconds of each query; of a batch, one query's share."""
+        """Nanoseconds of each query; for a batch, the share of one query."""
         if call in UNTIL:
             return [timed(*search) for search in self._searches[UNTIL.index(call)]]
         times = [timed(getattr(index, call), arguments) for arguments in self._sets[call]]
@@ -148,7 +148,7 @@ def main() -> None:
     texts: list[np.ndarray] = []
     for length in lengths:
         path = build(stream, length, args.tokenizer, args.work)
-        # All come into the page cache the same way, in pieces of the same size: opening reads them.
+        # Opening loads all of them into the page cache in the same way, in pieces of the same size.
         os.sync()
         drop([file for file in path.rglob("*") if file.is_file() and file.stat().st_size])
         for opened, preload in ((MAPPED, ()), (PRELOADED, "all")):
@@ -166,13 +166,13 @@ def main() -> None:
     for _ in range(1 + args.rounds):  # the first warms up
         for key in indexes:
             rounds[key].append({})
-        # So that much else has been in the caches between two calls that read the same.
+        # So that much other data passes through the caches between two calls that read the same.
         for call in (*CALLS, *UNTIL):
             for key, index in indexes.items():
                 rounds[key][-1][call] = queries[key].times(index, call)
             gc.collect()
     os.sched_setaffinity(0, processors)
-    # For each: µs a query.
+    # For each: µs per query.
     medians = {
         key: {
             call: (np.median([each[call] for each in some[1:]], axis=0) / 1e3).tolist()
@@ -198,7 +198,7 @@ def main() -> None:
 
 
 def build(stream: np.ndarray, length: int, tokenizer: Path, work: Path) -> Path:
-    """The index of a stream's first tokens, made unless it is there; that of all is `cold.py`'s."""
+    """The index of a stream's first tokens, made if missing (of the whole stream: by `cold.py`)."""
     whole = length == stream.shape[0]
     path = work / ("everygram" if whole else f"everygram-{length}")
     if not (path / "manifest.json").exists():
@@ -220,7 +220,7 @@ Medians = dict[tuple[int, str], dict[str, list[float]]]
 
 
 def growth_table(lengths: Sequence[int], medians: Medians) -> str:
-    """A row a length: the median of each call, mapped and preloaded, and of ntd its p99."""
+    """One row per length: the median of each call, mapped and preloaded, and the p99 of ntd."""
     header = ["tokens"]
     for call in CALLS:
         header += [f"`{call}` µs", "preloaded"]
@@ -236,7 +236,7 @@ def growth_table(lengths: Sequence[int], medians: Medians) -> str:
 
 
 def stage_table(lengths: Sequence[int], medians: Medians) -> str:
-    """A row a length and way to open it: nanoseconds a count spends where."""
+    """One row per length and way of opening: how many nanoseconds a count spends in each stage."""
     header = ["tokens", "opened", "ns: Python", *STAGES, "a `count`"]
     rows = []
     for length in lengths:
@@ -250,7 +250,7 @@ def stage_table(lengths: Sequence[int], medians: Medians) -> str:
 
 
 def chart(lengths: Sequence[int], medians: Medians) -> str:
-    """The curves, as a chart that GitHub draws; it has no legend, so the title has."""
+    """The curves as a chart for GitHub; the title names the curves, as there is no legend."""
     labels = ", ".join(f'"{length / 1e6:.0f} M"' for length in lengths)
     lines = ["```mermaid", "xychart-beta"]
     order = ", ".join(
@@ -265,7 +265,7 @@ def chart(lengths: Sequence[int], medians: Medians) -> str:
 
 
 def number(value: Any) -> str:
-    """Two or three digits that mean something."""
+    """The number with two or three significant digits."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 

@@ -1,12 +1,13 @@
 """How fast is a corpus read, in each format, and tokenized, with each tokenizer?
 
-Four questions, each side a process of its own, taking turns; wall time on all cores:
+Four questions. Each side runs in its own process, and sides take turns. Wall time on all cores:
 
 - tokenizing: text to ids, with everygram (read, encode, write the stream: a build's first stage)
-  and with infini-gram's indexer (its tokenizing step), same corpus and tokenizer;
-- tokenizers: the same step of everygram alone for other tokenizers, a part of the corpus;
-- formats: documents out of files of each kind that hold the corpus, not tokenized;
-- builds: text to index against tokenizing alone and sorting alone: at most 1.3 × the slower.
+  and with infini-gram's indexer (its tokenizing step), with the same corpus and tokenizer;
+- tokenizers: the same step for other tokenizers, only everygram, on a part of the corpus;
+- formats: reading the corpus's documents from files of each format, without tokenizing;
+- builds: text to index, compared with tokenizing alone and sorting alone (target: at most 1.3 ×
+  the slower one).
 
 usage: python bench/ingest.py --corpus DATA/medium.jsonl --tokenizer DATA/gpt2.tokenizer.json \\
            --also DATA/llama2.tokenizer.json … --work WORK --peers bench/.peers --json OUT.json
@@ -38,7 +39,7 @@ from everygram.corpus.tokens import TokenCorpus
 from everygram.storage.segment_writer import SegmentWriter
 from everygram.tokenizer.choose import load_tokenizer
 
-# Bytes of text that slower tokenizers are measured on.
+# Bytes of text on which slower tokenizers are measured.
 PART = 40 << 20
 WANTED_TOKENIZING, WANTED_BUILD = 5.0, 1.3
 
@@ -148,7 +149,7 @@ def size_of(path: Path) -> int:
 
 
 def child(what: str, *paths: Path) -> float:
-    """Seconds that a process of its own says it took, its start and imports aside."""
+    """Seconds that a new process reports for a measurement, without its start and imports."""
     done = subprocess.run(
         [sys.executable, __file__, "--child", what, *map(str, paths)],
         stdout=subprocess.PIPE,
@@ -193,7 +194,7 @@ def documents_of(path: Path) -> Iterator[Any]:
 
 
 def infini_gram_tokenizes(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> float:
-    """Seconds of its indexer's tokenizing step, its start and imports aside."""
+    """Seconds of the tokenizing step of infini-gram's indexer, without its start and imports."""
     index = work / "infini-gram-tokenizes"
     shutil.rmtree(index, ignore_errors=True)
     (index / "corpus").mkdir(parents=True)
@@ -240,7 +241,7 @@ def write_part(corpus: Path, work: Path) -> Path:
 
 
 def write_formats(corpus: Path, tokenizer: Path, folder: Path) -> dict[str, Path]:
-    """The corpus in every format, made once."""
+    """Write the corpus in every format, once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -286,7 +287,7 @@ def write_formats(corpus: Path, tokenizer: Path, folder: Path) -> dict[str, Path
 
 
 def write_tokens(corpus: Path, tokenizer: Path, files: dict[str, Path]) -> None:
-    """The corpus's ids in every format of token ids, as their documentation lays them out."""
+    """Write the corpus's ids in every format of token ids, as the formats' documentation says."""
     encoder = load_tokenizer(str(tokenizer))
     ids = [document.ids.astype("<u2") for document in encoded(TextCorpus([corpus]), encoder)]
     lengths = np.array([each.shape[0] for each in ids], np.int64)

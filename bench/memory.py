@@ -2,10 +2,10 @@
 
     python bench/memory.py --tokens WORK/tokens.u16 --work WORK [--runs 3] [--shares 1 2 4 8]
 
-Builds the same raw u16 tokens (65535 before each document) with what one block takes and with
-shares of it, interleaved, each in a process of its own, and compares the indexes to the byte.
-Peak memory is what the process holds, mapped files aside, as the build itself reports it; the
-baseline is that of a build of almost nothing, with the kernels loaded.
+Builds an index of the same raw u16 tokens (65535 before each document) with the memory that one
+block takes, and with shares of it. Builds are interleaved, each in a process of its own, and the
+indexes are compared to the byte. Peak memory is the memory of the process without mapped files, as
+the build itself reports it. The baseline is the peak of a tiny build, with the kernels loaded.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def main() -> None:
     }
     tiny = args.work / "tiny.u16"
     np.array([65535, *range(1000)] * 2, np.uint16).tofile(tiny)
-    build(tiny, args.work / "index", 1 << 30)  # compiles what is not yet
-    # With blocks, so that the kernels of merging are loaded too.
+    build(tiny, args.work / "index", 1 << 30)  # compiles the kernels if needed
+    # With blocks, so that the kernels for merging are loaded too.
     baseline = build(tiny, args.work / "index", 1)["peak"]
 
     one_block = RESERVED + BYTES_A_TOKEN * len(tokens)

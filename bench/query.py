@@ -1,23 +1,26 @@
 """How long does each query take warm, through each side's Python API, and do the answers agree?
 
-Over the indexes that `build.py` left in WORK. Queries are drawn with a seed: n-grams of 1–8 tokens
-from anywhere in the corpus, as many that do not occur (such n-grams with one token changed), short
-prompts from the corpus, long ones from held-out text, and held-out texts. Each side is a process in
-its own environment that first answers every query, untimed; then the sides take turns for ROUNDS
-rounds. A query's time is the median of its rounds; the tables show the median, the 90th and the
-99th percentile over the queries. In a batch each query has an equal share of the call's time.
+Uses the indexes that `build.py` left in WORK. Queries are drawn with a seed: n-grams of 1–8 tokens
+from anywhere in the corpus, the same number that do not occur (such n-grams with one token
+changed), short prompts from the corpus, long prompts from held-out text, and held-out texts. Each
+side is a process in its own environment. It first answers every query, untimed; then the sides take
+turns for ROUNDS rounds. A query's time is the median of its rounds; the tables show the median and
+the 90th and 99th percentiles over the queries. In a batch, each query has an equal share of the
+call's time.
 
-everygram's batches, scores and longest matches run on one processor unless they say otherwise; all
-else of everygram is one thread anyway. infini-gram starts threads of its own for every query and
-may use all processors. Its `score` is a call of `infgram_prob` for each token of a text, after all
-tokens before it.
+everygram's batches, scores and longest matches run on one processor unless the table says
+otherwise; all other calls of everygram use one thread anyway. infini-gram starts threads of its own
+for every query and may use all processors. For `score`, it calls `infgram_prob` for each token of a
+text, after all tokens before it.
 
-Answers are compared with everygram's one by one; those about a text token by token. infini-gram's
-`ntd` is exact up to 1,000 occurrences (`max_support`) and samples beyond, so those two cases stand
-apart, too; what it marks approximate is timed, not compared. Its `creativity`, where the longest
-match from each token of a text ends, does not look at the first suffix of its array.
+Answers are compared with everygram's one by one; answers about a text, token by token.
+infini-gram's `ntd` is exact up to 1,000 occurrences (`max_support`) and samples beyond, so these
+two cases are also shown separately. Answers that it marks approximate are timed but not compared.
+Its `creativity`, which gives the end of the longest match from each token of a text, does not look
+at the first suffix of its array.
 
-The last table is the project's targets, each a ratio of two medians (or other percentiles) above.
+The last table shows the project's targets; each is a ratio of two medians (or other percentiles) of
+the tables above.
 
 usage: python bench/query.py --work WORK --held-out DATA/validation.jsonl --peers bench/.peers \
            --json WORK/query.json
@@ -41,8 +44,8 @@ from everygram.storage.disk import read_in
 from query_side import BATCH_CALLS
 
 NUM_COUNTS, NUM_PROMPTS, NUM_TEXTS = 2000, 1000, 16
-# Where both sides are quick enough: so many that a processor's caches hold what queries share, as
-# they do in use, and not the queries themselves.
+# For calls that are fast on both sides: so many queries that the processor's caches hold the data
+# that queries share, as in steady use, but not the data of single queries.
 NUM_IN_USE, NUM_PROBS, NUM_LONG = 20_000, 10_000, 4000
 LONG_PROMPT = 200
 SCORED, MATCHED = 1001, 1000
@@ -55,12 +58,12 @@ PEERS_PYTHON = (*INFINIS, "tokengrams")
 
 
 def calls(name: str, *batches: str) -> list[tuple[str, str]]:
-    """The sides that have a call of this name; everygram also has it in batches."""
+    """The sides that have this call; everygram also has it for batches."""
     ours = [(OURS, name), *((OURS, batch) for batch in batches), (PRELOADED, name)]
     return [*ours, *((side, name) for side in INFINIS)]
 
 
-# For each set of queries: the sides, and the call that each answers it with; ours first.
+# For each set of queries: the sides, and the call with which each side answers it; ours first.
 ALL_COUNT = [
     *calls("count", "count_batch", "count_batch, arrays"),
     ("tokengrams", "count"),
@@ -88,17 +91,17 @@ COMPARED = {
         *((side, "creativity") for side in INFINIS),
     ],
 }
-# Disagreements kept in the JSON.
+# The number of disagreements that are kept in the JSON.
 SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Result:
-    """One side's µs a query, over each query's median round, and how it compares.
+    """One side's µs per query, over each query's median round, and a comparison of answers.
 
-    `ratio` is to everygram's median. Of `compared` answers (a text has one a token) `agree` say
-    what everygram's do, None where they are approximate; the first that do not are in
-    `disagreements`.
+    `ratio` is to everygram's median. `agree` of `compared` answers (a text has one per token) are
+    the same as everygram's; None if answers are approximate. `disagreements` has the first answers
+    that differ.
     """
 
     queries: str
@@ -116,7 +119,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Goal:
-    """A target: their `percentile` of a call is at least `factor` times ours."""
+    """A target: the `percentile` of the peer's call is at least `factor` times ours."""
 
     what: str
     queries: str
@@ -159,7 +162,7 @@ class Process:
         self._wait()
 
     def ask(self, queries: str, call: str, want: str) -> list[Any]:
-        """The set's answers (`want` = "answers") or nanoseconds a query ("times")."""
+        """The set's answers (`want` = "answers") or nanoseconds per query ("times")."""
         assert self._process.stdin
         request = {"set": queries, "call": call, want: str(self._file)}
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -173,7 +176,7 @@ class Process:
             sys.exit(f"{self._side}: its process ended with {self._process.wait()}")
 
     def close(self) -> None:
-        """Its input ends, and with it the process."""
+        """End the process by closing its input."""
         self._process.communicate()
 
 
@@ -192,10 +195,10 @@ def main() -> None:
         facts = provenance() | json.loads((work / "corpus.json").read_text())
         stream = np.memmap(work / "tokens.u16", np.uint16, "r")
         queries = draw(index, stream, args.held_out, np.random.default_rng(args.seed))
-        # infini-gram has no id of its own for the end of a document and says this one.
+        # infini-gram has no separate id for the end of a document; it uses this one.
         end_of_document = {str(index.separator): str(index.vocab_size - 1)}
     (work / "queries.json").write_text(json.dumps(queries))
-    # Into the page cache, in huge pages where the system has them: all sides map their files.
+    # Load all files into the page cache, in huge pages if possible: all sides map their files.
     for folder in ("everygram", "infini-gram"):
         for path in sorted(path for path in (work / folder).rglob("*.*") if path.is_file()):
             read_in(path)
@@ -221,7 +224,7 @@ def main() -> None:
             ours = float(np.median(times[0, chosen]))
             for (side, call), theirs, each in zip(compared, answers, times, strict=True):
                 if part != name and call in BATCH_CALLS:
-                    continue  # a share of the time of all
+                    continue  # its time is a share of the batch's
                 same = [
                     (agrees(a, b, end_of_document), [queries[name][i][:1], a, b])
                     for i in chosen
@@ -308,7 +311,7 @@ def draw(
 
 
 def parts(name: str, ours: list[Any]) -> dict[str, list[int]]:
-    """A set's queries by number; distributions also by whether infini-gram's can be exact."""
+    """A set's queries by number; distributions also split by whether infini-gram's can be exact."""
     whole = {name: list(range(len(ours)))}
     if not name.endswith("ntd"):
         return whole
@@ -321,14 +324,15 @@ def parts(name: str, ours: list[Any]) -> dict[str, list[int]]:
 
 
 def answered(name: str, ours: Any, theirs: Any) -> list[tuple[Any, Any]]:
-    """The pairs of answers to compare: one, or for a text one a token."""
+    """The pairs of answers to compare: one, or for a text one per token."""
     return list(zip(ours, theirs, strict=True)) if name in (SCORE, MATCHES) else [(ours, theirs)]
 
 
 def agrees(ours: Any, theirs: Any, end_of_document: dict[str, str]) -> bool | None:
-    """Whether two sides' answers say the same; None when theirs is approximate.
+    """Whether two sides' answers agree; None if the peer's answer is approximate.
 
-    A count agrees with a bool if it is no zero, and None with anything: a side that does not say.
+    A count agrees with a bool that says whether it is not zero. None in an answer agrees with
+    anything: that side does not give this value.
     """
     if isinstance(theirs, bool):
         return theirs == (ours > 0)
@@ -344,7 +348,7 @@ def agrees(ours: Any, theirs: Any, end_of_document: dict[str, str]) -> bool | No
 
 
 def folded(counts: dict[str, int], same: dict[str, str]) -> dict[str, int]:
-    """Counts with one id's added to another's."""
+    """The counts, with the count of one id added to that of another."""
     found: dict[str, int] = {}
     for token, count in counts.items():
         found[same.get(token, token)] = found.get(same.get(token, token), 0) + count
@@ -366,7 +370,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def met(goal: Goal, results: Sequence[Result]) -> dict[str, Any]:
-    """A target with what was measured of it, µs."""
+    """A target with its measured times, in µs."""
 
     def measured(side: str, call: str) -> float:
         wanted = (goal.queries, side, call)
@@ -380,7 +384,7 @@ def met(goal: Goal, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def targets_table(goals: Sequence[dict[str, Any]]) -> str:
-    """A row a target: its factor, both sides' µs, the ratio found."""
+    """One row per target: its factor, both sides' µs, the ratio found."""
     header = ["target", "against", "everygram µs", "its µs", "wanted ×", "found ×", "met"]
     rows = [
         [
@@ -398,7 +402,7 @@ def targets_table(goals: Sequence[dict[str, Any]]) -> str:
 
 
 def number(value: float) -> str:
-    """Two or three digits that mean something."""
+    """The number with two or three significant digits."""
     if value < 10:
         return f"{value:.2f}"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"

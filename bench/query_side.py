@@ -2,12 +2,12 @@
 
 usage: python query_side.py SIDE WORK QUERIES.json
 
-Opens SIDE's index in WORK, then reads requests on stdin, a JSON object a line, and prints `done`
-after each: `{"set": …, "call": …, "answers": PATH}` writes the set's answers (which warms up, too);
-with `"times": PATH` instead it writes nanoseconds a query. Calls in BATCH_CALLS take BATCH queries
-at once, and each is given its share of the time; those in ONE_CPU run on one processor. All sides
-share this file so that all are timed by the same loop; only the standard library and the side's
-own package are needed.
+Opens SIDE's index in WORK, then reads requests from stdin, one JSON object per line, and prints
+`done` after each. `{"set": …, "call": …, "answers": PATH}` writes the set's answers (and warms up);
+with `"times": PATH` instead, it writes nanoseconds per query. Calls in BATCH_CALLS take BATCH
+queries at once, and each query is assigned an equal share of the time. Calls in ONE_CPU run on one
+processor. All sides use this file, so that the same loop times them; it needs only the standard
+library and the side's own package.
 """
 
 import gc
@@ -20,10 +20,10 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-# A call, and what of its result is compared with the other sides.
+# Each call, and the part of its result that is compared with other sides.
 Calls = dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]]
 
-# These take many queries: a list of the first arguments, a list of the second, if there is one.
+# These calls take many queries: a list of the first arguments, and one of the second, if any.
 BATCH = 1000
 BATCH_CALLS = (
     "count_batch",
@@ -33,12 +33,12 @@ BATCH_CALLS = (
     "infgram_prob_batch",
     "infgram_ntd_batch",
 )
-# These would share their searches out to threads, one for each processor there is.
+# Without this limit, these calls would distribute their searches to threads, one per processor.
 ONE_CPU = (*BATCH_CALLS, "score", "longest_matches")
 
 
 def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
-    """everygram's calls. `probs` not made yet are read, too: infini-gram's answers have them."""
+    """everygram's calls. They also compute lazy `probs`, which infini-gram's answers contain."""
     import numpy as np
 
     from everygram import open as open_index
@@ -93,7 +93,7 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
 
 
 def infini_gram(work: Path, **options: int) -> Calls:
-    """infini-gram's calls. The end of a document is the last id of the vocabulary to it."""
+    """infini-gram's calls. It treats the last id of the vocabulary as the end of a document."""
     from infini_gram.engine import InfiniGramEngine
 
     vocab_size = json.loads((work / "everygram" / "manifest.json").read_text())["vocab_size"]
@@ -128,7 +128,7 @@ def infini_gram(work: Path, **options: int) -> Calls:
 
 
 def tokengrams(work: Path) -> Calls:
-    """tokengrams' calls. `count_next` is its `ntd`, as one count for each id there could be."""
+    """tokengrams' calls. `count_next` is its `ntd`: one count per possible id."""
     from tokengrams import MemmapIndex
 
     index = MemmapIndex(str(work / "tokens.u16"), str(work / "tokengrams.idx"), vocab=65536)
@@ -149,7 +149,7 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
     "everygram, preloaded": partial(everygram, preload="all"),
     "everygram, fences preloaded": partial(everygram, preload="fences"),
     "infini-gram": infini_gram,
-    # Its prefetching is for a cold index on disk; a warm one is faster without.
+    # infini-gram's prefetching is for a cold index on disk; a warm index is faster without it.
     "infini-gram, no prefetch": partial(
         infini_gram, ds_prefetch_depth=0, sa_prefetch_depth=0, od_prefetch_depth=0
     ),
@@ -159,7 +159,7 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
 
 def main() -> None:
     side, work, queries_path = sys.argv[1:]
-    # What a peer prints must not get between the replies.
+    # Text that a peer prints must not be mixed with the replies.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     queries = json.loads(Path(queries_path).read_text())
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def batches(arguments: list[list[Any]], as_arrays: bool) -> list[list[Any]]:
-    """Queries' arguments, BATCH of them at a time; as ids and offsets if asked."""
+    """The arguments of queries, BATCH queries at a time; optionally as ids and offsets."""
     assert len(arguments) % BATCH == 0
     parts = [arguments[i : i + BATCH] for i in range(0, len(arguments), BATCH)]
     together = [list(map(list, zip(*part, strict=True))) for part in parts]

@@ -1,10 +1,10 @@
 """How long does one query take from a shell, everything started anew?
 
-Commands over the indexes that `build.py` leaves in WORK, compiled and in memory, take turns for
-ROUNDS rounds; each starts a process and waits for its end. infini-gram has no command line: a
-program of its own opens its index and counts the same n-gram, without a tokenizer. What other
-processes start with is in the first row. Bytecode is written before the first round, as an
-installation does.
+Commands on the indexes that `build.py` leaves in WORK take turns for ROUNDS rounds, with compiled
+code and the indexes in memory. Each command starts a process and waits for its end. infini-gram has
+no command line: a small program opens its index and counts the same n-gram, without a tokenizer.
+The first row is the start of Python alone, which all commands include. Bytecode is written before
+the first round, as an installation does.
 
 usage: python bench/shell.py --work WORK --peers bench/.peers --json WORK/shell.json
 """
@@ -71,19 +71,19 @@ def main() -> None:
 
 
 def run(command: list[str]) -> str:
-    """What a command prints."""
+    """The output of a command."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
 def ours(index: str, ids: list[int]) -> str:
-    """A program that counts once, by compiled code."""
+    """A program that counts once, with compiled code."""
     return f"import everygram; print(everygram.open({index!r}).count({ids}))"
 
 
 def theirs(work: Path, ids: list[int]) -> str:
-    """The same by infini-gram."""
+    """The same with infini-gram."""
     vocab_size = json.loads((work / "everygram" / "manifest.json").read_text())["vocab_size"]
     options = {
         "index_dir": str(work / "infini-gram"),

@@ -1,21 +1,22 @@
-"""Does an index that changes all the time answer exactly, lose nothing, and hold on to nothing?
+"""Does an index that changes all the time answer exactly, lose nothing, and leak nothing?
 
 For MINUTES a writer adds random documents, deletes some (by number, by metadata, by an n-gram) and
-compacts, without a pause, while READERS ask all they can. One refreshes its index, one takes the
-latest, one opens it again with all of it in memory, one keeps an old version for seconds; further
-ones begin again with the first way. Each checks every answer against brute force over the documents
-of the version it has open.
+compacts, without a pause, while READERS run every kind of query. The first reader refreshes its
+index, the second takes the latest, the third opens the index again with all of it in memory, the
+fourth keeps an old version for seconds; further readers repeat these four ways. Each checks every
+answer against brute force over the documents of the version that it has open.
 
-Which those are is in a log: the writer notes each change there before it makes it, and again once
-it is made. A version is known by how many numbers were given and how many documents are left: the
-first grows with every addition, the second falls with every deletion, and nothing else changes
-either. So a reader that sees a version that is not in the log, one from before a change that was
-already made when it looked, or one from before what it has seen, sees something wrong.
+A log says which documents these are: the writer logs each change before it makes it, and again
+after. Two numbers identify a version: how many document numbers were given, and how many documents
+are left. The first grows with every addition, the second falls with every deletion, and nothing
+else changes either. So it is an error if a reader sees a version that is not in the log, a version
+from before a change that was finished before the reader looked, or a version older than one it has
+seen.
 
-Also checked: that a reader has no files open or mapped but its version's (on Linux); that what else
-a process holds (memory aside from mapped files, open files, threads) does not grow from the first
-quarter to the last; in the end, that the index is sound, has every document and no file that it
-does not need, and compacted is the index that its documents make, to the byte.
+Also checked: a reader has only the files of its version open or mapped (on Linux); the other
+resources of a process (memory without mapped files, open files, threads) do not grow from the first
+quarter to the last; at the end, the index is sound, has every document and no file that it does not
+need, and after compaction is the same, to the byte, as an index built from its documents.
 
 usage: python bench/soak.py --work WORK [--minutes 10] [--readers 4] [--seed 0]
 
@@ -54,23 +55,23 @@ from naive import NaiveIndex
 
 SEPARATOR = 255
 WORDS = ["a", "b", "ab", "the", "of", "and", "suffix", "array", "0", "1", "\n", "natural", "nature"]
-# Documents of a group have the same metadata, but for their number.
+# Documents of a group have the same metadata, except for their number.
 GROUP = 7
-# From here on more is deleted than added.
+# From this many tokens on, more is deleted than added.
 TOKENS = 60_000
-# Small enough for the larger additions to be sorted in blocks and merged.
+# A block size so small that larger additions are sorted in blocks and merged.
 MIN_BLOCK = 1_000
-# Of a query that occurs more often, a sample of the places is looked at.
+# For a query that occurs more often, only a sample of the places is checked.
 MOST_PLACES = 1_000
 OLD_SECONDS = 5.0
 READY_SECONDS, END_SECONDS = 600.0, 300.0
-# More than that has grown. (Allocators keep what was once used.)
+# A larger increase counts as growth. (Allocators keep memory that was used once.)
 MOST_GROWN = {"memory": 32 << 20, "files": 2, "threads": 2}
 MOST_WRONG = 10
 
 
 class Documents(NaiveIndex):
-    """The oracle over documents by number, quick enough to follow a writer: it searches bytes."""
+    """The oracle over documents by number; fast enough to follow a writer, as it searches bytes."""
 
     def __init__(self) -> None:
         super().__init__([], SEPARATOR)
@@ -127,7 +128,7 @@ class Documents(NaiveIndex):
 
 
 def metadata(number: int) -> dict[str, Any]:
-    """What a document's record holds beside the text."""
+    """The fields of a document's record other than the text."""
     return {"n": number, "group": f"g{number // GROUP}"}
 
 
@@ -138,7 +139,7 @@ def write_corpus(path: Path, texts: Sequence[str], first: int) -> Path:
 
 
 class Held:
-    """What this process holds, over time."""
+    """The resources of this process, over time."""
 
     def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
@@ -159,7 +160,7 @@ class Held:
             self._samples.append((now, held))
 
     def report(self) -> dict[str, tuple[int, int]]:
-        """Of each the median of the first quarter, its beginning aside, and that of the last."""
+        """For each resource, the medians of the first quarter (without its start) and the last."""
         first = [held for at, held in self._samples if 1 / 8 <= at < 1 / 4]
         last = [held for at, held in self._samples if at >= 3 / 4]
         return {
@@ -173,7 +174,7 @@ def _median(samples: list[dict[str, int]], name: str) -> int:
 
 
 class Process:
-    """What writer and readers share: the index, the log, what was found."""
+    """What the writer and the readers share: the index, the log, the errors found."""
 
     def __init__(self, work: Path, name: str, minutes: float, seed: int) -> None:
         self.work, self.name, self.minutes = work, name, minutes
@@ -184,7 +185,7 @@ class Process:
         self.wrong: list[str] = []
 
     def run(self, barrier: Barrier) -> None:
-        """Do it until the end, and write a report."""
+        """Run until the time ends, and write a report."""
         try:
             self.start()
             barrier.wait(READY_SECONDS)
@@ -202,7 +203,7 @@ class Process:
         (self.work / f"{self.name}.json").write_text(json.dumps(report))
 
     def start(self) -> None:
-        """Before the time runs."""
+        """Prepare, before the time starts."""
 
     def steps(self) -> Iterator[None]:
         raise NotImplementedError
@@ -254,7 +255,7 @@ class Writer(Process):
             gone = [number for number in live if metadata(number)["group"] == group]
             way = {"where": ("group", group)}
         else:
-            # One more token at a time, up to a whole document, until few have it.
+            # Add one token at a time, up to a whole document, until few documents contain it.
             events = self.documents.events[chosen]
             start = self.rng.randrange(len(events) - 1)
             for end in range(start + 1, len(events) + 1):
@@ -288,7 +289,7 @@ class Writer(Process):
 
 
 def random_text(rng: random.Random, documents: Documents) -> str:
-    """Of a few words, often with a piece of another document; at times long, or nothing."""
+    """A few words, often with a piece of another document; sometimes long, sometimes empty."""
     length = rng.choice([0, 1, 3, 10, 10, 30, 30, 100, 500])
     words = rng.choices(WORDS, weights=range(len(WORDS), 0, -1), k=rng.randrange(length + 1))
     if documents.events and rng.random() < 0.3:
@@ -298,7 +299,7 @@ def random_text(rng: random.Random, documents: Documents) -> str:
 
 
 class Reader(Process):
-    """Follows the index one `way` and checks what it answers."""
+    """Follows the index in one `way` and checks its answers."""
 
     def __init__(self, work: Path, number: int, minutes: float, seed: int) -> None:
         self.way = ("refresh", "latest", "reopen", "old")[number % 4]
@@ -337,7 +338,7 @@ class Reader(Process):
     def follow(self) -> None:
         if self.way == "reopen":
             self.opened.close()
-            self.held.sample()  # before it holds the index in memory
+            self.held.sample()  # before it has the index in memory
             self.opened = everygram.open(self.index, preload="all")
             return
         self.held.sample(self.index)
@@ -349,7 +350,7 @@ class Reader(Process):
             self.old_until = time.monotonic() + OLD_SECONDS * self.rng.random()
 
     def read_log(self) -> None:
-        """Take in what was written, up to the last line that is whole."""
+        """Read new lines of the log, up to the last complete line."""
         while line := self.notes.readline():
             self.line += line
             if not line.endswith("\n"):
@@ -361,7 +362,7 @@ class Reader(Process):
                 self.pending.append(entry)
 
     def find_version(self, made: int) -> None:
-        """Bring `documents` to the version that is open; `made` changes must be in it."""
+        """Bring `documents` to the version that is open, which must include `made` changes."""
         self.read_log()
         manifest = self.opened.manifest
         version = manifest.next_document, manifest.num_documents
@@ -370,7 +371,7 @@ class Reader(Process):
             self.applied += 1
         if self.documents.version != version:
             raise AssertionError(f"{version} numbers and documents: in no version from here on")
-        # The first in the log is the index that was built.
+        # The first line of the log is the index as built.
         if self.applied - 1 < made:
             raise AssertionError(f"{made} changes were made, {self.applied - 1} are seen")
 
@@ -431,18 +432,18 @@ class Reader(Process):
         found = self.opened.find(query, limit=MOST_PLACES, sample=sample)
         places = {(each.document, each.offset) for each in found}
         self.equal(found.count, len(expected), "find count", query)
-        # All that are listed are there; with the number of different ones, all that are are listed.
+        # Every listed occurrence is real. As their number is right too, none is missing.
         self.equal(places - set(expected), set(), "find", query)
-        # The empty query occurs at a document's every token and at its end.
+        # The empty query occurs at every token of a document and at its end.
         self.equal(len(places), sample or len(expected), "find", query)
 
     def ask_all(self) -> None:
-        """Every document that the index has."""
+        """Check every document that the index has."""
         found = [each["n"] for each in everygram.export(self.opened)]
         self.equal(found, list(self.documents.events), "export")
 
     def check_files(self) -> None:
-        """Only the files of the version that is open are, each once."""
+        """Check that only files of the open version are open or mapped, each once."""
         of_version = {
             str(self.index / entry.name / name)
             for entry in self.opened.manifest.segments
@@ -460,17 +461,17 @@ def counts_of(found: everygram.Distribution) -> dict[int, int]:
 
 
 def open_files(folder: Path | None = None) -> list[str]:
-    """The files that this process has open, in a folder or all, removed ones too; on Linux."""
+    """The files that this process has open (in a folder, or all), including removed ones; Linux."""
     descriptors = Path("/proc/self/fd")
     names = []
     for descriptor in descriptors.iterdir() if descriptors.exists() else ():
-        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+        with contextlib.suppress(FileNotFoundError):  # the descriptor used for listing them
             names.append(str(descriptor.readlink()).removesuffix(" (deleted)"))
     return [name for name in names if folder is None or name.startswith(f"{folder}/")]
 
 
 def mapped_files(folder: Path) -> set[str]:
-    """The files of a folder that this process has mapped, removed ones too; on Linux."""
+    """The files of a folder that this process has mapped, including removed ones; Linux."""
     maps = Path("/proc/self/maps")
     lines = maps.read_text().splitlines() if maps.exists() else []
     names = (line.split(maxsplit=5)[-1].removesuffix(" (deleted)") for line in lines)
@@ -523,17 +524,17 @@ def main() -> None:
 
 
 def begin(work: Path, seed: int) -> None:
-    """The index that all begin with, and its line in the log."""
+    """The initial index, and its line in the log."""
     rng, nothing = random.Random(seed), Documents()
     texts = [random_text(rng, nothing) for _ in range(40)]
     everygram.build(write_corpus(work / "more.jsonl", texts, 0), work / "index")
     (work / "log.jsonl").write_text(json.dumps({"added": texts}) + "\n")
     with everygram.open(work / "index") as index:
-        index.engine.warm_up()  # compiled once, not in every process
+        index.engine.warm_up()  # compile once here, not in every process
 
 
 def end(work: Path) -> tuple[dict[str, Any], list[str]]:
-    """What became of the index: facts, and what is wrong with it."""
+    """The final state of the index: facts and problems."""
     path, documents = work / "index", Documents()
     added = 0
     for line in (work / "log.jsonl").read_text().splitlines():
@@ -581,7 +582,7 @@ def end(work: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def check_folder(path: Path) -> list[str]:
-    """What is wrong with the files of an index, in words."""
+    """Problems with the files of an index, in words."""
     wrong = [f"verify: {problem}" for problem in verify(path, lambda done, total: None)]
     with everygram.open(path) as index:
         named = {

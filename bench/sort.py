@@ -2,17 +2,18 @@
 
 Three tables:
 
-- the sorters: ours, by induction, and libdivsufsort (over the tokens' big-endian bytes, what starts
-  a token kept) on one thread each, and the peers' whole way from a file of tokens to an index on
-  all cores;
-- hard texts, periodic or repetitive, next to natural text of the same length, ours alone;
-- growth: the first 1, 10 and 20 million tokens, all, a larger stream if one is given, ours alone.
+- the sorters: ours (induction) and libdivsufsort (over the big-endian bytes of the tokens, keeping
+  the suffixes that start a token), each on one thread; and the peers, from a file of tokens to an
+  index, on all cores;
+- hard texts, periodic or repetitive, compared with natural text of the same length; only ours;
+- growth: the first 1, 10 and 20 million tokens, all tokens, and a larger stream if one is given;
+  only ours.
 
-Every run is a process of its own, and the texts and sides take turns, so that a change in the
-machine's load falls on all. Ours and libdivsufsort: CPU time of the call that sorts, the tokens
-being in memory and kernels compiled; memory is how far that call lifts the process's peak above
-what it held before, and 2 bytes a token for the tokens. The peers: as `build.py` measures them.
-The first run checks every order made. Linux only.
+Every run is a process of its own, and texts and sides take turns, so that a change in the machine's
+load affects all. Ours and libdivsufsort: CPU time of the sorting call, with the tokens in memory
+and kernels compiled. Memory is the rise of the process's peak during that call above what it held
+before, plus 2 bytes per token for the tokens. The peers: as measured by `build.py`. The first run
+checks every order. Linux only.
 
 usage: python bench/sort.py --tokens WORK/tokens.u16 --large WORK/large.u16 --work WORK \
            --peers bench/.peers --runs 3 --json WORK/sort.json
@@ -43,7 +44,7 @@ MILLION = 1_000_000
 GROWTH = (MILLION, 10 * MILLION)
 HARD_LENGTHS = (20 * MILLION, 100 * MILLION)
 COPIES, SENTENCE = 8, 20
-# Entries of libdivsufsort's array that are filtered at a time.
+# Entries of libdivsufsort's array that are filtered at once.
 CHUNK = 1 << 20
 
 OURS, DIVSUFSORT = "everygram", "libdivsufsort"
@@ -86,7 +87,7 @@ def main() -> None:
     args = parser.parse_args()
     tokens, work = args.tokens.resolve(), args.work.resolve() / "sort"
     work.mkdir(parents=True, exist_ok=True)
-    # In the processes to come; pydivsufsort's library would use all cores.
+    # For the processes started later: otherwise pydivsufsort's library would use all cores.
     os.environ["OMP_NUM_THREADS"] = "1"
     if args.large and not args.large.exists():
         make_large(tokens, args.large)
@@ -136,7 +137,7 @@ def report(number: int, run: Run) -> None:
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result, from a process that does nothing else."""
+    """The function's result, computed in a process that does nothing else."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as executor:
         return executor.submit(function, *arguments).result()
@@ -148,8 +149,8 @@ def sort(job: Job, check: bool) -> Run:
     text = TEXTS[job.text](job.source, job.length)
     sorter = SORTERS[job.side]
     load = os.getloadavg()[0]
-    # Memory that compiling has left free would not count; the peak so far, which 5 sets to what is
-    # held now, would.
+    # Without trimming, memory that compiling left free would not be counted. Writing 5 resets the
+    # peak to the memory held now; otherwise the earlier peak would be counted.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = proc_fields(Path("/proc/self/status"))["VmRSS"]
@@ -163,7 +164,7 @@ def sort(job: Job, check: bool) -> Run:
 
 
 def warm_up() -> None:
-    """Compile or load all kernels: a text that is sorted by recursion and has empty documents."""
+    """Compile or load all kernels, with a text that needs recursion and has empty documents."""
     rng = np.random.default_rng(0)
     text = np.concatenate([two_tokens(Path(), 1000), empty_documents(Path(), 10)])
     text = np.concatenate([text, *(rng.permutation(text) for _ in range(3))])
@@ -171,7 +172,7 @@ def warm_up() -> None:
 
 
 def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
-    """The suffix array, ties in another order than ours. Filtered in place, to save memory."""
+    """The suffix array; ties are in another order than ours. Filtered in place, to save memory."""
     # One more separator, so that the end of the stream sorts as one.
     big_endian = np.empty(tokens.shape[0] + 1, ">u2")
     big_endian[:-1] = tokens
@@ -181,7 +182,7 @@ def by_divsufsort(tokens: np.ndarray) -> np.ndarray:
     kept = 0
     for start in range(0, sa.shape[0], CHUNK):
         part = sa[start : start + CHUNK]
-        # Even: it starts a token. Not the one more separator.
+        # Even entries start a token. The additional separator is left out.
         part = part[(part & 1 == 0) & (part != 2 * tokens.shape[0])] >> 1
         sa[kept : kept + part.shape[0]] = part
         kept += part.shape[0]
@@ -195,7 +196,7 @@ SORTERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def in_order(tokens: np.ndarray, sa: np.ndarray) -> bool:
-    """Whether `sa` is a suffix array of `tokens`, any order of ties accepted."""
+    """Whether `sa` is a suffix array of `tokens`; ties may be in any order."""
     n = tokens.shape[0]
     rank_of = np.full(n, n, np.uint32)
     return (
@@ -268,7 +269,7 @@ def any_tokens(_: Path, length: int) -> np.ndarray:
 
 
 def low_high(_: Path, length: int) -> np.ndarray:
-    """Every second suffix is LMS, its substring rare: what is kept between the passes is most."""
+    """Every second suffix is LMS, with a rare substring: most memory is used between the passes."""
     tokens = np.random.default_rng(0).integers(0, 25_000, length - 1, np.uint16)
     tokens[::2] += 25_000
     return document(tokens)
@@ -293,8 +294,8 @@ HARD = [text for text in TEXTS if text not in (NATURAL, LARGE)]
 
 
 def make_large(source: Path, path: Path) -> None:
-    """COPIES of the natural text, each with its documents in another order and in each of them,
-    somewhere, SENTENCE tokens drawn from the text: no two documents are alike.
+    """COPIES of the natural text. Each has its documents in another order, and SENTENCE tokens
+    drawn from the text are inserted in each document, so that no two documents are equal.
     """
     rng = np.random.default_rng(0)
     stream = np.fromfile(source, np.uint16)
@@ -310,7 +311,7 @@ def make_large(source: Path, path: Path) -> None:
 
 
 def sorters_table(runs: Sequence[Run]) -> str:
-    """Medians over the runs, ours as a share of each."""
+    """Medians over the runs, and ours divided by that of each side."""
     header = ["side", "CPU s", "(range)", "wall s", "peak bytes a token", "CPU: ours / it"]
     ours = cpu([run for run in runs if run.side == OURS])
     rows = []
@@ -331,7 +332,7 @@ def sorters_table(runs: Sequence[Run]) -> str:
 
 
 def hard_table(runs: Sequence[Run]) -> str:
-    """Nanoseconds a token, and × natural text of the length or what there is of it."""
+    """Nanoseconds per token, and × natural text of the same length (or of the longest there is)."""
     header = ["text"]
     for length in HARD_LENGTHS:
         header += [f"{length / 1e6:.0f} M: ns a token", "×", "bytes a token"]
@@ -347,7 +348,7 @@ def hard_table(runs: Sequence[Run]) -> str:
 
 
 def growth_table(runs: Sequence[Run]) -> str:
-    """A row a length, ascending."""
+    """One row per length, ascending."""
     header = ["tokens", "CPU s", "ns a token", "peak bytes a token"]
     rows = []
     for length in sorted({run.length for run in runs}):
@@ -358,7 +359,7 @@ def growth_table(runs: Sequence[Run]) -> str:
 
 
 def nearest(runs: Sequence[Run], text: str, length: int) -> list[Run]:
-    """The runs of a text whose length is nearest."""
+    """The runs of a text with the nearest length."""
     of_text = [run for run in runs if run.text == text]
     found = min((run.length for run in of_text), key=lambda other: abs(other - length))
     return [run for run in of_text if run.length == found]
@@ -370,12 +371,12 @@ def cpu(runs: Sequence[Run]) -> float:
 
 
 def ns_a_token(runs: Sequence[Run]) -> float:
-    """Median CPU nanoseconds a token, of runs of one length."""
+    """Median CPU nanoseconds per token, for runs of one length."""
     return cpu(runs) / runs[0].length * 1e9
 
 
 def bytes_a_token(runs: Sequence[Run]) -> float:
-    """Median peak memory a token, of runs of one length."""
+    """Median peak memory per token, in bytes, for runs of one length."""
     return statistics.median(run.peak_bytes for run in runs) / runs[0].length
 
 
