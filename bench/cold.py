@@ -1,4 +1,4 @@
-"""How many reads of a disk does a cold count wait for, one after another?
+"""How many disk reads, one after another, does a cold count wait for?
 
 Uses indexes of a stream of 500 million tokens or more (`sort.py --large` makes one). They are built
 in LARGE if they do not exist yet. n-grams of 1–8 tokens from anywhere in the stream, drawn with a

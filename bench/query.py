@@ -1,4 +1,4 @@
-"""How long does each query take warm, through each side's Python API, and do the answers agree?
+"""How long does each warm query take, through each side's Python API, and do the answers agree?
 
 Uses the indexes that `build.py` left in WORK. Queries are drawn with a seed: n-grams of 1–8 tokens
 from anywhere in the corpus, the same number that do not occur (such n-grams with one token

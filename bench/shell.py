@@ -1,4 +1,4 @@
-"""How long does one query take from a shell, everything started anew?
+"""How long does one query take from a shell, in a new process?
 
 Commands on the indexes that `build.py` leaves in WORK take turns for ROUNDS rounds, with compiled
 code and the indexes in memory. Each command starts a process and waits for its end. infini-gram has

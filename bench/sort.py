@@ -1,4 +1,4 @@
-"""How long, and in how much memory, is a stream of tokens sorted?
+"""How much time and memory does sorting a stream of tokens take?
 
 Three tables:
 

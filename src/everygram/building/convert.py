@@ -23,8 +23,8 @@ def export(
     for done, (number, ids, metadata) in enumerate(index.engine.documents()):
         if name in metadata:
             raise OptionError(
-                f"document {number}: its metadata has a field {name!r} itself, which the record "
-                "could not keep beside the text"
+                f"document {number}: its metadata already has a field {name!r}, which the exported "
+                "record needs for the document's content"
             )
         yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
         progress(done + 1, total)

@@ -66,8 +66,8 @@ def sort_document(tokens: np.ndarray, start: int) -> np.ndarray:
     length = tokens.shape[0] - start
     if length >= 2**32:
         raise BuildError(
-            f"a document of {length:,} tokens that is nothing but repeats: up to {2**32 - 1:,} can "
-            "be sorted; split it"
+            f"a document of {length:,} tokens has only repeats: such a document may have up "
+            f"to {2**32 - 1:,} tokens; split it"
         )
     return induced(tokens[start:])
 

@@ -56,7 +56,7 @@ class Documents(Intervals):
                 start, look = start + look, min(2 * look, LOOKED_AT)
             all_before += size
         raise DamagedIndexError(
-            "the index is damaged: fewer occurrences than its segments say; see 'everygram verify'"
+            "the index is damaged: it has fewer occurrences than it counts; see 'everygram verify'"
         )
 
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ class Texts(Distributions):
             end = start + match(start, limit)
             inside = int(np.searchsorted(long, end - LONG, "right"))
             first, further = at, inside
-            # Find the first place inside whose match goes on past `end`.
+            # Find the first place inside that has a match beyond `end`.
             while end < limit and further - first > 1:
                 middle = (first + further) // 2
                 place = int(long[middle])

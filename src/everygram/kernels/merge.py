@@ -151,7 +151,7 @@ def undecided(text: np.ndarray, sa: np.ndarray, separator: int, most: int) -> in
 
     text, sa: of the block, sorted as if a separator followed it. A suffix is undecided if it occurs
     a second time in the block, compared up to the block's end. If one is, all shorter ones are,
-    so the length of the longest is the answer. In `sa` it stands right after a suffix that begins
+    so the length of the longest is the answer. In `sa` it comes right after a suffix that begins
     with it. Undecided suffixes contain no separator, except at their start.
     """
     n = text.shape[0]

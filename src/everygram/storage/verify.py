@@ -93,7 +93,7 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
     }
     for each in numbers.values():
         if np.unique(each).shape[0] < each.shape[0]:
-            yield f"{fmt.MANIFEST}: two documents have one number"
+            yield f"{fmt.MANIFEST}: two documents have the same number"
         if each.max(initial=-1) >= manifest.next_document:
             yield f"{fmt.MANIFEST}: a document's number is not below next_document"
     for segment in of_sign[-1]:
@@ -105,7 +105,7 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
                 if place >= 0:
                     start, end = other.document_bounds(place)
                     if not np.array_equal(other.tokens[start:end], deleted):
-                        yield f"{segment.folder}: document {number} is not what was deleted"
+                        yield f"{segment.folder}: document {number} differs from the one deleted"
                     break
             else:
                 yield f"{segment.folder}: document {number} is in no segment"

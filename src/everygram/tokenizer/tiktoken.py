@@ -141,8 +141,8 @@ def tokenizer_json(data: bytes, source: str) -> bytes:
         if family.sha256 == digest.hexdigest():
             return convert(ranks, family)
     raise TokenizerError(
-        f"tokenizer '{source}': a tiktoken file of {len(ranks):,} ranks that is none of those "
-        f"known ({', '.join(family.name for family in FAMILIES)}), and has no pattern of its own; "
+        f"tokenizer '{source}': a tiktoken file of {len(ranks):,} ranks, which is not one of those "
+        f"known ({', '.join(family.name for family in FAMILIES)}), so its pattern is unknown; "
         "give the tokenizer.json of that tokenizer"
     )
 
