@@ -1,8 +1,8 @@
 """Suffix sorting by induction over integers (SA-IS: Nong, Zhang & Chan 2009/2011), step by step.
 
 A suffix is S-type if it is below the suffix one position on, L-type if above; LMS suffixes are
-the S-type ones with an L-type before them, at most every second. The steps, as `suffix_array.py`
-runs them:
+the S-type ones directly after an L-type one: at most every second suffix. The steps, in the order
+in which `building/induction.py` runs them:
 
 1. `lms_positions` finds the LMS suffixes and counts tokens.
 2. `place`, `induce_l`, `induce_s`, `collect`: put them at the ends of their buckets in any order,
