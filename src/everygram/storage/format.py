@@ -155,7 +155,7 @@ WIDE_POSITIONS_FROM = 2**32
 WIDE_POSITION_BYTES = 5
 # A block of suffixes between two fences is one cache line of 4-byte positions.
 FENCE_SPACING = 16
-# Keys per node of the fence tree; the same as in `kernels.lanes`.
+# Keys per node of the fence tree; the same as in `kernels.fences`.
 FENCE_FANOUT = 16
 
 
