@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from everygram.engine.queries import Ids, Queries, Vocabulary
+from everygram.arguments import flag, short
+from everygram.engine.queries import Ids, Queries, Vocabulary, as_array
 from everygram.errors import DamagedIndexError, EverygramError, QueryError, TokenizerError
 from everygram.results.base import token_texts
 from everygram.storage import directory
@@ -134,6 +135,7 @@ class Encoding:
         """The ids a query becomes: int64, shape (m,)."""
         if not isinstance(query, str):
             return self.vocabulary.check(query)
+        raw = flag("raw", raw, QueryError)
         tokenizer = self.reading.tokenizer
         if tokenizer is None:
             raise TokenizerError(
@@ -157,11 +159,9 @@ class Encoding:
 
     def queries(self, batch: Batch, offsets: Ids | None, raw: bool) -> Queries:
         """A batch."""
-        if isinstance(batch, str) or not _is_list(batch):
-            found = "one string" if isinstance(batch, str) else repr(batch)
-            raise QueryError(f"a batch: expected a list of queries, found {found}")
         if offsets is not None:
             return self.vocabulary.split(cast(Ids, batch), offsets)
+        batch = _listed(batch, "a batch: expected a list of queries")
         if isinstance(batch, np.ndarray) and batch.ndim == 1 and batch.dtype.kind in "iu":
             raise QueryError(
                 "a batch: expected a list of queries, found one array of ids; give its offsets, "
@@ -181,8 +181,7 @@ class Encoding:
         """A batch of prompts, each with its continuation behind it."""
         queries = self.queries(batch, offsets, raw)
         if continuations is not None:
-            if not _is_list(continuations):
-                raise QueryError(f"continuations: expected a list, found {continuations!r}")
+            continuations = _listed(continuations, "continuations: expected a list")
             if len(continuations) != len(queries):
                 raise QueryError(
                     f"continuations: expected one for each of {len(queries):,} queries, found "
@@ -222,6 +221,12 @@ class Encoding:
         return int(encoded[0])
 
 
-def _is_list(value: object) -> bool:
-    """Whether that is a sequence, or an array that has a length."""
-    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+def _listed(value: Any, expected: str) -> Any:
+    """A sequence or an array of at least one dimension; QueryError begins with the `expected`."""
+    if isinstance(value, str | bytes | bytearray):
+        found = "one string" if isinstance(value, str) else short(value)
+        raise QueryError(f"{expected}, found {found}")
+    listed = value if isinstance(value, Sequence) else as_array(value, expected)
+    if isinstance(listed, np.ndarray) and listed.ndim == 0:
+        raise QueryError(f"{expected}, found {short(value)}")
+    return listed

@@ -4,13 +4,13 @@ Knows the tokenizer for a corpus and the vocabulary of its index; gives document
 """
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from everygram import arguments
 from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
 from everygram.corpus.documents import Corpus, TokenDocument
@@ -206,7 +206,11 @@ def open_source(
     then to `build_of`.
     """
     named = NamedCorpus(corpus, CorpusOptions(**options))
-    name = None if tokenizer is None else os.fspath(tokenizer)
+    name = None
+    if tokenizer is not None:
+        name = arguments.place("tokenizer", tokenizer, "a path or a name")
+    if vocab_size is not None:
+        vocab_size = arguments.integer("vocab_size", vocab_size)
     source: Source
     if named.are_ids:
         width = named.options.pretokenized

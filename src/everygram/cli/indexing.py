@@ -24,7 +24,6 @@ from everygram.cli.options import (
     json_option,
     parse_fields,
     parse_ids,
-    parse_size,
     raw_option,
     resource_options,
     restart_option,
@@ -98,7 +97,7 @@ def build(
     from everygram.building.source import open_source
 
     gc.enable()
-    limits = {"memory": parse_size(memory), "threads": options.pop("threads")}
+    limits = {"memory": memory, "threads": options.pop("threads")}
     _limit_libraries(limits["threads"])
     options["metadata_fields"] = parse_fields(metadata_fields)
     source = open_source(corpus, tokenizer, **options)
@@ -141,7 +140,7 @@ def add(
     They are encoded with the index's own tokenizer. Running servers notice them by themselves.
     """
     gc.enable()
-    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
+    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": memory}
     _limit_libraries(options["threads"])
     with _resumable() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
@@ -205,7 +204,7 @@ def delete(
             else parse_ids(matching_ids, "--matching-ids"),
             raw=raw,
             dry_run=dry_run,
-            memory=parse_size(memory),
+            memory=memory,
             threads=threads,
         )
     print_answer(deletion.as_dict(), show_deletion, as_json)
@@ -234,7 +233,7 @@ def compact(
         compaction = everygram.compact(
             index,
             full=full,
-            memory=parse_size(memory),
+            memory=memory,
             threads=threads,
             restart=restart,
             progress=progress,

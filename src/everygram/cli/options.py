@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from everygram.errors import OptionError, QueryError
+from everygram.errors import QueryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,17 +164,3 @@ def parse_ids(text: str | None, option: str = "--ids") -> list[int]:
 def parse_fields(names: str | None) -> list[str] | None:
     """The names of a comma-separated list; None for None."""
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-
-
-def parse_size(text: str | None) -> int | None:
-    """Bytes from `4GiB`, `512M`, `2e9`; None for None."""
-    if text is None:
-        return None
-    match = re.fullmatch(
-        r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(e[0-9]{1,2})?\s*([kmgt]?)(i?)b?", text.strip().lower()
-    )
-    if match is None:
-        raise OptionError(f"--memory: expected a size like 4GiB or 500MB, found {text!r}")
-    number, exponent, prefix, binary = match.groups()
-    unit = (1024 if binary else 1000) ** " kmgt".index(prefix or " ")
-    return int(float(number + (exponent or "")) * unit)
