@@ -20,7 +20,7 @@ from everygram.errors import DamagedIndexError, EverygramError, QueryError, Toke
 from everygram.results.base import token_texts
 from everygram.storage import directory
 from everygram.storage import format as fmt
-from everygram.tokenizer.base import Tokenizer, encode_query
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, encode_query
 from everygram.tokenizer.choose import stored_tokenizer
 
 Query = str | Ids
@@ -168,8 +168,15 @@ class Encoding:
                 "too, or wrap it in a list"
             )
         if any(issubclass(kind, str) for kind in set(map(type, batch))):
-            batch = [self.ids(query, raw) for query in batch]
+            batch = [self._one_of_many(place, query, raw) for place, query in enumerate(batch)]
         return self.vocabulary.queries(cast(Sequence[Ids], batch))
+
+    def _one_of_many(self, place: int, query: Query, raw: bool) -> Ids:
+        """`ids` of the query at this place of a batch; errors name the place."""
+        try:
+            return self.ids(query, raw)
+        except RefusedTextError as error:
+            raise TokenizerError(f"query {place}: {error}") from None
 
     def prompts(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from everygram.corpus.files import File
-from everygram.errors import CorpusError
+from everygram.errors import EverygramError
 
 OnError = Literal["raise", "skip"]
 # Messages kept of what `on_error="skip"` left out; the rest is only counted.
@@ -64,7 +64,7 @@ class Corpus(ABC, Generic[DocumentT]):
     def __iter__(self) -> Iterator[DocumentT]:
         """The documents, from the first on."""
 
-    def _skip(self, error: CorpusError) -> None:
+    def _skip(self, error: EverygramError) -> None:
         """Leave out what cannot be read, or raise."""
         if self.on_error == "raise":
             raise error

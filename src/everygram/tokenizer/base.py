@@ -9,6 +9,10 @@ import numpy as np
 from everygram.errors import EverygramError, TokenizerError
 
 
+class RefusedTextError(TokenizerError):
+    """A text that a tokenizer cannot encode, though it encodes others."""
+
+
 class Tokenizer(ABC):
     """Text to ids and back.
 
@@ -45,7 +49,7 @@ class Tokenizer(ABC):
 
 
 @contextmanager
-def library(failed: str) -> Iterator[None]:
+def library(failed: str, error_type: type[TokenizerError] = TokenizerError) -> Iterator[None]:
     """Raise TokenizerError, which says what `failed`, for any error of a tokenizer's library.
 
     Libraries raise bare Exceptions. A panic (for example of a pattern that backtracks too long) is
@@ -56,7 +60,7 @@ def library(failed: str) -> Iterator[None]:
     except (EverygramError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise TokenizerError(f"{failed}: {error}") from None
+        raise error_type(f"{failed}: {error}") from None
 
 
 def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from everygram.errors import TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
-from everygram.tokenizer.base import Tokenizer, library, utf8
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, library, utf8
 from everygram.tokenizer.fast import FastEncoder, flatten, hidden, is_fast_family, without
 
 
@@ -116,7 +116,7 @@ def _loaded(data: bytes, source: str) -> Any:
 
 def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarray]:
     """The ids of each text, from the `tokenizers` library. Raises TokenizerError."""
-    with library(f"tokenizer '{source}' cannot encode a text"):
+    with library(f"tokenizer '{source}' cannot encode a text", RefusedTextError):
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     # Some normalizers put a space in front even of an empty text, which must have no tokens.
     return [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import MissingExtraError, TokenizerError
-from everygram.tokenizer.base import Tokenizer, library, utf8
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, library, utf8
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -54,7 +54,7 @@ class SentencePieceTokenizer(Tokenizer):
         for text in texts:
             utf8(text)  # raises; the library's own message would be about its source code
         # Runs on all cores and releases the GIL.
-        with library(f"tokenizer '{self.source}' cannot encode a text"):
+        with library(f"tokenizer '{self.source}' cannot encode a text", RefusedTextError):
             encoded: list[np.ndarray] = self._model.encode(
                 list(texts), num_threads=-1, return_type="numpy"
             )
