@@ -8,7 +8,7 @@ from typing import Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
-from everygram.building.external_sort import BYTES_A_TOKEN
+from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
 from everygram.building.source import Source, open_source
 from everygram.building.stages import resources
 from everygram.corpus.source import CorpusKeywords, Name
@@ -68,6 +68,11 @@ def plan_of(
         merged=merged,
         skips=tuple(source.corpus.skips),
     )
+
+
+def least_memory(beside: int) -> int:
+    """Bytes that a build takes whatever the limit; `beside`: of its source."""
+    return beside + RESERVED + MIN_BLOCK * BYTES_A_TOKEN
 
 
 def _free(path: Path) -> int:
