@@ -1,6 +1,7 @@
 """What a corpus is: documents of text or of token ids, each with its metadata, from files."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,8 +75,30 @@ class Corpus(ABC, Generic[DocumentT]):
 
 
 def encode_metadata(record: dict[str, Any]) -> bytes:
-    """A record as the index stores it: compact UTF-8 JSON."""
-    return ENCODER.encode(record).encode()
+    """A record as the index stores it: compact UTF-8 JSON.
+
+    Raises RecursionError for one that is nested too deep for every reader to parse it.
+    """
+    encoded = ENCODER.encode(record).encode()
+    # (Only a record with so many brackets may be nested so deep.)
+    if encoded.count(b"[") + encoded.count(b"{") > MOST_NESTED and _depth(encoded) > MOST_NESTED:
+        raise RecursionError
+    return encoded
 
 
+def _depth(encoded: bytes) -> int:
+    """How deep objects and arrays are nested in JSON."""
+    brackets = STRING.sub(b"", encoded).translate(SQUARE, NO_BRACKETS)
+    depth = 0
+    while brackets:  # the innermost go first
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    return depth
+
+
+# Metadata may be nested so deep: half of what Python parses from an empty stack.
+MOST_NESTED = 500
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+SQUARE = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
