@@ -80,14 +80,16 @@ def encode_metadata(record: dict[str, Any]) -> bytes:
     Raises RecursionError for one that is nested too deep for every reader to parse it.
     """
     encoded = ENCODER.encode(record).encode()
-    # (Only a record with so many brackets may be nested so deep.)
-    if encoded.count(b"[") + encoded.count(b"{") > MOST_NESTED and _depth(encoded) > MOST_NESTED:
+    # (What is nested so deep has that many brackets on each side.)
+    if len(encoded) > 2 * MOST_NESTED and _depth(encoded) > MOST_NESTED:
         raise RecursionError
     return encoded
 
 
 def _depth(encoded: bytes) -> int:
-    """How deep objects and arrays are nested in JSON."""
+    """How deep objects and arrays are nested in JSON; 0 if it has few brackets."""
+    if encoded.count(b"[") + encoded.count(b"{") <= MOST_NESTED:
+        return 0
     brackets = STRING.sub(b"", encoded).translate(SQUARE, NO_BRACKETS)
     depth = 0
     while brackets:  # the innermost go first
