@@ -87,9 +87,12 @@ class Vocabulary:
         does so when it reads them.
         """
         # (Other types with a length are checked first: sets have no order, bytes are not ids.)
-        if isinstance(query, list | tuple) and not _has_booleans(query):
+        if isinstance(query, list | tuple):
             with contextlib.suppress(struct.error, TypeError):
-                return self._packer(len(query))(*query)
+                packed = self._packer(len(query))(*query)
+                # (Booleans are packed as 0 and 1.)
+                if not ((0 in packed or 1 in packed) and _has_booleans(query)):
+                    return packed
         try:
             return self.check(query, name).astype(self.dtype).tobytes()
         except QueryError as error:
@@ -116,7 +119,7 @@ class Vocabulary:
         An array of shape (1, m) is one query: tokenizers return the ids of one text like this.
         """
         ids = as_array(query, f"{name}: expected a flat list of token ids")
-        listed = isinstance(query, Sequence)
+        listed = type(query) is not np.ndarray and isinstance(query, Sequence)
         if ids.ndim == 2 and ids.shape[0] == 1 and not listed:
             ids = ids[0]
         if ids.ndim != 1:
@@ -216,6 +219,8 @@ def as_array(value: object, expected: str) -> np.ndarray:
     and mappings (they have no order), masked arrays (some of their values are invalid), and objects
     that do not give an array, such as a tensor on another device.
     """
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise QueryError(f"{expected}, found a masked array; pass its compressed()")
     listed = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
