@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import everygram
@@ -270,6 +271,9 @@ def test_what_was_expected_is_said(made, number):
         ),
         (Unprintable(), "found <Unprintable instance at"),
         (2**70, "found 1180591620717411303424"),
+        (pa.array([110, None]), r"query\[1\]: expected .*, found a missing value"),
+        (np.array([110, np.nan]), r"query\[1\]: expected .*, found a missing value"),
+        (pa.scalar(110), "found <pyarrow.Int64Scalar: 110>"),
     ],
 )
 def test_what_is_no_query_is_shown(opened, query, said):
@@ -319,6 +323,8 @@ def test_ids_come_in_any_array(opened):
         np.array([[i, 0] for i in ids])[:, 0],
         Tensor(ids),
         Tensor([ids]),
+        pa.array(ids),
+        pa.chunked_array([ids[:2], ids[2:]]),
         array.array("I", ids),
         memoryview(bytes(ids)),
         (ctypes.c_uint16 * len(ids))(*ids),
@@ -341,6 +347,8 @@ def test_ids_come_in_any_array(opened):
     for batch in (np.array(rows), Tensor(rows), [Tensor(row) for row in rows], np.array([rows])[0]):
         assert opened.count_batch(batch).counts.tolist() == counts
         assert opened.prob_batch(batch, Tensor([*b"ug"])).prompt_counts.tolist() == counts
+    assert opened.count_batch(pa.array(rows)).counts.tolist() == counts
+    assert opened.count_batch(pa.array(["nat", "lan"])).counts.tolist() == counts
     flat = [*b"natlan"]
     for offsets in ([0, 3, 6], np.array([0, 3, 6]), Tensor([0, 3, 6]), array.array("q", [0, 3, 6])):
         assert opened.count_batch(Tensor(flat), offsets).counts.tolist() == counts
@@ -420,3 +428,21 @@ def test_an_error_shows_no_other_before_it(opened):
             with pytest.raises(QueryError) as caught:
                 ask(query)
             assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_the_place_of_a_bad_continuation_is_named(opened):
+    for bad, said in (
+        (None, "expected a token id"),
+        ("ab", "expected one token"),
+        (300, "outside"),
+    ):
+        for ask in (opened.prob_batch, opened.infgram_prob_batch):
+            with pytest.raises(QueryError, match=f"query 1: continuation.*{said}"):
+                ask(["na", "na", "na"], ["t", bad, "t"])
+
+
+def test_a_closed_index_can_be_shown_and_closed_again(made):
+    index = everygram.open(made / "index")
+    index.close()
+    index.close()
+    assert repr(index) == f"<everygram.Index '{made / 'index'}': closed>"

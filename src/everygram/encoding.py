@@ -194,7 +194,10 @@ class Encoding:
                     f"continuations: expected one for each of {len(queries):,} queries, found "
                     f"{len(continuations):,}"
                 )
-            tokens = [self.continuation(token, raw) for token in continuations]
+            tokens = [
+                self._continuation_of(place, token, raw)
+                for place, token in enumerate(continuations)
+            ]
             ids = np.insert(queries.ids.astype(np.int64), queries.ends, tokens)
             ends = queries.ends + np.arange(1, len(queries) + 1)
             queries = self.vocabulary.split(ids, np.concatenate([[0], ends]))
@@ -202,6 +205,13 @@ class Encoding:
         if empty.size:
             raise QueryError(f"query {empty[0]}: {EMPTY_PROB}")
         return queries
+
+    def _continuation_of(self, place: int, continuation: str | int, raw: bool) -> int:
+        """`continuation` of the query at this place of a batch; errors name the place."""
+        try:
+            return self.continuation(continuation, raw)
+        except (QueryError, RefusedTextError) as error:
+            raise QueryError(f"query {place}: {error}") from None
 
     def prompt(self, query: Query, continuation: str | int | None, raw: bool) -> tuple[Ids, int]:
         """The ids of a prompt, not checked yet, and of its continuation."""

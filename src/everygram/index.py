@@ -170,7 +170,10 @@ class Index:
         Index.__init__(self, **state)
 
     def __repr__(self) -> str:
-        manifest = self.manifest
+        state = self._state
+        if not isinstance(state, _State):
+            return f"<everygram.Index '{self.path}': closed>"
+        manifest = state.manifest
         return (
             f"<everygram.Index '{self.path}': {manifest.num_tokens:,} tokens, "
             f"{manifest.num_documents:,} documents, {len(manifest.segments)} segments, "

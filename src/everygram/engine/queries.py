@@ -131,6 +131,11 @@ class Vocabulary:
             return np.empty(0, np.int64)
         if ids.dtype.kind not in "iu" or (listed and _has_booleans(query)):
             values = list(query) if listed else ids.tolist()
+            if ids.dtype.kind == "f" and not listed and np.isnan(ids).any():
+                place = int(np.isnan(ids).argmax())  # a column with missing values becomes floats
+                raise QueryError(
+                    f"{name}[{place}]: expected a token id (an integer), found a missing value"
+                )
             # Integers past 64 bits make an array of floats or objects.
             ids = np.empty(len(values), object)
             for place, value in enumerate(values):
