@@ -211,7 +211,7 @@ class Encoding:
         try:
             return self.continuation(continuation, raw)
         except (QueryError, RefusedTextError) as error:
-            raise QueryError(f"query {place}: {error}") from None
+            raise type(error)(f"query {place}: {error}") from None
 
     def prompt(self, query: Query, continuation: str | int | None, raw: bool) -> tuple[Ids, int]:
         """The ids of a prompt, not checked yet, and of its continuation."""
