@@ -212,6 +212,8 @@ def test_numbers_of_documents_from_a_file_and_standard_input(run, tmp_path):
 
     (tmp_path / "numbers").write_text("1\n2\n\n")
     assert delete("--documents", tmp_path / "numbers") == (0, [1, 2])
+    (tmp_path / "numbers.csv").write_bytes(b"\xef\xbb\xbf1\r\n2\r\n")  # as spreadsheets do
+    assert delete("--documents", tmp_path / "numbers.csv", "--dry-run", "--missing-ok") == (0, [])
     assert delete("--documents", "-", stdin="3, 4\n5") == (0, [3, 4, 5])
     assert delete("--documents", "-", stdin="[6]") == (0, [6])
     assert delete("--documents", "-", stdin="") == (0, [])

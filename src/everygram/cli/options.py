@@ -171,7 +171,7 @@ def parse_numbers(text: str, option: str) -> list[int]:
     if not text.strip() or re.fullmatch(r"[-0-9,\s\[\]]*", text):
         return parse_ids(text, option)
     try:
-        return parse_ids(Path(text).read_text(encoding="utf-8"), text)
+        return parse_ids(Path(text).read_text(encoding="utf-8-sig"), text)
     except (OSError, ValueError) as error:
         if isinstance(error, QueryError):
             raise
@@ -189,7 +189,12 @@ class OrAll(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, or None for `all`."""
-        return None if value == "all" else click.IntRange(0).convert(value, param, ctx)
+        if value == "all":
+            return None
+        try:
+            return click.IntRange(0).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected 0 or more, or all, found {value!r}", param, ctx)
 
 
 def parse_fields(names: str | None) -> list[str] | None:
