@@ -98,8 +98,8 @@ def _depth(encoded: bytes) -> int:
     return depth
 
 
-# Metadata may be nested so deep: half of what Python parses from an empty stack.
-MOST_NESTED = 500
+# Metadata may be nested so deep: whoever reads it can parse, print, copy and pickle it.
+MOST_NESTED = 300
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 SQUARE = bytes.maketrans(b"{}", b"[]")
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
