@@ -422,6 +422,14 @@ def test_numbers_of_any_library_and_size(opened):
             opened.document(int(many))
 
 
+def test_booleans_of_numpy_are_booleans(made, opened):
+    deletion = everygram.delete(made / "index", documents=0, dry_run=np.True_, raw=np.False_)
+    assert json.loads(json.dumps(deletion.as_dict()))["dry_run"] is True
+    assert opened.count("natural", raw=np.True_) == 3
+    with everygram.open(made / "index", verify=np.True_) as index:
+        assert index.count("natural") == 3
+
+
 def test_an_error_shows_no_other_before_it(opened):
     for query in ([1.5], [None], [1, 2**70], ["a"], [[1]]):
         for ask in (opened.count, opened.ntd, opened.score, lambda query: opened.prob(query, 1)):

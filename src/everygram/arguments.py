@@ -1,8 +1,8 @@
-"""What the arguments of public functions must be, checked where they come in.
+"""Checks the arguments of public functions.
 
-In: what a caller gave, whatever it is, and the argument's name. Out: the value in the one type that
-everything below works with. What is none is an OptionError, or the error that is asked for, which
-says what was expected and what was found.
+In: a value of any type, and the argument's name for messages. Out: the value as the one type that
+other modules use. Any other value raises OptionError, or the given class of error, whose message
+says what was expected and found.
 """
 
 import errno
@@ -21,9 +21,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 # Characters of a value that messages show.
 SHOWN = 60
-# The names of Python's type of booleans, and of numpy's in its versions.
+# The names of the boolean types of Python and of numpy (bool_ in older versions).
 BOOLEANS = ("bool", "bool_")
-# What no size or number of anything reaches.
+# Larger than any size or number in an index; it fits an int64.
 LARGEST = 1 << 62
 
 
@@ -57,14 +57,14 @@ def string(name: str, value: object) -> str:
 
 
 def flag(name: str, value: object, error: type[EverygramError] = OptionError) -> bool:
-    """True or False, numpy's among them."""
+    """True or False, also as numpy's booleans."""
     if type(value).__name__ not in BOOLEANS:
         raise error(f"{name}: expected True or False, found {short(value)}")
     return bool(value)
 
 
 def integer(name: str, value: object, error: type[EverygramError] = OptionError) -> int:
-    """An integer of Python's or of anybody's (numpy, torch), of any size; no boolean."""
+    """An integer of any library (numpy, torch) and of any size, but no boolean."""
     found = as_integer(value)
     if found is None:
         raise error(f"{name}: expected an integer, found {short(value)}")
@@ -74,7 +74,7 @@ def integer(name: str, value: object, error: type[EverygramError] = OptionError)
 def natural(
     name: str, value: object, least: int = 0, error: type[EverygramError] = OptionError
 ) -> int:
-    """An integer from `least` on; any that is larger than all there is becomes LARGEST."""
+    """An integer of at least `least`, as `integer`; larger ones than LARGEST become LARGEST."""
     found = as_integer(value)
     if found is None or found < least:
         why = ", which is no integer" if found is None else ""
@@ -83,17 +83,17 @@ def natural(
 
 
 def as_integer(value: object) -> int | None:
-    """The value as an integer of Python's, if it is one and no boolean; else None."""
+    """The value as a Python integer; None for a boolean and for anything that is no integer."""
     if type(value).__name__ in BOOLEANS:
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
-    except Exception:  # a tensor of several values raises its library's own errors
+    except Exception:  # a tensor of several values raises errors of its library
         return None
 
 
 def size(name: str, value: object) -> int | None:
-    """Bytes: a number of them, or a size like `4GiB`, `512M` or `2e9`; None for None."""
+    """A number of bytes, or a size such as `4GiB`, `512M` or `2e9`, in bytes; None for None."""
     if value is None:
         return None
     found = _parsed_size(value) if isinstance(value, str) else as_integer(value)
@@ -124,15 +124,15 @@ def function(name: str, value: F | None) -> F | None:
 
 
 def short(value: object) -> str:
-    """The value as messages show it: on one line, of anything, however long."""
+    """A value of any type as messages show it: one line, cut to SHOWN characters."""
     try:
         text = " ".join(_SHORT.repr(value).split("\n"))
-    except Exception:  # an integer of more digits than Python writes, or an object's own fault
+    except Exception:  # an integer too long to print, or an object whose `repr` fails
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "…"
 
 
-# (A list of millions is not written out to be cut.)
+# (Long lists are cut before they are printed.)
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = SHOWN

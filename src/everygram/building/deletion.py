@@ -74,10 +74,10 @@ def delete(
     """
     if sum(way is not None for way in (documents, where, matching)) != 1:
         raise OptionError("delete: expected one of documents, where, and matching")
-    for name, value in (("raw", raw), ("missing_ok", missing_ok), ("dry_run", dry_run)):
-        arguments.flag(name, value)
+    raw, dry_run = arguments.flag("raw", raw), arguments.flag("dry_run", dry_run)
+    missing_ok = arguments.flag("missing_ok", missing_ok)
     if missing_ok and documents is None:
-        raise OptionError("missing_ok: goes with documents; others are found where they are")
+        raise OptionError("missing_ok: goes with documents, not with where or matching")
     wanted = None if documents is None else _listed(documents)
     field = None if where is None else _field_and_value(where)
     memory, threads = resources(memory, threads)
