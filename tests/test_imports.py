@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # list, and from itself.
 FLOORS = [
     ["errors", "progress"],
+    ["arguments"],
     ["kernels"],
     ["tokenizer"],
     ["storage", "results"],

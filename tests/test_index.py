@@ -143,6 +143,19 @@ def test_find_pages_through_every_occurrence(text_index, texts):
     assert int((everything.intervals[:, 1] - everything.intervals[:, 0]).sum()) == 7
 
 
+def test_find_without_a_limit_lists_every_occurrence(text_index, ids_index, texts):
+    naive = NaiveIndex([text.encode() for text in texts], SEP)
+    for query in ("e", "the", "zzz"):
+        everything = text_index.find(query, limit=None)
+        assert len(everything) == everything.count == text_index.count(query)
+        found = sorted(zip(everything.documents.tolist(), everything.offsets.tolist(), strict=True))
+        assert found == naive.occurrences(query.encode())
+        rest = text_index.find(query, offset=2, limit=None)
+        assert rest.occurrences == everything.occurrences[2:]
+    assert len(ids_index.find([], limit=None)) == ids_index.count([])
+    assert len(ids_index.find([0], offset=10**30, limit=None)) == 0
+
+
 def test_find_samples_without_repeats_and_by_seed(text_index):
     """infini-gram's search_docs repeats itself and has no seed (defect 9)."""
     first = [o.rank for o in text_index.find("e", sample=5, seed=1)]

@@ -14,12 +14,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from everygram.engine.queries import Ids, Queries, Vocabulary
+from everygram.arguments import flag, short
+from everygram.engine.queries import Ids, Queries, Vocabulary, as_array
 from everygram.errors import DamagedIndexError, EverygramError, QueryError, TokenizerError
 from everygram.results.base import token_texts
 from everygram.storage import directory
 from everygram.storage import format as fmt
-from everygram.tokenizer.base import Tokenizer, encode_query
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, encode_query
 from everygram.tokenizer.choose import stored_tokenizer
 
 Query = str | Ids
@@ -134,6 +135,7 @@ class Encoding:
         """The ids a query becomes: int64, shape (m,)."""
         if not isinstance(query, str):
             return self.vocabulary.check(query)
+        raw = flag("raw", raw, QueryError)
         tokenizer = self.reading.tokenizer
         if tokenizer is None:
             raise TokenizerError(
@@ -157,19 +159,24 @@ class Encoding:
 
     def queries(self, batch: Batch, offsets: Ids | None, raw: bool) -> Queries:
         """A batch."""
-        if isinstance(batch, str) or not _is_list(batch):
-            found = "one string" if isinstance(batch, str) else repr(batch)
-            raise QueryError(f"a batch: expected a list of queries, found {found}")
         if offsets is not None:
             return self.vocabulary.split(cast(Ids, batch), offsets)
+        batch = _listed(batch, "a batch: expected a list of queries")
         if isinstance(batch, np.ndarray) and batch.ndim == 1 and batch.dtype.kind in "iu":
             raise QueryError(
                 "a batch: expected a list of queries, found one array of ids; give its offsets, "
                 "too, or wrap it in a list"
             )
         if any(issubclass(kind, str) for kind in set(map(type, batch))):
-            batch = [self.ids(query, raw) for query in batch]
+            batch = [self._one_of_many(place, query, raw) for place, query in enumerate(batch)]
         return self.vocabulary.queries(cast(Sequence[Ids], batch))
+
+    def _one_of_many(self, place: int, query: Query, raw: bool) -> Ids:
+        """`ids` of the query at this place of a batch; errors name the place."""
+        try:
+            return self.ids(query, raw)
+        except RefusedTextError as error:
+            raise TokenizerError(f"query {place}: {error}") from None
 
     def prompts(
         self,
@@ -181,14 +188,16 @@ class Encoding:
         """A batch of prompts, each with its continuation behind it."""
         queries = self.queries(batch, offsets, raw)
         if continuations is not None:
-            if not _is_list(continuations):
-                raise QueryError(f"continuations: expected a list, found {continuations!r}")
+            continuations = _listed(continuations, "continuations: expected a list")
             if len(continuations) != len(queries):
                 raise QueryError(
                     f"continuations: expected one for each of {len(queries):,} queries, found "
                     f"{len(continuations):,}"
                 )
-            tokens = [self.continuation(token, raw) for token in continuations]
+            tokens = [
+                self._continuation_of(place, token, raw)
+                for place, token in enumerate(continuations)
+            ]
             ids = np.insert(queries.ids.astype(np.int64), queries.ends, tokens)
             ends = queries.ends + np.arange(1, len(queries) + 1)
             queries = self.vocabulary.split(ids, np.concatenate([[0], ends]))
@@ -196,6 +205,13 @@ class Encoding:
         if empty.size:
             raise QueryError(f"query {empty[0]}: {EMPTY_PROB}")
         return queries
+
+    def _continuation_of(self, place: int, continuation: str | int, raw: bool) -> int:
+        """`continuation` of the query at this place of a batch; errors name the place."""
+        try:
+            return self.continuation(continuation, raw)
+        except (QueryError, RefusedTextError) as error:
+            raise type(error)(f"query {place}: {error}") from None
 
     def prompt(self, query: Query, continuation: str | int | None, raw: bool) -> tuple[Ids, int]:
         """The ids of a prompt, not checked yet, and of its continuation."""
@@ -222,6 +238,12 @@ class Encoding:
         return int(encoded[0])
 
 
-def _is_list(value: object) -> bool:
-    """Whether that is a sequence, or an array that has a length."""
-    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+def _listed(value: Any, expected: str) -> Any:
+    """A sequence or an array of at least one dimension; QueryError begins with the `expected`."""
+    if isinstance(value, str | bytes | bytearray):
+        found = "one string" if isinstance(value, str) else short(value)
+        raise QueryError(f"{expected}, found {found}")
+    listed = value if isinstance(value, Sequence) else as_array(value, expected)
+    if isinstance(listed, np.ndarray) and listed.ndim == 0:
+        raise QueryError(f"{expected}, found {short(value)}")
+    return listed

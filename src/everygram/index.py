@@ -2,12 +2,15 @@
 
 import os
 import random
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self, cast
 
 import numpy as np
 
+from everygram import arguments
+from everygram.arguments import natural
 from everygram.encoding import Batch, Encoding, Query, Reading
 from everygram.engine.distributions import NO_LIMIT, Following
 from everygram.engine.engine import Engine
@@ -38,7 +41,8 @@ def open(
     parts into memory of this process's own right away, where nothing drives them out: some of
     "fences" (a tenth of the index; what every search reads), "suffix_array" and "tokens", or
     "all". Raises FormatError for a folder that is no index of a version this one reads,
-    DamagedIndexError for one with files missing, cut off or changed.
+    DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
+    arguments of a wrong type.
     """
     return Index(path, preload=preload, verify=verify)
 
@@ -68,11 +72,12 @@ class _Closed:
 class Index:
     """An open index: exact counts, probabilities, distributions and documents.
 
-    Every query is a string or token ids (a list or an integer array). A string is encoded with
-    the index's own tokenizer after its `query_prefix` (`raw=True` leaves that out); the result's
-    `token_ids` and `tokens` show what it became. All raise QueryError for ids outside the
-    vocabulary and TokenizerError for a string where the index has no tokenizer. Methods may be
-    called from several threads.
+    Every query is a string or token ids: a list, or an integer array of anybody's (numpy, torch,
+    pandas, Arrow) of shape (m,) or (1, m). A string is encoded with the index's own tokenizer after
+    its `query_prefix` (`raw=True` leaves that out); the result's `token_ids` and `tokens` show what
+    it became. All raise QueryError for what is none, for booleans and masked arrays, and for ids
+    outside the vocabulary, and TokenizerError for a string where the index has no tokenizer or
+    its tokenizer fails. Methods may be called from several threads, and `refresh` beside them.
 
     >>> with everygram.open("demo") as index:
     ...     index.count("the standard library")
@@ -87,17 +92,16 @@ class Index:
         before: "Index | None" = None,
     ) -> None:
         """As `open`; segments that are as they were in the index `before` are not opened again."""
-        self.path = Path(path)
-        self._preload, self._verify = preload, verify
+        self.path = arguments.path("index", path)
+        self._preload, self._verify = _parts(preload), arguments.flag("verify", verify)
         opened = () if before is None else before.engine.segments
-        manifest, segments, tokenizer_json = directory.open_index(self.path, opened, verify)
-        parts = (preload,) if isinstance(preload, str) else tuple(preload)
+        manifest, segments, tokenizer_json = directory.open_index(self.path, opened, self._verify)
         engine = Engine(
             segments,
             manifest.vocab_size,
             manifest.separator,
             manifest.next_document,
-            PRELOADABLE if "all" in parts else parts,
+            PRELOADABLE if "all" in self._preload else self._preload,
         )
         # (Results keep the reading, which leads back to no file and no segment.)
         reading = Reading(
@@ -109,6 +113,9 @@ class Index:
             tokenizer_json,
         )
         self._state = _State(engine, Encoding(engine.vocabulary, reading), reading, manifest)
+        # Held to change the state: of two that refresh at once the later must not bring back what
+        # the earlier read.
+        self._changing = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +126,8 @@ class Index:
     def close(self) -> None:
         """Let go of the files. Results already given stay good; further queries raise."""
         # (Not looked for in every query, which would take longer than a part of some.)
-        self._state = cast(_State, _Closed(self.path))
+        with self._changing:
+            self._state = cast(_State, _Closed(self.path))
 
     @property
     def manifest(self) -> fmt.Manifest:
@@ -144,13 +152,14 @@ class Index:
     def refresh(self) -> bool:
         """Become `latest`; returns whether anything had changed.
 
-        Queries that other threads are at are answered from before.
+        Queries that other threads are at are answered from before. Raises as `open`.
         """
-        latest = self.latest()
-        if latest is self:
-            return False
-        self._state = latest._state
-        return True
+        with self._changing:
+            latest = self.latest()
+            if latest is self:
+                return False
+            self._state = latest._state
+            return True
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the index itself.
@@ -161,10 +170,14 @@ class Index:
         Index.__init__(self, **state)
 
     def __repr__(self) -> str:
+        state = self._state
+        if not isinstance(state, _State):
+            return f"<everygram.Index '{self.path}': closed>"
+        manifest = state.manifest
         return (
-            f"<everygram.Index '{self.path}': {self.num_tokens:,} tokens, "
-            f"{self.num_documents:,} documents, {len(self.manifest.segments)} segments, "
-            f"{self.manifest.dtype}, tokenizer {self.manifest.tokenizer.source!r}>"
+            f"<everygram.Index '{self.path}': {manifest.num_tokens:,} tokens, "
+            f"{manifest.num_documents:,} documents, {len(manifest.segments)} segments, "
+            f"{manifest.dtype}, tokenizer {manifest.tokenizer.source!r}>"
         )
 
     @property
@@ -219,13 +232,15 @@ class Index:
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
     ) -> np.ndarray:
         """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
-        prompt, token = self._state.encoding.prompt(query, continuation, raw)
-        return self._state.engine.vocabulary.check([*prompt, token])
+        engine, encoding, _, _ = self._state
+        prompt, token = encoding.prompt(query, continuation, raw)
+        return engine.vocabulary.check([*prompt, token])
 
     def decode(self, ids: Ids) -> str:
         """The text of ids, separators left out."""
-        checked = self._state.engine.vocabulary.check(ids)
-        return self._state.reading.decode(checked[checked != self.separator])
+        engine, _, reading, manifest = self._state
+        checked = engine.vocabulary.check(ids, "ids")
+        return reading.decode(checked[checked != manifest.separator])
 
     def count(self, query: Query, *, raw: bool = False) -> Count:
         """How often the query occurs: an `int` with `token_ids` and `tokens`.
@@ -369,10 +384,9 @@ class Index:
         together take about as many searches as there are tokens.
         """
         if order is not None:
-            _check_natural("order", order)
+            order = natural("order", order, error=QueryError)
             if order == 0:
                 raise QueryError("order: expected 1 (unigram) or more, found 0")
-            order = int(order)
         engine, encoding, reading, _ = self._state
         asked = encoding.query(text, raw, "text")
         return Scores(reading, asked.ids, order, *engine.score(asked, order))
@@ -391,7 +405,7 @@ class Index:
         query: Query,
         *,
         offset: int = 0,
-        limit: int = 10,
+        limit: int | None = 10,
         sample: int | None = None,
         seed: int = 0,
         raw: bool = False,
@@ -399,20 +413,25 @@ class Index:
         """Where the query occurs: its intervals, and some of its occurrences.
 
         `offset` and `limit` page through all occurrences in a fixed order (by segment and rank);
+        without a limit (None) all from `offset` on are listed, each of which takes 40 bytes.
         `sample` instead draws that many different ones, the same for the same `seed`.
         """
-        for name, value in (("offset", offset), ("limit", limit), ("sample", sample)):
-            if value is not None or name != "sample":
-                _check_natural(name, value)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise QueryError(f"seed: expected an integer, found {seed!r}")
+        offset = natural("offset", offset, error=QueryError)
+        if limit is not None:
+            limit = natural("limit", limit, error=QueryError)
+        if sample is not None:
+            sample = natural("sample", sample, error=QueryError)
+        seed = arguments.integer("seed", seed, QueryError)
         engine, encoding, reading, _ = self._state
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
-        chosen: Sequence[int] = range(min(offset, count), min(offset + limit, count))
-        if sample is not None:
-            chosen = sorted(random.Random(seed).sample(range(count), min(sample, count)))
+        if sample is None:
+            end = count if limit is None else min(offset + limit, count)
+            chosen = np.arange(min(offset, end), end)
+        else:
+            drawn = random.Random(seed).sample(range(count), min(sample, count))
+            chosen = np.array(sorted(drawn), np.int64)
         return _matches(engine, reading, asked, intervals[0], count, chosen)
 
     def document(
@@ -432,28 +451,30 @@ class Index:
         """
         if (number is None) == (query is None):
             raise QueryError("document: expected a number or a query, one of the two")
+        occurrence = natural("occurrence", occurrence, error=QueryError)
         if query is None and occurrence != 0:
             raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None:
-            _check_natural("context", context)
+            context = natural("context", context, error=QueryError)
         engine, encoding, reading, _ = self._state
-        if query is None:
-            assert number is not None
+        if number is not None:
             ids, metadata = engine.document(number)
             shown = ids[:context]
             return Document(
                 reading, int(number), metadata, ids.shape[0], 0, shown, None, None, None
             )
+        assert query is not None
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
-        _check_natural("occurrence", occurrence)
         if occurrence >= count:
             raise QueryError(
-                f"occurrence {occurrence}: the query occurs {count:,} times"
+                f"occurrence {arguments.short(occurrence)}: the query occurs {count:,} times"
                 + (f", numbered from 0 to {count - 1}" if count else "")
             )
-        (place,) = _matches(engine, reading, asked, intervals[0], count, [occurrence]).occurrences
+        (place,) = _matches(
+            engine, reading, asked, intervals[0], count, np.array([occurrence])
+        ).occurrences
         ids, metadata = engine.document(place.document)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
@@ -473,10 +494,10 @@ def _matches(
     asked: Queries,
     intervals: np.ndarray,
     count: int,
-    chosen: Sequence[int],
+    chosen: np.ndarray,
 ) -> Matches:
-    """Those of the occurrences in these intervals that are chosen, by number."""
-    segments, ranks, positions = engine.locate(intervals, np.array(chosen, np.int64))
+    """Those of the occurrences in these intervals that are chosen, by number: int64, shape (k,)."""
+    segments, ranks, positions = engine.locate(intervals, chosen)
     documents, offsets = engine.documents_at(segments, positions)
     found = count, intervals, segments, ranks, positions, documents, offsets
     return Matches(reading, asked.ids, *found)
@@ -518,13 +539,16 @@ def _support(max_support: int | None) -> int:
     """`max_support` as the engine takes it."""
     if max_support is None:
         return NO_LIMIT
-    _check_natural("max_support", max_support)
-    if max_support == 0:
+    given = natural("max_support", max_support, error=QueryError)
+    if given == 0:
         raise QueryError("max_support: expected 1 or more, found 0")
-    return min(int(max_support), NO_LIMIT)
+    return given
 
 
-def _check_natural(name: str, value: object) -> None:
-    """Raise QueryError unless `value` is an integer from 0 on."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise QueryError(f"{name}: expected 0 or more, found {value!r}")
+def _parts(preload: Any) -> tuple[str, ...]:
+    """The parts to preload, by name."""
+    parts = (preload,) if isinstance(preload, str) else preload
+    listed = isinstance(parts, list | tuple | set | frozenset)
+    if not listed or not all(isinstance(part, str) for part in parts):
+        raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
+    return tuple(parts)

@@ -1,7 +1,9 @@
 """An index that changes: added to and deleted from while open, killed writers, the service."""
 
+import errno
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -213,6 +215,66 @@ if stage == "published":
     indexer.publish = killed
 everygram.add(index, corpus, progress=progress)
 """
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_was_deleted_before_is_passed_over_when_told_to(tmp_path, compacted):
+    texts = ["a b", "b", "ab", "a", "bb"]
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", records(texts)), tmp_path / "index")
+    everygram.delete(tmp_path / "index", documents=[1, 3])
+    if compacted:
+        everygram.compact(tmp_path / "index", full=True)
+
+    def delete(documents, **options):
+        return everygram.delete(tmp_path / "index", documents=documents, **options).documents
+
+    with pytest.raises(QueryError, match="document 3: it was deleted"):
+        delete([3, 4])
+    assert delete([3, 4, 1], missing_ok=True, dry_run=True) == (4,)
+    assert delete([3, 4, 1, 4], missing_ok=True) == (4,)
+    assert delete(4, missing_ok=True) == delete([4], missing_ok=True) == ()
+    # A number that was never given is a mistake.
+    for never in (5, -1, 2**70):
+        with pytest.raises(QueryError, match="the index has 0 to 4"):
+            delete([0, never], missing_ok=True)
+    with everygram.open(tmp_path / "index") as index:
+        assert index.num_documents == 2
+        assert index.count("a") == 2
+    assert delete((number for number in np.array([0, 1])), missing_ok=True) == (0,)
+    assert delete({2}) == (2,)
+
+
+WAYS = [{"documents": [0, 1]}, {"where": ("n", "1")}, {"matching": "ab"}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_dry_run_takes_no_lock_and_writes_nothing(tmp_path, way, monkeypatch):
+    texts = ["a b", "ab", "b"]
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", records(texts)), path)
+    with directory.changed_index(path, "deletion"):  # somebody else changes it
+        found = everygram.delete(path, **way, dry_run=True)
+        with pytest.raises(BuildError, match="is being written by another process"):
+            everygram.delete(path, **way)
+    assert found.dry_run and found.documents
+    # On a disk that is read only the lock could not even be opened.
+    (path / fmt.LOCK).unlink()
+    for name in (path, *path.rglob("*")):
+        name.chmod(name.stat().st_mode & ~0o222)
+    opened = os.open
+
+    def read_only(name, flags, *more, **named):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system", str(name))
+        return opened(name, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", read_only)
+    before = {name: name.stat().st_mtime_ns for name in (path, *path.rglob("*"))}
+    assert everygram.delete(path, **way, dry_run=True) == found
+    assert before == {name: name.stat().st_mtime_ns for name in (path, *path.rglob("*"))}
+    with pytest.raises(BuildError, match="Read-only file system"):
+        everygram.delete(path, **way)
+    path.chmod(0o755)
 
 
 @pytest.mark.parametrize("stage", ["read", "sort", "write", "publish", "published"])

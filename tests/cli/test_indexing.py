@@ -1,9 +1,12 @@
 """The commands that make and change indexes."""
 
+import itertools
 import json
+import pkgutil
 import re
 
 import numpy as np
+import pytest
 
 from conftest import write_jsonl
 from everygram.cli import show_indexing
@@ -118,15 +121,118 @@ def test_build_from_token_ids(run, tmp_path):
     assert "has no tokenizer" in err
 
 
-def test_an_interrupted_build_says_how_to_continue(run, tmp_path, monkeypatch):
-    def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
+def interrupt(monkeypatch, place, after=0):
+    """Have Ctrl-C come when this function is called, after it was called so many times."""
+    module, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    calls, function = itertools.count(), getattr(owner, name)
 
-    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
-    monkeypatch.setattr("everygram.building.indexer.build_of", interrupted)
-    code, out, err = run("build", corpus, "--out", tmp_path / "i")
+    def interrupted(*arguments, **options):
+        if next(calls) >= after:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+BUILDER = "everygram.building.segment_builder.SegmentBuilder"
+# Where Ctrl-C comes, whether documents are read by then, and what is said to be kept.
+INTERRUPTED = [
+    ("everygram.building.plan.plan_of", False, "nothing is kept; the same command starts over"),
+    (f"{BUILDER}.add", False, "nothing is kept; the same command starts over"),
+    (f"{BUILDER}.merge", True, "keeps what is finished (2 documents read); run the same command"),
+    (f"{BUILDER}.finish", True, "(2 documents read, suffixes in order); run the same command"),
+]
+
+
+@pytest.mark.parametrize(("place", "read", "said"), INTERRUPTED)
+def test_an_interrupted_build_says_what_is_kept(run, tmp_path, monkeypatch, place, read, said):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}, {"text": "two one"}])
+    build = ("build", corpus, "--out", tmp_path / "i")
+    with monkeypatch.context() as patched:
+        interrupt(patched, place)
+        code, out, err = run(*build)
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "interrupted; run the same command again to continue"
+    last = err.splitlines()[-1]
+    assert last.startswith("interrupted: ") and said in last
+    assert (tmp_path / "i").exists() == read
+    code, _, err = run(*build)
+    assert code == 0
+    assert ("reading documents" in err) != read
+    assert json.loads(run("count", tmp_path / "i", "one", "--json")[1])["count"] == 2
+
+
+def test_an_interrupted_change_says_that_the_index_is_what_it_was(run, tmp_path, monkeypatch):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}, {"text": "two one"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    for change in (("add", tmp_path / "i", corpus), ("delete", tmp_path / "i", "--documents", "0")):
+        with monkeypatch.context() as patched:
+            interrupt(patched, f"{BUILDER}.add")
+            code, _, err = run(*change)
+        assert code == 130
+        said = f"interrupted: '{tmp_path / 'i'}' is unchanged; the same command starts over"
+        assert err.splitlines()[-1] == said
+    with monkeypatch.context() as patched:
+        interrupt(patched, f"{BUILDER}.finish")
+        assert "keeps what is finished (2 documents read" in run("add", tmp_path / "i", corpus)[2]
+    with monkeypatch.context() as patched:
+        interrupt(patched, "everygram.storage.directory._remove_orphans", after=1)
+        code, _, err = run("add", tmp_path / "i", corpus)
+    assert (code, err.splitlines()[-1]) == (
+        130,
+        f"interrupted: '{tmp_path / 'i'}' is complete already",
+    )
+    assert json.loads(run("count", tmp_path / "i", "one", "--json")[1])["count"] == 4
+
+
+def test_a_memory_limit_below_what_is_needed_says_the_least(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
+    least = "takes about 225 MiB at least, besides about 100 MiB for Python"
+    code, _, err = run("build", corpus, "--out", tmp_path / "i", "--memory", "100M")
+    assert code == 0 and f"--memory 100M is too little: this {least}" in err
+    code, _, err = run("add", tmp_path / "i", corpus, "--memory", "100M")
+    assert code == 0 and least in err
+    for command in (("compact", "--full"), ("delete", "--documents", "0")):
+        code, _, err = run(command[0], tmp_path / "i", *command[1:], "--memory", "1M")
+        assert code == 0 and "takes about 33 MiB at least" in err
+    for enough in ("300MiB", "1GiB"):
+        assert "too little" not in run("add", tmp_path / "i", corpus, "--memory", enough)[2]
+    for nonsense in ("much", "0", "-1"):
+        code, _, err = run("build", corpus, "--out", tmp_path / "j", "--memory", nonsense)
+        assert code == 2 and "memory: expected" in err
+
+
+def test_numbers_of_documents_from_a_file_and_standard_input(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": str(i)} for i in range(9)])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+
+    def delete(*options, stdin=""):
+        code, out, err = run("delete", tmp_path / "i", *options, "--json", stdin=stdin)
+        return (code, json.loads(out)["documents"]) if code == 0 else (code, err)
+
+    (tmp_path / "numbers").write_text("1\n2\n\n")
+    assert delete("--documents", tmp_path / "numbers") == (0, [1, 2])
+    (tmp_path / "numbers.csv").write_bytes(b"\xef\xbb\xbf1\r\n2\r\n")  # as spreadsheets do
+    assert delete("--documents", tmp_path / "numbers.csv", "--dry-run", "--missing-ok") == (0, [])
+    assert delete("--documents", "-", stdin="3, 4\n5") == (0, [3, 4, 5])
+    assert delete("--documents", "-", stdin="[6]") == (0, [6])
+    assert delete("--documents", "-", stdin="") == (0, [])
+    code, said = delete("--documents", tmp_path / "numbers")
+    assert code == 2 and "document 1: it was deleted" in said
+    assert delete("--documents", tmp_path / "numbers", "--missing-ok") == (0, [])
+    assert delete("--documents", "5,6,7", "--missing-ok") == (0, [7])
+    code, said = delete("--documents", "8,9", "--missing-ok")
+    assert code == 2 and "document 9: the index has 0 to 8" in said
+    code, said = delete("--where", "a=b", "--missing-ok")
+    assert code == 2 and "missing_ok: goes with documents" in said
+    code, said = delete("--documents", tmp_path / "none")
+    assert code == 2 and "a file of them, or -, found" in said and "No such file" in said
+    (tmp_path / "numbers").write_bytes(b"1\n\xff\n")
+    code, said = delete("--documents", tmp_path / "numbers")
+    assert code == 2 and "a file of them, or -" in said
+    (tmp_path / "numbers").write_text("1\ntwo\n")
+    code, said = delete("--documents", tmp_path / "numbers")
+    assert code == 2 and "numbers: expected integers like 1,2,3, found 'two'" in said
 
 
 def test_an_addition_reports_in_json(run, tmp_path):

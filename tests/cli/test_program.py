@@ -91,6 +91,16 @@ def test_a_reader_that_leaves_early_is_no_error(path, tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "arguments", [["count", "INDEX", "-"], ["delete", "INDEX", "--documents", "-"]]
+)
+def test_a_closed_standard_input_is_an_empty_one(path, arguments):
+    everygram = Path(sys.executable).with_name("everygram")
+    words = " ".join(f"'{path}'" if word == "INDEX" else word for word in arguments)
+    done = subprocess.run(f"'{everygram}' {words} <&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_interruption_is_no_failure(path):
     everygram = Path(sys.executable).with_name("everygram")
     with subprocess.Popen(

@@ -44,6 +44,19 @@ def test_every_query_answers_people_and_programs(run, path, command):
     assert lines[:2] == (0, out + out)
 
 
+def test_all_occurrences_are_listed_when_told_to(run, path):
+    out = run("find", path, "e", "--limit", "all", "--json")[1]
+    assert len(json.loads(out)["occurrences"]) == json.loads(out)["count"] == 13
+    rest = run("find", path, "e", "--limit", "all", "--offset", "10", "--json")[1]
+    assert json.loads(rest)["occurrences"] == json.loads(out)["occurrences"][10:]
+    assert len(run("find", path, "e", "--limit", "all")[1].splitlines()) == 3 + 13
+    lines = run("find", path, "-", "--limit", "all", stdin="e\nthe\n")[1].splitlines()
+    assert [len(json.loads(line)["occurrences"]) for line in lines] == [13, 7]
+    for limit in ("most", "-1", "1.5", ""):
+        code, _, err = run("find", path, "e", "--limit", limit)
+        assert code == 2 and "--limit" in err and "expected 0 or more, or all" in err
+
+
 def test_the_answers_in_words(run, path):
     assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation", "a")[1]
     assert "prob      1 = 3 / 3" in run("prob", path, "natural l", "--continuation-id", "97")[1]

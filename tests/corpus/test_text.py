@@ -68,6 +68,26 @@ def test_metadata_comes_back_as_it_went_in(tmp_path):
     assert read(path) == [("x", record)]
 
 
+def test_metadata_is_nested_so_deep_and_no_deeper(tmp_path):
+    def line(depth, more=""):
+        return f'{{"text": "x", "m": {"[" * depth}{more}{"]" * depth}}}\n'
+
+    brackets = json.dumps('["\\[{' * 300)  # in a string they nest nothing
+    flat = json.dumps([{"a": [i]} for i in range(2000)])
+    path = tmp_path / "c.jsonl"
+    path.write_text(line(299) + line(10, brackets) + line(10, flat))
+    documents = read(path)
+    assert [len(json.dumps(metadata)) > 400 for _, metadata in documents] == [True] * 3
+    path.write_text(line(1) + line(300) + line(290, brackets) + line(900) + line(100_000))
+    with pytest.raises(CorpusError, match=r"c.jsonl:2: expected metadata nested at most 300 deep"):
+        read(path)
+    corpus = TextCorpus([path], on_error="skip")
+    assert len(list(corpus)) == 2
+    assert [skip.split(": ")[0].rpartition(":")[2] for skip in corpus.skips] == ["2", "4", "5"]
+    path.write_text(line(300))
+    assert read(path, metadata_fields=[]) == [("x", {})]
+
+
 def test_another_text_field(tmp_path):
     path = write_jsonl(tmp_path / "c.jsonl", [{"body": "x", "text": 1}])
     assert read(path, text_field="body") == [("x", {"text": 1})]

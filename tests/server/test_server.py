@@ -1,6 +1,8 @@
 """The REST service: its answers are the Python API's, its errors all have one shape."""
 
+import copy
 import json
+import pickle
 import shutil
 import socket
 import subprocess
@@ -283,6 +285,33 @@ def test_an_unseen_prompt_has_no_probability(client):
 def test_metadata_keeps_its_json(client):
     metadata = ask(client, "document", {"number": 1}).json()["metadata"]
     assert metadata == {"id": 1, "tags": ["a", None, 2**70]}
+
+
+@pytest.mark.parametrize("depth", [1, 200, 254, 255, 256, 298])
+def test_nested_metadata_is_passed_on_as_it_is(tmp_path, run, depth):
+    nested = {"a": "[" * 600} if depth == 1 else "x"
+    for level in range(depth):
+        nested = [nested] if level % 2 else {"é": nested, "n": [1.10, -0.0, 2**70, None]}
+    record = {"text": "nested", "m": nested}
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [record]), tmp_path / "deep")
+    client = TestClient(create_app([tmp_path / "deep"]))
+    answer = ask(client, "document", {"number": 0}, "deep")
+    assert answer.status_code == 200
+    assert answer.json()["metadata"] == {"m": nested}
+    batch = ask(client, "document", {"batch": [{"number": 0}, {"query": "nest"}]}, "deep")
+    assert [each["metadata"]["m"] for each in batch.json()["results"]] == [nested, nested]
+    code, out, _ = run("document", tmp_path / "deep", "--number", "0", "--json")
+    assert code == 0
+    assert json.loads(out) == answer.json()
+    code, out, _ = run("export", tmp_path / "deep")
+    assert json.loads(out) == record
+    assert run("document", tmp_path / "deep", "--number", "0")[0] == 0
+    with everygram.open(tmp_path / "deep") as index:
+        document = index.document(0)
+        assert pickle.loads(pickle.dumps(document)) == document
+        assert copy.deepcopy(document.metadata) == document.metadata
+        assert document._repr_html_() and repr(document)
+    assert everygram.delete(tmp_path / "deep", where=("n", "1"), dry_run=True).documents == ()
 
 
 def test_indexes_are_described(client, indexes):

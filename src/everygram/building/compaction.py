@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from everygram import arguments
+from everygram.arguments import Size
 from everygram.building.external_sort import SortedRuns
 from everygram.building.segment_builder import SegmentBuilder, write_documents
 from everygram.building.stages import Stages, disk, resources
@@ -94,7 +96,7 @@ def compact(
     index: str | os.PathLike[str],
     *,
     full: bool = False,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -115,7 +117,8 @@ def compact(
     the index is then unchanged.
     """
     memory, threads = resources(memory, threads)
-    path = Path(index)
+    full, restart = arguments.flag("full", full), arguments.flag("restart", restart)
+    path = arguments.path("index", index)
     with (
         disk(path),
         changed_index(path, "compaction", restart) as (manifest, left),
@@ -132,8 +135,8 @@ def compact(
         first = _first_merged(parts, full)
         kept, merged = parts[:first], parts[first:]
         entries = [part.segment.entry for part in kept]
-        arguments = {"segments": [segment.entry.name for segment in segments], "full": full}
-        stages = Stages(path, left, BuildState("compaction", arguments, []), progress)
+        given = {"segments": [segment.entry.name for segment in segments], "full": full}
+        stages = Stages(path, left, BuildState("compaction", given, []), progress)
         if merged:
             stages.state.folder = stages.state.folder or free_segment(path, manifest)
             made = _merge(stages, manifest.dtype, merged, memory, threads)

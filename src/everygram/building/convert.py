@@ -3,28 +3,44 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from everygram import arguments
+from everygram.engine.engine import Engine
 from everygram.errors import OptionError
 from everygram.index import Index
+from everygram.tokenizer.base import Tokenizer
 
 
 def export(
-    index: Index, progress: Callable[[int, int], None] = lambda done, total: None
+    index: Index, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The documents of an index, by number, as records from which `build` would make it again.
 
     A record has the field `text`, or `ids` if the index has no tokenizer, and the metadata. A text
     is decoded from its tokens: it is exactly what was read, unless the tokenizer changes text
     (lower case, accents). Calls `progress(documents, documents in all)`. Raises OptionError if
-    metadata has a field of the same name (`text` or `ids`).
+    `index` is not an open index, or if metadata has a field of the same name (`text` or `ids`).
     """
-    tokenizer = index.tokenizer
+    if not isinstance(index, Index):
+        raise OptionError(f"index: expected an open index, found {arguments.short(index)}")
+    arguments.function("progress", progress)
+    # (Taken once: what `refresh` brings meanwhile is not mixed in.)
+    engine, _, reading, manifest = index._state
+    return _records(engine, reading.tokenizer, manifest.num_documents, progress)
+
+
+def _records(
+    engine: Engine,
+    tokenizer: Tokenizer | None,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[dict[str, Any]]:
     name = "ids" if tokenizer is None else "text"
-    total = index.num_documents
-    for done, (number, ids, metadata) in enumerate(index.engine.documents()):
+    for done, (number, ids, metadata) in enumerate(engine.documents()):
         if name in metadata:
             raise OptionError(
                 f"document {number}: its metadata already has a field {name!r}, which the exported "
                 "record needs for the document's content"
             )
         yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
-        progress(done + 1, total)
+        if progress is not None:
+            progress(done + 1, total)

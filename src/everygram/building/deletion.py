@@ -5,13 +5,15 @@ No segment is rewritten: the deleted documents form a new segment, whose counts 
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from everygram import arguments
+from everygram.arguments import Size, as_integer, short
 from everygram.building.segment_builder import write_documents
 from everygram.building.stages import disk, resources
 from everygram.encoding import Query
@@ -47,21 +49,23 @@ class Deletion:
 def delete(
     index: str | os.PathLike[str],
     *,
-    documents: Sequence[int] | None = None,
+    documents: int | Iterable[int] | None = None,
     where: tuple[str, str] | None = None,
     matching: Query | None = None,
     raw: bool = False,
+    missing_ok: bool = False,
     dry_run: bool = False,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
 ) -> Deletion:
     """Delete documents: queries do not see them once the index is opened anew or refreshed.
 
-    documents: the numbers of the documents.
+    documents: the numbers of the documents, or one number.
     where: a field of the metadata (`a.b` for a nested field) and its value: a string as it is, any
         other value as JSON.
     matching: an n-gram (text or ids) that the documents contain; `raw` as in queries.
-    dry_run: only report what would be deleted.
+    missing_ok: ignore numbers of documents that were deleted before.
+    dry_run: only report what would be deleted. Needs no lock and no permission to write.
     memory, threads: as in `build`.
 
     Give exactly one of the first three. Document numbers do not change and are never reused.
@@ -70,20 +74,30 @@ def delete(
     """
     if sum(way is not None for way in (documents, where, matching)) != 1:
         raise OptionError("delete: expected one of documents, where, and matching")
+    raw, dry_run = arguments.flag("raw", raw), arguments.flag("dry_run", dry_run)
+    missing_ok = arguments.flag("missing_ok", missing_ok)
+    if missing_ok and documents is None:
+        raise OptionError("missing_ok: goes with documents, not with where or matching")
+    wanted = None if documents is None else _listed(documents)
+    field = None if where is None else _field_and_value(where)
     memory, threads = resources(memory, threads)
-    path = Path(index)
+    path = arguments.path("index", index)
+
+    def choose(opened: Index) -> np.ndarray:
+        if wanted is not None:
+            return _checked(opened.engine, wanted, missing_ok)
+        if field is not None:
+            return _where(opened, *field)
+        assert matching is not None
+        return _matching(opened, matching, raw)
+
+    if dry_run:
+        with Index(path) as opened:
+            return _found(path, opened, choose(opened), dry_run)[0]
     with disk(path), changed_index(path, "deletion") as (manifest, _), Index(path) as opened:
-        if documents is not None:
-            numbers = _checked(opened.engine, documents)
-        elif where is not None:
-            numbers = np.array(list(_where(opened, *where)), np.int64)
-        else:
-            assert matching is not None
-            numbers = _matching(opened, matching, raw)
-        ids = _ids_of(opened.engine, numbers)
-        num_tokens = sum(each.shape[0] for each in ids)
-        found = Deletion(path, tuple(numbers.tolist()), num_tokens, dry_run)
-        if dry_run or not found.documents:
+        numbers = choose(opened)
+        found, ids = _found(path, opened, numbers, dry_run)
+        if not found.documents:
             return found
         entry = write_documents(
             path / free_segment(path, manifest),
@@ -98,21 +112,60 @@ def delete(
     return found
 
 
-def _checked(engine: Engine, documents: Sequence[int]) -> np.ndarray:
+def _listed(documents: object) -> list[Any]:
+    """The document numbers as a list, not checked yet. Raises OptionError for other types."""
+    if as_integer(documents) is not None:
+        return [documents]
+    try:
+        if isinstance(documents, str | bytes | Mapping):
+            raise TypeError
+        return list(documents)  # type: ignore[call-overload,no-any-return]
+    except TypeError:
+        raise OptionError(
+            f"documents: expected a list of numbers, found {short(documents)}"
+        ) from None
+
+
+def _field_and_value(where: object) -> tuple[str, str]:
+    """The field and the value. Raises OptionError unless `where` is a pair of strings."""
+    if (
+        not isinstance(where, tuple | list)
+        or len(where) != 2
+        or not all(isinstance(part, str) for part in where)
+    ):
+        raise OptionError(
+            "where: expected a field and its value, both as strings, like ('year', '1999'), found "
+            f"{short(where)}"
+        )
+    return where[0], where[1]
+
+
+def _checked(engine: Engine, documents: list[Any], missing_ok: bool) -> np.ndarray:
     """The document numbers, ascending, each once: int64. Raises QueryError for any other value."""
-    for number in documents:
-        if type(number) is not int or not 0 <= number < engine.next_document:
-            engine.document(number)  # raises, unless it is a number of another type (numpy)
-    numbers = np.unique(np.array(documents, np.int64))
+    given = [as_integer(number) for number in documents]
+    for place, number in enumerate(given):
+        if number is None or not 0 <= number < engine.next_document:
+            engine.document(documents[place] if number is None else number)  # raises
+    numbers = np.unique(np.array(given, np.int64))
     # A deleted document is also in a segment of sign −1 or, after a compaction, in no segment.
     live = np.zeros(numbers.shape, np.bool_)
     for segment in engine.segments:
         if segment.entry.sign > 0:
             live |= segment.local_of(numbers) >= 0
     live &= ~engine.deleted(numbers)
-    for number in numbers[~live].tolist():
-        engine.document(number)  # raises
-    return numbers
+    if not missing_ok:
+        for number in numbers[~live].tolist():
+            engine.document(number)  # raises
+    return numbers[live]
+
+
+def _found(
+    path: Path, index: Index, numbers: np.ndarray, dry_run: bool
+) -> tuple[Deletion, list[np.ndarray]]:
+    """What deleting the documents of these numbers takes away, and their ids."""
+    ids = _ids_of(index.engine, numbers)
+    num_tokens = sum(each.shape[0] for each in ids)
+    return Deletion(path, tuple(numbers.tolist()), num_tokens, dry_run), ids
 
 
 def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
@@ -130,14 +183,16 @@ def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
     return [ids[place] for place in range(numbers.shape[0])]
 
 
-def _where(index: Index, field: str, value: str) -> Iterator[int]:
-    """The numbers of the documents with `value` in this field of their metadata."""
+def _where(index: Index, field: str, value: str) -> np.ndarray:
+    """The numbers of the documents with `value` in this field of their metadata: int64."""
+    numbers = []
     for number, _, metadata in index.engine.documents():
         found: Any = metadata
         for name in field.split("."):
             found = found.get(name) if isinstance(found, dict) else None
         if found is not None and (found if isinstance(found, str) else _json(found)) == value:
-            yield number
+            numbers.append(number)
+    return np.array(numbers, np.int64)
 
 
 def _json(value: object) -> str:

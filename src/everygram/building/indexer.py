@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Unpack
 
+from everygram import arguments
+from everygram.arguments import Size
 from everygram.building.segment_builder import SegmentBuilder
 from everygram.building.source import Source, open_addition, open_source
 from everygram.building.stages import Stages, disk, resources
@@ -26,7 +27,7 @@ def build(
     tokenizer: str | os.PathLike[str] | None = None,
     *,
     vocab_size: int | None = None,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -46,8 +47,9 @@ def build(
         corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
     vocab_size: for token ids without a tokenizer: all ids are in [0, vocab_size) (default: every id
         of the corpus's integer width is in the vocabulary).
-    memory: limit in bytes, without mapped files (default: half of free memory). A stream that does
-        not fit is sorted in blocks, which are merged. The index is the same for any limit.
+    memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
+        memory). A stream that does not fit is sorted in blocks, which are merged. The index is the
+        same for any limit.
     threads: the most threads that sort and merge at once (default: one per processor). The threads
         of a tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
         `tokenizers`, FASTOKENS_BPE_THREADS for fastokens, each read when the library is first used
@@ -65,14 +67,14 @@ def build_of(
     source: Source,
     out: str | os.PathLike[str],
     *,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
     """As `build`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
-    out = Path(out)
+    restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     with disk(out), new_index(out, restart) as left, PeakMemory() as peak:
         stages = Stages(out, left, _begun("build", source), progress)
         size = source.prepare(stages)
@@ -98,7 +100,7 @@ def add(
     index: str | os.PathLike[str],
     corpus: Name | Sequence[Name],
     *,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -115,7 +117,7 @@ def add(
     `build`; the index is then unchanged.
     """
     memory, threads = resources(memory, threads)
-    path = Path(index)
+    restart, path = arguments.flag("restart", restart), arguments.path("index", index)
     with (
         disk(path),
         changed_index(path, "addition", restart) as (manifest, left),

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from everygram.building.external_sort import BYTES_A_TOKEN
+from everygram import arguments
+from everygram.arguments import Size
+from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
 from everygram.building.source import Source, open_source
 from everygram.building.stages import resources
 from everygram.corpus.source import CorpusKeywords, Name
@@ -23,7 +25,7 @@ def plan(
     tokenizer: str | os.PathLike[str] | None = None,
     *,
     vocab_size: int | None = None,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
@@ -39,11 +41,12 @@ def plan_of(
     source: Source,
     out: str | os.PathLike[str],
     *,
-    memory: int | None = None,
+    memory: Size | None = None,
     threads: int | None = None,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
+    place = arguments.path("out", out)
     estimate = source.estimate()
     tokens = estimate.tokens
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(estimate.vocab_size)].itemsize
@@ -59,12 +62,17 @@ def plan_of(
         tokens=tokens,
         index_bytes=index_bytes,
         disk_bytes=index_bytes + (tokens * fmt.POSITION.itemsize if merged else 0),
-        free_bytes=_free(Path(out)),
+        free_bytes=_free(place),
         memory=memory,
         threads=threads,
         merged=merged,
         skips=tuple(source.corpus.skips),
     )
+
+
+def least_memory(beside: int) -> int:
+    """Bytes that a build takes whatever the limit; `beside`: of its source."""
+    return beside + RESERVED + MIN_BLOCK * BYTES_A_TOKEN
 
 
 def _free(path: Path) -> int:

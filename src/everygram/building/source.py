@@ -4,13 +4,13 @@ Knows the tokenizer for a corpus and the vocabulary of its index; gives document
 """
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from everygram import arguments
 from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
 from everygram.corpus.documents import Corpus, TokenDocument
@@ -99,11 +99,12 @@ class TextSource(Source):
     def estimate(self) -> Estimate:
         fields: tuple[str, ...] = ()
         chars = 0
-        texts = []
+        texts, sample = [], []
         for number, document in enumerate(self.corpus):
             if number == 0:
                 fields = tuple(json.loads(document.metadata))
             texts.append(document.text)
+            sample.append(document)
             chars += len(document.text)
             if chars >= SAMPLE_CHARS or number >= BATCH_DOCUMENTS:
                 break
@@ -111,7 +112,8 @@ class TextSource(Source):
             tokens = sum(len(text.encode()) for text in texts) // TEXT_A_TOKEN
             vocab_size = training_vocab_size(self._name) or 0
         else:
-            tokens = sum(ids.shape[0] for ids in self.tokenizer.encode_batch(texts))
+            found = encoded(sample, self.tokenizer, 1, self.corpus._skip)
+            tokens = sum(document.ids.shape[0] for document in found)
             vocab_size = self.tokenizer.vocab_size
         # (The size of a remote data set may be unknown.)
         tokens = tokens * max(1, self.corpus.total_bytes) // max(1, self.corpus.bytes_read)
@@ -124,7 +126,7 @@ class TextSource(Source):
 
     def documents(self, threads: int) -> Iterator[TokenDocument]:
         assert self.tokenizer is not None
-        return encoded(self.corpus, self.tokenizer, threads)
+        return encoded(self.corpus, self.tokenizer, threads, self.corpus._skip)
 
     def least_bytes(self, dtype: str) -> int:
         # Tokens take at least a quarter of the bytes of their text.
@@ -206,7 +208,11 @@ def open_source(
     then to `build_of`.
     """
     named = NamedCorpus(corpus, CorpusOptions(**options))
-    name = None if tokenizer is None else os.fspath(tokenizer)
+    name = None
+    if tokenizer is not None:
+        name = arguments.place("tokenizer", tokenizer, "a path or a name")
+    if vocab_size is not None:
+        vocab_size = arguments.integer("vocab_size", vocab_size)
     source: Source
     if named.are_ids:
         width = named.options.pretokenized

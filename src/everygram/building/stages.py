@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from everygram.arguments import Size, function, natural, size
 from everygram.building.segment_builder import SegmentBuilder
-from everygram.errors import BuildError, OptionError
+from everygram.errors import BuildError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
@@ -23,6 +24,8 @@ from everygram.storage.disk import sync_directory
 
 # The default memory limit of a build, as a share of free memory.
 MEMORY_SHARE = 0.5
+# More than any machine has processors.
+MOST_THREADS = 1 << 12
 
 
 class Stages:
@@ -40,7 +43,7 @@ class Stages:
         Raises BuildError if `left` is of another change, or if the inputs have changed.
         """
         self.path = path
-        self.clock = Clock(progress or (lambda _: None))
+        self.clock = Clock(function("progress", progress) or (lambda _: None))
         self.state = left or begun
         for name in ("operation", "arguments", "inputs"):
             if getattr(self.state, name) != getattr(begun, name):
@@ -133,16 +136,14 @@ class Stages:
             self.clock.report(block.end, stream_len)
 
 
-def resources(memory: int | None, threads: int | None) -> tuple[int, int]:
+def resources(memory: Size | None, threads: int | None) -> tuple[int, int]:
     """Memory (bytes) and threads to use: the given values, or the defaults for this machine."""
-    for name, value in (("memory", memory), ("threads", threads)):
-        if value is not None and value < 1:
-            raise OptionError(f"{name}: expected 1 or more, found {value}")
-    if memory is None:
-        memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+    given = size("memory", memory)
+    if given is None:
+        given = int(MEMORY_SHARE * psutil.virtual_memory().available)
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return memory, threads
+    return given, min(natural("threads", threads, 1), MOST_THREADS)
 
 
 @contextmanager

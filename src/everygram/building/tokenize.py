@@ -1,14 +1,14 @@
 """Text documents in, token documents out, batch by batch."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from everygram.corpus.documents import TextDocument, TokenDocument
 from everygram.errors import TokenizerError
-from everygram.tokenizer.base import Tokenizer
+from everygram.tokenizer.base import RefusedTextError, Tokenizer
 
 # Text encoded at a time: enough to keep every core busy, little enough for memory.
 BATCH_CHARS = 1 << 20
@@ -17,30 +17,59 @@ BATCH_DOCUMENTS = 4096
 BATCHES = 3
 # Documents between two reports of progress.
 REPORT_EVERY = 256
+# Bytes of a document's metadata in messages.
+METADATA_SHOWN = 100
 # Memory of a large tokenizer and its caches; sorting blocks gets the rest.
 ENCODING = 192 << 20
 
 
 def encoded(
-    corpus: Iterable[TextDocument], tokenizer: Tokenizer, threads: int = BATCHES - 1
+    corpus: Iterable[TextDocument],
+    tokenizer: Tokenizer,
+    threads: int = BATCHES - 1,
+    refuse: Callable[[TokenizerError], None] | None = None,
 ) -> Iterator[TokenDocument]:
     """Encode documents in batches, in order; some are encoded while others are read or written.
 
     threads: the most batches that are encoded at once. (Inside a batch, the tokenizer's library
     uses as many threads as its own environment variable says.)
+    refuse: takes the error of a document that the tokenizer cannot encode, and raises it or returns
+        to leave the document out (default: raises it).
     """
     pending: deque[tuple[list[TextDocument], Future[list[np.ndarray]]]] = deque()
+    number = 0
 
     def finished() -> Iterator[TokenDocument]:
+        nonlocal number
         batch, encoding = pending.popleft()
-        ids = encoding.result()
-        if np.concatenate(ids).max(initial=0) >= tokenizer.vocab_size:
+        try:
+            ids = encoding.result()
+        except RefusedTextError:
+            ids = None
+        if ids is not None and np.concatenate(ids).max(initial=0) >= tokenizer.vocab_size:
             raise TokenizerError(
                 f"tokenizer '{tokenizer.source}' made an id outside its own vocabulary of "
                 f"{tokenizer.vocab_size:,}"
             )
-        for document, document_ids in zip(batch, ids, strict=True):
-            yield TokenDocument(document_ids, document.metadata)
+        for place, document in enumerate(batch):
+            number += 1
+            if ids is not None:
+                yield TokenDocument(ids[place], document.metadata)
+                continue
+            # One text of the batch was refused: encode each alone, to find which.
+            try:
+                (alone,) = tokenizer.encode_batch([document.text])
+            except RefusedTextError as error:
+                metadata = document.metadata[:METADATA_SHOWN].decode(errors="ignore")
+                named = TokenizerError(
+                    f"document {number:,} of the corpus (metadata {metadata}): {error}; leave it "
+                    "out, or pass --on-error skip"
+                )
+                if refuse is None:
+                    raise named from None
+                refuse(named)
+            else:
+                yield TokenDocument(alone, document.metadata)
 
     with ThreadPoolExecutor(min(threads, BATCHES - 1)) as pool:
         for batch in _batches(corpus):

@@ -75,6 +75,8 @@ def main(alone: bool = False) -> None:
     """
     # A character that the terminal cannot show, or bytes on standard input that are not text, must
     # not end in a traceback: the first is escaped, the second is refused as a query.
+    if sys.stdin is None:  # closed by who started the program: nothing to read
+        sys.stdin = io.TextIOWrapper(io.BytesIO(), "utf-8")
     for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)

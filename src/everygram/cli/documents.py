@@ -7,7 +7,7 @@ import click
 
 from everygram.cli import compiling
 from everygram.cli.answering import answer, interpret, opened, print_answer
-from everygram.cli.options import answer_options, examples, query_arguments
+from everygram.cli.options import OrAll, answer_options, examples, query_arguments
 from everygram.cli.show import show_document, show_matches
 
 # Up to this occurrence, finding it takes so few steps that kernels may be interpreted.
@@ -17,6 +17,7 @@ FEW_OCCURRENCES = 1_000
 @click.command(
     epilog=examples(
         'everygram find my-index "natural language" --limit 3',
+        'everygram find my-index "natural language" --limit all --json',
         'everygram find my-index "natural language" --sample 100 --seed 7 --json',
     )
 )
@@ -25,7 +26,11 @@ FEW_OCCURRENCES = 1_000
     "--offset", type=click.IntRange(0), metavar="N", default=0, help="Skip the first N occurrences."
 )
 @click.option(
-    "--limit", type=click.IntRange(0), metavar="N", default=10, help="List at most N occurrences."
+    "--limit",
+    type=OrAll(),
+    metavar="N|all",
+    default=10,
+    help="List at most N occurrences, or all.",
 )
 @click.option(
     "--sample",
@@ -35,7 +40,9 @@ FEW_OCCURRENCES = 1_000
 )
 @click.option("--seed", type=int, metavar="N", default=0, help="Seed of the random sample.")
 @answer_options
-def find(offset: int, limit: int, sample: int | None, seed: int, raw: bool, **asked: Any) -> None:
+def find(
+    offset: int, limit: int | None, sample: int | None, seed: int, raw: bool, **asked: Any
+) -> None:
     """List where an n-gram occurs.
 
     An occurrence is a document, the offset in it, and the segment, rank and position, all in
@@ -47,7 +54,7 @@ def find(offset: int, limit: int, sample: int | None, seed: int, raw: bool, **as
         ask=lambda index, query: index.find(
             query, offset=offset, limit=limit, sample=sample, seed=seed, raw=raw
         ),
-        few_steps=sample is None and offset + limit <= FEW_OCCURRENCES,
+        few_steps=sample is None and limit is not None and offset + limit <= FEW_OCCURRENCES,
     )
 
 

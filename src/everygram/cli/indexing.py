@@ -4,15 +4,16 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
 
 import everygram
+from everygram.arguments import size
 from everygram.cli import compiling
 from everygram.cli.answering import opened, print_answer
 from everygram.cli.options import (
@@ -24,11 +25,12 @@ from everygram.cli.options import (
     json_option,
     parse_fields,
     parse_ids,
-    parse_size,
+    parse_numbers,
     raw_option,
     resource_options,
     restart_option,
 )
+from everygram.cli.show import counted
 from everygram.cli.show_indexing import (
     build_progress,
     show_compaction,
@@ -37,7 +39,58 @@ from everygram.cli.show_indexing import (
     show_report,
 )
 from everygram.errors import OptionError
-from everygram.progress import Progress
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _says_what_is_kept(name: str) -> Callable[[F], F]:
+    """Have an interrupted command say what is kept; `name`: the parameter with the index's path."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def run(**options: Any) -> None:
+            path = options[name]
+            before = _published(path)
+            try:
+                command(**options)
+            except KeyboardInterrupt:
+                click.echo(f"interrupted: {_kept(path, before)}", err=True)
+                raise
+
+        return cast(F, run)
+
+    return decorate
+
+
+def _published(path: Path) -> bytes | None:
+    """The manifest of the index at `path`, if there is one."""
+    from everygram.storage import format as fmt
+
+    try:
+        return (path / fmt.MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
+def _kept(path: Path, before: bytes | None) -> str:
+    """What an interrupted change keeps, and what to do. `before`: the manifest at its start."""
+    from everygram.storage.build_state import BuildState
+
+    state = BuildState.read(path)
+    if _published(path) != before:
+        return f"'{path}' is complete already"
+    if state is None or state.segment is None:
+        unchanged = "nothing is kept" if before is None else f"'{path}' is unchanged"
+        return f"{unchanged}; the same command starts over"
+    finished = f"{counted(state.segment.num_documents, 'document')} read"
+    if state.blocks:
+        finished += f", {counted(len(state.blocks), 'block')} sorted"
+    if state.merged:
+        finished += ", suffixes in order"
+    return (
+        f"'{path}' keeps what is finished ({finished}); run the same command again to continue, or "
+        "with --restart to start over"
+    )
 
 
 @click.command(
@@ -77,6 +130,7 @@ from everygram.progress import Progress
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
 @json_option
+@_says_what_is_kept("out")
 def build(
     corpus: tuple[str, ...],
     out: Path,
@@ -98,16 +152,17 @@ def build(
     from everygram.building.source import open_source
 
     gc.enable()
-    limits = {"memory": parse_size(memory), "threads": options.pop("threads")}
+    limits = {"memory": memory, "threads": options.pop("threads")}
     _limit_libraries(limits["threads"])
     options["metadata_fields"] = parse_fields(metadata_fields)
     source = open_source(corpus, tokenizer, **options)
     plan = plan_of(source, out, **limits)
+    _say_least(memory, source.beside)
     if dry_run:
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
         return
     click.echo(show_plan(plan, options["text_field"]), err=True)
-    with _resumable() as progress:
+    with build_progress() as progress:
         report = build_of(source, out, **limits, restart=restart, progress=progress)
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
@@ -128,6 +183,7 @@ def build(
 @resource_options
 @restart_option
 @json_option
+@_says_what_is_kept("index")
 def add(
     index: Path,
     corpus: tuple[str, ...],
@@ -140,10 +196,15 @@ def add(
 
     They are encoded with the index's own tokenizer. Running servers notice them by themselves.
     """
+    from everygram.building.tokenize import ENCODING
+
     gc.enable()
-    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": parse_size(memory)}
+    options |= {"metadata_fields": parse_fields(metadata_fields), "memory": memory}
     _limit_libraries(options["threads"])
-    with _resumable() as progress:
+    if memory is not None:
+        with opened(index) as found:
+            _say_least(memory, 0 if found.info()["tokenizer"] == "none" else ENCODING)
+    with build_progress() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
     click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
 
@@ -153,10 +214,15 @@ def add(
         "everygram delete my-index --where source=mailing-list --dry-run",
         'everygram delete my-index --matching "a sentence to forget"',
         "everygram delete my-index --documents 3,17",
+        "everygram delete my-index --documents numbers.txt --missing-ok",
     )
 )
 @index_argument
-@click.option("--documents", metavar="3,17", help="Documents with these numbers.")
+@click.option(
+    "--documents",
+    metavar="3,17|FILE|-",
+    help="Documents with these numbers, or with the numbers in a file or on standard input (-).",
+)
 @click.option(
     "--where",
     metavar="FIELD=VALUE",
@@ -165,9 +231,19 @@ def add(
 @click.option("--matching", metavar="TEXT", help="Documents that contain this n-gram.")
 @click.option("--matching-ids", metavar="1,2,3", help="Documents that contain these token ids.")
 @raw_option
-@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and stop.")
+@click.option(
+    "--missing-ok",
+    is_flag=True,
+    help="With --documents: ignore documents that were deleted before.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be deleted, and stop. Needs no permission to write.",
+)
 @resource_options
 @json_option
+@_says_what_is_kept("index")
 def delete(
     index: Path,
     documents: str | None,
@@ -175,6 +251,7 @@ def delete(
     matching: str | None,
     matching_ids: str | None,
     raw: bool,
+    missing_ok: bool,
     dry_run: bool,
     memory: str | None,
     threads: int | None,
@@ -195,17 +272,19 @@ def delete(
     if where is not None and not (field and equals):
         raise OptionError(f"--where: expected FIELD=VALUE, found {where!r}")
     gc.enable()
+    _say_least(memory, 0)
     with compiling.announced():
         deletion = everygram.delete(
             index,
-            documents=None if documents is None else parse_ids(documents, "--documents"),
+            documents=None if documents is None else parse_numbers(documents, "--documents"),
             where=None if where is None else (field, value),
             matching=matching
             if matching_ids is None
             else parse_ids(matching_ids, "--matching-ids"),
             raw=raw,
+            missing_ok=missing_ok,
             dry_run=dry_run,
-            memory=parse_size(memory),
+            memory=memory,
             threads=threads,
         )
     print_answer(deletion.as_dict(), show_deletion, as_json)
@@ -222,6 +301,7 @@ def delete(
 @resource_options
 @restart_option
 @json_option
+@_says_what_is_kept("index")
 def compact(
     index: Path, full: bool, memory: str | None, threads: int | None, restart: bool, as_json: bool
 ) -> None:
@@ -230,11 +310,12 @@ def compact(
     Without --full only where it pays. Readers go on meanwhile.
     """
     gc.enable()
-    with _resumable() as progress:
+    _say_least(memory, 0)
+    with build_progress() as progress:
         compaction = everygram.compact(
             index,
             full=full,
-            memory=parse_size(memory),
+            memory=memory,
             threads=threads,
             restart=restart,
             progress=progress,
@@ -281,12 +362,14 @@ def _limit_libraries(threads: int | None) -> None:
             os.environ.setdefault(name, str(threads))
 
 
-@contextmanager
-def _resumable() -> Iterator[Callable[[Progress], None]]:
-    """`build_progress`, which says how to continue after an interruption."""
-    with build_progress() as progress:
-        try:
-            yield progress
-        except KeyboardInterrupt:
-            click.echo("interrupted; run the same command again to continue", err=True)
-            raise
+def _say_least(memory: str | None, beside: int) -> None:
+    """Say when a limit is below the memory that a change takes in any case."""
+    from everygram.building.plan import least_memory
+
+    given, least = size("--memory", memory), least_memory(beside)
+    if given is not None and given < least:
+        click.echo(
+            f"--memory {memory} is too little: this takes about {least / 2**20:,.0f} MiB at least, "
+            "besides about 100 MiB for Python; it is done with that",
+            err=True,
+        )

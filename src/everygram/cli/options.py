@@ -1,13 +1,15 @@
 """What commands take: arguments and options that several of them share, and how values parse."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from everygram.errors import OptionError, QueryError
+from everygram.arguments import short
+from everygram.errors import QueryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -154,27 +156,47 @@ restart_option = click.option(
 
 
 def parse_ids(text: str | None, option: str = "--ids") -> list[int]:
-    """Ids from `1,2,3`, `1 2 3` or `[1, 2, 3]`; none from an empty text."""
+    """Ids from `1,2,3`, `1 2 3` or `[1, 2, 3]`; an empty text gives none."""
     parts = re.split(r"[,\s]+", (text or "").strip().removeprefix("[").removesuffix("]").strip())
-    if not all(re.fullmatch("-?[0-9]+|", part) for part in parts):
-        raise QueryError(f"{option}: expected integers like 1,2,3, found {text!r}")
+    for part in parts:
+        if not re.fullmatch("-?[0-9]{1,4000}|", part):
+            raise QueryError(f"{option}: expected integers like 1,2,3, found {short(part)}")
     return [int(part) for part in parts if part]
+
+
+def parse_numbers(text: str, option: str) -> list[int]:
+    """Numbers as `parse_ids` takes them, or those in a file, or on standard input (-)."""
+    if text == "-":
+        return parse_ids(sys.stdin.read(), "standard input")
+    if not text.strip() or re.fullmatch(r"[-0-9,\s\[\]]*", text):
+        return parse_ids(text, option)
+    try:
+        return parse_ids(Path(text).read_text(encoding="utf-8-sig"), text)
+    except (OSError, ValueError) as error:
+        if isinstance(error, QueryError):
+            raise
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise QueryError(
+            f"{option}: expected numbers like 3,17, a file of them, or -, found {short(text)}: "
+            f"{why}"
+        ) from None
+
+
+class OrAll(click.ParamType):  # type: ignore[type-arg]
+    """An integer from 0 on, or `all`, which becomes None."""
+
+    name = "integer or all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or None for `all`."""
+        if value == "all":
+            return None
+        try:
+            return click.IntRange(0).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected 0 or more, or all, found {value!r}", param, ctx)
 
 
 def parse_fields(names: str | None) -> list[str] | None:
     """The names of a comma-separated list; None for None."""
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-
-
-def parse_size(text: str | None) -> int | None:
-    """Bytes from `4GiB`, `512M`, `2e9`; None for None."""
-    if text is None:
-        return None
-    match = re.fullmatch(
-        r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(e[0-9]{1,2})?\s*([kmgt]?)(i?)b?", text.strip().lower()
-    )
-    if match is None:
-        raise OptionError(f"--memory: expected a size like 4GiB or 500MB, found {text!r}")
-    number, exponent, prefix, binary = match.groups()
-    unit = (1024 if binary else 1000) ** " kmgt".index(prefix or " ")
-    return int(float(number + (exponent or "")) * unit)

@@ -1,6 +1,7 @@
 """What a corpus is: documents of text or of token ids, each with its metadata, from files."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from everygram.corpus.files import File
-from everygram.errors import CorpusError
+from everygram.errors import EverygramError
 
 OnError = Literal["raise", "skip"]
 # Messages kept of what `on_error="skip"` left out; the rest is only counted.
@@ -64,7 +65,7 @@ class Corpus(ABC, Generic[DocumentT]):
     def __iter__(self) -> Iterator[DocumentT]:
         """The documents, from the first on."""
 
-    def _skip(self, error: CorpusError) -> None:
+    def _skip(self, error: EverygramError) -> None:
         """Leave out what cannot be read, or raise."""
         if self.on_error == "raise":
             raise error
@@ -74,8 +75,32 @@ class Corpus(ABC, Generic[DocumentT]):
 
 
 def encode_metadata(record: dict[str, Any]) -> bytes:
-    """A record as the index stores it: compact UTF-8 JSON."""
-    return ENCODER.encode(record).encode()
+    """A record as the index stores it: compact UTF-8 JSON.
+
+    Raises RecursionError for one that is nested too deep for every reader to parse it.
+    """
+    encoded = ENCODER.encode(record).encode()
+    # (What is nested so deep has that many brackets on each side.)
+    if len(encoded) > 2 * MOST_NESTED and _depth(encoded) > MOST_NESTED:
+        raise RecursionError
+    return encoded
 
 
+def _depth(encoded: bytes) -> int:
+    """How deep objects and arrays are nested in JSON; 0 if it has few brackets."""
+    if encoded.count(b"[") + encoded.count(b"{") <= MOST_NESTED:
+        return 0
+    brackets = STRING.sub(b"", encoded).translate(SQUARE, NO_BRACKETS)
+    depth = 0
+    while brackets:  # the innermost go first
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    return depth
+
+
+# Metadata may be nested so deep: whoever reads it can parse, print, copy and pickle it.
+MOST_NESTED = 300
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+SQUARE = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

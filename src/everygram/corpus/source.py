@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from everygram import arguments
+from everygram.arguments import short
 from everygram.corpus.documents import OnError
 from everygram.corpus.files import Lister, is_address, list_files
 from everygram.corpus.text import TextCorpus
@@ -51,12 +53,18 @@ class CorpusOptions:
     separator_id: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("text_field", "id_field", "on_error", "pretokenized"):
+            value = getattr(self, name)
+            if value is not None or name in ("text_field", "on_error"):
+                arguments.string(name, value)
+        if self.separator_id is not None:
+            arguments.integer("separator_id", self.separator_id)
         if self.on_error not in ("raise", "skip"):
             raise OptionError(f"on_error: expected 'raise' or 'skip', found {self.on_error!r}")
-        if isinstance(self.metadata_fields, str):
-            raise OptionError(
-                f"metadata_fields: expected a list of fields, found {self.metadata_fields!r}"
-            )
+        fields = () if self.metadata_fields is None else self.metadata_fields
+        listed = isinstance(fields, Sequence) and not isinstance(fields, str)
+        if not listed or not all(isinstance(field, str) for field in fields):
+            raise OptionError(f"metadata_fields: expected a list of fields, found {short(fields)}")
 
     def check(self, are_ids: bool) -> None:
         """Raise OptionError for what makes no sense beside text, or beside token ids."""
@@ -91,7 +99,13 @@ class NamedCorpus:
         Raises OptionError for options that do not go with it or for files of both kinds together,
         CorpusError for no names.
         """
-        self.names = [corpus] if isinstance(corpus, str | os.PathLike) else list(corpus)
+        given = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
+        if not isinstance(given, list | tuple):
+            raise OptionError(f"corpus: expected a path, or a list of paths, found {short(corpus)}")
+        for name in given:
+            if not arguments.place("corpus", name, "a path"):
+                raise OptionError("corpus: expected a path, found an empty name")
+        self.names = list(given)
         if not self.names:
             raise CorpusError("no corpus given: expected at least one file or directory")
         self.options = options

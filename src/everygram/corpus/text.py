@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
-from everygram.corpus.documents import Corpus, OnError, TextDocument, encode_metadata
+from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
 from everygram.corpus.files import File, Lister, find_files, list_files
 from everygram.corpus.records import (
     COMPRESSED,
@@ -157,6 +157,11 @@ class TextCorpus(Corpus[TextDocument]):
         except UnicodeEncodeError as error:
             raise CorpusError(
                 f"{place}: a lone surrogate ({error.object[error.start]!r}) is no Unicode character"
+            ) from None
+        except RecursionError:
+            raise CorpusError(
+                f"{place}: expected metadata nested at most {MOST_NESTED} deep, found more; leave "
+                "fields out with --metadata-fields"
             ) from None
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from everygram.arguments import LARGEST
 from everygram.engine.intervals import Intervals
 from everygram.engine.pace import DISK_NS, spread
 from everygram.engine.queries import Ids, Queries
 from everygram.kernels import following, suffixes
 
 # A `max_support` larger than any index; it fits an int64.
-NO_LIMIT = 1 << 62
+NO_LIMIT = LARGEST
 # Distributions of a batch that one thread makes at a time (each can take long).
 FEW = 8
 

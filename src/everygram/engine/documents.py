@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from everygram.arguments import short
 from everygram.engine.intervals import Intervals
-from everygram.engine.queries import short
 from everygram.errors import DamagedIndexError, QueryError
 
 # To skip deleted documents, the documents of occurrences are looked up in chunks that grow up to
@@ -104,7 +104,7 @@ class Documents(Intervals):
             numbers = (
                 f"0 to {self.next_document - 1}" if self.next_document else "none: it is empty"
             )
-            raise QueryError(f"document {number}: the index has {numbers}")
+            raise QueryError(f"document {short(int(number))}: the index has {numbers}")
         one = np.array([int(number)])
         if not self.deleted(one)[0]:
             for segment in self.segments:

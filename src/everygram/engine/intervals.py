@@ -96,6 +96,8 @@ class Intervals:
         def ask(query: Ids) -> tuple[bytes, int]:
             try:
                 packed = packs[len(query)](*query)
+                if type(query[0]) is bool:  # a mask
+                    packed = pack(query)
             except (LookupError, TypeError, struct.error):
                 packed = pack(query)
             cold, start = pace.cold, perf_counter_ns()
@@ -109,6 +111,8 @@ class Intervals:
         def ask_prompt(prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, ...]]:
             try:
                 packed = packs[len(prompt) + 1](*prompt, continuation)
+                if type(prompt[0]) is bool:
+                    packed = pack_prompt(prompt, continuation)
             except (LookupError, TypeError, struct.error):
                 packed = pack_prompt(prompt, continuation)
             cold, start = pace.cold, perf_counter_ns()

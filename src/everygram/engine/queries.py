@@ -7,15 +7,17 @@ only from here.
 
 import contextlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 import numpy as np
 
+from everygram.arguments import as_integer, short
 from everygram.errors import QueryError
 from everygram.kernels import rows
 from everygram.storage import format as fmt
 
+# (Any array does that numpy can look at: a tensor, a column, a buffer.)
 Ids = Sequence[int] | np.ndarray
 
 # For lists shorter than this, packers are made in advance.
@@ -87,27 +89,39 @@ class Vocabulary:
         # (Other types with a length are checked first: sets have no order, bytes are not ids.)
         if isinstance(query, list | tuple):
             with contextlib.suppress(struct.error, TypeError):
-                return self._packer(len(query))(*query)
-        return self.check(query, name).astype(self.dtype).tobytes()
+                packed = self._packer(len(query))(*query)
+                # (Booleans are packed as 0 and 1.)
+                if not ((0 in packed or 1 in packed) and _has_booleans(query)):
+                    return packed
+        try:
+            return self.check(query, name).astype(self.dtype).tobytes()
+        except QueryError as error:
+            raise error from None  # (That it could not be packed at once says no more.)
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
         """As `pack`, for the ids of a prompt followed by the continuation."""
+        if not _has_booleans(prompt):
+            with contextlib.suppress(struct.error, TypeError):
+                return self._packer(len(prompt) + 1)(*prompt, continuation)
         try:
-            return self._packer(len(prompt) + 1)(*prompt, continuation)
-        except (struct.error, TypeError):
             ids = np.append(self.check(prompt), self.check_continuation(continuation))
-            return ids.astype(self.dtype).tobytes()
+        except QueryError as error:
+            raise error from None
+        return ids.astype(self.dtype).tobytes()
 
     def unpack(self, packed: bytes) -> np.ndarray:
         """The ids that `pack` packed: token dtype, read-only."""
         return np.frombuffer(packed, self.dtype)
 
     def check(self, query: Ids, name: str = "query") -> np.ndarray:
-        """The query as int64, shape (m,). Raises QueryError; `name`: of the query in messages."""
-        try:
-            ids = np.asarray(query)
-        except (ValueError, OverflowError) as error:
-            raise QueryError(f"{name}: expected a flat list of token ids: {error}") from None
+        """The query as int64, shape (m,). Raises QueryError; `name`: of the query in messages.
+
+        An array of shape (1, m) is one query: tokenizers return the ids of one text like this.
+        """
+        ids = as_array(query, f"{name}: expected a flat list of token ids")
+        listed = type(query) is not np.ndarray and isinstance(query, Sequence)
+        if ids.ndim == 2 and ids.shape[0] == 1 and not listed:
+            ids = ids[0]
         if ids.ndim != 1:
             raise QueryError(
                 f"{name}: expected a flat list of token ids, found {ids.ndim} dimensions: "
@@ -115,20 +129,28 @@ class Vocabulary:
             )
         if ids.size == 0:
             return np.empty(0, np.int64)
-        if ids.dtype.kind not in "iu":
-            for place, value in enumerate(query):
-                if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        if ids.dtype.kind not in "iu" or (listed and _has_booleans(query)):
+            values = list(query) if listed else ids.tolist()
+            if ids.dtype.kind == "f" and not listed and np.isnan(ids).any():
+                place = int(np.isnan(ids).argmax())  # a column with missing values becomes floats
+                raise QueryError(
+                    f"{name}[{place}]: expected a token id (an integer), found a missing value"
+                )
+            # Integers past 64 bits make an array of floats or objects.
+            ids = np.empty(len(values), object)
+            for place, value in enumerate(values):
+                ids[place] = as_integer(value)
+                if ids[place] is None:
                     raise QueryError(
                         f"{name}[{place}]: expected a token id (an integer), found {short(value)}"
                     )
-            # Integers of more than 64 bits gave an array of floats or objects.
-            ids = np.array(list(query), object)
         if ids.min() < 0 or ids.max() >= self.vocab_size:
             unknown = ((ids < 0) | (ids >= self.vocab_size)) & (ids != int(self.separator))
             bad = np.flatnonzero(unknown)
             if bad.size:
+                unknown_id = short(int(ids[bad[0]]))
                 raise QueryError(
-                    f"{name}[{bad[0]}]: token id {ids[bad[0]]} is outside the vocabulary: "
+                    f"{name}[{bad[0]}]: token id {unknown_id} is outside the vocabulary: "
                     f"expected 0 to {self.vocab_size - 1}, or the separator {self.separator}"
                 )
         return ids.astype(np.int64)
@@ -147,9 +169,11 @@ class Vocabulary:
         if set(map(type, queries)) == {list}:
             bounds = np.cumsum([0, *map(len, queries)], dtype=np.int64)
             try:
-                pack = self._packer(int(bounds[-1]))
-                ids = np.frombuffer(pack(*chain.from_iterable(queries)), self.dtype)
-                return self._known(ids, bounds)
+                flat = list(chain.from_iterable(queries))
+                ids = np.frombuffer(self._packer(len(flat))(*flat), self.dtype)
+                # (Only 0 and 1 may have been booleans.)
+                if not _has_booleans(flat[place] for place in np.flatnonzero(ids <= 1).tolist()):
+                    return self._known(ids, bounds)
             except (struct.error, TypeError):
                 pass  # one of them contains something that is not an id: find out which
         packed = [self.pack(query, f"query {i}") for i, query in enumerate(queries)]
@@ -158,15 +182,14 @@ class Vocabulary:
 
     def split(self, ids: Ids, offsets: Ids) -> Queries:
         """Queries ids[offsets[i]:offsets[i + 1]]. Raises QueryError."""
-        if isinstance(ids, np.ndarray) and ids.dtype == self.dtype and ids.ndim == 1:
+        if type(ids) is np.ndarray and ids.dtype == self.dtype and ids.ndim == 1:
             flat = self._frozen(ids)
         else:
             flat = self._frozen(self.check(ids, "ids"))
-        try:
-            bounds = np.asarray(offsets)
-        except ValueError:  # a ragged list
-            bounds = np.empty((0, 0))
-        if bounds.ndim != 1 or bounds.dtype.kind not in "iu" or bounds.shape[0] == 0:
+        expected = f"offsets: expected integers ascending from 0 to the {flat.shape[0]} ids"
+        bounds = as_array(offsets, expected)
+        integers = bounds.ndim == 1 and bounds.dtype.kind in "iu" and bounds.shape[0] > 0
+        if not integers or (isinstance(offsets, Sequence) and _has_booleans(offsets)):
             bounds = np.array([-1])
         return self._known(flat, bounds.astype(np.int64), None, offsets)
 
@@ -194,7 +217,36 @@ class Vocabulary:
         return np.frombuffer(ids.astype(self.dtype).tobytes(), self.dtype)
 
 
-def short(value: object) -> str:
-    """The value as shown in messages, shortened."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def as_array(value: object, expected: str) -> np.ndarray:
+    """A list, or any array that numpy can read (a tensor, a column, a buffer), as a numpy array.
+
+    Raises QueryError, whose message starts with `expected`, for anything else: text, bytes, sets
+    and mappings (they have no order), masked arrays (some of their values are invalid), and objects
+    that do not give an array, such as a tensor on another device.
+    """
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise QueryError(f"{expected}, found a masked array; pass its compressed()")
+    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+    try:
+        if not listed and not hasattr(value, "__array__"):
+            if isinstance(value, str | bytes | bytearray):
+                raise TypeError
+            value = memoryview(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise QueryError(f"{expected}, found {short(value)}") from None
+    try:
+        return np.asarray(value)
+    except Exception as error:  # a ragged list, or an error of another library
+        # (numpy's message about a ragged list adds nothing.)
+        why = "" if listed else f": {error}"
+        raise QueryError(f"{expected}, found {short(value)}{why}") from None
+
+
+def _has_booleans(values: Iterable[object]) -> bool:
+    """Whether any value is a boolean, which Python accepts as an integer."""
+    return not _BOOLEANS.isdisjoint(map(type, values))
+
+
+_BOOLEANS = frozenset({bool, np.bool_})

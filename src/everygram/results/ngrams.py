@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from everygram.arguments import natural
 from everygram.errors import QueryError
 from everygram.results import html
 from everygram.results.base import (
@@ -194,8 +195,8 @@ class Distribution(Result):
 
     def top(self, k: int | None = 10) -> list[NextToken]:
         """The k most frequent tokens (None: all), ties by id. Raises QueryError for k < 0."""
-        if k is not None and (not isinstance(k, int) or k < 0):
-            raise QueryError(f"top: expected 0 or more, found {k!r}")
+        if k is not None:
+            k = natural("top", k, error=QueryError)
         ids, counts, probs = self._most_frequent(k)
         texts: Sequence[str | None] | None = token_texts(ids, self._reading)
         texts = [None] * len(ids) if texts is None else texts

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request
 from fastapi import Path as PathParameter
 
+from everygram import arguments
 from everygram.errors import EverygramError, FormatError
 from everygram.index import Index
 
@@ -26,7 +27,7 @@ def open_all(paths: Sequence[Path], preload: str | Sequence[str], verify: bool) 
         raise FormatError("no index to serve: expected at least one folder")
     indexes: dict[str, Index] = {}
     for given in paths:
-        path = given.resolve()
+        path = arguments.path("index", given).resolve()
         if path.name in indexes:
             raise FormatError(
                 f"index '{path}': there is one of that name already, '{indexes[path.name].path}'; "

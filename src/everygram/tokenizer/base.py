@@ -1,11 +1,16 @@
 """The interface of tokenizers, the byte tokenizer, and how a query is encoded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from everygram.errors import TokenizerError
+from everygram.errors import EverygramError, TokenizerError
+
+
+class RefusedTextError(TokenizerError):
+    """A text that a tokenizer cannot encode, though it encodes others."""
 
 
 class Tokenizer(ABC):
@@ -41,6 +46,21 @@ class Tokenizer(ABC):
     @abstractmethod
     def token_text(self, token_id: int) -> str:
         r"""One token for display; bytes that are not valid UTF-8 on their own become `\xNN`."""
+
+
+@contextmanager
+def library(failed: str, error_type: type[TokenizerError] = TokenizerError) -> Iterator[None]:
+    """Raise TokenizerError, which says what `failed`, for any error of a tokenizer's library.
+
+    Libraries raise bare Exceptions. A panic (for example of a pattern that backtracks too long) is
+    a BaseException and no Exception; the library can be used again after it.
+    """
+    try:
+        yield
+    except (EverygramError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise error_type(f"{failed}: {error}") from None
 
 
 def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarray:

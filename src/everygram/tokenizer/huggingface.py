@@ -9,7 +9,7 @@ import numpy as np
 
 from everygram.errors import TokenizerError
 from everygram.tokenizer import tiktoken as tiktoken_files
-from everygram.tokenizer.base import Tokenizer, utf8
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, library, utf8
 from everygram.tokenizer.fast import FastEncoder, flatten, hidden, is_fast_family, without
 
 
@@ -71,7 +71,8 @@ class HuggingFaceTokenizer(Tokenizer):
         return self._exact(texts) if ids is None else ids
 
     def decode(self, ids: np.ndarray) -> str:
-        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        with library(f"tokenizer '{self.source}' cannot decode these ids"):
+            text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
         for content in self._hidden:
             text = text.replace(hidden(content), content)
         return text
@@ -100,13 +101,9 @@ def _loaded(data: bytes, source: str) -> Any:
     """A tokenizer of the `tokenizers` library, set up to encode corpora. Raises TokenizerError."""
     import tokenizers
 
-    try:
+    reads = f"that the installed tokenizers {tokenizers.__version__} reads"
+    with library(f"tokenizer '{source}': not a tokenizer.json {reads}"):
         loaded = tokenizers.Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(
-            f"tokenizer '{source}': not a tokenizer.json that the installed tokenizers "
-            f"{tokenizers.__version__} reads: {error}"
-        ) from None
     # Some settings are right for feeding a model but wrong for a corpus: truncation, padding, and
     # encoding text that spells a special token as that token.
     loaded.no_truncation()
@@ -119,10 +116,8 @@ def _loaded(data: bytes, source: str) -> Any:
 
 def encoded(tokenizer: Any, source: str, texts: Sequence[str]) -> list[np.ndarray]:
     """The ids of each text, from the `tokenizers` library. Raises TokenizerError."""
-    try:
+    with library(f"tokenizer '{source}' cannot encode a text", RefusedTextError):
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"tokenizer '{source}' cannot encode a text: {error}") from None
     # Some normalizers put a space in front even of an empty text, which must have no tokens.
     return [
         np.array(encoding.ids if text else [], np.uint32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import MissingExtraError, TokenizerError
-from everygram.tokenizer.base import Tokenizer, utf8
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, library, utf8
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -54,13 +54,15 @@ class SentencePieceTokenizer(Tokenizer):
         for text in texts:
             utf8(text)  # raises; the library's own message would be about its source code
         # Runs on all cores and releases the GIL.
-        encoded: list[np.ndarray] = self._model.encode(
-            list(texts), num_threads=-1, return_type="numpy"
-        )
+        with library(f"tokenizer '{self.source}' cannot encode a text", RefusedTextError):
+            encoded: list[np.ndarray] = self._model.encode(
+                list(texts), num_threads=-1, return_type="numpy"
+            )
         return [ids.view(np.uint32) for ids in encoded]
 
     def decode(self, ids: np.ndarray) -> str:
-        text: str = self._model.decode(ids.tolist())
+        with library(f"tokenizer '{self.source}' cannot decode these ids"):
+            text: str = self._model.decode(ids.tolist())
         return text
 
     def token_text(self, token_id: int) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any
 
+from fastapi.responses import JSONResponse
+
 from everygram.server.indexes import ServedIndex
 from everygram.server.models.base import Results
 from everygram.server.models.documents import Document, DocumentBody, FindBody, Matches
@@ -51,9 +53,12 @@ def document(
     By number it is whole, or its first `context` tokens; by occurrence, `context` tokens on each
     side of the match.
     """
-    return answer(
-        body,
-        lambda q: index.document(
-            q.number, query=q.query, occurrence=q.occurrence, context=q.context, raw=q.raw
-        ).as_dict(),
+    # Metadata is what the corpus had, nested deeper than pydantic serializes: sent as it is.
+    return JSONResponse(
+        answer(
+            body,
+            lambda q: index.document(
+                q.number, query=q.query, occurrence=q.occurrence, context=q.context, raw=q.raw
+            ).as_dict(),
+        )
     )
