@@ -582,7 +582,7 @@ def test_one_merge_a_token_is_enough(seed):
 def test_a_rank_file_is_known_by_all_of_its_ranks(tmp_path, monkeypatch, newline):
     path = tmp_path / "tokenizer.model"  # Llama 3's name for it
     path.write_bytes(rank_file(made_ranks(), newline))
-    with pytest.raises(TokenizerError, match=r"401 ranks .*gpt2 .*cl100k_base.*llama3, qwen"):
+    with pytest.raises(TokenizerError, match=r"401 ranks,? .*gpt2 .*cl100k_base.*llama3, qwen"):
         load_tokenizer(str(tmp_path))
     published = rank_file(made_ranks())
     known = replace(tiktoken_files.FAMILIES[2], sha256=hashlib.sha256(published).hexdigest())
