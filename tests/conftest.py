@@ -1,3 +1,4 @@
+import hashlib
 import io
 import itertools
 import json
@@ -76,6 +77,16 @@ def _write_segment(path, documents, dtype, before, numbers, sign=1):
     return finish_segment(
         folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
     )
+
+
+def with_checksum(fields):
+    """The bytes of a manifest of these fields, whatever they are, with a checksum that fits."""
+
+    def dump(fields):
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+    fields = {name: value for name, value in fields.items() if name != "checksum"}
+    return dump(fields | {"checksum": hashlib.sha256(dump(fields)).hexdigest()})
 
 
 def as_ids(document, dtype):

@@ -59,7 +59,8 @@ class BuildPlan:
 class BuildReport:
     """What a build made.
 
-    `skips` lists the first of what was `skipped`; `seconds` is what each stage took; `peak_bytes`
+    `skips` lists the first of what was `skipped`, `again` files that were in the index already, and
+    whose documents are in it once more now; `seconds` is what each stage took; `peak_bytes`
     the most memory held at once, page cache and mapped files not counted; `index_bytes` all files.
     """
 
@@ -71,6 +72,7 @@ class BuildReport:
     seconds: dict[str, float]
     peak_bytes: int
     index_bytes: int
+    again: tuple[str, ...] = ()
 
 
 def _say_once(name: str, number: int) -> None:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everygram
-from conftest import write_index
+from conftest import with_checksum, write_index
 from everygram.engine import documents as documents_module
 from everygram.engine import pace, texts
 from everygram.engine import queries as queries_module
@@ -620,10 +620,15 @@ def as_version_1(path):
             keys.append(sum(t << bits * i for i, t in enumerate(reversed(suffix))))
         fences = path / entry.name / fmt.FENCES
         fences.write_bytes(np.array(keys, "<u8").tobytes())
-        files = entry.files | {fmt.FENCES: fmt.FileEntry(8 * len(keys), "not looked at")}
+        files = entry.files | {fmt.FENCES: fmt.FileEntry(8 * len(keys), 64 * "0")}
         entries.append(dataclasses.replace(entry, fence_fanout=0, key_bits=bits, files=files))
-    changed = dataclasses.replace(manifest, format_version=1, segments=tuple(entries))
-    (path / fmt.MANIFEST).write_bytes(fmt.encode_manifest(changed))
+    fields = dataclasses.asdict(
+        dataclasses.replace(manifest, format_version=1, segments=tuple(entries))
+    )
+    del fields["next_document"], fields["next_segment"]
+    for segment in fields["segments"]:
+        del segment["key_bits"], segment["fence_fanout"]
+    (path / fmt.MANIFEST).write_bytes(with_checksum(fields))
     return path
 
 

@@ -18,8 +18,21 @@ from everygram.storage.verify import verify
 TEXTS = ["to be or not to be", "", "that is the question", "to be " * 30]
 
 
+def written(size):
+    blocks = -(-size // fmt.CHECKSUM_BLOCK)
+    return Written(fmt.FileEntry(size, "0f" * 32), np.full(blocks, 2**32 - 1, "<u4"))
+
+
+# Of 3 documents in 35,000 tokens of 16 bits.
+SIZES = {
+    fmt.TOKENS: 70_000,
+    fmt.METADATA: 6,
+    fmt.DOCUMENT_OFFSETS: 24,
+    fmt.METADATA_OFFSETS: 32,
+}
+
+
 def a_state():
-    written = Written(fmt.FileEntry(70_000, "0f" * 32), np.array([1, 2**32 - 1], "<u4"))
     return BuildState(
         "build",
         {"corpus": ["/corpus/\udc80.jsonl"], "metadata_fields": None},
@@ -27,13 +40,22 @@ def a_state():
         folder=fmt.segment_name(1),
         tokenizer="ab" * 32,
         trained=True,
-        segment=Unsorted(3, 35_000, {fmt.TOKENS: written}),
+        segment=Unsorted(3, 35_000, {name: written(size) for name, size in SIZES.items()}),
         cuts=[Cut(0, 20_000, True), Cut(20_000, 35_000, False)],
         skipped=1,
         skips=["x.jsonl:1: not JSON"],
         blocks=[Block(0, 20_000, 7)],
         seconds={"read": 0.1, "sort": 1e-9},
     )
+
+
+def with_files(path):
+    """The index at `path`, with the files of what is finished."""
+    folder = path / fmt.segment_name(1)
+    folder.mkdir()
+    for name, size in (SIZES | {fmt.RUNS: 80_000}).items():
+        (folder / name).write_bytes(bytes(size))
+    return path
 
 
 def as_json(state):
@@ -51,9 +73,9 @@ def as_json(state):
 
 @pytest.mark.parametrize("state", [a_state(), BuildState("compaction", {"full": True}, [])])
 def test_what_is_written_is_read_again(tmp_path, state):
-    state.write(tmp_path)
+    state.write(with_files(tmp_path))
     assert as_json(BuildState.read(tmp_path)) == as_json(state)
-    assert [file.name for file in tmp_path.iterdir()] == [fmt.BUILD]
+    assert {file.name for file in tmp_path.iterdir()} == {fmt.BUILD, fmt.segment_name(1)}
 
 
 def test_no_file_is_no_state(tmp_path):
@@ -108,7 +130,7 @@ def is_same(bad, data):
 
 
 def test_what_is_damaged_is_no_state(tmp_path):
-    a_state().write(tmp_path)
+    a_state().write(with_files(tmp_path))
     path = tmp_path / fmt.BUILD
     data = path.read_bytes()
     ways = list(damaged(data, random.Random(0)))
@@ -122,7 +144,8 @@ def test_a_state_of_another_version_is_none(tmp_path):
     """Whole, but with a field more, or one less, or of another kind."""
     from everygram.storage import build_state
 
-    a_state().write(tmp_path)
+    a_state().write(with_files(tmp_path))
+    assert BuildState.read(tmp_path) is not None
     fields = json.loads((tmp_path / fmt.BUILD).read_bytes())
     del fields["checksum"]
     for path, new in (

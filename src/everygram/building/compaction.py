@@ -19,7 +19,7 @@ from everygram.building.segment_builder import SegmentBuilder, write_documents
 from everygram.building.stages import Stages, disk, resources
 from everygram.progress import PeakMemory, Progress
 from everygram.storage import format as fmt
-from everygram.storage.build_state import BuildState
+from everygram.storage.build_state import BuildState, Done
 from everygram.storage.directory import (
     changed_index,
     check_files,
@@ -27,6 +27,7 @@ from everygram.storage.directory import (
     open_segments,
     publish,
 )
+from everygram.storage.fields import MOST, Fields
 from everygram.storage.segment import Segment
 
 # A segment is merged with all later segments if it has fewer than TIER times their tokens. So an
@@ -121,9 +122,14 @@ def compact(
     path = arguments.path("index", index)
     with (
         disk(path),
-        changed_index(path, "compaction", restart) as (manifest, left),
+        changed_index(path, "compaction", restart) as (manifest, left, done),
         PeakMemory() as peak,
     ):
+        asked = {"full": full}
+        if done is not None:
+            answer = done.answer("compaction", asked, [], lambda report: _reported(path, report))
+            if answer is not None:
+                return answer
         segments = open_segments(path, manifest)
         negative = [segment for segment in segments if segment.entry.sign < 0]
         gone = _joined(map(_numbers, negative))
@@ -152,12 +158,11 @@ def compact(
         else:
             entries += [segment.entry for segment in negative]
         after = replace(manifest, segments=tuple(entries))
-        if {entry.name for entry in entries} != {entry.name for entry in manifest.segments}:
+        changed = {entry.name for entry in entries} != {entry.name for entry in manifest.segments}
+        if changed:
             stages.clock.enter("publish")
-            publish(path, after, None)
-        stages.clock.leave()
         index_bytes = after.bytes
-        return Compaction(
+        report = Compaction(
             path=path,
             segments_before=len(manifest.segments),
             segments_after=len(after.segments),
@@ -167,6 +172,28 @@ def compact(
             index_bytes=index_bytes,
             seconds=stages.clock.seconds,
             peak_bytes=peak.bytes,
+        )
+        if changed:
+            fields = asdict(report)
+            del fields["path"]
+            publish(path, after, None, Done("compaction", asked, [], fields))
+        stages.clock.leave()
+        return report
+
+
+def _reported(path: Path, given: Fields) -> Compaction:
+    """What a compaction reported that was killed before it could say so."""
+    with given as fields:
+        return Compaction(
+            path=path,
+            segments_before=fields.integer("segments_before"),
+            segments_after=fields.integer("segments_after"),
+            dropped_documents=fields.integer("dropped_documents"),
+            dropped_tokens=fields.integer("dropped_tokens"),
+            freed_bytes=fields.integer("freed_bytes", -MOST),
+            index_bytes=fields.integer("index_bytes"),
+            seconds=fields.numbers("seconds"),
+            peak_bytes=fields.integer("peak_bytes"),
         )
 
 

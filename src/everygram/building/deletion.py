@@ -18,9 +18,12 @@ from everygram.building.segment_builder import write_documents
 from everygram.building.stages import disk, resources
 from everygram.encoding import Query
 from everygram.engine.engine import Engine
+from everygram.engine.intervals import damaged
 from everygram.errors import OptionError, QueryError
 from everygram.index import Index
+from everygram.storage.build_state import Done
 from everygram.storage.directory import changed_index, free_segment, publish
+from everygram.storage.fields import Fields
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
@@ -94,7 +97,20 @@ def delete(
     if dry_run:
         with Index(path) as opened:
             return _found(path, opened, choose(opened), dry_run)[0]
-    with disk(path), changed_index(path, "deletion") as (manifest, _), Index(path) as opened:
+    with (
+        disk(path),
+        changed_index(path, "deletion") as (manifest, _, done),
+        Index(path) as opened,
+    ):
+        told = {
+            "documents": None if wanted is None else sorted({str(number) for number in wanted}),
+            "where": None if field is None else list(field),
+            "matching": None if matching is None else opened.encode(matching, raw=raw).tolist(),
+        }
+        if done is not None:
+            answer = done.answer("deletion", told, [], lambda report: _reported(path, report))
+            if answer is not None:
+                return answer
         numbers = choose(opened)
         found, ids = _found(path, opened, numbers, dry_run)
         if not found.documents:
@@ -108,8 +124,17 @@ def delete(
             sign=-1,
             numbers=numbers,
         )
-        publish(path, replace(manifest, segments=(*manifest.segments, entry)), None)
+        report = {"documents": list(found.documents), "num_tokens": found.num_tokens}
+        after = replace(manifest, segments=(*manifest.segments, entry))
+        publish(path, after, None, Done("deletion", told, [], report))
     return found
+
+
+def _reported(path: Path, given: Fields) -> Deletion:
+    """The report of a deletion that is done, and was killed before it could give it."""
+    with given as fields:
+        documents = tuple(fields.integers("documents"))
+        return Deletion(path, documents, fields.integer("num_tokens"), dry_run=False)
 
 
 def _listed(documents: object) -> list[Any]:
@@ -180,6 +205,8 @@ def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
             for place in np.flatnonzero(local >= 0).tolist():
                 start, end = segment.document_bounds(int(local[place]))
                 ids[place] = segment.tokens[start:end]
+    if len(ids) < numbers.shape[0]:
+        raise damaged(engine.path, "a document that is in no segment")
     return [ids[place] for place in range(numbers.shape[0])]
 
 

@@ -1,9 +1,12 @@
 """Corpus to index: reads, tokenizes, sorts, writes, publishes; interrupted builds can resume."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Unpack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
@@ -15,10 +18,20 @@ from everygram.corpus.source import CorpusKeywords, Name
 from everygram.errors import BuildError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
-from everygram.storage.build_state import BuildState
-from everygram.storage.directory import changed_index, free_segment, new_index, publish
+from everygram.storage.build_state import BuildState, Done
+from everygram.storage.directory import (
+    changed_index,
+    free_segment,
+    holds_an_index,
+    new_index,
+    publish,
+)
+from everygram.storage.fields import Fields
 from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import tokenizer_hash
+
+# Hex digits by which an index recognizes a file: among a million files, no two have the same.
+MARK = 16
 
 
 def build(
@@ -75,8 +88,14 @@ def build_of(
     """As `build`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
-    with disk(out), new_index(out, restart) as left, PeakMemory() as peak:
-        stages = Stages(out, left, _begun("build", source), progress)
+    with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
+        begun = _begun("build", source)
+        if done is not None:
+            report = _answer(done, begun, out)
+            if report is None:
+                raise holds_an_index(out)
+            return report
+        stages = Stages(out, left, begun, progress)
         size = source.prepare(stages)
         _check_tokenizer(stages, source.tokenizer)
         stages.state.folder = fmt.segment_name(1)
@@ -111,7 +130,9 @@ def add(
     The documents are encoded with the index's own tokenizer, and are numbered after the last
     document. Readers that have the index open see the documents once they `refresh`. The other
     arguments are those of `build`. An interrupted add, too, continues after its last finished stage
-    when it is run again. The report covers only what was added.
+    when it is run again; if only the report was missing, it adds nothing. The report covers only
+    what was added. Its `again` names files that were in the index already (same name, size, and
+    time or version): their documents are now in it twice.
 
     Raises FormatError or DamagedIndexError if `index` is not a sound index, and the errors of
     `build`; the index is then unchanged.
@@ -120,11 +141,14 @@ def add(
     restart, path = arguments.flag("restart", restart), arguments.path("index", index)
     with (
         disk(path),
-        changed_index(path, "addition", restart) as (manifest, left),
+        changed_index(path, "addition", restart) as (manifest, left, done),
         PeakMemory() as peak,
     ):
         source = open_addition(corpus, path, manifest, **options)
-        stages = Stages(path, left, _begun("addition", source), progress)
+        begun = _begun("addition", source)
+        if done is not None and (report := _answer(done, begun, path)) is not None:
+            return report
+        stages = Stages(path, left, begun, progress)
         source.prepare(stages)
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, memory, threads)
@@ -134,6 +158,27 @@ def add(
 def _begun(operation: str, source: Source) -> BuildState:
     """The state of a build or an addition that has finished nothing."""
     return BuildState(operation, source.arguments, source.inputs)
+
+
+def _answer(done: Done, begun: BuildState, path: Path) -> BuildReport | None:
+    """The report of a change that is done, if it is the one that has begun; else None."""
+
+    def reported(fields: Fields) -> BuildReport:
+        return BuildReport(
+            path=path,
+            num_documents=fields.integer("num_documents"),
+            num_tokens=fields.integer("num_tokens"),
+            skipped=fields.integer("skipped"),
+            skips=tuple(fields.texts("skips")),
+            seconds=fields.numbers("seconds"),
+            peak_bytes=fields.integer("peak_bytes"),
+            index_bytes=fields.integer("index_bytes"),
+            again=tuple(fields.texts("again")),
+        )
+
+    if begun.inputs is None:  # it cannot be told whether they are the same
+        return None
+    return done.answer(begun.operation, begun.arguments, begun.inputs, reported)
 
 
 def _check_tokenizer(stages: Stages, tokenizer: Tokenizer | None) -> None:
@@ -191,15 +236,19 @@ def _publish(
     """Publish the segment as part of the index, and report what was made."""
     stages.clock.enter("publish")
     made = () if entry is None else (entry,)
+    state = stages.state
+    marks = _marks(state.inputs)
+    known = _known_marks(manifest)
     report = BuildReport(
         path=stages.path,
         num_documents=sum(segment.num_documents for segment in made),
         num_tokens=sum(segment.num_tokens for segment in made),
-        skipped=stages.state.skipped,
-        skips=tuple(stages.state.skips),
+        skipped=state.skipped,
+        skips=tuple(state.skips),
         seconds=stages.clock.seconds,
         peak_bytes=peak.bytes,
         index_bytes=sum(f.bytes for s in made for f in s.files.values()),
+        again=tuple(name for mark, name in marks.items() if mark in known),
     )
     publish(
         stages.path,
@@ -211,8 +260,37 @@ def _publish(
                 "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
                 "peak_bytes": report.peak_bytes,
                 "skipped": report.skipped,
+                "inputs": "".join(sorted({*known, *marks})),
             },
         ),
         tokenizer_json,
+        _done(state, report),
     )
     return report
+
+
+def _done(state: BuildState, report: BuildReport) -> Done | None:
+    """What `_answer` reads, unless it could not tell the change from others."""
+    if state.inputs is None:
+        return None
+    fields = asdict(report)
+    del fields["path"]
+    return Done(state.operation, state.arguments, state.inputs, fields)
+
+
+def _marks(inputs: list[Any] | None) -> dict[str, str]:
+    """A mark of each file as it is now, by which an index knows it again, and its name."""
+    return {
+        hashlib.sha256(json.dumps([name, size, version]).encode()).hexdigest()[:MARK]: name
+        for name, size, version in inputs or ()
+        # (Of others nobody knows whether they are the same.)
+        if version or name.startswith("datasets:")
+    }
+
+
+def _known_marks(manifest: fmt.Manifest) -> set[str]:
+    """The marks of the files whose documents were put into an index."""
+    known = manifest.build.get("inputs")
+    if not isinstance(known, str):
+        return set()
+    return {known[start : start + MARK] for start in range(0, len(known), MARK)}

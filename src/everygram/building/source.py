@@ -19,7 +19,12 @@ from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
 from everygram.errors import OptionError
 from everygram.storage import format as fmt
-from everygram.storage.directory import read_tokenizer_json, write_tokenizer_json
+from everygram.storage.directory import (
+    MOST_TOKENIZER,
+    read_tokenizer_json,
+    write_tokenizer_json,
+)
+from everygram.storage.disk import read_file
 from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import (
     load_tokenizer,
@@ -135,7 +140,8 @@ class TextSource(Source):
     def _trained(self, stages: Stages) -> Tokenizer:
         """A tokenizer trained on the corpus, or the one that a killed build has trained."""
         if stages.state.trained:
-            return HuggingFaceTokenizer((stages.path / fmt.TOKENIZER).read_bytes(), self._name)
+            data = read_file(stages.path / fmt.TOKENIZER, stages.path, MOST_TOKENIZER)
+            return HuggingFaceTokenizer(data, self._name)
         corpus, clock = self.corpus, stages.clock
         clock.enter("train")
 

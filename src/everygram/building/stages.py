@@ -20,7 +20,7 @@ from everygram.errors import BuildError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
-from everygram.storage.disk import sync_directory
+from everygram.storage.disk import map_file, sync_directory
 
 # The default memory limit of a build, as a share of free memory.
 MEMORY_SHARE = 0.5
@@ -91,6 +91,7 @@ class Stages:
                 self.check_space("reading", at_least)
                 self._read(builder, read)
             else:
+                self._check_left(builder.dtype)
                 builder.sorter.resume(state.cuts, state.blocks)
             if state.segment is None:
                 return None
@@ -106,6 +107,27 @@ class Stages:
             self.save()
         clock.enter("write")
         return builder.finish(state.segment, numbers, clock.report)
+
+    def _check_left(self, dtype: str) -> None:
+        """Raise BuildError if the files of the interrupted change do not fit its state.
+
+        (Merging does not check positions, and follows wrong ones out of memory.)
+        """
+        state = self.state
+        assert state.segment is not None
+        size = state.segment.stream_len * fmt.TOKEN_DTYPES[dtype].itemsize
+        fit = state.segment.files[fmt.TOKENS].entry.bytes == size
+        if state.blocks and not state.merged:
+            runs = map_file(self.folder / fmt.RUNS, fmt.POSITION, state.blocks[-1].end)
+            fit &= all(
+                int(runs[block.start : block.end].max()) < block.end - block.start
+                for block in state.blocks
+            )
+        if not fit:
+            raise BuildError(
+                f"'{self.path}' holds an interrupted {state.operation} whose files were damaged: "
+                "start over with --restart"
+            )
 
     def _read(self, builder: SegmentBuilder, read: Callable[[SegmentBuilder], None]) -> None:
         """Write the files that need no sorting; none if there are no documents."""

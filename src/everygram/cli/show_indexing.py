@@ -91,6 +91,10 @@ def show_report(report: BuildReport) -> str:
         lines += [f"  {skip}" for skip in report.skips]
         if report.skipped > len(report.skips):
             lines.append(f"  and {report.skipped - len(report.skips):,} more")
+    if report.again:
+        number = counted(len(report.again), "file")
+        lines.append(f"{number} in the index already, added once more:")
+        lines += [f"  {name}" for name in report.again]
     return "\n".join(lines)
 
 

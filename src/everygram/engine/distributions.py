@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from everygram.arguments import LARGEST
-from everygram.engine.intervals import Intervals
+from everygram.engine.intervals import Intervals, damaged
 from everygram.engine.pace import DISK_NS, spread
 from everygram.engine.queries import Ids, Queries
 from everygram.kernels import following, suffixes
@@ -65,6 +65,7 @@ class Distributions(Intervals):
             pace.timed(start)
         if found < 0:
             self.vocabulary.check(self.vocabulary.unpack(packed))
+            raise damaged(self.path, "counts that contradict one another")
         if length == 0:  # answered from the unigrams
             return self._following(packed, 0, np.array([[0, int(found)]]), max_support)
         return Following(packed, int(found), table, length, int(error_bound))
@@ -104,6 +105,8 @@ class Distributions(Intervals):
         first = prompt.shape[0] - length
         ranges, signs = intervals.tolist(), self._signs.tolist()
         prompt_count = sum(sign * (hi - lo) for sign, (lo, hi) in zip(signs, ranges, strict=True))
+        if prompt_count < 0:
+            raise damaged(self.path, f"{prompt_count:,} occurrences")
         stride = 0
         # (If counts are subtracted, sampling would have no error bound.)
         if prompt_count > max_support and length and not self._deleting:
@@ -122,6 +125,9 @@ class Distributions(Intervals):
         error_bound = len(found) * (stride - 1) if stride else 0
         if len(found) != 1:
             found = [_merged_counts(found)]
+            # Of each segment as many follow as are counted: none is missing unless one is below 0.
+            if self._deleting and int(found[0][1].sum()) != prompt_count:
+                raise damaged(self.path, "a token that follows fewer than 0 times")
         table = following.tabled(*found[0], prompt_count)
         return Following(asked, prompt_count, table, length, error_bound)
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from everygram.arguments import short
-from everygram.engine.intervals import Intervals
-from everygram.errors import DamagedIndexError, QueryError
+from everygram.engine.intervals import Intervals, damaged
+from everygram.errors import QueryError
+from everygram.storage import format as fmt
 
 # To skip deleted documents, the documents of occurrences are looked up in chunks that grow up to
 # this many.
@@ -55,9 +56,7 @@ class Documents(Intervals):
                     return np.concatenate(found)
                 start, look = start + look, min(2 * look, LOOKED_AT)
             all_before += size
-        raise DamagedIndexError(
-            "the index is damaged: it has fewer occurrences than it counts; see 'everygram verify'"
-        )
+        raise damaged(self.path, "fewer occurrences than are counted")
 
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
         """The numbers of the documents in which the suffixes of these ranks start: int64."""
@@ -80,11 +79,15 @@ class Documents(Intervals):
         offsets = np.empty(positions.shape[0], np.int64)
         for number in np.unique(segments).tolist():
             of_segment = segments == number
-            segment = self.segments[number]
-            local = segment.documents_at(positions[of_segment])
+            segment, places = self.segments[number], positions[of_segment]
+            if places.max() >= segment.stream_len:
+                raise segment.damaged(fmt.SUFFIX_ARRAY, "a position past the segment's end")
+            local = segment.documents_at(places)
             documents[of_segment] = segment.numbers_of(local)
-            starts = segment.document_offsets[local].astype(np.int64)
-            offsets[of_segment] = positions[of_segment] - starts - 1
+            after = places - segment.document_offsets[local].astype(np.int64) - 1
+            if after.min() < -1:
+                raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend from 0")
+            offsets[of_segment] = after
         return documents, offsets
 
     def documents(self) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:

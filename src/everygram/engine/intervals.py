@@ -6,6 +6,7 @@ The base of the engine: the segments, and searches for one query or many in all 
 import struct
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -13,16 +14,26 @@ import numpy as np
 
 from everygram.engine.pace import DISK_NS, Pace, spread
 from everygram.engine.queries import Ids, Queries, Vocabulary
-from everygram.errors import QueryError
+from everygram.errors import DamagedIndexError, QueryError
 from everygram.kernels import entry, rows, search, suffixes
 from everygram.storage.segment import PRELOADABLE, Segment
+
+
+def damaged(path: Path, what: str) -> DamagedIndexError:
+    """The error for answers that contradict one another, as no sound index gives them."""
+    return DamagedIndexError(
+        f"index '{path}': damaged: {what}; 'everygram verify' says which file is; restore it or "
+        "rebuild the index"
+    )
 
 
 class Intervals:
     """The segments of one index, and searches in them. (See `engine` for what a query means.)
 
     Methods that take a query as ids raise QueryError for ids outside the vocabulary. The first
-    value that they return is the ids as they were read, as bytes (`Vocabulary.pack`).
+    value that they return is the ids as they were read, as bytes (`Vocabulary.pack`). All raise
+    DamagedIndexError for impossible counts: below zero, or a continuation that is more frequent
+    than its prompt.
     """
 
     def __init__(
@@ -35,6 +46,8 @@ class Intervals:
                 f"preload: expected some of {', '.join(PRELOADABLE)}, found {unknown[0]!r}"
             )
         self.segments = segments
+        # The index's folder, for messages. (Without segments no file can contradict another.)
+        self.path = segments[0].folder.parent if segments else Path()
         self.vocabulary = vocabulary
         self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
         self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
@@ -83,15 +96,20 @@ class Intervals:
         """
         rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
         pack, pack_prompt, packs = vocabulary.pack, vocabulary.pack_prompt, vocabulary.packs
-        separator, empty = vocabulary.separator, not self.segments
+        separator, empty, path = vocabulary.separator, not self.segments, self.path
         call = entry(kernel, rows, b"", separator, False)
 
         def check(packed: bytes) -> None:
-            """Raise QueryError for an unknown id: a search that reads one returns −1."""
+            """Raise QueryError for an unknown id, else DamagedIndexError unless the index is empty.
+
+            A search returns −1 for an unknown id, and a count below zero for a damaged index.
+            """
             ids = vocabulary.unpack(packed)
             if prompt:
                 vocabulary.check_continuation(ids[-1])
             vocabulary.check(ids)
+            if not empty:
+                raise damaged(path, "counts that contradict one another")
 
         def ask(query: Ids) -> tuple[bytes, int]:
             try:
@@ -136,7 +154,11 @@ class Intervals:
 
     def counts_of(self, intervals: np.ndarray) -> np.ndarray:
         """Occurrences from the intervals that `find_batch` gives: int64, shape (k,)."""
-        return rows.counted(self._rows, intervals)
+        counts = rows.counted(self._rows, intervals)
+        # (Without deletions, no count is below zero.)
+        if self._deleting and (counts < 0).any():
+            raise damaged(self.path, f"{int(counts.min()):,} occurrences")
+        return counts
 
     def count_batch(self, queries: Queries) -> np.ndarray:
         """Occurrences of each query: int64, shape (k,)."""
@@ -145,7 +167,15 @@ class Intervals:
     def prob_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """`prob` of each query (a prompt and one token): int64, shape (k,), twice."""
         prompts = self.find_prompts(queries.ranges(queries.starts, queries.ends - 1))
-        return self.counts_of(prompts), self.count_batch(queries)
+        return self.consistent(self.counts_of(prompts), self.count_batch(queries))
+
+    def consistent(
+        self, prompt_counts: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How often prompts occur, and how often with what follows: not more often."""
+        if (counts > prompt_counts).any():
+            raise damaged(self.path, "more occurrences with a token behind them than without")
+        return prompt_counts, counts
 
     def find_prompts(self, prompts: Queries) -> np.ndarray:
         """`find_batch` of prompts; empty intervals for those after a document's end ([a, sep])."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from everygram.engine.distributions import NO_LIMIT, Distributions
+from everygram.engine.intervals import damaged
 from everygram.engine.queries import Queries
 from everygram.kernels import following, search
 
@@ -49,6 +50,7 @@ class Texts(Distributions):
         starts, places, prompts, prompt_counts = (
             column[:-1] for column in (starts, places, prompts, sizes)
         )
+        self.consistent(prompt_counts, counts)
         sparse = (counts == prompt_counts) & (prompt_counts > 0)
         unseen = np.flatnonzero((counts == 0) & (prompt_counts > 0))
         if self._deleting:
@@ -88,6 +90,8 @@ class Texts(Distributions):
                 intervals[long] = self._intervals_of_runs(text.ranges(long, long + lengths[long]))
         counts = self.counts_of(intervals)
         counts[lengths == 0] = 0
+        if (counts[lengths > 0] < 1).any():
+            raise damaged(self.path, "a match that occurs nowhere")
         return lengths, counts
 
     def match_lengths(self, text: Queries, over_end: bool, intervals: np.ndarray) -> np.ndarray:
@@ -122,6 +126,8 @@ class Texts(Distributions):
         while at < long.shape[0]:
             start, limit = int(long[at]), int(limits[long[at]])
             end = start + match(start, limit)
+            if end < start + LONG:  # (the files were overwritten meanwhile)
+                raise damaged(self.path, "a match that is shorter than a part of it")
             inside = int(np.searchsorted(long, end - LONG, "right"))
             first, further = at, inside
             # Find the first place inside that has a match beyond `end`.

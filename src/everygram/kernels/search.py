@@ -294,7 +294,8 @@ def prob(segments: np.ndarray, packed: bytes, separator: int, cold: bool) -> tup
     """How often the prompt occurs (the query without its last token), and how often the query does.
 
     Nothing follows the end of a document: a prompt that ends with a separator occurs 0 times,
-    unless it is the separator alone.
+    unless it is the separator alone. Returns −1 for an unknown id, and for counts that a sound
+    index never has.
     """
     rows, query = borrowed(segments), ids_of(packed, separator)
     lanes = words(4, FIELDS)
@@ -310,4 +311,6 @@ def prob(segments: np.ndarray, packed: bytes, separator: int, cold: bool) -> tup
         find_group(row, query, lanes, cold)
         prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
         total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
+    if total < 0 or prompts < total:
+        return -1, -1
     return prompts, total

@@ -171,7 +171,10 @@ def longest_suffix(segments: np.ndarray, packed: bytes, separator: int, cold: bo
 def infgram_prob(
     segments: np.ndarray, packed: bytes, separator: int, cold: bool
 ) -> tuple[int, int, int]:
-    """As `prob` for the longest suffix of the prompt that occurs; its length comes third."""
+    """As `prob` for the longest suffix of the prompt that occurs; its length comes third.
+
+    −1 for counts that no sound index gives, as for an unknown id.
+    """
     rows, query = borrowed(segments), ids_of(packed, separator)
     end = query.shape[0] - 1
     if rows.shape[0] and check(query, end, end + 1, rows[0, VOCAB_SIZE], rows[0, SEPARATOR]) < 0:
@@ -190,4 +193,6 @@ def infgram_prob(
         prompts += row[SIGN] * (lanes[1, LO] - lanes[0, LO])
         if followed:
             total += row[SIGN] * (lanes[3, LO] - lanes[2, LO])
+    if total < 0 or prompts < total or (length and prompts < 1):
+        return -1, -1, -1
     return prompts, total, length

@@ -1,19 +1,34 @@
-"""The finished stages of a change of an index, stored in `build.json`, so that it can be resumed.
+"""The finished stages of a change of an index, so that it can be resumed if it is killed.
 
-Knows the file; knows nothing of how any stage is done.
+`build.json` has the stages that are finished, `done.json` a change that is about to be all done.
+Knows these files; knows nothing of how any stage is done. A file that is damaged, of another
+version, or that says what cannot be, says nothing.
 """
 
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
-from everygram.storage.disk import Written, sync_directory, write_synced
+from everygram.storage.disk import Written, read_file, stat_inside, sync_directory, write_synced
+from everygram.storage.fields import SHA256, Fields
+from everygram.storage.manifest import file_entry
+
+T = TypeVar("T")
+
+OPERATIONS = ("build", "addition", "deletion", "compaction")
+# What is written of a segment before its suffixes are sorted.
+WRITTEN_FIRST = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
+# No such file is larger, in bytes. It has 4 of every 64 KiB that are written, and the documents
+# that a deletion was told.
+MOST_STATE = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,8 @@ class Unsorted:
 class BuildState:
     """What one change of an index has finished.
 
-    operation, arguments, inputs: which change it is, as JSON values. folder: of its segment.
+    operation, arguments, inputs: which change it is, as JSON values. Without inputs, nobody can
+    tell whether another change is the same: the state must not be written. folder: of its segment.
     tokenizer: the hash of the tokenizer's file. trained: whether a trained tokenizer is in the
     index already. segment, cuts, skipped, skips: set once the documents are read. blocks: those
     that are sorted. merged: whether the suffix array is written. seconds: the time of each stage.
@@ -58,7 +74,7 @@ class BuildState:
 
     operation: str
     arguments: dict[str, Any]
-    inputs: list[Any]
+    inputs: list[Any] | None
     folder: str | None = None
     tokenizer: str | None = None
     trained: bool = False
@@ -74,22 +90,18 @@ class BuildState:
     def read(cls, path: Path) -> Self | None:
         """The state that a killed change left in the index at `path`; None if there is none.
 
-        A file that is damaged or of another version counts as none: the change begins anew.
+        A file that is damaged or of another version counts as none, and so does a state whose
+        files are not there in full: the change begins anew.
         """
+        fields = _read(path, fmt.BUILD)
+        if fields is None:
+            return None
         try:
-            fields = json.loads((path / fmt.BUILD).read_bytes())
-            if fields.pop("checksum") != _checksum(fields):
-                return None
-            if (segment := fields["segment"]) is not None:
-                files = {name: _written(file) for name, file in segment["files"].items()}
-                fields["segment"] = Unsorted(**segment | {"files": files})
-            fields["cuts"] = [Cut(**cut) for cut in fields["cuts"]]
-            fields["blocks"] = [Block(**block) for block in fields["blocks"]]
-            return cls(**fields)
-        except FileNotFoundError:
+            state = cls(**_state(fields))
+            state._check_files(path)
+        except (ValueError, DamagedIndexError, OSError):
             return None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None
+        return state
 
     def write(self, path: Path) -> None:
         """Write the state to the index at `path`, in one step."""
@@ -97,21 +109,192 @@ class BuildState:
         if self.segment is not None:
             files = self.segment.files.items()
             fields["segment"]["files"] = {name: _as_json(file) for name, file in files}
-        fields["checksum"] = _checksum(fields)
-        temporary = path / (fmt.BUILD + ".tmp")
-        write_synced(temporary, json.dumps(fields, indent=2).encode())
-        temporary.rename(path / fmt.BUILD)
-        sync_directory(path)
+        _write(path, fmt.BUILD, fields)
+
+    def _check_files(self, path: Path) -> None:
+        """Raise ValueError, DamagedIndexError or OSError unless what is finished is there."""
+        if self.segment is None:
+            return
+        folder = path / str(self.folder)
+        if folder.is_symlink():
+            raise ValueError("a segment is a folder")
+        for name, file in self.segment.files.items():
+            if stat_inside(folder / name, path) != file.entry.bytes:
+                raise ValueError(f"{name}: cut off, or too long")
+        length = self.segment.stream_len
+        if self.merged:
+            if stat_inside(folder / fmt.SUFFIX_ARRAY, path) != length * fmt.position_bytes(length):
+                raise ValueError(f"{fmt.SUFFIX_ARRAY}: cut off, or too long")
+        elif self.blocks:
+            sorted_to = self.blocks[-1].end * fmt.POSITION.itemsize
+            if stat_inside(folder / fmt.RUNS, path) < sorted_to:
+                raise ValueError(f"{fmt.RUNS}: cut off")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A change that is done if `manifest` is the SHA-256 of the published `manifest.json`.
+
+    If it was killed then, and is run again, it answers with this `report`.
+    """
+
+    operation: str
+    arguments: dict[str, Any]
+    inputs: list[Any]
+    report: dict[str, Any]
+    manifest: str = ""
+
+    def answer(
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        inputs: list[Any],
+        reported: Callable[[Fields], T],
+    ) -> T | None:
+        """The report, read by `reported`, if this is the given change; else None."""
+        if (self.operation, self.arguments, self.inputs) != (operation, arguments, inputs):
+            return None
+        try:
+            return reported(Fields(self.report, "report"))
+        except ValueError:
+            return None
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The change that published the index at `path`, if it was killed after that; or None."""
+        fields = _read(path, fmt.DONE)
+        if fields is None:
+            return None
+        try:
+            with fields:
+                done = cls(
+                    fields.choice("operation", OPERATIONS),
+                    fields.object("arguments").rest(),
+                    fields.array("inputs"),
+                    fields.object("report").rest(),
+                    fields.text("manifest", SHA256),
+                )
+            manifest = (path / fmt.MANIFEST).read_bytes()
+        except (ValueError, OSError):
+            return None
+        return done if hashlib.sha256(manifest).hexdigest() == done.manifest else None
+
+    def write(self, path: Path) -> None:
+        """Keep it in the index at `path`, in one step."""
+        _write(path, fmt.DONE, asdict(self))
+
+
+def _read(path: Path, name: str) -> Fields | None:
+    """The fields of a file whose checksum fits, or None."""
+    try:
+        fields = json.loads(read_file(path / name, path, MOST_STATE))
+        if fields.pop("checksum") != _checksum(fields):
+            return None
+        return Fields(fields)
+    # (A list has no fields, and lists in lists in lists are too much for Python.)
+    except (
+        OSError,
+        DamagedIndexError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
+        return None
+
+
+def _write(path: Path, name: str, fields: dict[str, Any]) -> None:
+    temporary = path / (name + ".tmp")
+    checked = fields | {"checksum": _checksum(fields)}
+    write_synced(temporary, json.dumps(checked, indent=2).encode())
+    temporary.rename(path / name)
+    sync_directory(path)
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _state(given: Fields) -> dict[str, Any]:
+    """The fields of a BuildState. Raises ValueError."""
+    with given as fields:
+        state = {
+            "operation": fields.choice("operation", OPERATIONS),
+            "arguments": fields.object("arguments").rest(),
+            "inputs": fields.array("inputs"),
+            "trained": fields.boolean("trained"),
+            "skipped": fields.integer("skipped"),
+            "skips": fields.texts("skips"),
+            "merged": fields.boolean("merged"),
+            "seconds": fields.numbers("seconds"),
+        }
+        folder, tokenizer, segment = map(fields.take, ("folder", "tokenizer", "segment"))
+        if folder is not None:
+            Fields({"folder": folder}).text("folder", fmt.SEGMENT_NAME)
+        if tokenizer is not None:
+            Fields({"tokenizer": tokenizer}).text("tokenizer", SHA256)
+        unsorted = None if segment is None else _unsorted(Fields(segment, "segment"))
+        length = 0 if unsorted is None else unsorted.stream_len
+        cuts = [_cut(cut, length) for cut in fields.objects("cuts")]
+        blocks = [_block(block, length) for block in fields.objects("blocks")]
+    for pieces, end in ((cuts, length), (blocks, None)):
+        ends = [0, *(piece.end for piece in pieces)]
+        if [piece.start for piece in pieces] != ends[:-1] or (
+            pieces and end not in (None, ends[-1])
+        ):
+            raise ValueError("cuts, blocks: expected stretches of the stream, end to end")
+    if unsorted is not None and folder is None:
+        raise ValueError("segment: expected the folder that it is in")
+    if state["merged"] and blocks and blocks[-1].end != length:
+        raise ValueError("merged: expected all blocks")
+    return state | {
+        "folder": folder,
+        "tokenizer": tokenizer,
+        "segment": unsorted,
+        "cuts": cuts,
+        "blocks": blocks,
+    }
+
+
+def _unsorted(given: Fields) -> Unsorted:
+    with given as fields:
+        documents = fields.integer("num_documents", 1)
+        length = fields.integer("stream_len", documents)
+        files: dict[str, Written] = {}
+        with fields.object("files") as named:
+            for name in WRITTEN_FIRST:
+                files[name] = _written(named.object(name))
+    sizes = {name: file.entry.bytes for name, file in files.items()}
+    if (
+        sizes[fmt.TOKENS] not in [length * dtype.itemsize for dtype in fmt.TOKEN_DTYPES.values()]
+        or sizes[fmt.DOCUMENT_OFFSETS] != documents * fmt.OFFSET.itemsize
+        or sizes[fmt.METADATA_OFFSETS] != (documents + 1) * fmt.OFFSET.itemsize
+    ):
+        raise ValueError("segment.files: expected the sizes that the counts give")
+    return Unsorted(documents, length, files)
+
+
+def _cut(given: Fields, length: int) -> Cut:
+    with given as fields:
+        start = fields.integer("start", 0, length)
+        return Cut(start, fields.integer("end", start + 1, length), fields.boolean("inside"))
+
+
+def _block(given: Fields, length: int) -> Block:
+    with given as fields:
+        start = fields.integer("start", 0, length)
+        end = fields.integer("end", start + 1, length)
+        return Block(start, end, fields.integer("leftover", 0, end - start))
 
 
 def _as_json(file: Written) -> dict[str, Any]:
     return asdict(file.entry) | {"blocks": base64.b64encode(file.blocks.tobytes()).decode()}
 
 
-def _written(file: dict[str, Any]) -> Written:
-    blocks = np.frombuffer(base64.b64decode(file.pop("blocks")), fmt.CHECKSUM)
-    return Written(fmt.FileEntry(**file), blocks)
-
-
-def _checksum(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+def _written(given: Fields) -> Written:
+    blocks = np.frombuffer(base64.b64decode(given.text("blocks"), validate=True), fmt.CHECKSUM)
+    entry = file_entry(given)
+    if blocks.shape[0] != -(-entry.bytes // fmt.CHECKSUM_BLOCK):
+        raise ValueError("blocks: expected a checksum of each")
+    return Written(entry, blocks)

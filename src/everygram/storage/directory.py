@@ -8,7 +8,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,22 +16,27 @@ from pathlib import Path
 from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
 from everygram.storage import disk
 from everygram.storage import format as fmt
-from everygram.storage.build_state import BuildState
+from everygram.storage.build_state import BuildState, Done
+from everygram.storage.manifest import decode_manifest, encode_manifest
 from everygram.storage.segment import Segment
 
 # All checksums of indexes of up to this size are checked on opening, which takes milliseconds.
 CHECKED_AT_ONCE = 16 << 20
+# No manifest or tokenizer is larger, in bytes: a thousandth is usual.
+MOST_MANIFEST = 1 << 28
+MOST_TOKENIZER = 1 << 30
 
 
 @contextlib.contextmanager
-def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
+def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | None, Done | None]]:
     """Lock the folder of an index that is being made; yields the state of a killed build, if any.
 
-    Creates the folder and takes its lock, which ends with the process. Files of an earlier build
-    are removed if `restart`, or if it finished no stages (see `BuildState`). The body writes
-    segments and ends with `publish`. If the body raises, everything is as before, except that
-    finished stages are kept once the corpus is read. Raises BuildError if the folder contains an
-    index or a file that is not from a build, or if it has another writer.
+    If a build was killed after it had published the index, also yields what it was: then the body
+    writes nothing. Creates the folder and takes its lock, which ends with the process. Files of an
+    earlier build are removed if `restart`, or if it finished no stages (see `BuildState`). The body
+    writes segments and ends with `publish`. If the body raises, everything is as before, except
+    that finished stages are kept once the corpus is read. Raises BuildError if the folder contains
+    an index or a file that is not from a build, or if it has another writer.
     """
     try:
         _refuse_taken(path)
@@ -45,12 +49,14 @@ def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
     try:
         _refuse_taken(path)
-        left = None if restart else BuildState.read(path)
-        if left is None:
+        done = Done.read(path)
+        left = None if restart or done is not None else BuildState.read(path)
+        if left is None and done is None:
             remove_unpublished(path)
         try:
-            yield left
+            yield left, done
             (path / fmt.BUILD).unlink(missing_ok=True)
+            _forget(path)
         except BaseException:
             left = BuildState.read(path)
             if (left is None or left.segment is None) and not (path / fmt.MANIFEST).exists():
@@ -67,30 +73,44 @@ def new_index(path: Path, restart: bool = False) -> Iterator[BuildState | None]:
 @contextlib.contextmanager
 def changed_index(
     path: Path, operation: str, restart: bool = False
-) -> Iterator[tuple[fmt.Manifest, BuildState | None]]:
+) -> Iterator[tuple[fmt.Manifest, BuildState | None, Done | None]]:
     """Lock an index that is being changed; yields its manifest, and the state of a killed change.
 
-    As `new_index`, for a folder with a manifest. Before and after, files that nobody needs are
-    removed: segments that were never published, and segments that are not published any more. The
-    finished stages of an interrupted addition are kept during any operation, those of a compaction
-    only during a compaction. Raises BuildError if the index has another writer, and the errors of
-    `read_manifest`.
+    The state is that of a change that was not published. `Done` is the last change, if it was
+    killed after it was published; it is forgotten once its operation is run again, or another
+    change is published. As `new_index`, for a folder with a manifest. Before and after, files that
+    nobody needs are removed: segments that were never published, and segments that are not
+    published any more. The finished stages of an interrupted addition are kept during any
+    operation, those of a compaction only during a compaction. Raises BuildError if the index has
+    another writer, and the errors of `read_manifest`.
     """
     read_manifest(path)
     lock = _take_lock(path)
     try:
         manifest = read_manifest(path)
+        done = Done.read(path)
         if restart:
             (path / fmt.BUILD).unlink(missing_ok=True)
         try:
-            yield manifest, _remove_orphans(path, operation)
+            yield manifest, _remove_orphans(path, operation), done
         except BaseException:
             with contextlib.suppress(EverygramError, OSError):
                 _remove_orphans(path, operation)
             raise
         _remove_orphans(path, operation)
+        # (Last: without it nobody knows any more that the change is done.)
+        if done is None or done.operation == operation or Done.read(path) != done:
+            _forget(path)
     finally:
         os.close(lock)
+
+
+def _forget(path: Path) -> None:
+    """Remove the note of a change that is done: whoever made it has been told."""
+    if (path / fmt.DONE).exists():
+        (path / fmt.DONE).unlink()
+        # Or it might be there again after a power cut, and the same change be taken for done.
+        disk.sync_directory(path)
 
 
 def free_segment(path: Path, manifest: fmt.Manifest) -> str:
@@ -108,7 +128,7 @@ def _remove_orphans(path: Path, operation: str) -> BuildState | None:
     Precondition: the lock is held.
     """
     published = [entry.name for entry in read_manifest(path).segments]
-    kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK]
+    kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK, fmt.DONE]
     state = BuildState.read(path)
     if state is not None and (
         state.segment is None
@@ -127,10 +147,13 @@ def _remove_orphans(path: Path, operation: str) -> BuildState | None:
     return state
 
 
-def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) -> None:
+def publish(
+    path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None, done: Done | None = None
+) -> None:
     """Make the index what `manifest` says, in one step: readers see the old index or the new one.
 
-    Precondition: every file of its segments is on disk and synced.
+    With that step `done` is so: if it is killed right after, its rerun knows. Precondition: every
+    file of its segments is on disk and synced.
     """
     if tokenizer_json is not None:
         write_tokenizer_json(path, tokenizer_json)
@@ -144,7 +167,10 @@ def publish(path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None) ->
         next_segment=max(manifest.next_segment, *(number + 1 for number in numbers), 0),
     )
     temporary = path / (fmt.MANIFEST + ".tmp")
-    disk.write_synced(temporary, fmt.encode_manifest(manifest))
+    data = encode_manifest(manifest)
+    if done is not None:
+        replace(done, manifest=hashlib.sha256(data).hexdigest()).write(path)
+    disk.write_synced(temporary, data)
     disk.sync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
     disk.sync_directory(path)
@@ -163,7 +189,7 @@ def read_manifest(path: Path) -> fmt.Manifest:
     Raises FormatError if there is none or it is foreign, DamagedIndexError if it was changed.
     """
     try:
-        data = (path / fmt.MANIFEST).read_bytes()
+        data = disk.read_file(path / fmt.MANIFEST, path, MOST_MANIFEST)
     except FileNotFoundError:
         if not path.exists():
             raise FormatError(f"index '{path}': no such folder") from None
@@ -184,7 +210,7 @@ def read_manifest(path: Path) -> fmt.Manifest:
 
 
 # Cached: a change of an index reads the manifest many times, and its bytes rarely differ.
-_decoded = functools.lru_cache(maxsize=1)(fmt.decode_manifest)
+_decoded = functools.lru_cache(maxsize=1)(decode_manifest)
 
 
 def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
@@ -192,13 +218,15 @@ def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
     if entry.sha256 is None:
         return None
     try:
-        data = (path / fmt.TOKENIZER).read_bytes()
+        data = disk.read_file(path / fmt.TOKENIZER, path, MOST_TOKENIZER)
     except FileNotFoundError:
         raise DamagedIndexError(
             f"{path / fmt.TOKENIZER}: missing; restore it or rebuild the index"
         ) from None
     except OSError as error:
         raise FormatError(f"{path / fmt.TOKENIZER}: cannot be read: {error.strerror}") from None
+    if data.startswith(disk.LFS_BEGINS):
+        raise DamagedIndexError(f"{path / fmt.TOKENIZER}: {disk.LFS_POINTER}")
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DamagedIndexError(
             f"{path / fmt.TOKENIZER}: not the tokenizer the index was built with (its SHA-256 "
@@ -290,7 +318,9 @@ def read_in(path: Path) -> int:
 def _take_lock(path: Path) -> int:
     """Take the folder's lock; returns its descriptor. Raises BuildError if a process holds it."""
     while True:
-        descriptor = os.open(path / fmt.LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        # (No link: it would make a file elsewhere.)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(path / fmt.LOCK, flags, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -307,15 +337,23 @@ def _take_lock(path: Path) -> int:
         os.close(descriptor)
 
 
+def holds_an_index(path: Path) -> BuildError:
+    """The error for a build into a folder that holds an index already."""
+    return BuildError(
+        f"'{path}' already holds an index; remove the folder or choose another with --out"
+    )
+
+
 def _refuse_taken(path: Path) -> None:
     """Raise BuildError unless the folder is absent, empty, or has only files of a killed build."""
     if not path.exists():
         return
     names = sorted(entry.name for entry in path.iterdir())
     if fmt.MANIFEST in names:
-        raise BuildError(
-            f"'{path}' already holds an index; remove the folder or choose another with --out"
-        )
+        done = Done.read(path)
+        if done is None or done.operation != "build":
+            raise holds_an_index(path)
+        return
     # Without a lock file, the folder and its files are not from a build, whatever their names.
     foreign = [name for name in names if fmt.LOCK not in names or not _is_ours(path / name)]
     if foreign:
@@ -330,13 +368,13 @@ def _is_ours(path: Path) -> bool:
     if path.is_symlink():
         return False
     if path.is_dir():
-        return re.fullmatch(fmt.SEGMENT_PREFIX + r"\d{6}", path.name) is not None and all(
-            entry.name in (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
-            for entry in path.iterdir()
+        known = (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
+        return fmt.SEGMENT_NAME.fullmatch(path.name) is not None and all(
+            entry.name in known and not entry.is_symlink() for entry in path.iterdir()
         )
-    written = (fmt.MANIFEST, fmt.BUILD, fmt.TOKENIZER)
+    written = (fmt.MANIFEST, fmt.BUILD, fmt.DONE, fmt.TOKENIZER)
     temporary = tuple(name + ".tmp" for name in written)
-    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.BUILD, *temporary)
+    return path.name in (fmt.LOCK, fmt.TOKENIZER, fmt.BUILD, fmt.DONE, *temporary)
 
 
 def remove_unpublished(path: Path) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import stat
 import sys
 import zlib
 from array import array
@@ -15,11 +16,67 @@ from typing import Any
 
 import numpy as np
 
+from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 
 # Bytes written, hashed or compared at a time.
 CHUNK = 1 << 22
 HUGE_PAGE = 1 << 21
+# How a pointer of Git LFS begins, and how large it is at most.
+LFS_BEGINS, LFS_MOST = b"version https://git-lfs", 1024
+LFS_POINTER = "a Git LFS pointer, not the file: fetch the files with 'git lfs pull'"
+
+
+def stat_inside(path: Path, index: Path, kind: Callable[[int], bool] = stat.S_ISREG) -> int:
+    """The size of a file, or of a folder, in an index, which may be anybody's: it is not opened.
+
+    A device, a pipe or a socket is refused, and so is a link to what is not in the index, whose
+    content a query would show. (The hub's cache is made of links, to blobs beside the snapshot: it
+    counts as the index's folder.) Raises DamagedIndexError; OSError for what is not there.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        target = Path(os.path.realpath(path))  # (`resolve` raises for links in a circle)
+        if not target.is_relative_to(_home(index)):
+            raise DamagedIndexError(
+                f"{path}: a link out of the index, to '{target}': expected a file in its folder; "
+                "copy the file there, or make the folder itself a link"
+            )
+        found = target.stat()
+    if not kind(found.st_mode):
+        raise DamagedIndexError(
+            f"{path}: expected a {'file' if kind is stat.S_ISREG else 'folder'}, found something "
+            "else; restore it or rebuild the index"
+        )
+    return found.st_size
+
+
+def _home(index: Path) -> Path:
+    """The folder that an index's files are in: its own, or the cache that it is a snapshot in."""
+    folder = Path(os.path.realpath(index))
+    for parent in folder.parents:
+        if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
+            return parent.parent
+    return folder
+
+
+def is_lfs_pointer(path: Path, size: int) -> bool:
+    """Whether a file of that size is what git keeps of it until Git LFS has fetched it."""
+    if size > LFS_MOST:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS_BEGINS)) == LFS_BEGINS
+
+
+def read_file(path: Path, index: Path, most: int) -> bytes:
+    """The content of a file in an index, of up to so many bytes; as `stat_inside`."""
+    size = stat_inside(path, index)
+    if size > most:
+        raise DamagedIndexError(
+            f"{path}: {size:,} bytes, expected at most {most:,}; restore it or rebuild the index"
+        )
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def wrong_files(
@@ -98,6 +155,8 @@ def sync_directory(path: Path) -> None:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file durably; its name is durable only once its folder is synced."""
+    if path.is_symlink():  # or the file that it links to would be overwritten
+        path.unlink()
     with path.open("wb") as file:
         file.write(data)
         file.flush()

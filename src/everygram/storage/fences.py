@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 from everygram.storage.disk import CHUNK, positions_in
 
@@ -49,12 +50,19 @@ def unigram_table(tokens: np.ndarray) -> np.ndarray:
 def segment_key_bits(tokens: np.ndarray, sa: np.ndarray, num_documents: int) -> int:
     """`key_bits` of a segment.
 
-    Its largest id starts the last suffix before those that start with a separator.
+    Its largest id starts the last suffix before those that start with a separator. Raises
+    DamagedIndexError if a separator starts it, or no token: the array was changed after sorting.
     """
     rank = tokens.shape[0] - num_documents - 1
     if rank < 0:
         return fmt.key_bits(0)
-    return fmt.key_bits(int(tokens[positions_in(sa[rank : rank + 1])][0]))
+    position = int(positions_in(sa[rank : rank + 1])[0])
+    if position >= tokens.shape[0] or tokens[position] == np.iinfo(tokens.dtype).max:
+        raise DamagedIndexError(
+            "the sorted suffixes were damaged before the segment was finished: run the same "
+            "command again with --restart"
+        )
+    return fmt.key_bits(int(tokens[position]))
 
 
 def fence_keys_of(

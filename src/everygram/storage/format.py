@@ -1,7 +1,8 @@
 """The on-disk format, version 4: the content of every file of an index, and the manifest.
 
 This docstring is the specification. `segment_writer.py` writes a segment's files, `segment.py`
-reads them, `directory.py` publishes the manifest; none names a file or a field not named here.
+reads them, `manifest.py` encodes and decodes the manifest, `directory.py` publishes it; none names
+a file or a field not named here.
 
 An index is a directory::
 
@@ -10,6 +11,7 @@ An index is a directory::
                              in JSON (absent for the tokenizer `bytes`, or without a tokenizer)
     .everygram.lock          locked (flock) by the single writer; readers ignore it
     build.json               only during a build: the stages that are finished
+    done.json                only at the end of a change: which change it is, and its report
     segment-000001/          one folder per segment, numbered from 1, numbers are never reused
         tokens.bin
         suffix_array.bin
@@ -90,19 +92,18 @@ the same file without the `checksum` key, so any change is detected. Every file 
 listed with its size and SHA-256, which shows whether the file is damaged; `checksums.bin` shows
 where. `first_document` is the number of a segment's first document. `next_document` and
 `next_segment` are numbers that were never used. `build` is the report of the build, for people:
-seconds per stage, peak memory, skipped documents.
+seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex digits for each file that
+was read, by which `add` recognizes it: of the SHA-256 of its name, size and version.
 """
 
-import hashlib
-import json
+import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from everygram.errors import DamagedIndexError, FormatError
+from everygram.errors import FormatError
 
 FORMAT_VERSION = 4
 READABLE_VERSIONS = (1, 2, 3, 4)
@@ -111,7 +112,9 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 LOCK = ".everygram.lock"
 BUILD = "build.json"
+DONE = "done.json"
 SEGMENT_PREFIX = "segment-"
+SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
 TOKENS = "tokens.bin"
 SUFFIX_ARRAY = "suffix_array.bin"
@@ -137,6 +140,7 @@ SEGMENT_FILES = (
 # Not every segment has these.
 OPTIONAL_FILES = (DOCUMENT_NUMBERS, CHECKSUMS)
 
+TOKENIZER_KINDS = ("bytes", "none", "huggingface", "sentencepiece")
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
     "u8": np.dtype("u1"),
     "u16": np.dtype("<u2"),
@@ -280,67 +284,6 @@ class Manifest:
         return sum(file.bytes for segment in self.segments for file in segment.files.values())
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """The exact bytes of `manifest.json`."""
-    fields = asdict(manifest)
-    return _dump(fields | {"checksum": hashlib.sha256(_dump(fields)).hexdigest()})
-
-
-def decode_manifest(data: bytes, path: Path) -> Manifest:
-    """Read the bytes of `manifest.json`; `path`: of the index, for messages.
-
-    Raises FormatError for something that is not an everygram manifest or has another version, and
-    DamagedIndexError for a manifest that was changed after it was written.
-    """
-    try:
-        fields = json.loads(data)
-    except ValueError as error:
-        raise DamagedIndexError(
-            f"index '{path}': {MANIFEST} is not JSON ({error}); restore it or rebuild the index"
-        ) from None
-    if not isinstance(fields, dict) or "format_version" not in fields or "checksum" not in fields:
-        raise FormatError(
-            f"index '{path}': {MANIFEST} is not an everygram manifest: expected an object with "
-            "'format_version' and 'checksum'"
-        )
-    version = fields["format_version"]
-    checksum = fields.pop("checksum")
-    sound = (
-        data == _dump(fields | {"checksum": checksum})
-        and hashlib.sha256(_dump(fields)).hexdigest() == checksum
-    )
-    if version not in READABLE_VERSIONS and (sound or not isinstance(version, int)):
-        readable = ", ".join(str(number) for number in READABLE_VERSIONS)
-        raise FormatError(
-            f"index '{path}': format {version}, this version reads {readable}; "
-            "rebuild it or upgrade everygram"
-        )
-    if not sound:
-        raise DamagedIndexError(
-            f"index '{path}': {MANIFEST} does not match its own checksum: it was changed or "
-            "damaged after it was written; restore it or rebuild the index"
-        )
-    first_version = {}
-    if version == 1:
-        key_bits = 8 * TOKEN_DTYPES[fields["dtype"]].itemsize
-        first_version = {"key_bits": key_bits, "fence_fanout": 0}
-    segments = tuple(
-        SegmentEntry(
-            **segment
-            | first_version
-            | {"files": {name: FileEntry(**file) for name, file in segment["files"].items()}}
-        )
-        for segment in fields["segments"]
-    )
-    if version < 3:
-        numbers = [int(segment.name.removeprefix(SEGMENT_PREFIX)) for segment in segments]
-        fields["next_document"] = sum(segment.num_documents for segment in segments)
-        fields["next_segment"] = max(numbers, default=0) + 1
-    return Manifest(
-        **fields | {"tokenizer": TokenizerEntry(**fields["tokenizer"]), "segments": segments}
-    )
-
-
 def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int]]:
     """The segment's files with sizes that follow from its counts, and these sizes in bytes."""
     n = segment.stream_len
@@ -365,7 +308,3 @@ def checksum_blocks(files: dict[str, FileEntry]) -> Iterator[tuple[str, int, int
         count = -(-files[name].bytes // CHECKSUM_BLOCK)
         yield name, first, count
         first += count
-
-
-def _dump(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"

@@ -3,24 +3,29 @@
 Knows nothing of text, of other segments, or of the manifest's own file.
 """
 
+import contextlib
 import json
 import mmap
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from everygram.errors import DamagedIndexError
+from everygram.errors import DamagedIndexError, FormatError
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
+    LFS_POINTER,
     address_of,
     advise,
     in_memory,
+    is_lfs_pointer,
     map_file,
     map_positions,
     map_tokens,
     positions_in,
+    stat_inside,
 )
 from everygram.storage.fences import fence_tree
 
@@ -37,8 +42,8 @@ class Segment:
     fences: u64, all levels of the tree; unigram_ids: u32 and unigram_ranks: u64, shape (U,);
     document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,).
 
-    Opening checks that every file exists and has its size. It reads no file, except the fences of
-    format version 1, whose tree it makes. Raises DamagedIndexError.
+    Opening checks that every file is one, in the index's folder, and has its size. It reads none,
+    except the fences of format version 1, whose tree it makes. Raises DamagedIndexError.
     """
 
     def __init__(self, folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
@@ -49,7 +54,7 @@ class Segment:
         self.first_document = entry.first_document
         self.num_documents = entry.num_documents
         self.stream_len = entry.stream_len
-        check_sizes(folder, entry, dtype)
+        check_sizes(folder, entry)
         self.tokens = map_tokens(folder, dtype, self.stream_len)
         self.suffix_array = map_positions(folder, entry.position_bytes)
         self.fences = map_file(folder / fmt.FENCES, fmt.KEY)
@@ -110,24 +115,41 @@ class Segment:
         return row
 
     def unigrams_counted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct tokens of the stream and how often each occurs: int64, shape (U,), twice."""
-        ranks = self.unigram_ranks.astype(np.int64)
-        return self.unigram_ids.astype(np.int64), np.diff(ranks, append=self.stream_len)
+        """The distinct tokens of the stream and how often each occurs: int64, shape (U,), twice.
+
+        Raises DamagedIndexError.
+        """
+        ids, ranks = self.unigram_ids, self.unigram_ranks
+        ascend = bool((ranks[1:] > ranks[:-1]).all() and (ids[1:] > ids[:-1]).all())
+        if not ascend or ranks[0] != 0 or ranks[-1] >= self.stream_len:
+            raise self.damaged(fmt.UNIGRAMS, "not ascending ids and ranks from 0")
+        return ids.astype(np.int64), np.diff(ranks.astype(np.int64), append=self.stream_len)
 
     def positions_of(self, ranks: np.ndarray) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
         return positions_in(self.suffix_array[ranks])
 
     def document_bounds(self, local: int) -> tuple[int, int]:
-        """Positions [start, end) of the tokens of the segment's document number `local`."""
-        start = int(self.document_offsets[local]) + 1
+        """Positions [start, end) of the tokens of the segment's document number `local`.
+
+        Raises DamagedIndexError.
+        """
+        start, end = int(self.document_offsets[local]) + 1, self.stream_len
         if local + 1 < self.num_documents:
-            return start, int(self.document_offsets[local + 1])
-        return start, self.stream_len
+            end = int(self.document_offsets[local + 1])
+        if not start <= end <= self.stream_len:
+            raise self.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend")
+        return start, end
 
     def documents_at(self, positions: np.ndarray) -> np.ndarray:
         """The segment's document number for each position (a document includes its separator)."""
         return np.searchsorted(self.document_offsets, positions.astype(np.uint64), "right") - 1
+
+    def damaged(self, name: str, what: str) -> DamagedIndexError:
+        """The error for what a file of this name cannot hold."""
+        return DamagedIndexError(
+            f"{self.folder / name}: damaged: {what}; restore it or rebuild the index"
+        )
 
     def numbers_of(self, local: np.ndarray) -> np.ndarray:
         """The numbers in the index of the segment's documents `local`: int64, same shape."""
@@ -149,41 +171,64 @@ class Segment:
         return np.where(found, inside, -1)
 
     def metadata(self, local: int) -> dict[str, Any]:
-        """The metadata of the segment's document number `local`. Raises DamagedIndexError."""
-        start, end = (int(offset) for offset in self.metadata_offsets[local : local + 2])
+        """The metadata of the segment's document number `local`.
+
+        Raises DamagedIndexError, or FormatError for what is nested deeper than Python reads.
+        """
         try:
-            record = json.loads(self.metadata_bytes[start:end].tobytes())
+            record = _loaded(self.metadata_json(local))
             if not isinstance(record, dict):
                 raise ValueError(f"found {type(record).__name__}")
         except ValueError as error:
-            number = int(self.numbers_of(np.array(local)))
             raise DamagedIndexError(
-                f"{self.folder / fmt.METADATA}: document {number}: not a JSON object: {error}"
+                f"{self._metadata_of(local)}: not a JSON object: {error}"
+            ) from None
+        except RecursionError:
+            raise FormatError(
+                f"{self._metadata_of(local)}: nested deeper than Python reads JSON; raise its "
+                "limit (sys.setrecursionlimit)"
             ) from None
         return record
 
+    def _metadata_of(self, local: int) -> str:
+        """Where a document's metadata is, for messages."""
+        number = int(self.numbers_of(np.array(local)))
+        return f"{self.folder / fmt.METADATA}: document {number}"
 
-def check_sizes(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
+    def metadata_json(self, local: int) -> bytes:
+        """The metadata of the segment's document number `local` as it is stored: UTF-8 JSON."""
+        start, end = (int(offset) for offset in self.metadata_offsets[local : local + 2])
+        return self.metadata_bytes[start:end].tobytes()
+
+
+def _loaded(data: bytes) -> Any:
+    """The value of JSON. Raises ValueError, and RecursionError for one nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        # What this thread is in the midst of counts, too: a new one reads what a build has read.
+        from concurrent.futures import ThreadPoolExecutor  # slow to import
+
+        with ThreadPoolExecutor(1) as another:
+            return another.submit(json.loads, data).result()
+
+
+def check_sizes(folder: Path, entry: fmt.SegmentEntry) -> None:
     """Raise DamagedIndexError unless each file exists and has the size given in the manifest."""
-    from_counts = dict(fmt.expected_sizes(entry, dtype))
-    optional = (name for name in fmt.OPTIONAL_FILES if name in entry.files)
-    for name in (*fmt.SEGMENT_FILES, *optional):
-        path = folder / name
-        if name not in entry.files:
-            raise DamagedIndexError(f"segment '{folder}': the manifest does not list {name}")
-        expected = entry.files[name].bytes
-        if from_counts.get(name, expected) != expected:
-            raise DamagedIndexError(
-                f"{path}: the manifest says {expected:,} bytes, its counts give "
-                f"{from_counts[name]:,}: the manifest is damaged; restore it or rebuild the index"
-            )
+    # (If the folder is missing, its files are reported.)
+    with contextlib.suppress(FileNotFoundError):
+        stat_inside(folder, folder.parent, stat.S_ISDIR)
+    for name, file in entry.files.items():
+        path, expected = folder / name, file.bytes
         try:
-            found = path.stat().st_size
-        except FileNotFoundError:
+            found = stat_inside(path, folder.parent)
+        except (FileNotFoundError, NotADirectoryError):
             raise DamagedIndexError(
                 f"{path}: missing, expected {expected:,} bytes; restore it or rebuild the index"
             ) from None
         if found != expected:
+            if is_lfs_pointer(path, found):
+                raise DamagedIndexError(f"{path}: {LFS_POINTER}")
             what = "cut off" if found < expected else "too long"
             raise DamagedIndexError(
                 f"{path}: {what}: expected {expected:,} bytes, found {found:,}; restore it or "

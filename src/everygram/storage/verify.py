@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from everygram.errors import DamagedIndexError
+from everygram.errors import DamagedIndexError, FormatError
 from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
 from everygram.storage.directory import read_manifest, read_tokenizer_json
@@ -128,7 +128,7 @@ def _wrong_documents(segment: Segment) -> Iterator[str]:
     for local in range(segment.num_documents):
         try:
             segment.metadata(local)
-        except DamagedIndexError as error:
+        except FormatError as error:
             yield str(error)
             return
 

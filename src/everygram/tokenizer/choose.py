@@ -124,7 +124,16 @@ def stored_tokenizer(kind: str, source: str, data: bytes | None) -> Tokenizer | 
     if kind == "huggingface" and data is not None:
         return HuggingFaceTokenizer(data, source)
     if kind == "sentencepiece" and data is not None:
-        return SentencePieceTokenizer(base64.b64decode(json.loads(data)["model"]), source)
+        try:
+            model = base64.b64decode(json.loads(data)["model"], validate=True)
+            if not model:  # which the library would take
+                raise ValueError("empty")
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise TokenizerError(
+                f"tokenizer '{source}': expected a SentencePiece model in JSON, found something "
+                "else; restore the index or rebuild it"
+            ) from None
+        return SentencePieceTokenizer(model, source)
     return None
 
 

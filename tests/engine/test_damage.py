@@ -1,0 +1,298 @@
+"""Files that were damaged and are not checked: answers that may be wrong, or typed errors.
+
+An index above 16 MiB is not read when it is opened. Here a small one is not either.
+"""
+
+import contextlib
+import itertools
+import math
+import random
+import signal
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import everygram
+from campaign import sized
+from conftest import write_index, write_jsonl
+from everygram.errors import DamagedIndexError, EverygramError
+from everygram.server import app as service
+from everygram.storage import directory
+from everygram.storage import format as fmt
+
+QUERIES = {
+    "count": lambda index, ids: index.count(ids),
+    "count_batch": lambda index, ids: index.count_batch([ids, ids]),
+    "prob": lambda index, ids: index.prob(ids, ids[-1]),
+    "prob_batch": lambda index, ids: index.prob_batch([[*ids, ids[-1]]] * 2),
+    "infgram_prob": lambda index, ids: index.infgram_prob(ids, ids[-1]),
+    "infgram_prob_batch": lambda index, ids: index.infgram_prob_batch([[*ids, ids[-1]]] * 2),
+    "ntd": lambda index, ids: index.ntd(ids),
+    "ntd_batch": lambda index, ids: index.ntd_batch([ids, ids]),
+    "infgram_ntd": lambda index, ids: index.infgram_ntd(ids),
+    "infgram_ntd_batch": lambda index, ids: index.infgram_ntd_batch([ids, ids]),
+    "ntd, sampled": lambda index, ids: index.ntd(ids, max_support=2),
+    "score": lambda index, ids: index.score([*ids, *ids]),
+    "score by 2-grams": lambda index, ids: index.score([*ids, *ids], order=2),
+    "longest_matches": lambda index, ids: index.longest_matches([*ids, *ids]),
+    "find": lambda index, ids: index.find(ids, limit=100),
+    "find, sampled": lambda index, ids: index.find(ids, sample=3),
+    "document": lambda index, ids: index.document(query=ids),
+}
+
+
+@pytest.fixture(autouse=True)
+def not_checked(monkeypatch):
+    """No index is so small that it is checked; and what hangs is killed."""
+    monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+
+
+@pytest.fixture
+def below_zero(tmp_path):
+    """An index that counts −99 of id 97: of 100 tokens that were deleted it says they are these."""
+    path = write_index(tmp_path / "index", [[97, 98], [98] * 100, [97, 99]], "u8", deleted=[[1]])
+    unigrams = path / fmt.segment_name(2) / fmt.UNIGRAMS
+    content = bytearray(unigrams.read_bytes())
+    assert np.frombuffer(content[16:], "<u4").tolist() == [98, 255]
+    content[16:20] = (97).to_bytes(4, "little")
+    unigrams.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_count_below_zero_is_damage(below_zero, name):
+    with (
+        everygram.open(below_zero) as index,
+        pytest.raises(DamagedIndexError, match=r"index '.*': .*'everygram verify'"),
+    ):
+        QUERIES[name](index, [97])
+
+
+def test_the_command_line_ends_with_1(below_zero, run):
+    for command in ("count", "ntd", "score", "longest-matches", "find", "document"):
+        code, out, err = run(command, below_zero, "--ids", "97")
+        assert (code, out) == (1, ""), (command, err)
+        assert err.startswith("error: "), command
+        assert "damaged" in err, command
+    code, out, _ = run("count", below_zero, "--ids", "-", stdin="97\n99\n")
+    assert code == 1
+    assert "damaged" in out.splitlines()[0]
+    assert '"count": 1' in out.splitlines()[1]
+
+
+def test_the_service_answers_a_problem(below_zero):
+    with TestClient(service.create_app([below_zero]), raise_server_exceptions=False) as client:
+        for path, name in (
+            ("count", "query"),
+            ("ntd", "prompt"),
+            ("infgram_ntd", "prompt"),
+            ("score", "text"),
+            ("longest_matches", "text"),
+            ("find", "query"),
+            ("document", "query"),
+        ):
+            answer = client.post(f"/v1/indexes/index/{path}", json={name: [97]})
+            assert answer.status_code == 500, answer.text
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "its log says why" in answer.json()["detail"], answer.text
+        # The service goes on.
+        assert client.post("/v1/indexes/index/count", json={"query": [99]}).json()["count"] == 1
+
+
+def test_more_with_a_token_behind_than_without(tmp_path):
+    path = write_index(tmp_path / "index", [[1, 2]] * 20 + [[3, 2]] * 5, "u8")
+    unigrams = path / fmt.segment_name(1) / fmt.UNIGRAMS
+    content = np.frombuffer(unigrams.read_bytes(), "<u8", 4).copy()
+    assert content.tolist() == [0, 20, 45, 50]
+    # Of id 1 there are 2, it says; its 20 neighbours say otherwise.
+    content[1] = 2
+    unigrams.write_bytes(content.tobytes() + unigrams.read_bytes()[32:])
+    with everygram.open(path) as index:
+        for ask in (
+            lambda: index.prob([1], 2),
+            lambda: index.infgram_prob([1], 2),
+            lambda: index.prob_batch([[1, 2]]),
+            lambda: index.infgram_prob_batch([[1, 2]]),
+            lambda: index.score([1, 2]),
+        ):
+            with pytest.raises(DamagedIndexError):
+                ask()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            fmt.UNIGRAMS,
+            np.array([0, 9, 4], "<u8").tobytes() + np.array([1, 2, 255], "<u4").tobytes(),
+        ),
+        (
+            fmt.UNIGRAMS,
+            np.array([1, 2, 4], "<u8").tobytes() + np.array([1, 2, 255], "<u4").tobytes(),
+        ),
+        (
+            fmt.UNIGRAMS,
+            np.array([0, 2, 9], "<u8").tobytes() + np.array([1, 2, 255], "<u4").tobytes(),
+        ),
+        (
+            fmt.UNIGRAMS,
+            np.array([0, 2, 4], "<u8").tobytes() + np.array([2, 1, 255], "<u4").tobytes(),
+        ),
+        (fmt.SUFFIX_ARRAY, np.full(6, 2**32 - 1, "<u4").tobytes()),
+        (fmt.DOCUMENT_OFFSETS, np.array([3, 0], "<u8").tobytes()),
+        (fmt.DOCUMENT_OFFSETS, np.array([2**63, 2**64 - 1], "<u8").tobytes()),
+    ],
+)
+def test_what_cannot_be_is_said_of_the_file(tmp_path, name, content):
+    """The documents [1, 2] and [2, 1]."""
+    path = write_index(tmp_path / "index", [[1, 2], [2, 1]], "u8")
+    file = path / fmt.segment_name(1) / name
+    assert file.stat().st_size == len(content)
+    file.write_bytes(content)
+    ask = (lambda index: index.ntd([])) if name == fmt.UNIGRAMS else whole
+    with everygram.open(path) as index, pytest.raises(DamagedIndexError, match=name):
+        ask(index)
+
+
+def whole(index):
+    """All occurrences and documents."""
+    index.find([1], limit=10)
+    for number in range(2):
+        index.document(number)
+
+
+def test_fewer_occurrences_than_are_counted(tmp_path):
+    path = tmp_path / "index"
+    texts = ["ab", "ab", "b"]
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in texts]), path)
+    everygram.delete(path, documents=[2])
+    # It says now that document 0 was deleted, but its counts are those of document 2.
+    numbers = path / fmt.segment_name(2) / fmt.DOCUMENT_NUMBERS
+    numbers.write_bytes(bytes(8))
+    with everygram.open(path) as index:
+        assert index.count("ab") == 2
+        assert index.document(query="ab").number == 1
+        for ask in (
+            lambda: index.find("ab"),
+            lambda: index.find("ab", sample=2),
+            lambda: index.document(query="ab", occurrence=1),
+        ):
+            with pytest.raises(DamagedIndexError, match="fewer occurrences than are counted"):
+                ask()
+
+
+def checked(index, ids):
+    """Ask everything; whatever answers, counts are counts."""
+    for name, query in QUERIES.items():
+        try:
+            found = query(index, ids)
+        except EverygramError:
+            continue
+        if name == "count":
+            assert found >= 0
+        elif name in ("prob", "infgram_prob"):
+            assert 0 <= found.continuation_count <= found.prompt_count
+            assert math.isnan(found.prob) or 0 <= found.prob <= 1
+        elif name in ("ntd", "infgram_ntd"):
+            assert found.counts.sum() == found.prompt_count >= 0
+            assert len(found) == 0 or found.counts.min() > 0
+        elif name.startswith("score"):
+            assert (found.continuation_counts >= 0).all()
+            assert (found.continuation_counts <= found.prompt_counts).all()
+        elif name == "longest_matches":
+            assert ((found.counts > 0) == (found.lengths > 0)).all()
+        elif name == "find":
+            assert len(found) == min(100, found.count)
+        as_shown(found)
+
+
+def as_shown(found):
+    """A result shown in every way there is."""
+    with contextlib.suppress(EverygramError):
+        repr(found)
+        if hasattr(found, "as_dict"):
+            found.as_dict()
+        if hasattr(found, "_repr_html_"):
+            found._repr_html_()
+
+
+def damage(content, rng):
+    """Some bytes of a file changed, or all of them in a stretch."""
+    damaged = bytearray(content)
+    way = rng.randrange(3)
+    for _ in range(rng.choice([1, 3, 20])):
+        place = rng.randrange(len(damaged))
+        damaged[place] = rng.choice([0, 255, damaged[place] ^ (1 << rng.randrange(8))])
+    if way == 1:
+        start = rng.randrange(len(damaged))
+        end = min(len(damaged), start + rng.choice([8, 64, 4096]))
+        damaged[start:end] = rng.randbytes(end - start)
+    elif way == 2:
+        return bytes(len(damaged)) if rng.random() < 0.5 else b"\xff" * len(damaged)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "train:300"])
+def test_whatever_is_damaged_answers_or_says_so(tmp_path, tokenizer):
+    """Of an index with deletions, each file of each segment damaged at random."""
+    rng = random.Random(tokenizer)
+    texts = ["".join(rng.choices("ab c", k=rng.randrange(60))) for _ in range(60)]
+    texts[7] = "ab " * 150
+    corpus = write_jsonl(tmp_path / "0.jsonl", [{"text": text} for text in texts])
+    more = write_jsonl(tmp_path / "1.jsonl", [{"text": text} for text in texts[:9]])
+    path = tmp_path / "index"
+    everygram.build(corpus, path, tokenizer)
+    everygram.add(path, more)
+    everygram.delete(path, documents=[3, 7, 8, 64])
+    with everygram.open(path) as index:
+        asked = [index.encode(text) for text in ("a", "ab", "b c a", "ab " * 40, "zzz")]
+        asked = [ids.tolist() for ids in asked]
+        asked += [[index.separator], [index.separator, *asked[0]], [*asked[0], index.separator]]
+    files = sorted(file for file in path.glob("segment-*/*.bin") if file.name != fmt.CHECKSUMS)
+    for _, file in itertools.product(range(sized(3, 40)), files):
+        content = file.read_bytes()
+        file.write_bytes(damage(content, rng))
+        with contextlib.suppress(EverygramError), everygram.open(path) as index:
+            for ids in rng.sample(asked, 3):
+                checked(index, ids)
+            for number in range(0, 69, 7):
+                with contextlib.suppress(EverygramError):
+                    as_shown(index.document(number))
+        file.write_bytes(content)
+
+
+def test_files_overwritten_while_a_text_is_matched(tmp_path):
+    """What matched a moment ago no longer does: that must not be looked for for ever."""
+    path = write_index(tmp_path / "index", [[1, 2, 3] * 100], "u8")
+    tokens = path / fmt.segment_name(1) / fmt.TOKENS
+    with everygram.open(path) as index:
+        engine = index.engine
+        fill = engine._fill
+
+        def fill_and_overwrite(*arguments):
+            fill(*arguments)
+            with tokens.open("r+b") as file:
+                file.write(b"\x07" * 301)
+
+        engine._fill = fill_and_overwrite
+        with pytest.raises(DamagedIndexError, match="shorter than a part of it"):
+            index.longest_matches([1, 2, 3] * 50)
+
+
+def test_a_vocabulary_of_one_id_and_long_matches(tmp_path):
+    """A key holds 64 tokens of it: a search for more takes another way, and may find less."""
+    path = write_index(tmp_path / "index", [[0] * 5000, [0] * 300], "u8", 1, 1, [[1]])
+    rng = random.Random(2)
+    files = sorted(path.glob("segment-*/*.bin"))
+    for _, file in itertools.product(range(sized(4, 40)), files):
+        content = file.read_bytes()
+        file.write_bytes(damage(content, rng))
+        with everygram.open(path) as index:
+            for query in (QUERIES["longest_matches"], QUERIES["score"]):
+                with contextlib.suppress(EverygramError):
+                    query(index, [0] * 200)
+        file.write_bytes(content)
