@@ -40,8 +40,26 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def decode(self, ids: np.ndarray) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        """The bytes that ids spell; those of the first tokens are the first of those of all.
+
+        They may be cut within a character. `inside`: the ids stand inside a text; at its start
+        some tokenizers leave out a space.
+        """
+
+    def decode(self, ids: np.ndarray, inside: bool = False) -> str:
+        """The text of ids (see `spelled`); bytes that are not UTF-8 become U+FFFD."""
+        return self.spelled(ids, inside).decode(errors="replace")
+
+    def cut(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """`decode` in three: before ids[begin:end], of them, and after them.
+
+        A character that a cut goes through belongs to the middle one, so that all of it is there.
+        """
+        bounds = (len(self.spelled(ids[:place], inside)) for place in (begin, end))
+        return cut_text(self.spelled(ids, inside), *bounds)
 
     @abstractmethod
     def token_text(self, token_id: int) -> str:
@@ -108,11 +126,51 @@ class ByteTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         return [np.frombuffer(utf8(text), np.uint8) for text in texts]
 
-    def decode(self, ids: np.ndarray) -> str:
-        return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        return np.asarray(ids).astype(np.uint8).tobytes()
 
     def token_text(self, token_id: int) -> str:
         return bytes([token_id]).decode(errors="backslashreplace")
+
+
+def cut_text(data: bytes, begin: int, end: int) -> tuple[str, str, str]:
+    """The text of bytes in three: before data[begin:end], of those, and after them.
+
+    Together they are `data.decode(errors="replace")`. A character that a cut goes through is in the
+    second, all of it, unless that is of no bytes. (Decoded text would not do to find the cuts by:
+    U+FFFD may stand for a part of a character, or be one.)
+    """
+    start, stop = _character(data, begin)[0], _character(data, end)[1]
+    if begin == end:
+        stop = start
+    before, middle, after = data[:start], data[start:stop], data[stop:]
+    return (
+        before.decode(errors="replace"),
+        middle.decode(errors="replace"),
+        after.decode(errors="replace"),
+    )
+
+
+def _character(data: bytes, place: int) -> tuple[int, int]:
+    """The bytes of the character that a cut at `place` goes through; none if it is between two.
+
+    What is not UTF-8 counts as `decode` replaces it: each longest beginning of a character is one.
+    """
+    for start in range(place - 1, max(place - 4, -1), -1):
+        if data[start] & 0xC0 != 0x80:  # no byte that goes on
+            for end in range(min(start + 4, len(data)), place, -1):
+                if _is_begun(data[start:end]):
+                    return start, end
+            break
+    return place, place
+
+
+def _is_begun(data: bytes) -> bool:
+    """Whether bytes are a character, or the first bytes of one."""
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError as error:
+        return (error.start, error.end) == (0, len(data))
 
 
 def utf8(text: str) -> bytes:
