@@ -364,7 +364,7 @@ def test_cut_off_megatron_pairs(tmp_path):
 
 
 def test_blocks_of_an_index(tmp_path, monkeypatch):
-    monkeypatch.setattr("everygram.corpus.token_formats.BLOCK", 2)
+    monkeypatch.setattr("everygram.corpus.token_file.BLOCK", 2)
     documents = [[[1, 2], [3]], [], [[4]], [[5], [6, 7]], []]
     path = write_megatron(tmp_path / "x.bin", documents)
     assert read(path) == [[1, 2, 3], [], [4], [5, 6, 7], []]

@@ -10,20 +10,9 @@ import numpy as np
 
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
 from everygram.corpus.files import Lister, find_files, list_files, local_file
-from everygram.corpus.token_formats import (
-    COMPANIONS,
-    LARGEST_ID,
-    MEGATRON,
-    MEGATRON_LEGACY,
-    NO_ID,
-    Given,
-    TokenFile,
-    _format,
-    _raw,
-    owner_of,
-    reading,
-    token_file,
-)
+from everygram.corpus.megatron import MEGATRON, MEGATRON_LEGACY
+from everygram.corpus.token_file import LARGEST_ID, NO_ID, Given, TokenFile, reading
+from everygram.corpus.token_formats import COMPANIONS, _format, _raw, owner_of, token_file
 from everygram.errors import CorpusError, OptionError
 from everygram.storage.format import TOKEN_DTYPES
 
