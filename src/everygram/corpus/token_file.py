@@ -36,9 +36,10 @@ class Given:
 class TokenFile:
     """Where the tokens of a file are: `count` of `dtype` from byte `offset` on; and its documents.
 
-    `bounds` gives them, if the format says where they are; each may end with a separator id, which
-    is left out. Else separator ids mark them: start each if `marks_start` or if the file starts
-    with one, end each otherwise. Files of a `series` are one stream of tokens, in order of `shard`.
+    `bounds` gives them, if the format says where they are; separator ids at their starts and ends
+    are left out, up to as many as `dropped` says. Else separator ids mark them (see `marks`):
+    start each if `marks_start`, which the format knows. Files of a `series` may be one stream of
+    tokens, in order of `shard`.
     """
 
     given: Given
@@ -48,6 +49,7 @@ class TokenFile:
     offset: int = 0
     bounds: Callable[[], Bounds] | None = None
     separator_id: int = NO_ID
+    dropped: tuple[int, int] = (1, 1)
     marks_start: bool = False
     series: str = ""
     shard: int = 0
@@ -80,6 +82,11 @@ class TokenFile:
             for start in range(0, self.count, size):
                 yield start, self._read(file, start, min(start + size, self.count))
 
+    def ids(self, start: int, end: int) -> np.ndarray:
+        """The ids from place `start` to `end`."""
+        with reading(self.path), self.path.open("rb") as file:
+            return self._read(file, start, end)
+
     def documents(self, size: int) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
         """The documents that `bounds` gives: number of the first id, ids, what it gives besides.
 
@@ -93,9 +100,20 @@ class TokenFile:
                     begin, last = start, min(max(end, start + size), self.count)
                     held = self._read(file, start, last)
                 ids = held[start - begin : end - begin]
-                if ids.size and ids[-1] == self.separator_id:
-                    ids = ids[:-1]
+                if self.separator_id != NO_ID:
+                    before, after = self._separators(ids)
+                    start, ids = start + before, ids[before : ids.size - after]
                 yield start, ids, more
+
+    def _separators(self, ids: np.ndarray) -> tuple[int, int]:
+        """How many separators at a document's start, and at its end, are left out."""
+        size, (at_start, at_end) = ids.size, self.dropped
+        before = after = 0
+        while after < min(at_end, size) and ids[size - 1 - after] == self.separator_id:
+            after += 1
+        while before < min(at_start, size - after) and ids[before] == self.separator_id:
+            before += 1
+        return before, after
 
     def _read(self, file: BinaryIO, start: int, end: int) -> np.ndarray:
         size = (end - start) * self.dtype.itemsize

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from everygram.corpus.documents import encode_metadata
+from everygram.corpus.marks import doubled_bounds
 from everygram.corpus.megatron import megatron_file
 from everygram.corpus.token_file import (
     NO_ID,
@@ -45,6 +46,8 @@ COMPANIONS = {
 LLMC = {20240520: ("u16", 1, 50256), 20240801: ("u32", 7, 128000)}
 LLMC_EVALUATION = 20240522
 LLMC_HEADER = 1024
+# A name of a series: train_000001.bin, tokenized.1, train-00001-of-00010.npy, shard1.u16.
+NUMBERED = re.compile(r"(.*?)(\d+)((?:-of-\d+)?\D*(?:\.[A-Za-z]+\d+)?)", re.DOTALL)
 # Bytes of a line at most that are looked at.
 LINE = 1 << 16
 NUMPY = b"\x93NUMPY"
@@ -66,7 +69,7 @@ def token_file(given: Given) -> TokenFile:
         raise CorpusError(f"{given.path}: the file's name is not UTF-8; rename it") from None
     file = _format(given.path)(given)
     if file.separator_id == NO_ID and given.separator_id is not None:
-        file = replace(file, separator_id=given.separator_id)
+        file = _with_separator(file, given.separator_id)
     largest = int(np.iinfo(file.dtype).max)
     if file.mark > largest:
         raise CorpusError(
@@ -74,6 +77,16 @@ def token_file(given: Given) -> TokenFile:
             f"{largest}; pass another --separator-id"
         )
     return file
+
+
+def _with_separator(file: TokenFile, separator_id: int) -> TokenFile:
+    """The file, knowing the separator id; two in place of one where every document has two."""
+    file = replace(file, separator_id=separator_id)
+    if file.bounds is None:
+        return file
+    dropped = doubled_bounds(file)
+    doubled = f"{file.format} (separators doubled)" if 2 in dropped else file.format
+    return replace(file, format=doubled, dropped=dropped)
 
 
 def _format(path: Path) -> Callable[[Given], TokenFile]:
@@ -103,7 +116,18 @@ def _raw(given: Given) -> TokenFile:
             f"{given.path}: raw token ids do not say their width or where documents end: pass "
             "both, as in --pretokenized u16 --separator-id 50256"
         )
-    return _headerless(given, f"raw {given.dtype}", given.dtype)
+    return _in_series(_headerless(given, f"raw {given.dtype}", given.dtype))
+
+
+def _in_series(file: TokenFile) -> TokenFile:
+    """A file with its number in the series that its name may be of."""
+    path = file.path
+    numbered = NUMBERED.fullmatch(path.name)
+    if numbered is None:
+        return file
+    prefix, number, rest = numbered.groups()
+    series = f"{file.format} {file.dtype} {os.path.realpath(path.parent)}/{prefix}*{rest}"
+    return replace(file, series=series, shard=int(number))
 
 
 def _headerless(given: Given, format_name: str, dtype: str) -> TokenFile:
@@ -141,11 +165,7 @@ def _llmc(given: Given) -> TokenFile:
     shard = TokenFile(given, "llm.c", dtype, count, LLMC_HEADER, marks_start=True)
     if given.separator_id is None:
         shard = replace(shard, separator_id=mark)
-    numbered = re.fullmatch(r"(.*?)(\d+)(\D*)", path.name)
-    if numbered is None:
-        return shard
-    series = f"{width} {os.path.realpath(path.parent)}/{numbered[1]}*{numbered[3]}"
-    return replace(shard, series=series, shard=int(numbered[2]))
+    return _in_series(shard)
 
 
 def _datatrove(given: Given) -> TokenFile:
@@ -187,7 +207,7 @@ def _datatrove_width(path: Path) -> int:
         return 0
     with about.open("rb") as file:
         _, bar, width = file.readline(LINE).strip().rpartition(b"|")
-    return int(width) if bar and width.isdigit() else 0
+    return int(width) if bar and width.isdigit() and len(width) < 3 else 0
 
 
 def _dolma(given: Given) -> TokenFile:
@@ -197,7 +217,7 @@ def _dolma(given: Given) -> TokenFile:
             f"{path}: has no NumPy header, as Dolma's and OLMo's files, which do not say the width "
             "of their ids: pass --pretokenized u16 or u32"
         )
-    file = _headerless(given, "Dolma", given.dtype)
+    file = _in_series(_headerless(given, "Dolma", given.dtype))
     if not table.is_file():
         if given.separator_id is None:
             raise CorpusError(
@@ -208,13 +228,13 @@ def _dolma(given: Given) -> TokenFile:
     last = max((end for _, end, _ in _dolma_rows(table)), default=None)
     if last is None:
         # The zeros of a part that was made large and got no document.
-        return replace(file, count=0, bounds=lambda: iter(()))
+        return replace(file, count=0, bounds=lambda: iter(()), series="")
     if last != file.count:
         raise CorpusError(
             f"{path}: '{table.name}' ends at token {last:,}, the file at {file.count:,} if its ids "
             f"are {given.dtype}: cut off, another dtype, or of another run?"
         )
-    return replace(file, bounds=partial(_dolma_rows, table))
+    return replace(file, bounds=partial(_dolma_rows, table), series="")
 
 
 def _dolma_rows(table: Path) -> Bounds:
@@ -276,4 +296,4 @@ def _numpy(given: Given) -> TokenFile:
             f"{path}: an array of one dimension does not say where documents end: pass the id that "
             "does, as in --separator-id 50256"
         )
-    return file
+    return _in_series(file)
