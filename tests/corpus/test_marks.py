@@ -167,11 +167,26 @@ def test_files_that_are_documents_of_their_own(tmp_path):
     for number, ids in enumerate([[1, 2], [3, 4], [5, 6]]):
         write_raw(tmp_path, f"book{number}", ids)
     assert read(tmp_path) == [[1, 2], [3, 4], [5, 6]]
-    assert formats(tmp_path) == {"raw u16": 3}
+    # Which may be another separator's: it is said.
+    assert formats(tmp_path) == {"raw u16 (no separators: one document each)": 3}
     for number, ids in enumerate([[1, B, 2], [3, 4, B, 5], [6, B, 7, 8]]):
         write_raw(tmp_path, f"book{number}", ids)
     assert read(tmp_path) == [[1], [2], [3, 4], [5], [6], [7, 8]]
     assert formats(tmp_path) == {"raw u16": 3}
+
+
+def test_a_long_document_and_empty_files_in_a_series(tmp_path):
+    for number, ids in enumerate([[], [1, 2], [], [3, 4], [], [5, B], []]):
+        write_raw(tmp_path, f"s{number}", ids)
+    assert read(tmp_path) == [[1, 2, 3, 4, 5]]
+    write_raw(tmp_path, "s5", [])
+    assert read(tmp_path) == [[1, 2], [3, 4]]
+    write_raw(tmp_path, "s3", [])
+    write_raw(tmp_path, "s1", [1, B, 2])
+    assert read(tmp_path) == [[1], [2]]
+    for number, ids in enumerate([[1], [2], [3]], 1):
+        write_llmc(tmp_path / f"s{number}.bin", ids)
+    assert read(tmp_path) == [[1, 2, 3]]
 
 
 def test_names_that_number_a_series(tmp_path):

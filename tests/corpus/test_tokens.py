@@ -126,7 +126,8 @@ def test_raw_token_ids(tmp_path, data, documents, chunk):
     assert {document.ids.dtype for document in read} <= {np.dtype("<u2")}
     assert corpus.max_id() == max((token for token in data if token != 9), default=-1)
     assert corpus.bytes_read == corpus.total_bytes == 2 * len(data)
-    assert corpus.formats == {"raw u16": 1}
+    said = "" if 9 in data or not data else " (no separators: one document each)"
+    assert corpus.formats == {f"raw u16{said}": 1}
     assert paths_of(corpus) == [path]
     assert corpus.width == "u16"
 
@@ -173,6 +174,39 @@ def test_what_raw_files_need(tmp_path):
     for separator_id in (-1, 2**32):
         with pytest.raises(OptionError, match="separator_id: expected 0 to 4294967295"):
             TokenCorpus([path], "u8", separator_id)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.npz", b"PK\3\4", r"a zip archive \(such as NumPy's .npz\)"),
+        ("chunk_0.bin", b"LITPKDS\1\0\0\0", "a packed data set of lit-gpt"),
+        ("a.bin.gz", gzip.compress(b"ids"), "gzip"),
+        ("a.bin.zst", b"\x28\xb5\x2f\xfdids", "zstd"),
+        ("a.u16.xz", b"\xfd7zXZ\0", "xz"),
+    ],
+)
+def test_files_that_are_no_raw_ids(tmp_path, name, data, says):
+    path = tmp_path / name
+    path.write_bytes(data)
+    if name == "a.npz":
+        np.savez(path, np.arange(9, dtype="u2"))
+    with pytest.raises(CorpusError, match=rf"{name}: expected raw token ids, found {says}"):
+        TokenCorpus([path], "u8", 9)
+    # The same bytes as ids: a name or an end that does not agree.
+    path = tmp_path / "ids.bin"
+    if not data.startswith(b"LIT"):
+        path.write_bytes(data[:4] + b"\0\0")
+        assert [len(document) for document in read(path, dtype="u8", separator_id=9)] == [6]
+
+
+def test_a_numpy_file_of_any_name(tmp_path):
+    path = tmp_path / "train.bin"
+    with path.open("wb") as file:
+        np.save(file, np.array([9, 1, 9, 2], "<i8"))
+    assert TokenCorpus.is_token_file(path)
+    assert read(path, separator_id=9) == [[1], [2]]
+    assert read(path, dtype="u16", separator_id=9) == [[1], [2]]
 
 
 # llm.c.
@@ -793,8 +827,14 @@ def test_a_folder_of_all_formats(tmp_path):
         *("a.bin", "b.bin", "c.ds", "d.npy", "e.npy", "f.bin", "sub/tokenized.0")
     ]
     assert corpus.formats == {
-        "llm.c": 1, "Megatron": 1, "datatrove": 1, "Dolma": 1, "NumPy": 1, "raw u16": 2
-    }  # fmt: skip
+        "llm.c (no separators: one document each)": 1,
+        "Megatron": 1,
+        "datatrove": 1,
+        "Dolma": 1,
+        "NumPy": 1,
+        "raw u16 (no separators: one document each)": 1,
+        "raw u16": 1,
+    }
     assert [path.name for path in paths_of(corpus)] == [
         *("a.bin", "b.bin", "b.idx", "c.ds", "c.ds.index", "c.ds.metadata"),
         *("d.npy", "d.csv.gz", "e.npy", "f.bin", "tokenized.0"),

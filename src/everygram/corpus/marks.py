@@ -24,18 +24,21 @@ class Stream:
     """Files whose tokens are one stream.
 
     runs_on: a document goes on from one to the next. doubled: at every bound of documents are two
-    separators, one that ends a document and one that starts the next, or two of a kind.
+    separators, one that ends a document and one that starts the next, or two of a kind. unmarked:
+    there is no separator at all.
     """
 
     files: tuple[TokenFile, ...]
     runs_on: bool = False
     doubled: bool = False
+    unmarked: bool = False
 
     @property
     def format(self) -> str:
         """What its files are, and what is taken for granted of them."""
         said = ["documents run on into the next file"] * self.runs_on
         said += ["separators doubled"] * self.doubled
+        said += ["no separators: one document each"] * self.unmarked
         return self.files[0].format + (f" ({', '.join(said)})" if said else "")
 
     def documents(self, size: int) -> Iterator[tuple[int, TokenDocument]]:
@@ -86,23 +89,25 @@ def streams_of(files: Sequence[TokenFile]) -> list[Stream]:
     together = tuple(files)
     if together[0].bounds is not None:
         return [Stream((file,)) for file in together]
+    go_on = together[0].marks_start
     try:
-        if len(together) == 1 or together[0].marks_start or _is_one(together):
+        if not any((ids == files[0].separator_id).any() for ids in _looks(together)):
+            streams = [together] if go_on else [(file,) for file in together]
+            return [Stream(each, unmarked=each[0].count > 0) for each in streams]
+        if go_on or len(together) == 1 or _is_one(together):
             return [Stream(together, _runs_on(together), _is_doubled(together))]
     except CorpusError:
         # (What cannot be read is found, and said, when it is read.)
-        return [Stream((file,)) for file in together]
+        return [Stream(together)] if go_on else [Stream((file,)) for file in together]
     return [stream for file in together for stream in streams_of([file])]
 
 
 def _is_one(files: Sequence[TokenFile]) -> bool:
     files = [file for file in files if file.count]
-    if not files or _is_mark(files[0], 0) or _is_mark(files[-1], -1):
+    if len(files) < 2 or _is_mark(files[0], 0) or _is_mark(files[-1], -1):
         return True
     *others, last = (file.count for file in files)
-    return set(others) == {max(others[0], last)} and any(
-        (ids == file.separator_id).any() for file in files for ids in _looks([file])
-    )
+    return set(others) == {max(others[0], last)}
 
 
 def _runs_on(files: Sequence[TokenFile]) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -51,6 +52,15 @@ NUMBERED = re.compile(r"(.*?)(\d+)((?:-of-\d+)?\D*(?:\.[A-Za-z]+\d+)?)", re.DOTA
 # Bytes of a line at most that are looked at.
 LINE = 1 << 16
 NUMPY = b"\x93NUMPY"
+# How files start that are no raw ids, and what they are; compressed ones by their names, too.
+NO_RAW_IDS = {
+    b"LITPKDS": ((), "a packed data set of lit-gpt"),
+    b"PK\3\4": ((), "a zip archive (such as NumPy's .npz)"),
+    b"\x1f\x8b": ((".gz",), "gzip"),
+    b"\x28\xb5\x2f\xfd": ((".zst",), "zstd"),
+    b"\xfd7zXZ": ((".xz",), "xz"),
+    b"BZh": ((".bz2",), "bzip2"),
+}
 
 
 def owner_of(path: Path) -> Path | None:
@@ -103,8 +113,10 @@ def _format(path: Path) -> Callable[[Given], TokenFile]:
         return _datatrove
     with path.open("rb") as file:
         head = file.read(len(NUMPY))
+    if head == NUMPY:
+        return _numpy
     if path.suffix == ".npy":
-        return _numpy if head == NUMPY else _dolma
+        return _dolma
     if int.from_bytes(head[:4], "little") in (*LLMC, LLMC_EVALUATION):
         return _llmc
     return _raw
@@ -116,6 +128,16 @@ def _raw(given: Given) -> TokenFile:
             f"{given.path}: raw token ids do not say their width or where documents end: pass "
             "both, as in --pretokenized u16 --separator-id 50256"
         )
+    with given.path.open("rb") as file:
+        head = file.read(max(map(len, NO_RAW_IDS)))
+    for start, (suffixes, kind) in NO_RAW_IDS.items():
+        # (Ids may be these bytes: where few are, the name or the file's end must agree.)
+        if head.startswith(start) and (
+            given.path.suffix in suffixes if suffixes else len(start) > 4 or is_zipfile(given.path)
+        ):
+            raise CorpusError(
+                f"{given.path}: expected raw token ids, found {kind}; unpack it, or leave it out"
+            )
     return _in_series(_headerless(given, f"raw {given.dtype}", given.dtype))
 
 
