@@ -357,6 +357,66 @@ def test_a_mark_of_other_tokenizers_is_a_character_as_any():
     assert tokenizer.cut(np.array([0, 1, 2]), 1, 2) == ("<0x41>", " ▁", " a")
 
 
+def words(decoder, *tokens, added=()):
+    """A tokenizer of these tokens, which only decodes."""
+    from tokenizers import AddedToken, Tokenizer, models
+
+    made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, tokens[0]))
+    if decoder is not None:
+        made.decoder = decoder
+    made.add_special_tokens([AddedToken(token, special=True) for token in added])
+    return HuggingFaceTokenizer(made.to_str().encode(), "words")
+
+
+def test_added_tokens_are_their_text():
+    """Also where a character of theirs is what byte-level tokens write a byte as."""
+    from tokenizers import decoders
+
+    tokenizer = words(decoders.ByteLevel(), "Ġa", "é", "Ġ", added=["<é Ġ>", "§"])
+    ids = np.array([0, 3, 1, 4, 2])
+    assert tokenizer.decode(ids) == " a<é Ġ>\ufffd§ "
+    assert tokenizer.cut(ids, 1, 2) == (" a", "<é Ġ>", "\ufffd§ ")
+    assert tokenizer.token_text(3) == "<é Ġ>"
+
+
+def test_other_decoders_of_spaces_and_bytes():
+    from tokenizers import decoders
+
+    replace, strip = decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)
+    fallback, fuse = decoders.ByteFallback(), decoders.Fuse()
+    ids = np.array([0, 1, 2, 3, 4, 0])
+    for decoder, start in [
+        (decoders.Sequence([fallback, decoders.Metaspace()]), "a"),
+        (decoders.Sequence([replace, fallback, fuse, strip]), "a"),
+        (decoders.Sequence([replace, fallback]), " a"),
+        (decoders.Sequence([fallback, replace, fuse]), " a"),
+        (decoders.Metaspace(prepend_scheme="never"), None),
+    ]:
+        tokenizer = words(decoder, "▁a", "<0xEF>", "<0xBF>", "<0xBD>", "b")
+        if start is None:
+            assert tokenizer.decode(ids) == " a<0xEF><0xBF><0xBD>b a"
+            continue
+        assert tokenizer.decode(ids) == tokenizer._decoded(ids) == f"{start}\ufffdb a"
+        assert tokenizer.cut(ids, 1, 3) == (start, "\ufffd", "b a")
+        assert tokenizer.cut(ids, 1, 3, inside=True) == (" a", "\ufffd", "b a")
+        assert tokenizer.cut(ids, 2, 3) == (start, "\ufffd", "b a")
+
+
+@pytest.mark.parametrize("decoder", ["BPEDecoder", "WordPiece", "CTC", None])
+def test_decoders_of_words(decoder):
+    from tokenizers import decoders
+
+    made = None if decoder is None else getattr(decoders, decoder)()
+    tokenizer = words(made, "a</w>", "##b", "\ufffd", "|", "<pad>", "é</w>")
+    rng = random.Random(0)
+    for _ in range(300):
+        ids = np.array(rng.choices(range(6), k=rng.randrange(7)), np.uint32)
+        begin = rng.randrange(len(ids) + 1)
+        parts = tokenizer.cut(ids, begin, rng.randint(begin, len(ids)))
+        assert "".join(parts) == tokenizer.decode(ids) == tokenizer._decoded(ids)
+    assert tokenizer.cut(np.array([0, 2, 0]), 1, 2)[1].strip() == "\ufffd"
+
+
 # Documents of an index.
 
 TEXTS = [

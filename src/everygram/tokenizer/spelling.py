@@ -20,9 +20,9 @@ class Spelling:
     its first space, `drops_spaces` those of its first token.
     """
 
-    byte_level: bool = False
     space: str = ""
     byte_tokens: bool = False
+    byte_level: bool = False
     drops_space: bool = False
     drops_spaces: bool = False
 
@@ -43,14 +43,17 @@ def spelling_of(steps: Sequence[dict[str, Any]]) -> Spelling | None:
     """
     steps = [step for step in steps if step["type"] != "Sequence"]
     kinds = [step["type"] for step in steps]
-    if kinds == ["ByteLevel"]:
+    byte_tokens, fuses = "ByteFallback" in kinds, "Fuse" in kinds
+    spacing = [step for step in steps if step["type"] not in ("ByteFallback", "Fuse")]
+    kinds = [step["type"] for step in spacing]
+    if kinds == ["ByteLevel"] and not byte_tokens:
         return Spelling(byte_level=True)
-    if kinds == ["Metaspace"]:
-        never = steps[0].get("prepend_scheme", "always") == "never"
-        return Spelling(space=steps[0]["replacement"], drops_spaces=not never)
-    if kinds[:3] == ["Replace", "ByteFallback", "Fuse"]:
-        space = steps[0]["pattern"].get("String")
-        strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-        if space and steps[0]["content"] == " " and steps[3:] in ([], [strip]):
-            return Spelling(space=space, byte_tokens=True, drops_space=len(steps) == 4)
+    if kinds == ["Metaspace"] and not fuses:
+        never = spacing[0].get("prepend_scheme", "always") == "never"
+        return Spelling(spacing[0]["replacement"], byte_tokens, drops_spaces=not never)
+    if kinds[:1] == ["Replace"] and spacing[0]["content"] == " ":
+        space = spacing[0]["pattern"].get("String")
+        strips = spacing[1:] == [{"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+        if space and (len(spacing) == 1 or (strips and steps[-2]["type"] == "Fuse")):
+            return Spelling(space, byte_tokens, drops_space=strips)
     return None
