@@ -95,7 +95,7 @@ class Reading:
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False
     ) -> tuple[str, str, str]:
-        """`decode` in three: before ids[begin:end], of them, and after them."""
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
         self._check(int(ids.max(initial=0)))
         return self._needed().cut(ids, begin, end, inside)
 

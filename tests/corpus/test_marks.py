@@ -83,8 +83,6 @@ def formats(*paths):
     ],
 )
 def test_separators_at_both_ends_or_twice_at_one(tmp_path, kind, style, documents):
-    if (kind, style) == ("llm.c", "end twice"):
-        return  # In llm.c's files separators start documents.
     WRITERS[kind](tmp_path, "a", joined(documents, style))
     for chunk in (1, 2, 3, 5, None):
         assert read(tmp_path, chunk=chunk) == documents
@@ -93,10 +91,8 @@ def test_separators_at_both_ends_or_twice_at_one(tmp_path, kind, style, document
     assert corpus.max_id() == max(itertools.chain(*documents))
 
 
-@pytest.mark.parametrize(
-    ("kind", "style"),
-    [(kind, style) for kind in WRITERS for style in ("start", "end")][:-1],  # of llm.c, "start"
-)
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("style", ["start", "end"])
 @pytest.mark.parametrize(
     "documents", [[[1], [1]], [[1], [], [2], [3]], [[1], [2], [], [], [3]], [[1, 2], [3]]]
 )
@@ -126,7 +122,7 @@ def test_one_document_with_a_separator_at_each_end(tmp_path):
 def test_shards_of_any_length_are_the_stream(tmp_path_factory, data):
     """Cut anywhere, between two separators, too, a stream has the documents of the whole."""
     kind = data.draw(st.sampled_from([*WRITERS]))
-    style = data.draw(st.sampled_from(["start"] if kind == "llm.c" else [*STYLES]))
+    style = data.draw(st.sampled_from([*STYLES]))
     ids = st.lists(st.integers(0, 8), max_size=5)
     documents = [[1], *data.draw(st.lists(ids, max_size=6)), [2], [3]]
     stream = joined(documents, style)
@@ -168,7 +164,7 @@ def test_files_that_are_documents_of_their_own(tmp_path):
         write_raw(tmp_path, f"book{number}", ids)
     assert read(tmp_path) == [[1, 2], [3, 4], [5, 6]]
     # Which may be another separator's: it is said.
-    assert formats(tmp_path) == {"raw u16 (no separators: one document each)": 3}
+    assert formats(tmp_path) == {"raw u16 (no separators found)": 3}
     for number, ids in enumerate([[1, B, 2], [3, 4, B, 5], [6, B, 7, 8]]):
         write_raw(tmp_path, f"book{number}", ids)
     assert read(tmp_path) == [[1], [2], [3, 4], [5], [6], [7, 8]]

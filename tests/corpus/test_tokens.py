@@ -126,7 +126,7 @@ def test_raw_token_ids(tmp_path, data, documents, chunk):
     assert {document.ids.dtype for document in read} <= {np.dtype("<u2")}
     assert corpus.max_id() == max((token for token in data if token != 9), default=-1)
     assert corpus.bytes_read == corpus.total_bytes == 2 * len(data)
-    said = "" if 9 in data or not data else " (no separators: one document each)"
+    said = "" if 9 in data or not data else " (no separators found)"
     assert corpus.formats == {f"raw u16{said}": 1}
     assert paths_of(corpus) == [path]
     assert corpus.width == "u16"
@@ -827,12 +827,12 @@ def test_a_folder_of_all_formats(tmp_path):
         *("a.bin", "b.bin", "c.ds", "d.npy", "e.npy", "f.bin", "sub/tokenized.0")
     ]
     assert corpus.formats == {
-        "llm.c (no separators: one document each)": 1,
+        "llm.c (no separators found)": 1,
         "Megatron": 1,
         "datatrove": 1,
         "Dolma": 1,
         "NumPy": 1,
-        "raw u16 (no separators: one document each)": 1,
+        "raw u16 (no separators found)": 1,
         "raw u16": 1,
     }
     assert [path.name for path in paths_of(corpus)] == [

@@ -1,7 +1,7 @@
-"""Documents between separator ids, in files that do not record where documents are.
+"""Documents between separators, in files that do not record where documents start.
 
-What is not said anywhere, the ids themselves say: whether separators start documents or end them,
-whether there are two at every bound, and whether a document goes on in the next file.
+No header says how separators are used, so the ids are looked at: do separators start documents or
+end them, are there two at every bound, and does a document go on in the next file?
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,18 @@ from everygram.corpus.documents import TokenDocument
 from everygram.corpus.token_file import TokenFile
 from everygram.errors import CorpusError
 
-# Ids that are looked at first, to tell how documents are marked. Mostly they tell.
+# Ids of a file that are looked at first, and then at a time. Mostly the first are enough.
 FIRST_LOOK = 1 << 12
 LOOK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Files whose tokens are one stream.
+    """Files whose tokens are one stream, and how separators are used in it.
 
-    runs_on: a document goes on from one to the next. doubled: at every bound of documents are two
-    separators, one that ends a document and one that starts the next, or two of a kind. unmarked:
-    there is no separator at all.
+    runs_on: a document goes on from one file to the next. doubled: every bound of documents has two
+    separators: the end of one document and the start of the next, or two ends, or two starts.
+    unmarked: there is no separator.
     """
 
     files: tuple[TokenFile, ...]
@@ -35,21 +35,20 @@ class Stream:
 
     @property
     def format(self) -> str:
-        """What its files are, and what is taken for granted of them."""
+        """The format of the files, and what was found out about separators."""
         said = ["documents run on into the next file"] * self.runs_on
         said += ["separators doubled"] * self.doubled
-        said += ["no separators: one document each"] * self.unmarked
+        said += ["no separators found"] * self.unmarked
         return self.files[0].format + (f" ({', '.join(said)})" if said else "")
 
     def documents(self, size: int) -> Iterator[tuple[int, TokenDocument]]:
-        """The documents, and how many bytes of ids were read before; `size` ids are at a time.
+        """The documents, each after the number of bytes read so far. Reads `size` ids at a time.
 
-        In a stream that starts with a separator, and in formats that say so, each starts a
-        document; otherwise each ends one, and so does the stream's end.
+        If the stream starts with a separator, each separator starts a document. Otherwise each one
+        ends a document, and so does the end of the stream.
         """
-        metadata, read, marks = b"", 0, 0
+        metadata, read, marks, marks_start = b"", 0, 0, False
         pieces: list[np.ndarray] | None = None  # of the open document, if one is open
-        marks_start = self.files[0].marks_start
         chunks = ((file, chunk) for file in self.files for _, chunk in file.chunks(size))
         for number, (file, chunk) in enumerate(chunks):
             begin, here, bytes_of_chunk = 0, file.metadata, chunk.size * file.dtype.itemsize
@@ -61,7 +60,7 @@ class Stream:
                 begin = 1
             places = np.flatnonzero(chunk == file.separator_id)
             if self.doubled:
-                # Of each two the first stands for both.
+                # Keep the first of every two.
                 second = places[(marks + np.arange(places.size)) % 2 == 1]
                 marks += places.size
                 chunk = np.delete(chunk, second)
@@ -80,16 +79,20 @@ class Stream:
 
 
 def streams_of(files: Sequence[TokenFile]) -> list[Stream]:
-    """The streams that files are which follow one another in a series: one, or each its own.
+    """The streams of files that are consecutive in a series: one stream, or one stream per file.
 
-    They are one if it makes sense of how they begin and end: the first starts with a separator, as
-    each that is whole would do, the last ends with one, as each would do, or all are of one length
-    (the last may be shorter) and have separators. In some formats they are one in any case.
+    They are one stream if there are separators and if
+
+    - the first file starts with a separator: files of their own would each start with one; or
+    - the last file ends with a separator: files of their own would each end with one; or
+    - all files have the same length, as shards have (the last may be shorter).
+
+    Files whose format says so (`goes_on`) are one stream in any case.
     """
     together = tuple(files)
     if together[0].bounds is not None:
         return [Stream((file,)) for file in together]
-    go_on = together[0].marks_start
+    go_on = together[0].goes_on
     try:
         if not any((ids == files[0].separator_id).any() for ids in _looks(together)):
             streams = [together] if go_on else [(file,) for file in together]
@@ -97,7 +100,7 @@ def streams_of(files: Sequence[TokenFile]) -> list[Stream]:
         if go_on or len(together) == 1 or _is_one(together):
             return [Stream(together, _runs_on(together), _is_doubled(together))]
     except CorpusError:
-        # (What cannot be read is found, and said, when it is read.)
+        # (The same error comes again, and is reported, when the documents are read.)
         return [Stream(together)] if go_on else [Stream((file,)) for file in together]
     return [stream for file in together for stream in streams_of([file])]
 
@@ -111,15 +114,16 @@ def _is_one(files: Sequence[TokenFile]) -> bool:
 
 
 def _runs_on(files: Sequence[TokenFile]) -> bool:
-    """Whether the bound of two files goes through a document."""
+    """Whether a document goes on from one file to the next."""
     pairs = pairwise(file for file in files if file.count)
     return any(not _is_mark(one, -1) and not _is_mark(other, 0) for one, other in pairs)
 
 
 def _is_doubled(files: Sequence[TokenFile]) -> bool:
-    """Whether all separators come in pairs: between any two documents, and at the ends.
+    """Whether separators come in pairs between all documents, and at the ends of the stream.
 
-    A stream of one document is so if its format leaves that open and it has one at each end.
+    One document with a separator at each end counts, unless its format says that separators start
+    documents.
     """
     files = [file for file in files if file.count]
     if not files or not (_is_mark(files[0], 0) or _is_mark(files[-1], -1)):
@@ -136,12 +140,12 @@ def _is_doubled(files: Sequence[TokenFile]) -> bool:
         else:
             between += 1
     if between == 0:
-        return lead == trail == 1 and not files[0].marks_start
+        return lead == trail == 1 and not files[0].goes_on
     return lead + trail > 0 and lead % 2 == trail % 2
 
 
 def _runs(files: Sequence[TokenFile]) -> Iterator[tuple[int, int]]:
-    """Separators that stand together: the place of the first in the stream, how many."""
+    """Runs of separators: the place of the first one in the stream, and their number."""
     place = length = before = 0
     for ids in _looks(files):
         for mark in (np.flatnonzero(ids == files[0].separator_id) + before).tolist():
@@ -157,9 +161,9 @@ def _runs(files: Sequence[TokenFile]) -> Iterator[tuple[int, int]]:
 
 
 def doubled_bounds(file: TokenFile) -> tuple[int, int]:
-    """How many separators are left out at a document's start and end, of a file that records both.
+    """The most separators to drop at a document's start and end, in a file that records both.
 
-    One; two where every document has two there.
+    One, or two if every document has two there.
     """
     at_start, at_end, some = True, True, False
     whole = replace(file, dropped=(0, 0))
@@ -167,19 +171,19 @@ def doubled_bounds(file: TokenFile) -> tuple[int, int]:
         for _, ids, _ in whole.documents(FIRST_LOOK):
             marks = ids == file.separator_id
             if ids.size > 1 and marks.all():
-                continue  # It could have been doubled at either end.
+                continue  # An empty document, which has two at its start or at its end.
             some = True
             at_start = at_start and ids.size > 1 and bool(marks[:2].all())
             at_end = at_end and ids.size > 1 and bool(marks[-2:].all())
             if not at_start and not at_end:
                 return 1, 1
     except CorpusError:
-        return 1, 1  # It is found, and said, when documents are read.
+        return 1, 1  # The same error comes again when the documents are read.
     return (1 + at_start, 1 + at_end) if some else (1, 1)
 
 
 def _looks(files: Sequence[TokenFile]) -> Iterator[np.ndarray]:
-    """All ids, at first a few: mostly they tell."""
+    """All ids: of each file first FIRST_LOOK, then LOOK at a time."""
     for file in files:
         start, size = 0, FIRST_LOOK
         while start < file.count:

@@ -19,21 +19,22 @@ from everygram.corpus.token_file import (
 from everygram.errors import CorpusError
 
 MEGATRON = b"MMIDIDX\0\0"
-# How indexes start that are known but not read, and what they are.
+# Indexes that are recognised but not read: how they start, and what they are.
 UNREAD = {
     b"TNTIDX\0\0": "old kind (TNTIDX, --dataset-impl lazy or cached)",
     b"HUFFIDX\0\0": "Huffman-coded kind (HUFFIDX, --dataset-impl huffman)",
 }
 MAGICS = (MEGATRON, *UNREAD)
-# Magic, version, code of the ids' dtype, number of sequences; Megatron-LM's has another number, of
-# document indices. Then come lengths, pointers and, in Megatron-LM's, document indices.
+# Sizes of the headers. Both have: magic number, version, code of the ids' dtype, number of
+# sequences. Megatron-LM's goes on with the number of document indices. After the header come the
+# lengths and pointers of sequences, and in Megatron-LM's the document indices.
 FAIRSEQ_HEADER, MEGATRON_HEADER = 26, 34
 # By the index's code; 6 and 7 are floats, 9 and 10 what some other tools write.
 MEGATRON_DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2", 9: "<u4", 10: "<u8"}
 
 
 def megatron_file(given: Given) -> TokenFile:
-    """A pair whose index has documents (Megatron-LM) or sequences alone (fairseq)."""
+    """A pair by Megatron-LM, whose index records documents, or by fairseq, which has sequences."""
     index = given.path.with_suffix(".idx")
     if not given.path.is_file():
         raise CorpusError(f"{index}: expected its ids in '{given.path.name}' beside it, found none")
@@ -58,7 +59,7 @@ def megatron_file(given: Given) -> TokenFile:
             f"{index}: expected version 1 and a dtype code of integers ({[*MEGATRON_DTYPES]}), "
             f"found version {version} and code {code}"
         )
-    # (No index of Megatron-LM's has this size, which is less than its header and sequences take.)
+    # (An index by Megatron-LM is never that small: its header alone is longer.)
     size, dtype = index.stat().st_size, np.dtype(MEGATRON_DTYPES[code])
     if size == FAIRSEQ_HEADER + 12 * sequences:
         return _fairseq_file(given, index, dtype, sequences)
@@ -92,7 +93,7 @@ def megatron_file(given: Given) -> TokenFile:
 
 
 def _fairseq_file(given: Given, index: Path, dtype: np.dtype[Any], sequences: int) -> TokenFile:
-    """A pair of fairseq's, whose sequences (lines of the text) are its documents."""
+    """A pair by fairseq: each sequence, a line of the text, is a document."""
     end = given.path.stat().st_size
     pointers = _checked_pointers(index, FAIRSEQ_HEADER, sequences, dtype, end)
 
@@ -108,7 +109,7 @@ def _fairseq_file(given: Given, index: Path, dtype: np.dtype[Any], sequences: in
 def _checked_pointers(
     index: Path, header: int, sequences: int, dtype: np.dtype[Any], end: int
 ) -> Callable[[], np.ndarray]:
-    """Where sequences start, in bytes, checked against their lengths and the size of the ids."""
+    """The places of sequences in bytes, checked against their lengths and the size of the ids."""
     lengths = mapped(index, "<i4", header, sequences)
     pointers = partial(mapped, index, "<i8", header + 4 * sequences, sequences)
     _check_sequences(index, lengths, pointers(), dtype.itemsize, end)

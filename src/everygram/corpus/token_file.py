@@ -36,10 +36,10 @@ class Given:
 class TokenFile:
     """Where the tokens of a file are: `count` of `dtype` from byte `offset` on; and its documents.
 
-    `bounds` gives them, if the format says where they are; separator ids at their starts and ends
-    are left out, up to as many as `dropped` says. Else separator ids mark them (see `marks`):
-    start each if `marks_start`, which the format knows. Files of a `series` may be one stream of
-    tokens, in order of `shard`.
+    `bounds` gives the documents, if the format records them; `dropped` is the most separators that
+    are dropped at a document's start and at its end. Otherwise separators mark documents (see
+    `marks`). Files of a `series` may be one stream of tokens, in order of `shard`; they are if the
+    format says so (`goes_on`): there, separators start documents.
     """
 
     given: Given
@@ -50,7 +50,7 @@ class TokenFile:
     bounds: Callable[[], Bounds] | None = None
     separator_id: int = NO_ID
     dropped: tuple[int, int] = (1, 1)
-    marks_start: bool = False
+    goes_on: bool = False
     series: str = ""
     shard: int = 0
 
@@ -106,7 +106,7 @@ class TokenFile:
                 yield start, ids, more
 
     def _separators(self, ids: np.ndarray) -> tuple[int, int]:
-        """How many separators at a document's start, and at its end, are left out."""
+        """The number of separators to drop at a document's start, and at its end."""
         size, (at_start, at_end) = ids.size, self.dropped
         before = after = 0
         while after < min(at_end, size) and ids[size - 1 - after] == self.separator_id:

@@ -52,7 +52,7 @@ NUMBERED = re.compile(r"(.*?)(\d+)((?:-of-\d+)?\D*(?:\.[A-Za-z]+\d+)?)", re.DOTA
 # Bytes of a line at most that are looked at.
 LINE = 1 << 16
 NUMPY = b"\x93NUMPY"
-# How files start that are no raw ids, and what they are; compressed ones by their names, too.
+# Files that are not raw ids: how they start, how their names end if compressed, what they are.
 NO_RAW_IDS = {
     b"LITPKDS": ((), "a packed data set of lit-gpt"),
     b"PK\3\4": ((), "a zip archive (such as NumPy's .npz)"),
@@ -90,7 +90,7 @@ def token_file(given: Given) -> TokenFile:
 
 
 def _with_separator(file: TokenFile, separator_id: int) -> TokenFile:
-    """The file, knowing the separator id; two in place of one where every document has two."""
+    """The file with its separator id, and with the number of separators to drop per bound."""
     file = replace(file, separator_id=separator_id)
     if file.bounds is None:
         return file
@@ -131,7 +131,7 @@ def _raw(given: Given) -> TokenFile:
     with given.path.open("rb") as file:
         head = file.read(max(map(len, NO_RAW_IDS)))
     for start, (suffixes, kind) in NO_RAW_IDS.items():
-        # (Ids may be these bytes: where few are, the name or the file's end must agree.)
+        # (Ids may be the same bytes by chance: a short magic number alone is not enough.)
         if head.startswith(start) and (
             given.path.suffix in suffixes if suffixes else len(start) > 4 or is_zipfile(given.path)
         ):
@@ -142,7 +142,7 @@ def _raw(given: Given) -> TokenFile:
 
 
 def _in_series(file: TokenFile) -> TokenFile:
-    """A file with its number in the series that its name may be of."""
+    """The file with its series and number, if its name has a number."""
     path = file.path
     numbered = NUMBERED.fullmatch(path.name)
     if numbered is None:
@@ -184,7 +184,7 @@ def _llmc(given: Given) -> TokenFile:
             f"{path}: llm.c's header says {count:,} tokens of {dtype.itemsize} bytes: expected "
             f"{expected:,} bytes in all, found {size:,}: cut off, or of another width"
         )
-    shard = TokenFile(given, "llm.c", dtype, count, LLMC_HEADER, marks_start=True)
+    shard = TokenFile(given, "llm.c", dtype, count, LLMC_HEADER, goes_on=True)
     if given.separator_id is None:
         shard = replace(shard, separator_id=mark)
     return _in_series(shard)

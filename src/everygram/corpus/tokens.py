@@ -39,17 +39,17 @@ class TokenCorpus(Corpus[TokenDocument]):
     - NumPy's `.npy`: of two dimensions, a row is a document; of one, they are marked as in a raw
       file.
 
-    Where documents are marked, by separators alone, the ids say the rest (see `marks`). In a file
-    that starts with a separator, each one starts a document; otherwise each one ends a document,
-    and so does the end of the file. In a file with two at every bound, such a pair is one bound.
-    Files of one folder whose names number a series are read in that order, and a document goes on
-    in the file with the next number where the separators show that; in llm.c's always. `formats`
-    says what was found.
+    If only separators mark documents, the ids are looked at (see `marks`). In a file that starts
+    with a separator, each one starts a document; otherwise each one ends a document, and so does
+    the end of the file. If every bound has two separators, two are one bound. Files in one folder
+    whose names have consecutive numbers are read in that order, and a document goes on in the next
+    file if the separators show it, with llm.c always. `formats` says what was found.
 
-    Where documents are recorded, a `separator_id` at a document's start or end is left out (two
-    there, if every document of the file has two), one elsewhere is an id as any. A document's
-    metadata is `{"path": …}`, below the folder that was named, of the file it starts in. In a
-    folder, `.bin`, `.ds`, `.npy` and `tokenized.N` are read, in sorted order.
+    If documents are recorded, a `separator_id` at a document's start or end is dropped (two, if
+    every document of the file has two there); elsewhere it is an ordinary id.
+
+    A document's metadata is `{"path": …}`: the file that it starts in, relative to the folder that
+    was named. In a folder, `.bin`, `.ds`, `.npy` and `tokenized.N` are read, in sorted order.
 
     Memory is that of CHUNK ids or of the longest document. With `on_error="skip"` files that
     cannot be read are left out as a whole, counted in `skipped`, and the first of them listed in
@@ -123,7 +123,7 @@ class TokenCorpus(Corpus[TokenDocument]):
     def formats(self) -> dict[str, int]:
         """How many files there are of each format, in the order met.
 
-        What was taken for granted of how ids mark documents is said with it.
+        A format says with it how separators were found to be used, if not one per document.
         """
         named = ((stream.format, len(stream.files)) for stream in self._streams())
         counted: Counter[str] = Counter()

@@ -33,7 +33,7 @@ class Reading(Protocol):
         """One token for display. Raises TokenizerError if there is no tokenizer."""
 
     def decode(self, ids: np.ndarray, inside: bool = False) -> str:
-        """The text of ids; `inside`: which stand inside a text, not at its start.
+        """The text of ids. `inside`: the ids are from inside a text, not from its start.
 
         Raises TokenizerError if there is no tokenizer.
         """
@@ -41,7 +41,7 @@ class Reading(Protocol):
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False
     ) -> tuple[str, str, str]:
-        """`decode` in three: before ids[begin:end], of them, and after them."""
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
 
 
 def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:

@@ -120,9 +120,9 @@ class Document(Value):
 
     @property
     def parts(self) -> tuple[str, str, str] | None:
-        """`text` before the match, of it, and after it; None without match or tokenizer.
+        """`text` in three parts: before the match, match, after it; None without match or text.
 
-        A character of which the match has a part is in the match.
+        If a bound of the match is within a character, the whole character belongs to the match.
         """
         if self.match is None or not self._reading.has_tokenizer:
             return None

@@ -41,22 +41,22 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
-        """The bytes that ids spell; those of the first tokens are the first of those of all.
+        """The bytes that the ids stand for. They may begin or end within a character.
 
-        They may be cut within a character. `inside`: the ids stand inside a text; at its start
-        some tokenizers leave out a space.
+        The bytes of the first ids are a prefix of the bytes of all ids. `inside`: the ids are from
+        inside a text; at the start of a text some tokenizers drop a space.
         """
 
     def decode(self, ids: np.ndarray, inside: bool = False) -> str:
-        """The text of ids (see `spelled`); bytes that are not UTF-8 become U+FFFD."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD. `inside`: see `spelled`."""
         return self.spelled(ids, inside).decode(errors="replace")
 
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False
     ) -> tuple[str, str, str]:
-        """`decode` in three: before ids[begin:end], of them, and after them.
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after.
 
-        A character that a cut goes through belongs to the middle one, so that all of it is there.
+        If a bound is within a character, the whole character belongs to the middle part.
         """
         bounds = (len(self.spelled(ids[:place], inside)) for place in (begin, end))
         return cut_text(self.spelled(ids, inside), *bounds)
@@ -134,11 +134,11 @@ class ByteTokenizer(Tokenizer):
 
 
 def cut_text(data: bytes, begin: int, end: int) -> tuple[str, str, str]:
-    """The text of bytes in three: before data[begin:end], of those, and after them.
+    """The text of bytes in three parts: before data[begin:end], of data[begin:end], and after.
 
-    Together they are `data.decode(errors="replace")`. A character that a cut goes through is in the
-    second, all of it, unless that is of no bytes. (Decoded text would not do to find the cuts by:
-    U+FFFD may stand for a part of a character, or be one.)
+    Joined, they are `data.decode(errors="replace")`. If a bound is within a character, the whole
+    character belongs to the middle part, unless the middle part has no bytes. The bounds are found
+    in the bytes, because a U+FFFD in the text may be a real one or stand for half a character.
     """
     start, stop = _character(data, begin)[0], _character(data, end)[1]
     if begin == end:
@@ -152,12 +152,13 @@ def cut_text(data: bytes, begin: int, end: int) -> tuple[str, str, str]:
 
 
 def _character(data: bytes, place: int) -> tuple[int, int]:
-    """The bytes of the character that a cut at `place` goes through; none if it is between two.
+    """The range of the character that `place` is within; empty if it is between two characters.
 
-    What is not UTF-8 counts as `decode` replaces it: each longest beginning of a character is one.
+    Bytes that are not UTF-8 count as one character where `decode` makes one U+FFFD of them: the
+    longest beginning of a character does.
     """
     for start in range(place - 1, max(place - 4, -1), -1):
-        if data[start] & 0xC0 != 0x80:  # no byte that goes on
+        if data[start] & 0xC0 != 0x80:  # not a continuation byte
             for end in range(min(start + 4, len(data)), place, -1):
                 if _is_begun(data[start:end]):
                     return start, end

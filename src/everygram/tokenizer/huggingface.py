@@ -50,12 +50,12 @@ class HuggingFaceTokenizer(Tokenizer):
             for step in _steps_of_input(description)
         )
         self.query_prefix = " " if byte_level and not self.edits_start else ""
-        # Of a tokenizer without a decoder, the library would only join tokens by spaces.
+        # (Without a decoder, the library would only join the tokens with spaces.)
         self._spelling = spelling_of(
             list(flatten(description["decoder"]))
             or [step for step in steps if step.get("type") in ("ByteLevel", "Metaspace")]
         )
-        # (Elsewhere that mark is a character as any.)
+        # Whether the character ▁ stands for a space. In other tokenizers it is an ordinary one.
         self._marks_spaces = "▁" in json.dumps(description, ensure_ascii=False)
         self._spelled: dict[int, bytes] = {}
         self._token_texts: dict[int, str] = {}
@@ -95,8 +95,8 @@ class HuggingFaceTokenizer(Tokenizer):
     ) -> tuple[str, str, str]:
         if self._spelling is not None:
             return super().cut(ids, begin, end, inside)
-        # Such decoders make text of tokens that are text, where pieces of it lose spaces on their
-        # own: the text of all is cut behind what the first tokens have in common with it.
+        # The decoder is not known as bytes per token, and a part decoded alone would lose spaces at
+        # its ends. Decode everything, and cut where the text of the first tokens ends in it.
         text = self._decoded(ids)
         first, last = (_in_common(self._decoded(ids[:place]), text) for place in (begin, end))
         return text[:first], text[first:last], text[last:]
@@ -140,7 +140,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
 
 def _in_common(one: str, other: str) -> int:
-    """How many characters two texts start with alike."""
+    """The length of the longest common prefix of two texts."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return sum(1 for _ in same)
 

@@ -67,7 +67,8 @@ class SentencePieceTokenizer(Tokenizer):
         for token_id in set(numbers) - known.keys():
             known[token_id] = self._make_spelled(token_id)
         pieces = [known[token_id] for token_id in numbers]
-        # As the library does: of each piece at the start, until there is text or one was dropped.
+        # As the library does: drop a space of each piece at the start of a text, until one piece
+        # is not empty, or until one space was dropped.
         for place, piece in enumerate([] if inside else pieces):
             if self._drops and piece.startswith(b" ") and self._is_text(numbers[place]):
                 pieces[place] = piece[1:]
@@ -85,14 +86,15 @@ class SentencePieceTokenizer(Tokenizer):
         return text.encode()
 
     def _is_text(self, token_id: int) -> bool:
-        """Whether a piece stands for itself: no byte, no control, not what is unknown."""
+        """Whether a piece is its own text: not a byte, not a control symbol, not unknown."""
         model = self._model
         return not (
             model.is_byte(token_id) or model.is_control(token_id) or model.is_unknown(token_id)
         )
 
     def _dropped(self) -> str:
-        """Of which pieces the library leaves out a space at a text's start: "", "one" or "all"."""
+        """Which spaces the library drops at the start of a text: "", "one", or "all" (of a run of
+        pieces that are only a space)."""
         space = self._model.piece_to_id("▁")
         if self._is_text(space):
             return {0: "all", 1: "one"}.get(len(self._model.decode([space, space])), "")

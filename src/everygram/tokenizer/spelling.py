@@ -1,4 +1,4 @@
-"""What the tokens of a `tokenizer.json` spell, by its decoder. Knows tokens, no ids."""
+"""Which bytes the tokens of a `tokenizer.json` stand for, told from its decoder."""
 
 import re
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ BYTE_OF = {char: byte for byte, char in byte_level_chars()}
 
 @dataclass(frozen=True)
 class Spelling:
-    """How tokens spell bytes, each the same wherever it stands but at a text's start.
+    """How a token becomes bytes: the same bytes everywhere but at the start of a text.
 
-    byte_level: a character of a token is a byte; else `space` is the character that stands for a
-    space, and with `byte_tokens` <0x0A> is a byte. At the start of a text `drops_space` leaves out
-    its first space, `drops_spaces` those of its first token.
+    byte_level: each character of a token stands for a byte. Otherwise `space` is the character that
+    stands for a space, and with `byte_tokens` a token such as <0x0A> is a byte. At the start of a
+    text, `drops_space` drops its first space, `drops_spaces` all spaces of its first token.
     """
 
     space: str = ""
@@ -27,7 +27,7 @@ class Spelling:
     drops_spaces: bool = False
 
     def of(self, token: str) -> bytes:
-        """The bytes that a token spells inside a text."""
+        """The bytes that a token stands for inside a text."""
         if self.byte_level:
             spelled = [BYTE_OF.get(char, -1) for char in token]
             return token.encode() if -1 in spelled else bytes(spelled)
@@ -37,9 +37,9 @@ class Spelling:
 
 
 def spelling_of(steps: Sequence[dict[str, Any]]) -> Spelling | None:
-    """How tokens spell by these steps of a decoder; None if it makes text in another way.
+    """The spelling that a decoder with these steps has; None if it works in another way.
 
-    The library's own text of ids is the same, where they are those of a text.
+    For the ids of a text, the bytes are the text that the library's decoder gives.
     """
     steps = [step for step in steps if step["type"] != "Sequence"]
     kinds = [step["type"] for step in steps]
