@@ -80,8 +80,10 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
 def show_report(report: BuildReport) -> str:
     """What a build made, how long each stage took, how much memory and disk."""
     tokens = max(1, report.num_tokens)
+    # (The plan lists all formats; here those where separators were found to be unusual.)
+    noted = {name: number for name, number in report.formats.items() if name.endswith(")")}
     rows = [
-        ("files", _of_each(report.formats)),
+        *([("files", _of_each(noted))] if noted else []),
         ("documents", f"{report.num_documents:,}"),
         ("tokens", f"{report.num_tokens:,}"),
         *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
@@ -98,7 +100,7 @@ def show_report(report: BuildReport) -> str:
 
 
 def _of_each(formats: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} × {name}" for name, number in formats.items()) or "none"
+    return ", ".join(f"{number:,} × {name}" for name, number in formats.items())
 
 
 @contextmanager
