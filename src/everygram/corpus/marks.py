@@ -25,13 +25,14 @@ class Stream:
 
     runs_on: a document goes on from one file to the next. doubled: every bound of documents has two
     separators: the end of one document and the start of the next, or two ends, or two starts.
-    unmarked: there is no separator.
+    unmarked: there is no separator. enclosed: there is a separator at each end, and no other.
     """
 
     files: tuple[TokenFile, ...]
     runs_on: bool = False
     doubled: bool = False
     unmarked: bool = False
+    enclosed: bool = False
 
     @property
     def format(self) -> str:
@@ -98,11 +99,25 @@ def streams_of(files: Sequence[TokenFile]) -> list[Stream]:
             streams = [together] if go_on else [(file,) for file in together]
             return [Stream(each, unmarked=each[0].count > 0) for each in streams]
         if go_on or len(together) == 1 or _is_one(together):
-            return [Stream(together, _runs_on(together), _is_doubled(together))]
+            doubled, enclosed = _use(together)
+            return [Stream(together, _runs_on(together), doubled, enclosed=enclosed)]
     except CorpusError:
         # (The same error comes again, and is reported, when the documents are read.)
         return [Stream(together)] if go_on else [Stream((file,)) for file in together]
     return [stream for file in together for stream in streams_of([file])]
+
+
+def settled(streams: Sequence[Stream]) -> list[Stream]:
+    """The streams, with what one alone does not show.
+
+    A file with a separator at each end and no other has one document, or a second one of no ids.
+    It has one document if there are several such files, or some with doubled separators, and if no
+    file uses separators in another way.
+    """
+    marked = [each for each in streams if each.files[0].bounds is None and not each.unmarked]
+    if len(marked) > 1 and all(each.enclosed or each.doubled for each in marked):
+        return [replace(each, doubled=each.doubled or each.enclosed) for each in streams]
+    return list(streams)
 
 
 def _is_one(files: Sequence[TokenFile]) -> bool:
@@ -119,15 +134,14 @@ def _runs_on(files: Sequence[TokenFile]) -> bool:
     return any(not _is_mark(one, -1) and not _is_mark(other, 0) for one, other in pairs)
 
 
-def _is_doubled(files: Sequence[TokenFile]) -> bool:
-    """Whether separators come in pairs between all documents, and at the ends of the stream.
+def _use(files: Sequence[TokenFile]) -> tuple[bool, bool]:
+    """Whether the separators of a stream are doubled, and whether they only enclose it.
 
-    One document with a separator at each end counts, unless its format says that separators start
-    documents.
+    Doubled: they come in pairs between all documents, of which there are two, and at the ends.
     """
     files = [file for file in files if file.count]
     if not files or not (_is_mark(files[0], 0) or _is_mark(files[-1], -1)):
-        return False
+        return False, False
     count = sum(file.count for file in files)
     lead = trail = between = 0
     for place, length in _runs(files):
@@ -136,12 +150,12 @@ def _is_doubled(files: Sequence[TokenFile]) -> bool:
         elif place + length == count:
             trail = length
         elif length % 2:
-            return False
+            return False, False
         else:
             between += 1
     if between == 0:
-        return lead == trail == 1 and not files[0].goes_on
-    return lead + trail > 0 and lead % 2 == trail % 2
+        return False, lead == trail == 1 and not files[0].goes_on
+    return lead + trail > 0 and lead % 2 == trail % 2, False
 
 
 def _runs(files: Sequence[TokenFile]) -> Iterator[tuple[int, int]]:

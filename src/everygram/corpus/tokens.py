@@ -10,7 +10,7 @@ import numpy as np
 
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
 from everygram.corpus.files import Lister, find_files, list_files, local_file
-from everygram.corpus.marks import Stream, streams_of
+from everygram.corpus.marks import Stream, settled, streams_of
 from everygram.corpus.megatron import MAGICS
 from everygram.corpus.token_file import LARGEST_ID, NO_ID, Given, TokenFile, reading
 from everygram.corpus.token_formats import COMPANIONS, _format, _raw, owner_of, token_file
@@ -198,18 +198,20 @@ class TokenCorpus(Corpus[TokenDocument]):
                 yield TokenDocument(ids, encode_metadata(record) if record else plain)
         self.bytes_read = before + sum(file.count * file.dtype.itemsize for file in stream.files)
 
-    def _streams(self) -> Iterator[Stream]:
+    def _streams(self) -> list[Stream]:
         """The files, those together whose documents go on from one to the next."""
+        streams: list[Stream] = []
         together: list[TokenFile] = []
         for file in [*self._files, None]:
             if together and (file is None or not file.follows(together[-1])):
                 names = tuple(each.path for each in together)
                 if names not in self._known:
                     self._known[names] = streams_of(together)
-                yield from self._known[names]
+                streams += self._known[names]
                 together = []
             if file is not None:
                 together.append(file)
+        return settled(streams)
 
     def _pieces(self, file: TokenFile) -> Iterator[tuple[int, np.ndarray]]:
         """The ids, `file.mark` among them, piece by piece, and the number of each one's first."""

@@ -80,8 +80,9 @@ class HuggingFaceTokenizer(Tokenizer):
         if self._spelling is None:
             return self._decoded(ids).encode()
         known, numbers = self._spelled, ids.tolist()
-        for token_id in set(numbers) - known.keys():
-            known[token_id] = self._make_spelled(token_id)
+        with library(f"tokenizer '{self.source}' cannot decode these ids"):
+            for token_id in set(numbers) - known.keys():
+                known[token_id] = self._make_spelled(token_id)
         spelled = b"".join([known[token_id] for token_id in numbers])
         if inside or not spelled.startswith(b" "):
             return spelled

@@ -64,8 +64,9 @@ class SentencePieceTokenizer(Tokenizer):
 
     def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
         known, numbers = self._spelled, ids.tolist()
-        for token_id in set(numbers) - known.keys():
-            known[token_id] = self._make_spelled(token_id)
+        with library(f"tokenizer '{self.source}' cannot decode these ids"):
+            for token_id in set(numbers) - known.keys():
+                known[token_id] = self._make_spelled(token_id)
         pieces = [known[token_id] for token_id in numbers]
         # As the library does: drop a space of each piece at the start of a text, until one piece
         # is not empty, or until one space was dropped.
