@@ -69,7 +69,6 @@ WIRE_HOMES = {"compat"}
 # No module is longer, but these, each with the length it must not pass and the reason.
 LONGEST = 450
 LONGER = {
-    "corpus/token_formats.py": (500, "five formats of other tools, each a few dozen lines"),
     "index.py": (560, "every method of Index, with its documentation"),
 }
 

@@ -87,10 +87,17 @@ class Reading:
         self._check(token_id)
         return self._needed().token_text(token_id)
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: np.ndarray, inside: bool = False) -> str:
         """The text of ids without separators. Raises TokenizerError where there is no tokenizer."""
         self._check(int(ids.max(initial=0)))
-        return self._needed().decode(ids)
+        return self._needed().decode(ids, inside)
+
+    def cut(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
+        self._check(int(ids.max(initial=0)))
+        return self._needed().cut(ids, begin, end, inside)
 
     def _needed(self) -> Tokenizer:
         if self.tokenizer is None:

@@ -59,12 +59,14 @@ class BuildPlan:
 class BuildReport:
     """What a build made.
 
+    formats: files read of each, with what was taken for granted of how separators mark documents.
     `skips` lists the first of what was `skipped`, `again` files that were in the index already, and
     whose documents are in it once more now; `seconds` is what each stage took; `peak_bytes`
     the most memory held at once, page cache and mapped files not counted; `index_bytes` all files.
     """
 
     path: Path
+    formats: dict[str, int]
     num_documents: int
     num_tokens: int
     skipped: int

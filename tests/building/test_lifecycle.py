@@ -1,5 +1,7 @@
 """An index's whole life, at random: whatever its writer does, readers answer as the oracle."""
 
+import gzip
+import itertools
 import os
 import shutil
 import subprocess
@@ -149,10 +151,15 @@ class Lifecycle(RuleBasedStateMachine):
         return path, dict(zip(numbers, new, strict=True))
 
     def write_ids(self, name, documents):
-        separator = fmt.separator_of(self.kind)
-        stream = [token for document in documents for token in (separator, *document)]
-        path = self.folder / f"{name}.{self.kind}"
-        np.array(stream, fmt.TOKEN_DTYPES[self.kind]).tofile(path)
+        # With their bounds beside them: documents of no ids make separators ambiguous.
+        path = self.folder / f"{name}.npy"
+        stream = np.array(list(itertools.chain(*documents)), fmt.TOKEN_DTYPES[self.kind])
+        stream.tofile(path)
+        ends = list(itertools.accumulate(map(len, documents)))
+        with gzip.open(path.with_suffix(".csv.gz"), "wt") as table:
+            table.writelines(
+                f"{start},{end}\n" for start, end in zip([0, *ends], ends, strict=False)
+            )
         return path
 
     @property
@@ -228,7 +235,7 @@ class Lifecycle(RuleBasedStateMachine):
     def delete_where(self, group, pick, dry_run):
         field, value = "group", str(group)
         if self.kind != "text":
-            field, value = "path", f"{pick % self.files_written + 1}.{self.kind}"
+            field, value = "path", f"{pick % self.files_written + 1}.npy"
         gone = {n for n, each in self.documents.items() if each.metadata.get(field) == value}
         self.delete(gone, dry_run, 1, where=(field, value))
 

@@ -110,6 +110,7 @@ def read_metadata(*paths, **options):
         ([1, 9, 9, 2], [[1], [], [2]]),
         ([9, 1, 9, 2, 3], [[1], [2, 3]]),
         ([9, 1, 9], [[1], []]),
+        ([9, 1, 9, 2, 9], [[1], [2], []]),
         ([9], [[]]),
         ([9, 9], [[], []]),
     ],
@@ -126,7 +127,8 @@ def test_raw_token_ids(tmp_path, data, documents, chunk):
     assert {document.ids.dtype for document in read} <= {np.dtype("<u2")}
     assert corpus.max_id() == max((token for token in data if token != 9), default=-1)
     assert corpus.bytes_read == corpus.total_bytes == 2 * len(data)
-    assert corpus.formats == {"raw u16": 1}
+    said = "" if 9 in data or not data else " (no separators found)"
+    assert corpus.formats == {f"raw u16{said}": 1}
     assert paths_of(corpus) == [path]
     assert corpus.width == "u16"
 
@@ -173,6 +175,39 @@ def test_what_raw_files_need(tmp_path):
     for separator_id in (-1, 2**32):
         with pytest.raises(OptionError, match="separator_id: expected 0 to 4294967295"):
             TokenCorpus([path], "u8", separator_id)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.npz", b"PK\3\4", r"a zip archive \(such as NumPy's .npz\)"),
+        ("chunk_0.bin", b"LITPKDS\1\0\0\0", "a packed data set of lit-gpt"),
+        ("a.bin.gz", gzip.compress(b"ids"), "gzip"),
+        ("a.bin.zst", b"\x28\xb5\x2f\xfdids", "zstd"),
+        ("a.u16.xz", b"\xfd7zXZ\0", "xz"),
+    ],
+)
+def test_files_that_are_no_raw_ids(tmp_path, name, data, says):
+    path = tmp_path / name
+    path.write_bytes(data)
+    if name == "a.npz":
+        np.savez(path, np.arange(9, dtype="u2"))
+    with pytest.raises(CorpusError, match=rf"{name}: expected raw token ids, found {says}"):
+        TokenCorpus([path], "u8", 9)
+    # The same bytes as ids: a name or an end that does not agree.
+    path = tmp_path / "ids.bin"
+    if not data.startswith(b"LIT"):
+        path.write_bytes(data[:4] + b"\0\0")
+        assert [len(document) for document in read(path, dtype="u8", separator_id=9)] == [6]
+
+
+def test_a_numpy_file_of_any_name(tmp_path):
+    path = tmp_path / "train.bin"
+    with path.open("wb") as file:
+        np.save(file, np.array([9, 1, 9, 2], "<i8"))
+    assert TokenCorpus.is_token_file(path)
+    assert read(path, separator_id=9) == [[1], [2]]
+    assert read(path, dtype="u16", separator_id=9) == [[1], [2]]
 
 
 # llm.c.
@@ -305,7 +340,7 @@ def test_the_smallest_megatron_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"magic": b"TNTIDX\0\0\0"}, r"an index of fairseq's old kind \(TNTIDX\)"),
+        ({"magic": b"TNTIDX\0\0\0"}, r"an index of fairseq's old kind \(TNTIDX,"),
         ({"magic": b"MMIDIDY\0\0"}, r"starts? with b'MMIDIDX.*', found 34 that start with"),
         ({"version": 2}, r"expected version 1 and a dtype code .*, found version 2 and code 8"),
         ({"code": 6}, r"integers \(\[1, 2, 3, 4, 5, 8, 9, 10\]\), .* code 6"),
@@ -364,7 +399,7 @@ def test_cut_off_megatron_pairs(tmp_path):
 
 
 def test_blocks_of_an_index(tmp_path, monkeypatch):
-    monkeypatch.setattr("everygram.corpus.token_formats.BLOCK", 2)
+    monkeypatch.setattr("everygram.corpus.token_file.BLOCK", 2)
     documents = [[[1, 2], [3]], [], [[4]], [[5], [6, 7]], []]
     path = write_megatron(tmp_path / "x.bin", documents)
     assert read(path) == [[1, 2, 3], [], [4], [5, 6, 7], []]
@@ -375,6 +410,94 @@ def test_blocks_of_an_index(tmp_path, monkeypatch):
     with pytest.raises(CorpusError, match="found 2 after 3 in place 4"):
         TokenCorpus([path])
     assert read(write_datatrove(tmp_path / "a.ds", DOCUMENTS)) == DOCUMENTS
+
+
+# fairseq.
+
+
+def write_fairseq(path, sequences, dtype="u2", **changes):
+    """A pair as fairseq's --dataset-impl mmap: its index has no documents."""
+    ids, width = list(itertools.chain(*sequences)), np.dtype(dtype).itemsize
+    lengths = [len(sequence) for sequence in sequences]
+    pointers = [0, *itertools.accumulate(length * width for length in lengths)][: len(lengths)]
+    parts = {"magic": b"MMIDIDX\0\0", "count": len(lengths), "pointers": pointers} | changes
+    path.with_suffix(".idx").write_bytes(
+        parts["magic"]
+        + struct.pack("<QBQ", 1, CODES[dtype], parts["count"])
+        + raw_bytes(lengths, "i4")
+        + raw_bytes(parts["pointers"], "i8")
+    )
+    path.write_bytes(raw_bytes(ids, dtype))
+    return path
+
+
+@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        [],
+        [[]],
+        [[7, 8, 2]],
+        # As Megatron-LM's these lengths are the 8,589,934,595 document indices 3 + 2 * 2**32.
+        [[7, 8, 2], [9, 2], [], [4, 2]],
+        [[1, 2], [2], [2, 2], [3]],
+    ],
+)
+def test_fairseq(tmp_path, sequences, dtype):
+    path = write_fairseq(tmp_path / "train.bin", sequences, dtype)
+    for named in (path, path.with_suffix(".idx"), path.with_suffix(""), tmp_path):
+        assert TokenCorpus.is_token_file(named)
+        assert read(named) == sequences
+    corpus = TokenCorpus([tmp_path])
+    assert corpus.formats == {"fairseq": 1}
+    assert paths_of(corpus) == [path, path.with_suffix(".idx")]
+    assert corpus.max_id() == max(itertools.chain(*sequences), default=-1)
+    stripped = [list(sequence) for sequence in sequences]
+    for sequence in stripped:
+        for place in (-1, 0):
+            if sequence and sequence[place] == 2:
+                del sequence[place]
+    assert read(path, separator_id=2) == stripped
+
+
+def test_no_index_is_both_fairseq_and_megatron(tmp_path):
+    """Whatever its counts are, an index of one's size is not of the other's."""
+    for documents in ([], [[[1]]], [[[1], [2, 3]], []], [[[1] * 5]] * 7):
+        corpus = TokenCorpus([write_megatron(tmp_path / "x.bin", documents)])
+        assert corpus.formats == {"Megatron": 1}
+    for number in range(9):
+        corpus = TokenCorpus([write_fairseq(tmp_path / "x.bin", [[1]] * number)])
+        assert corpus.formats == {"fairseq": 1}
+        assert len(list(corpus)) == number
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"magic": b"TNTIDX\0\0"}, r"fairseq's old kind \(TNTIDX, .*--dataset-impl mmap"),
+        ({"magic": b"HUFFIDX\0\0"}, r"fairseq's Huffman-coded kind \(HUFFIDX"),
+        ({"count": 2**63}, "9,223,372,036,854,775,808 sequences .* cut off"),
+        ({"count": 3}, "3 sequences and .* document indices are .* found 50"),
+        ({"pointers": [0, 4]}, "sequence 1: .* at byte 6, found byte 4"),
+        ({"pointers": [-2, 6]}, "sequence 0: .* at byte 0, found byte -2"),
+    ],
+)
+def test_flaws_of_fairseq(tmp_path, changes, says):
+    path = write_fairseq(tmp_path / "x.bin", [[1, 2, 3], [4]], **changes)
+    assert TokenCorpus.is_token_file(path.with_suffix(".idx"))
+    with pytest.raises(CorpusError, match=r"x.idx: .*" + says):
+        TokenCorpus([path])
+
+
+def test_cut_off_fairseq_pairs(tmp_path):
+    path = write_fairseq(tmp_path / "x.bin", [[1, 2, 3], [4]])
+    for file in (path, path.with_suffix(".idx")):
+        data = file.read_bytes()
+        for length in range(len(data)):
+            file.write_bytes(data[:length])
+            with pytest.raises(CorpusError, match="cut off"):
+                TokenCorpus([path])
+        file.write_bytes(data)
 
 
 # Ids that are no ids.
@@ -416,7 +539,7 @@ def test_the_largest_id(tmp_path):
 
 
 def test_a_separator_within_a_recorded_document_is_an_id(tmp_path):
-    path = write_datatrove(tmp_path / "a.ds", [[1, 9, 2, 9], [9], [9, 9], [3]])
+    path = write_datatrove(tmp_path / "a.ds", [[1, 9, 2, 9], [9], [9, 9, 9], [3]])
     corpus = TokenCorpus([path], separator_id=9)
     assert [document.ids.tolist() for document in corpus] == [[1, 9, 2], [], [9], [3]]
     assert corpus.max_id() == 9
@@ -431,7 +554,11 @@ def test_a_separator_within_a_recorded_document_is_an_id(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["u2", "u4"])
 @pytest.mark.parametrize(
-    "about", [None, b"gpt2|%d\n6\n6 T", b"Unknown Tokenizer|4|%d\n6\n6 T", b"old|name\n6", b""]
+    "about",
+    [
+        *(None, b"gpt2|%d\n6\n6 T", b"Unknown Tokenizer|4|%d\n6\n6 T", b"old|name\n6", b""),
+        b"no width|" + b"9" * 5000,
+    ],
 )
 def test_datatrove(tmp_path, dtype, about):
     about = about and about.replace(b"%d", dtype[1].encode())
@@ -701,8 +828,14 @@ def test_a_folder_of_all_formats(tmp_path):
         *("a.bin", "b.bin", "c.ds", "d.npy", "e.npy", "f.bin", "sub/tokenized.0")
     ]
     assert corpus.formats == {
-        "llm.c": 1, "Megatron": 1, "datatrove": 1, "Dolma": 1, "NumPy": 1, "raw u16": 2
-    }  # fmt: skip
+        "llm.c (no separators found)": 1,
+        "Megatron": 1,
+        "datatrove": 1,
+        "Dolma": 1,
+        "NumPy": 1,
+        "raw u16 (no separators found)": 1,
+        "raw u16": 1,
+    }
     assert [path.name for path in paths_of(corpus)] == [
         *("a.bin", "b.bin", "b.idx", "c.ds", "c.ds.index", "c.ds.metadata"),
         *("d.npy", "d.csv.gz", "e.npy", "f.bin", "tokenized.0"),
@@ -885,17 +1018,19 @@ def test_any_documents_come_back(tmp_path_factory, kind, dtype, data):
     mark = data.draw(st.sampled_from([0, largest]))
     ids = st.integers(0, largest).filter(lambda token: token != mark)
     documents = data.draw(st.lists(st.lists(ids, max_size=6), max_size=6))
+    one = [mark - 1 if mark else 1]
     if kind == "NumPy" or kind == "raw":
         # The two ways to mark documents look alike if the first has no ids.
-        documents = [[mark - 1 if mark else 1], *documents]
+        documents = [one, *documents]
+    if kind in ("NumPy", "raw", "llm.c"):
+        # If every other document has no ids, separators seem to be doubled.
+        documents = [*documents, one, one]
     folder = tmp_path_factory.mktemp("any")
     write(folder / name, documents, dtype, mark)
-    if kind == "llm.c" and not documents:
-        return
     corpus = TokenCorpus([folder], {"u1": "u8", "u2": "u16", "u4": "u32"}.get(dtype), mark)
     corpus.CHUNK = data.draw(st.integers(1, 5))
     assert [document.ids.tolist() for document in corpus] == documents
-    assert set(corpus.formats) <= {kind, f"raw {corpus.width}"}
+    assert {name.partition(" (")[0] for name in corpus.formats} <= {kind, f"raw {corpus.width}"}
     tokens = [token for document in documents for token in document]
     assert corpus.max_id() == max(tokens, default=-1)
     for limit in {0, max(tokens, default=1) - 1} - {-1} if any(tokens) else ():

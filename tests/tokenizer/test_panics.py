@@ -142,7 +142,7 @@ def test_a_panic_anywhere_in_the_library_is_an_error(tokenizer, monkeypatch):
     loaded = HuggingFaceTokenizer(tokenizer.read_bytes(), "x")
 
     class Panics:
-        def decode(self, ids, skip_special_tokens):
+        def id_to_token(self, token_id):
             raise PanicException("decoding")
 
     monkeypatch.setattr(loaded, "_tokenizer", Panics())

@@ -112,7 +112,7 @@ def build_of(
         )
         entry = _make_segment(stages, manifest, source, memory, threads)
         tokenizer_json = None if source.tokenizer is None else source.tokenizer.json
-        return _publish(stages, manifest, tokenizer_json, entry, peak)
+        return _publish(stages, source, manifest, tokenizer_json, entry, peak)
 
 
 def add(
@@ -152,7 +152,7 @@ def add(
         source.prepare(stages)
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, memory, threads)
-        return _publish(stages, manifest, None, entry, peak)
+        return _publish(stages, source, manifest, None, entry, peak)
 
 
 def _begun(operation: str, source: Source) -> BuildState:
@@ -228,6 +228,7 @@ def _make_segment(
 
 def _publish(
     stages: Stages,
+    source: Source,
     manifest: fmt.Manifest,
     tokenizer_json: bytes | None,
     entry: fmt.SegmentEntry | None,
@@ -241,6 +242,7 @@ def _publish(
     known = _known_marks(manifest)
     report = BuildReport(
         path=stages.path,
+        formats=source.corpus.formats,
         num_documents=sum(segment.num_documents for segment in made),
         num_tokens=sum(segment.num_tokens for segment in made),
         skipped=state.skipped,

@@ -52,9 +52,11 @@ def show_compaction(answer: dict[str, Any]) -> str:
 
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
-    formats = ", ".join(f"{number:,} × {name}" for name, number in plan.formats.items())
     rows = [
-        ("files", f"{plan.num_files:,}: {formats}, {plan.corpus_bytes / 1e6:,.1f} MB"),
+        (
+            "files",
+            f"{plan.num_files:,}: {_of_each(plan.formats)}, {plan.corpus_bytes / 1e6:,.1f} MB",
+        ),
         ("tokenizer", plan.tokenizer or "none (token ids only)"),
         ("vocabulary", f"{plan.vocab_size:,} ids"),
         ("tokens", f"about {plan.tokens:,}"),
@@ -78,7 +80,10 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
 def show_report(report: BuildReport) -> str:
     """What a build made, how long each stage took, how much memory and disk."""
     tokens = max(1, report.num_tokens)
+    # (The plan lists all formats; here those where separators were found to be unusual.)
+    noted = {name: number for name, number in report.formats.items() if name.endswith(")")}
     rows = [
+        *([("files", _of_each(noted))] if noted else []),
         ("documents", f"{report.num_documents:,}"),
         ("tokens", f"{report.num_tokens:,}"),
         *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
@@ -96,6 +101,10 @@ def show_report(report: BuildReport) -> str:
         lines.append(f"{number} in the index already, added once more:")
         lines += [f"  {name}" for name in report.again]
     return "\n".join(lines)
+
+
+def _of_each(formats: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} × {name}" for name, number in formats.items())
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class CorpusOptions:
     pretokenized: "u8", "u16" or "u32": the corpus is token ids of this width, little-endian, in
         files that do not say so themselves.
     separator_id: the id that marks documents in files of token ids that do not say where they are;
-        where they do, a last one is taken off a document.
+        where they do, one at a document's start or end is left out.
 
     Raises OptionError for a value that makes no sense.
     """

@@ -10,20 +10,10 @@ import numpy as np
 
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
 from everygram.corpus.files import Lister, find_files, list_files, local_file
-from everygram.corpus.token_formats import (
-    COMPANIONS,
-    LARGEST_ID,
-    MEGATRON,
-    MEGATRON_LEGACY,
-    NO_ID,
-    Given,
-    TokenFile,
-    _format,
-    _raw,
-    owner_of,
-    reading,
-    token_file,
-)
+from everygram.corpus.marks import Stream, settled, streams_of
+from everygram.corpus.megatron import MAGICS
+from everygram.corpus.token_file import LARGEST_ID, NO_ID, Given, TokenFile, reading
+from everygram.corpus.token_formats import COMPANIONS, _format, _raw, owner_of, token_file
 from everygram.errors import CorpusError, OptionError
 from everygram.storage.format import TOKEN_DTYPES
 
@@ -37,14 +27,11 @@ class TokenCorpus(Corpus[TokenDocument]):
     What a file is, it says itself; `dtype` ("u8", "u16", "u32") and `separator_id` say what it
     does not:
 
-    - raw: little-endian ids; needs both. In a file that starts with the separator id, each one
-      starts a document (infini-gram's `tokenized.N`); otherwise each one ends a document
-      (nanoGPT's `.bin`), and so does the end of the file.
+    - raw: little-endian ids; needs both (infini-gram's `tokenized.N`, nanoGPT's `.bin`).
     - llm.c, modded-nanogpt: an id starts each document, 50256, in Llama 3's files 128000, unless
-      `separator_id` says which. A document goes on in the file of the same folder whose name has
-      the next number, if that is read, too; what stands before the first mark otherwise is a
-      document.
-    - Megatron-LM: `X.bin` and `X.idx`, named by either or as `X`.
+      `separator_id` says which.
+    - Megatron-LM: `X.bin` and `X.idx`, named by either or as `X`. fairseq's, of which each sequence
+      is a document, a line of the text that was preprocessed.
     - datatrove: `X.ds` and `X.ds.index`. `chunk_shuffled` files hold documents in fragments, which
       come out as documents: what belonged together is not recorded.
     - Dolma, OLMo: `X.npy` without a header, needs `dtype`, and `X.csv.gz`, whose id, src and loc
@@ -52,9 +39,17 @@ class TokenCorpus(Corpus[TokenDocument]):
     - NumPy's `.npy`: of two dimensions, a row is a document; of one, they are marked as in a raw
       file.
 
-    Where documents are recorded, a `separator_id` at a document's end is left out, one elsewhere
-    is an id as any. A document's metadata is `{"path": …}`, below the folder that was named. In a
-    folder, `.bin`, `.ds`, `.npy` and `tokenized.N` are read, in sorted order.
+    If only separators mark documents, the ids are looked at (see `marks`). In a file that starts
+    with a separator, each one starts a document; otherwise each one ends a document, and so does
+    the end of the file. If every bound has two separators, two are one bound. Files in one folder
+    whose names have consecutive numbers are read in that order, and a document goes on in the next
+    file if the separators show it, with llm.c always. `formats` says what was found.
+
+    If documents are recorded, a `separator_id` at a document's start or end is dropped (two, if
+    every document of the file has two there); elsewhere it is an ordinary id.
+
+    A document's metadata is `{"path": …}`: the file that it starts in, relative to the folder that
+    was named. In a folder, `.bin`, `.ds`, `.npy` and `tokenized.N` are read, in sorted order.
 
     Memory is that of CHUNK ids or of the longest document. With `on_error="skip"` files that
     cannot be read are left out as a whole, counted in `skipped`, and the first of them listed in
@@ -80,6 +75,7 @@ class TokenCorpus(Corpus[TokenDocument]):
         if separator_id is not None and not 0 <= separator_id <= LARGEST_ID:
             raise OptionError(f"separator_id: expected 0 to {LARGEST_ID}, found {separator_id}")
         self._largest: dict[Path, int] = {}
+        self._known: dict[tuple[Path, ...], list[Stream]] = {}
         seen: dict[str, Path] = {}
         series: dict[str, list[TokenFile]] = {}
         for path, name in _token_files(paths, lister):
@@ -125,8 +121,15 @@ class TokenCorpus(Corpus[TokenDocument]):
 
     @property
     def formats(self) -> dict[str, int]:
-        """How many files there are of each format, in the order met."""
-        return dict(Counter(file.format for file in self._files))
+        """How many files there are of each format, in the order met.
+
+        A format says with it how separators were found to be used, if not one per document.
+        """
+        named = ((stream.format, len(stream.files)) for stream in self._streams())
+        counted: Counter[str] = Counter()
+        for name, number in named:
+            counted[name] += number
+        return dict(counted)
 
     @property
     def total_bytes(self) -> int:
@@ -178,51 +181,37 @@ class TokenCorpus(Corpus[TokenDocument]):
         if self.on_error == "skip":
             self.max_id()  # A file is to be left out before any of its documents is given.
         self.bytes_read = 0
-        stream: list[TokenFile] = []
-        for file in self._files:
-            if stream and not file.follows(stream[-1]):
-                yield from self._documents(stream)
-                stream = []
-            stream.append(file)
-        if stream:
+        for stream in self._streams():
             yield from self._documents(stream)
 
-    def _documents(self, stream: list[TokenFile]) -> Iterator[TokenDocument]:
-        before, first = self.bytes_read, stream[0]
+    def _documents(self, stream: Stream) -> Iterator[TokenDocument]:
+        before, first = self.bytes_read, stream.files[0]
         if first.bounds is None:
-            yield from self._marked(stream)
+            for read, document in stream.documents(self.CHUNK):
+                self.bytes_read = before + read
+                yield document
         else:
             plain = first.metadata
             for start, ids, more in first.documents(self.CHUNK):
                 self.bytes_read = before + (start + ids.size) * first.dtype.itemsize
                 record = {"path": first.given.name} | more if more else None
                 yield TokenDocument(ids, encode_metadata(record) if record else plain)
-        self.bytes_read = before + sum(file.count * file.dtype.itemsize for file in stream)
+        self.bytes_read = before + sum(file.count * file.dtype.itemsize for file in stream.files)
 
-    def _marked(self, stream: list[TokenFile]) -> Iterator[TokenDocument]:
-        """Documents between marks; they may go on from file to file."""
-        metadata = b""
-        pieces: list[np.ndarray] | None = None  # of the open document, if one is open
-        marks_start = stream[0].marks_start
-        chunks = ((file, chunk) for file in stream for _, chunk in file.chunks(self.CHUNK))
-        for number, (file, chunk) in enumerate(chunks):
-            begin, here = 0, file.metadata
-            if pieces is None:
-                metadata = here
-            if number == 0 and chunk[0] == file.separator_id:
-                marks_start = True
-                pieces = []
-                begin = 1
-            for end in (np.flatnonzero(chunk[begin:] == file.separator_id) + begin).tolist():
-                yield TokenDocument(np.concatenate([*(pieces or ()), chunk[begin:end]]), metadata)
-                metadata = here
-                pieces = [] if marks_start else None
-                begin = end + 1
-            if begin < chunk.size:
-                pieces = [*(pieces or ()), chunk[begin:]]
-            self.bytes_read += chunk.size * file.dtype.itemsize
-        if pieces is not None:
-            yield TokenDocument(np.concatenate([chunk[:0], *pieces]), metadata)
+    def _streams(self) -> list[Stream]:
+        """The files, those together whose documents go on from one to the next."""
+        streams: list[Stream] = []
+        together: list[TokenFile] = []
+        for file in [*self._files, None]:
+            if together and (file is None or not file.follows(together[-1])):
+                names = tuple(each.path for each in together)
+                if names not in self._known:
+                    self._known[names] = streams_of(together)
+                streams += self._known[names]
+                together = []
+            if file is not None:
+                together.append(file)
+        return settled(streams)
 
     def _pieces(self, file: TokenFile) -> Iterator[tuple[int, np.ndarray]]:
         """The ids, `file.mark` among them, piece by piece, and the number of each one's first."""
@@ -270,7 +259,7 @@ def _says_itself(path: Path) -> bool:
     try:
         if path.suffix == ".idx":
             with path.open("rb") as file:
-                return file.read(len(MEGATRON)).startswith((MEGATRON, MEGATRON_LEGACY))
+                return file.read(max(map(len, MAGICS))).startswith(MAGICS)
         return _format(path) is not _raw
     except (OSError, CorpusError):
         return False

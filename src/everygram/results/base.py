@@ -32,8 +32,16 @@ class Reading(Protocol):
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError if there is no tokenizer."""
 
-    def decode(self, ids: np.ndarray) -> str:
-        """The text of ids. Raises TokenizerError if there is no tokenizer."""
+    def decode(self, ids: np.ndarray, inside: bool = False) -> str:
+        """The text of ids. `inside`: the ids are from inside a text, not from its start.
+
+        Raises TokenizerError if there is no tokenizer.
+        """
+
+    def cut(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
 
 
 def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:

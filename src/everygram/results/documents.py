@@ -114,23 +114,20 @@ class Document(Value):
     @property
     def text(self) -> str | None:
         """The text of `token_ids`, or None if the index has no tokenizer."""
-        return self._reading.decode(self.token_ids) if self._reading.has_tokenizer else None
+        if not self._reading.has_tokenizer:
+            return None
+        return self._reading.decode(self.token_ids, inside=self.start > 0)
 
     @property
     def parts(self) -> tuple[str, str, str] | None:
-        """`text` in three parts: before the match, match, after it; None without match or text."""
-        text = self.text
-        if self.match is None or text is None:
-            return None
-        # Decoding each part alone would lose spaces and characters at its ends: cut the text.
-        begin, end = (self._text_len(text, place - self.start) for place in self.match)
-        return text[:begin], text[begin:end], text[end:]
+        """`text` in three parts: before the match, match, after it; None without match or text.
 
-    def _text_len(self, text: str, num_tokens: int) -> int:
-        """How many characters of the text come from the first tokens; without cut characters."""
-        piece = self._reading.decode(self.token_ids[:num_tokens]).rstrip("\ufffd")
-        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(piece, text, strict=False))
-        return sum(1 for _ in same)
+        If a bound of the match is within a character, the whole character belongs to the match.
+        """
+        if self.match is None or not self._reading.has_tokenizer:
+            return None
+        begin, end = (place - self.start for place in self.match)
+        return self._reading.cut(self.token_ids, begin, end, inside=self.start > 0)
 
     def __repr__(self) -> str:
         try:
@@ -173,15 +170,16 @@ class Document(Value):
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
+        parts = self.parts
         return {
             "number": self.number,
             "metadata": self.metadata,
             "length": self.length,
             "start": self.start,
             "token_ids": self.token_ids.tolist(),
-            "text": self.text,
+            "text": self.text if parts is None else "".join(parts),
             "match": None if self.match is None else list(self.match),
-            "parts": None if self.parts is None else list(self.parts),
+            "parts": None if parts is None else list(parts),
             "occurrence": self.occurrence,
             "count": self.count,
         }

@@ -40,8 +40,26 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def decode(self, ids: np.ndarray) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        """The bytes that the ids stand for. They may begin or end within a character.
+
+        The bytes of the first ids are a prefix of the bytes of all ids. `inside`: the ids are from
+        inside a text; at the start of a text some tokenizers drop a space.
+        """
+
+    def decode(self, ids: np.ndarray, inside: bool = False) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD. `inside`: see `spelled`."""
+        return self.spelled(ids, inside).decode(errors="replace")
+
+    def cut(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after.
+
+        If a bound is within a character, the whole character belongs to the middle part.
+        """
+        bounds = (len(self.spelled(ids[:place], inside)) for place in (begin, end))
+        return cut_text(self.spelled(ids, inside), *bounds)
 
     @abstractmethod
     def token_text(self, token_id: int) -> str:
@@ -108,11 +126,52 @@ class ByteTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         return [np.frombuffer(utf8(text), np.uint8) for text in texts]
 
-    def decode(self, ids: np.ndarray) -> str:
-        return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        return np.asarray(ids).astype(np.uint8).tobytes()
 
     def token_text(self, token_id: int) -> str:
         return bytes([token_id]).decode(errors="backslashreplace")
+
+
+def cut_text(data: bytes, begin: int, end: int) -> tuple[str, str, str]:
+    """The text of bytes in three parts: before data[begin:end], of data[begin:end], and after.
+
+    Joined, they are `data.decode(errors="replace")`. If a bound is within a character, the whole
+    character belongs to the middle part, unless the middle part has no bytes. The bounds are found
+    in the bytes, because a U+FFFD in the text may be a real one or stand for half a character.
+    """
+    start, stop = _character(data, begin)[0], _character(data, end)[1]
+    if begin == end:
+        stop = start
+    before, middle, after = data[:start], data[start:stop], data[stop:]
+    return (
+        before.decode(errors="replace"),
+        middle.decode(errors="replace"),
+        after.decode(errors="replace"),
+    )
+
+
+def _character(data: bytes, place: int) -> tuple[int, int]:
+    """The range of the character that `place` is within; empty if it is between two characters.
+
+    Bytes that are not UTF-8 count as one character where `decode` makes one U+FFFD of them: the
+    longest beginning of a character does.
+    """
+    for start in range(place - 1, max(place - 4, -1), -1):
+        if data[start] & 0xC0 != 0x80:  # not a continuation byte
+            for end in range(min(start + 4, len(data)), place, -1):
+                if _is_begun(data[start:end]):
+                    return start, end
+            break
+    return place, place
+
+
+def _is_begun(data: bytes) -> bool:
+    """Whether bytes are a character, or the first bytes of one."""
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError as error:
+        return (error.start, error.end) == (0, len(data))
 
 
 def utf8(text: str) -> bytes:

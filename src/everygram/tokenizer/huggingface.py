@@ -1,5 +1,6 @@
 """Tokenizers of the `tokenizers` library."""
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
@@ -8,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from everygram.errors import TokenizerError
-from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.base import RefusedTextError, Tokenizer, library, utf8
 from everygram.tokenizer.fast import FastEncoder, flatten, hidden, is_fast_family, without
+from everygram.tokenizer.spelling import spelling_of
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -26,9 +27,9 @@ class HuggingFaceTokenizer(Tokenizer):
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {i: token.content for i, token in added.items()}
         # In some models, text that spells a special token is encoded as that token.
-        self._hidden = _specials_from_text(self._tokenizer)
+        self._hidden = {hidden(each): each for each in _specials_from_text(self._tokenizer)}
         if self._hidden:
-            reachable = json.dumps(without(json.loads(data), self._hidden))
+            reachable = json.dumps(without(json.loads(data), list(self._hidden.values())))
             self._tokenizer = _loaded(reachable.encode(), source)
         # Parts are pickled as their own JSON; parsing the whole file would take as long as a
         # thousand queries.
@@ -42,9 +43,6 @@ class HuggingFaceTokenizer(Tokenizer):
         }
         steps = list(_steps(description))
         byte_level = [step for step in steps if step.get("type") == "ByteLevel"]
-        self._byte_of = (
-            {char: byte for byte, char in tiktoken_files.byte_level_chars()} if byte_level else None
-        )
         self.edits_start = any(
             step.get("add_prefix_space")
             or step.get("type") == "Prepend"
@@ -52,6 +50,14 @@ class HuggingFaceTokenizer(Tokenizer):
             for step in _steps_of_input(description)
         )
         self.query_prefix = " " if byte_level and not self.edits_start else ""
+        # (Without a decoder, the library would only join the tokens with spaces.)
+        self._spelling = spelling_of(
+            list(flatten(description["decoder"]))
+            or [step for step in steps if step.get("type") in ("ByteLevel", "Metaspace")]
+        )
+        # Whether the character ▁ stands for a space. In other tokenizers it is an ordinary one.
+        self._marks_spaces = "▁" in json.dumps(description, ensure_ascii=False)
+        self._spelled: dict[int, bytes] = {}
         self._token_texts: dict[int, str] = {}
         self._exact = partial(encoded, self._tokenizer, source)
         self._fast: FastEncoder | None = None
@@ -70,11 +76,38 @@ class HuggingFaceTokenizer(Tokenizer):
         ids = None if self._fast is None else self._fast.encode_batch(texts)
         return self._exact(texts) if ids is None else ids
 
-    def decode(self, ids: np.ndarray) -> str:
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        if self._spelling is None:
+            return self._decoded(ids).encode()
+        known, numbers = self._spelled, ids.tolist()
+        with library(f"tokenizer '{self.source}' cannot decode these ids"):
+            for token_id in set(numbers) - known.keys():
+                known[token_id] = self._make_spelled(token_id)
+        spelled = b"".join([known[token_id] for token_id in numbers])
+        if inside or not spelled.startswith(b" "):
+            return spelled
+        if self._spelling.drops_spaces and numbers[0] not in self._added:
+            first = known[numbers[0]]
+            return first.replace(b" ", b"") + spelled[len(first) :]
+        return spelled[1:] if self._spelling.drops_space else spelled
+
+    def cut(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        if self._spelling is not None:
+            return super().cut(ids, begin, end, inside)
+        # The decoder is not known as bytes per token, and a part decoded alone would lose spaces at
+        # its ends. Decode everything, and cut where the text of the first tokens ends in it.
+        text = self._decoded(ids)
+        first, last = (_in_common(self._decoded(ids[:place]), text) for place in (begin, end))
+        return text[:first], text[first:last], text[last:]
+
+    def _decoded(self, ids: np.ndarray) -> str:
+        """The text as the `tokenizers` library makes it."""
         with library(f"tokenizer '{self.source}' cannot decode these ids"):
             text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-        for content in self._hidden:
-            text = text.replace(hidden(content), content)
+        for name, content in self._hidden.items():
+            text = text.replace(name, content)
         return text
 
     def token_text(self, token_id: int) -> str:
@@ -85,16 +118,32 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
 
     def _make_token_text(self, token_id: int) -> str:
-        token: str | None = self._tokenizer.id_to_token(token_id)
+        token = self._token(token_id)
         if token is None:
             return f"<unused {token_id}>"
         if token_id in self._added:
-            return self._added[token_id]
-        if self._byte_of is not None and all(char in self._byte_of for char in token):
-            return bytes(self._byte_of[char] for char in token).decode(errors="backslashreplace")
-        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            return bytes([int(token[3:5], 16)]).decode(errors="backslashreplace")
-        return token.replace("▁", " ")
+            return token
+        if self._spelling is None:
+            return token.replace("▁", " ") if self._marks_spaces else token
+        return self._spelling.of(token).decode(errors="backslashreplace")
+
+    def _make_spelled(self, token_id: int) -> bytes:
+        token = self._token(token_id) or ""
+        if token_id in self._added:
+            return token.encode()
+        assert self._spelling is not None
+        return self._spelling.of(token)
+
+    def _token(self, token_id: int) -> str | None:
+        """A token as the vocabulary has it, None if there is none of that id."""
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        return None if token is None else self._hidden.get(token, token)
+
+
+def _in_common(one: str, other: str) -> int:
+    """The length of the longest common prefix of two texts."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in same)
 
 
 def _loaded(data: bytes, source: str) -> Any:

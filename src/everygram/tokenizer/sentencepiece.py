@@ -45,6 +45,8 @@ class SentencePieceTokenizer(Tokenizer):
         alone, spaced = self._model.normalize("a"), self._model.normalize(" a")
         self.edits_start = alone != "a" or len(spaced) == len(alone)
         self.query_prefix = " " if alone == "a" else ""
+        self._spelled: dict[int, bytes] = {}
+        self._drops = self._dropped()
 
     @property
     def vocab_size(self) -> int:
@@ -60,15 +62,50 @@ class SentencePieceTokenizer(Tokenizer):
             )
         return [ids.view(np.uint32) for ids in encoded]
 
-    def decode(self, ids: np.ndarray) -> str:
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        known, numbers = self._spelled, ids.tolist()
         with library(f"tokenizer '{self.source}' cannot decode these ids"):
-            text: str = self._model.decode(ids.tolist())
-        return text
+            for token_id in set(numbers) - known.keys():
+                known[token_id] = self._make_spelled(token_id)
+        pieces = [known[token_id] for token_id in numbers]
+        # As the library does: drop a space of each piece at the start of a text, until one piece
+        # is not empty, or until one space was dropped.
+        for place, piece in enumerate([] if inside else pieces):
+            if self._drops and piece.startswith(b" ") and self._is_text(numbers[place]):
+                pieces[place] = piece[1:]
+            if pieces[place] or (piece and self._drops == "one"):
+                break
+        return b"".join(pieces)
 
-    def token_text(self, token_id: int) -> str:
+    def _make_spelled(self, token_id: int) -> bytes:
         piece: str = self._model.id_to_piece(token_id)
         if self._model.is_byte(token_id):
-            return bytes([int(piece[3:5], 16)]).decode(errors="backslashreplace")
+            return bytes([int(piece[3:5], 16)])
+        if self._is_text(token_id):
+            return piece.replace("▁", " ").encode()
+        text: str = self._model.decode([token_id])
+        return text.encode()
+
+    def _is_text(self, token_id: int) -> bool:
+        """Whether a piece is its own text: not a byte, not a control symbol, not unknown."""
+        model = self._model
+        return not (
+            model.is_byte(token_id) or model.is_control(token_id) or model.is_unknown(token_id)
+        )
+
+    def _dropped(self) -> str:
+        """Which spaces the library drops at the start of a text: "", "one", or "all" (of a run of
+        pieces that are only a space)."""
+        space = self._model.piece_to_id("▁")
+        if self._is_text(space):
+            return {0: "all", 1: "one"}.get(len(self._model.decode([space, space])), "")
+        pieces = filter(self._is_text, range(self._size))
+        spaced = (i for i in pieces if self._model.id_to_piece(i).startswith("▁"))
+        first = next(spaced, None)
+        return "" if first is None or self._model.decode([first])[:1] == " " else "one"
+
+    def token_text(self, token_id: int) -> str:
         if self._model.is_control(token_id) or self._model.is_unknown(token_id):
+            piece: str = self._model.id_to_piece(token_id)
             return piece
-        return piece.replace("▁", " ")
+        return self._make_spelled(token_id).decode(errors="backslashreplace")
