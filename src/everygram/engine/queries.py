@@ -100,7 +100,7 @@ class Vocabulary:
 
     def pack_prompt(self, prompt: Ids, continuation: int) -> bytes:
         """As `pack`, for the ids of a prompt followed by the continuation."""
-        if not _has_booleans(prompt):
+        if isinstance(prompt, list | tuple) and not _has_booleans(prompt):
             with contextlib.suppress(struct.error, TypeError):
                 return self._packer(len(prompt) + 1)(*prompt, continuation)
         try:
