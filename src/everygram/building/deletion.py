@@ -103,7 +103,8 @@ def delete(
         Index(path) as opened,
     ):
         told = {
-            "documents": None if wanted is None else sorted({str(number) for number in wanted}),
+            # (In hexadecimal: Python refuses to write integers of thousands of digits in decimal.)
+            "documents": None if wanted is None else sorted(set(map(_written, wanted))),
             "where": None if field is None else list(field),
             "matching": None if matching is None else opened.encode(matching, raw=raw).tolist(),
         }
@@ -163,6 +164,12 @@ def _field_and_value(where: object) -> tuple[str, str]:
             f"{short(where)}"
         )
     return where[0], where[1]
+
+
+def _written(number: object) -> str:
+    """A number as `done.json` has it; of what is none, its type."""
+    integer = as_integer(number)
+    return type(number).__name__ if integer is None else hex(integer)
 
 
 def _checked(engine: Engine, documents: list[Any], missing_ok: bool) -> np.ndarray:
