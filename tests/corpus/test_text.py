@@ -151,13 +151,13 @@ def test_a_cut_off_compressed_file_is_an_error(tmp_path, compress):
     path = tmp_path / ("c.jsonl.gz" if compress is gzip.compress else "c.jsonl.zst")
     for cut in (len(data) // 2, len(data) - 1, 10):
         path.write_bytes(data[:cut])
-        with pytest.raises(CorpusError, match=r"the compressed file is cut off or damaged here"):
+        with pytest.raises(CorpusError, match=r"file is cut off: it ends after .*; get it again"):
             read(path)
     corpus = TextCorpus([path], on_error="skip")
     list(corpus)
     assert corpus.skipped == 1
     path.write_bytes(b"not compressed at all")
-    with pytest.raises(CorpusError, match=r":1: the compressed file is cut off or damaged here"):
+    with pytest.raises(CorpusError, match=r":1: not a JSON record"):
         read(path)
 
 

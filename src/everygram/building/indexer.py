@@ -49,15 +49,15 @@ def build(
     """Index a corpus into a new folder.
 
     corpus: one or several of: paths, patterns (`*.parquet`), directories, addresses (`s3://…`,
-        `https://…`), `datasets:NAME`. Text: JSON lines, CSV, TSV, Parquet, Arrow, text files. Token
-        ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
+        `https://…`), `datasets:NAME`, `-` (standard input). Text: JSON lines, CSV, TSV, Parquet,
+        Arrow, text files. Token ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
     out: a folder that does not exist, is empty, or contains an interrupted build. An interrupted
         build continues after its last finished stage if nothing has changed.
     tokenizer: "bytes" (the default), the path of a `tokenizer.json`, a SentencePiece `.model` or a
         tiktoken file, "train:VOCAB", or a hub name. For token ids: the tokenizer that made them, if
         known.
-    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id: how to read the
-        corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
+    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id, max_record: how to
+        read the corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
     vocab_size: for token ids without a tokenizer: all ids are in [0, vocab_size) (default: every id
         of the corpus's integer width is in the vocabulary).
     memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
@@ -87,6 +87,7 @@ def build_of(
 ) -> BuildReport:
     """As `build`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
+    source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun("build", source)
@@ -145,6 +146,7 @@ def add(
         PeakMemory() as peak,
     ):
         source = open_addition(corpus, path, manifest, **options)
+        source.limit(memory)
         begun = _begun("addition", source)
         if done is not None and (report := _answer(done, begun, path)) is not None:
             return report

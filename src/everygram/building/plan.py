@@ -47,6 +47,7 @@ def plan_of(
     """As `plan`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
     place = arguments.path("out", out)
+    source.limit(memory)
     estimate = source.estimate()
     tokens = estimate.tokens
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(estimate.vocab_size)].itemsize

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from everygram import arguments
 from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
+from everygram.corpus.decoding import NO_LIMITS, Limits
 from everygram.corpus.documents import Corpus, TokenDocument
 from everygram.corpus.source import CorpusKeywords, CorpusOptions, Name, NamedCorpus, absolute
 from everygram.corpus.text import TextCorpus
@@ -37,6 +38,8 @@ from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 # Text that is tokenized to estimate the number of tokens; without a tokenizer, bytes per token that
 # are assumed.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
+# The share of the memory that one record may take: it is there as bytes, as text, and as ids.
+RECORD_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Source(ABC):
         return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
 
     @abstractmethod
+    def limit(self, memory: int) -> None:
+        """Set what reading may hold, of the memory of the whole build, before it begins."""
+
+    @abstractmethod
     def estimate(self) -> Estimate:
         """Estimates, from the first documents."""
 
@@ -100,6 +107,11 @@ class TextSource(Source):
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TextCorpus = named.text()
         self._name = tokenizer_name
+        self._max_record = named.options.max_record
+
+    def limit(self, memory: int) -> None:
+        record = self._max_record or max(1, int(memory * RECORD_SHARE))
+        self.corpus.limits = Limits(min(record, NO_LIMITS.record), memory)
 
     def estimate(self) -> Estimate:
         fields: tuple[str, ...] = ()
@@ -182,6 +194,9 @@ class IdSource(Source):
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TokenCorpus = named.ids()
         self._vocab_size, self._whose = vocab_size, whose
+
+    def limit(self, memory: int) -> None:
+        pass
 
     def estimate(self) -> Estimate:
         vocab_size = self._vocab_size or fmt.separator_of(self.corpus.width)

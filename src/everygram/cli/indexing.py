@@ -102,6 +102,7 @@ def _kept(path: Path, before: bytes | None) -> str:
         "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
         "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
         "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
+        "zcat old.jsonl.Z | everygram build - --out old-index",
     )
 )
 @corpus_argument

@@ -105,9 +105,9 @@ corpus_argument = click.argument(
     nargs=-1,
     required=True,
     shell_complete=completes("file"),
-    help="Files, patterns, folders, addresses (s3://…, https://…) or datasets:NAME. Text: "
-    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst). Token ids: .idx/.bin, .ds, "
-    ".npy, .bin.",
+    help="Files, patterns, folders, addresses (s3://…, https://…), datasets:NAME, or - for "
+    "standard input. Text: .jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst, .xz, "
+    ".bz2). Token ids: .idx/.bin, .ds, .npy, .bin.",
 )
 corpus_options = together(
     click.option(
@@ -138,6 +138,11 @@ corpus_options = together(
         type=int,
         metavar="N",
         help="Id that marks documents in files of token ids (GPT-2: 50256).",
+    ),
+    click.option(
+        "--max-record",
+        metavar="SIZE",
+        help="Most that is held of a record or text file (default: a quarter of --memory).",
     ),
 )
 memory_option = click.option(

@@ -4,17 +4,21 @@ Readers as in `records`. pyarrow and datasets are extras, imported when a file n
 """
 
 import datetime
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from everygram.corpus.decoding import Limits
 from everygram.corpus.files import File
 from everygram.corpus.records import Records
 from everygram.errors import CorpusError, MissingExtraError
+from everygram.hub import hub_missing
 
 # Rows of a table that are held at once, and bytes of a column that are read together.
 ROWS, PIECE = 1024, 1 << 20
@@ -23,8 +27,10 @@ HUB = re.compile(r"^datasets:(?P<name>[^,]+)(,(?P<config>[^,=]+))?(,split=(?P<sp
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def parquet(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
-    with _arrow_errors(file), file.open() as raw:
+def parquet(
+    file: File, columns: list[str] | None, tell: Callable[[int], None], limits: Limits
+) -> Records:
+    with _arrow_errors(file), file.open(in_any_order=True) as raw:
         # (A row group can be gigabytes: it is read a piece at a time.)
         module = _extra("pyarrow.parquet", "parquet", file)
         parquet = module.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE)
@@ -34,15 +40,17 @@ def parquet(file: File, columns: list[str] | None, tell: Callable[[int], None]) 
         yield from _rows(batches, file, tell, parquet.metadata.num_rows)
 
 
-def arrow(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
+def arrow(
+    file: File, columns: list[str] | None, tell: Callable[[int], None], limits: Limits
+) -> Records:
     ipc = _extra("pyarrow.ipc", "parquet", file)
-    with _arrow_errors(file), file.open() as raw:
+    with _arrow_errors(file), file.open(in_any_order=True) as raw:
         if raw.read(6) == b"ARROW1":
             reader = ipc.open_file(raw)
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
             # A stream that is cut between two batches would seem to end there.
-            raw.seek(max(0, file.size - len(END_OF_STREAM)))
+            raw.seek(max(0, raw.seek(0, io.SEEK_END) - len(END_OF_STREAM)))
             if raw.read() != END_OF_STREAM:
                 raise CorpusError(f"{file.name}: not an Arrow file, or cut off: it has no end mark")
             raw.seek(0)
@@ -54,11 +62,16 @@ def arrow(file: File, columns: list[str] | None, tell: Callable[[int], None]) ->
         yield from _rows(batches, file, tell, 0, raw)
 
 
-def hub(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
+def hub(
+    file: File, columns: list[str] | None, tell: Callable[[int], None], limits: Limits
+) -> Records:
     """A data set of the hub, by name, as `datasets` streams it."""
     datasets = _extra("datasets", "datasets", file)
     named = HUB.match(file.name)
     assert named is not None
+    # (A folder of that name is taken for it.)
+    if not Path(named["name"]).is_dir() and (missing := hub_missing()):
+        raise CorpusError(f"{file.name}: {missing}")
     split = named["split"] or "train"
     try:
         rows = datasets.load_dataset(named["name"], named["config"], split=split, streaming=True)

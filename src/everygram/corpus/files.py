@@ -5,23 +5,26 @@ what is in a file, but for the list of files that a data set saved on a disk has
 """
 
 import glob
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from stat import S_ISREG
 from typing import Any, BinaryIO, cast
 
-from everygram.errors import CorpusError, MissingExtraError
+from everygram.corpus import remote
+from everygram.errors import CorpusError
 
 ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Lines can be as long as pages are not.
 BUFFER = 1 << 18
-# What of an address's description changes when the file does.
-VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
+# What names standard input, and what messages call it.
+STDIN, STANDARD_INPUT = "-", "standard input"
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,15 @@ class File:
     size: int = 0
     version: str = ""
     identity: str = ""
-    _open: Callable[[], BinaryIO] | None = field(default=None, repr=False, compare=False)
+    _open: Callable[[bool], BinaryIO] | None = field(default=None, repr=False, compare=False)
 
-    def open(self) -> BinaryIO:
-        """The file's bytes. Raises CorpusError or OSError for what cannot be read."""
+    def open(self, in_any_order: bool = False) -> BinaryIO:
+        """The file's bytes, buffered; unless they are to be read `in_any_order`, once from the
+        start. Raises CorpusError or OSError for what cannot be read, also while it is read."""
         if self._open is None:
             # A broken link, a pipe, a folder that cannot be listed.
             raise CorpusError(f"{self.name}: not a regular file, or not to be read")
-        return self._open()
+        return self._open(in_any_order)
 
 
 def is_address(given: str | os.PathLike[str]) -> bool:
@@ -59,6 +63,8 @@ def list_files(given: str) -> list[File]:
     Links are followed, folders once each; names that start with a dot are passed over. Raises
     CorpusError for a name with nothing to read.
     """
+    if given == STDIN:
+        return [_standard_input()]
     return _without_descriptions(list(_far(given) if is_address(given) else _near(Path(given))))
 
 
@@ -98,7 +104,7 @@ def _near(given: Path) -> Iterator[File]:
     elif glob.has_magic(str(given)):
         # (Path.glob would match names that start with a dot.)
         matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207
-        fixed = Path(*_until(given.parts, glob.has_magic))
+        fixed = Path(*remote.until(given.parts, glob.has_magic))
         for match in map(Path, matches):
             if match.is_file():
                 yield local_file(match, match.relative_to(fixed).as_posix())
@@ -124,7 +130,7 @@ def local_file(path: Path, relative: str) -> File:
         stat = path.stat()
     except OSError:
         return File(str(path), relative)
-    opened = (lambda: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None
+    opened = (lambda _: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None
     identity = f"{stat.st_dev}:{stat.st_ino}"
     return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), identity, opened)
 
@@ -150,57 +156,40 @@ def _files_below(given: Path) -> Iterator[Path]:
 
 def _far(given: str) -> Iterator[File]:
     """Files at an address."""
+    for found in remote.find(given):
+        yield File(found.name, found.relative, found.size, found.version, found.name, found.open)
+
+
+def _standard_input() -> File:
+    """What standard input holds, copied to a temporary file: a build reads its corpus repeatedly.
+
+    Its version is the hash of its bytes: the same input again is the same file.
+    """
+    if sys.stdin is None:
+        raise CorpusError(f"{STANDARD_INPUT} (-): it is closed; name files, or pipe something in")
+    folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
+    digest = hashlib.sha256()
     try:
-        fsspec = import_module("fsspec")
-    except ImportError:
-        raise _missing(given) from None
-    try:
-        system, path = fsspec.core.url_to_fs(given)
-        web = given.startswith(("http://", "https://"))
-        if not web and glob.has_magic(path):
-            found = system.glob(path, detail=True)
-            root = "/".join(_until(path.split("/"), glob.has_magic))
-        elif not web and system.isdir(path):
-            found, root = system.find(path, detail=True), path
-        else:
-            found, root = {path: system.info(path)}, path.rpartition("/")[0]
-    except ImportError:
-        raise _missing(given) from None
-    except ValueError as error:
-        raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
-    except FileNotFoundError:
-        raise CorpusError(f"{given}: no such file") from None
-    except Exception as error:  # each system has its own
-        raise CorpusError(f"{given}: cannot be reached: {error}") from None
-    some = False
-    for name, about in sorted(found.items()):
-        relative = name.removeprefix(root).lstrip("/")
-        dotted = any(part.startswith(".") for part in relative.split("/"))
-        if about.get("type") == "file" and (not dotted or len(found) == 1):
-            some = True
-            yield _remote(system, name, relative or PurePosixPath(name).name, about)
-    if not some:
-        raise CorpusError(f"{given}: no files to read there")
+        copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        while piece := sys.stdin.buffer.read(BUFFER):
+            digest.update(piece)
+            copy.write(piece)
+        copy.flush()
+    except OSError as error:
+        raise CorpusError(
+            f"{STANDARD_INPUT} (-): a copy of it cannot be kept in "
+            f"'{folder or tempfile.gettempdir()}' ({error.strerror or error}): name a folder with "
+            "more room in TMPDIR, or pass files"
+        ) from None
 
+    def opened(_: bool) -> BinaryIO:
+        # (Readers come one after the other: they may share the place in the file.)
+        file = os.fdopen(os.dup(copy.fileno()), "rb", BUFFER)
+        file.seek(0)
+        return file
 
-def _remote(system: Any, path: str, relative: str, about: dict[str, Any]) -> File:
-    name = str(system.unstrip_protocol(path))
-
-    def opened() -> BinaryIO:
-        try:
-            return cast(BinaryIO, system.open(path, "rb"))
-        except Exception as error:  # each system has its own
-            raise CorpusError(f"{name}: cannot be read: {error}") from None
-
-    version = " ".join(str(about[key]) for key in VERSIONS if key in about)
-    return File(name, relative, int(about.get("size") or 0), version, name, opened)
-
-
-def _missing(given: str) -> MissingExtraError:
-    scheme = given.partition("://")[0]
-    return MissingExtraError(
-        f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
-    )
+    size = copy.seek(0, os.SEEK_END)
+    return File(STANDARD_INPUT, STANDARD_INPUT, size, digest.hexdigest(), "", opened)
 
 
 def _without_descriptions(files: list[File]) -> list[File]:
@@ -254,13 +243,3 @@ def _state(file: File) -> dict[str, Any]:
             "release of today, which flattens it"
         )
     return cast(dict[str, Any], state)
-
-
-def _until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
-    """The parts in front of the first that stops."""
-    kept = []
-    for part in parts:
-        if stops(part):
-            break
-        kept.append(part)
-    return kept

@@ -9,26 +9,17 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
+from everygram.corpus.decoding import NO_LIMITS, Limits, read_whole, sniffed, suffixes
 from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
-from everygram.corpus.files import File, Lister, find_files, list_files
-from everygram.corpus.records import (
-    COMPRESSED,
-    CUT_OFF,
-    Records,
-    cut_off,
-    json_lines,
-    json_type,
-    opened,
-    table,
-)
+from everygram.corpus.files import STANDARD_INPUT, File, Lister, find_files, list_files
+from everygram.corpus.records import Records, json_lines, json_type, table
 from everygram.errors import CorpusError
 
 # Text is so many times larger than a compressed file of it.
-EXPANDS = {".gz": 3, ".zst": 3, ".parquet": 2}
+EXPANDS = {".gz": 3, ".zst": 3, ".xz": 4, ".bz2": 4, ".parquet": 2}
 
 
 class TextCorpus(Corpus[TextDocument]):
@@ -39,7 +30,9 @@ class TextCorpus(Corpus[TextDocument]):
     name. `id_field` becomes the metadata's "id"; of the rest only `metadata_fields` are kept, if
     given. Any other file is one document whose metadata is `{"path": …}`, relative to the folder
     that was named; a byte order mark at its start is not text. Blank lines between records are no
-    documents. `.gz` and `.zst` are read through.
+    documents. What is compressed with gzip, zstd, xz or bzip2 is read through, whatever its name;
+    `-` is standard input, by its first bytes JSON lines, Parquet, Arrow, or else one text. A
+    record larger than `limits` allow is not held, but refused.
 
     Iterating reads the files from the start each time, and counts what is skipped anew.
     """
@@ -52,8 +45,10 @@ class TextCorpus(Corpus[TextDocument]):
         id_field: str | None = None,
         metadata_fields: Sequence[str] | None = None,
         lister: Lister = list_files,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         super().__init__(on_error)
+        self.limits = limits
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
@@ -71,8 +66,8 @@ class TextCorpus(Corpus[TextDocument]):
                     if file.name == str(name) and not _is_known(file):
                         raise CorpusError(
                             f"{name}: not a kind of file that is known by its name: expected "
-                            ".jsonl, .csv, .tsv, .parquet, .arrow, .txt or .md (.gz and .zst of "
-                            "them), or a directory; for raw token ids pass --pretokenized"
+                            ".jsonl, .csv, .tsv, .parquet, .arrow, .txt or .md (.gz, .zst, .xz and "
+                            ".bz2 of them), or a directory; for raw token ids pass --pretokenized"
                         )
         self._found_twice = list(self.skips)
 
@@ -89,9 +84,7 @@ class TextCorpus(Corpus[TextDocument]):
     @property
     def estimated_text_bytes(self) -> int:
         """Size of all text, compressed files taken as a third of what they hold."""
-        return sum(
-            file.size * EXPANDS.get(PurePosixPath(file.name).suffix, 1) for file in self.files
-        )
+        return sum(file.size * max(map(_expands, suffixes(file.name))) for file in self.files)
 
     def __iter__(self) -> Iterator[TextDocument]:
         self.skips, self.bytes_read = list(self._found_twice), 0
@@ -109,13 +102,13 @@ class TextCorpus(Corpus[TextDocument]):
     def _documents(self, file: File, before: int) -> Iterator[TextDocument]:
         reader = READERS.get(_format(file))
         if reader is None:
-            yield _text_file(file)
+            yield _text_file(file, self.limits)
             return
 
         def tell(done: int) -> None:
             self.bytes_read = before + min(done, file.size)
 
-        for place, make in reader(file, self._columns(), tell):
+        for place, make in reader(file, self._columns(), tell, self.limits):
             try:
                 document = self._document(make(), place)
             except CorpusError as error:
@@ -201,30 +194,25 @@ def _format(file: File) -> str:
     """The format of a file, by its name."""
     if file.name.startswith("datasets:"):
         return "hub"
-    name = PurePosixPath(file.name.partition("?")[0] if "://" in file.name else file.name)
-    compressed = name.suffix.lower() in COMPRESSED
-    suffix = (name.with_suffix("") if compressed else name).suffix.lower()
-    if suffix == ".json" and compressed:  # of C4 and Dolma
+    suffix, packed = suffixes(file.name)
+    if file.name == STANDARD_INPUT:
+        suffix = sniffed(file)
+    if suffix == ".json" and packed:  # of C4 and Dolma
         return "JSON lines"
     return FORMATS.get(suffix, "text")
 
 
 def _is_known(file: File) -> bool:
     """Whether a file that was named itself is one of text."""
-    if _format(file) != "text":
-        return True
-    name = file.name.partition("?")[0].lower()
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name.endswith((".txt", ".md", ".markdown", ".rst", ".text"))
+    return _format(file) != "text" or suffixes(file.name)[0] in TEXTS
 
 
-def _text_file(file: File) -> TextDocument:
-    try:
-        with opened(file) as (_, inside):
-            data = inside.read()
-    except CUT_OFF as error:
-        raise cut_off(file.name, error) from None
+def _expands(suffix: str) -> int:
+    return EXPANDS.get(suffix, 1)
+
+
+def _text_file(file: File, limits: Limits) -> TextDocument:
+    data = read_whole(file, limits)
     try:
         return TextDocument(data.decode("utf-8-sig"), encode_metadata({"path": file.relative}))
     except UnicodeDecodeError as error:
@@ -245,7 +233,8 @@ FORMATS = {
     ".parquet": "Parquet",
     ".arrow": "Arrow",
 }
-READERS: dict[str, Callable[[File, list[str] | None, Callable[[int], None]], Records]] = {
+TEXTS = (".txt", ".md", ".markdown", ".rst", ".text")
+READERS: dict[str, Callable[[File, list[str] | None, Callable[[int], None], Limits], Records]] = {
     "JSON lines": json_lines,
     "CSV": partial(table, ","),
     "TSV": partial(table, "\t"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from everygram.errors import OptionError, TokenizerError
+from everygram.hub import hub_missing
 from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.base import ByteTokenizer, Tokenizer
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
@@ -51,6 +52,14 @@ def load_tokenizer(specification: str) -> Tokenizer:
         )
     import tokenizers
 
+    if missing := hub_missing():
+        cached = _in_cache(specification)
+        if cached is not None:
+            return HuggingFaceTokenizer(cached.read_bytes(), specification)
+        raise TokenizerError(
+            f"tokenizer '{specification}': there is no such file, and as a hub name it cannot be "
+            f"loaded: {missing}"
+        )
     try:
         loaded = tokenizers.Tokenizer.from_pretrained(specification)
     except Exception as error:  # the library raises bare Exception
@@ -60,6 +69,17 @@ def load_tokenizer(specification: str) -> Tokenizer:
             f"such file, and as a hub name it did not load: {error}"
         ) from None
     return HuggingFaceTokenizer(loaded.to_str().encode(), specification)
+
+
+def _in_cache(name: str) -> Path | None:
+    """The file of a tokenizer that the hub gave before; None if there is none here."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, "tokenizer.json")
+    except errors.HFValidationError:
+        return None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _read_tokenizer(data: bytes, source: str) -> Tokenizer:

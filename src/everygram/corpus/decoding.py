@@ -1,0 +1,316 @@
+"""A file in, the bytes in it out: what a file is, its first bytes say, and nowhere else is it told.
+
+Reads through gzip, zstd, xz and bzip2. Knows nothing of records, but how large one may be.
+"""
+
+import bz2
+import io
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from everygram.corpus.files import BUFFER, File
+from everygram.errors import CorpusError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# What names of compressed files end in, and what such a file begins with.
+PACKED = {
+    ".gz": b"\x1f\x8b\x08",
+    ".zst": b"\x28\xb5\x2f\xfd",
+    ".xz": b"\xfd7zXZ\0",
+    ".bz2": b"BZh91AY&SY",
+}
+# The window of a zstd file that is allowed whatever the memory: what zstd itself allows.
+SMALL_WINDOW = 27
+# Bytes that tell what a file is.
+HEAD = 512
+# Bytes of a long text that are read at a time.
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes that reading may hold: of a record, and of what a decoder looks back at."""
+
+    record: int = sys.maxsize - 1
+    window: int = sys.maxsize - 1
+
+
+NO_LIMITS = Limits()
+
+
+@contextmanager
+def opened(file: File, limits: Limits = NO_LIMITS) -> Iterator[tuple[BinaryIO, io.BufferedIOBase]]:
+    """A file, and the bytes in it where it is compressed.
+
+    Raises CorpusError for a kind of file that is not read so, and where it cannot be read on.
+    """
+    with file.open() as raw:
+        inside: Any = raw
+        head = _head(raw)
+        for kind in KINDS:
+            if kind.begins.match(head):
+                inside = io.BufferedReader(_Unpacked(file.name, raw, kind, limits.window), BUFFER)
+                break
+        else:
+            if _is_part_of_head(suffixes(file.name)[1], head):
+                raise _cut_off(file.name, "compressed", len(head), 0)
+        _refuse_other_kinds(file.name, _head(inside))
+        yield raw, inside
+
+
+def suffixes(name: str) -> tuple[str, str]:
+    """What a file's name, or an address, ends in, and the compression's suffix behind it.
+
+    In lower case, "" for none: of `X.JSONL.GZ` and `https://…/x.jsonl.gz?signature=…`, `.jsonl`
+    and `.gz`.
+    """
+    path = PurePosixPath(re.split(r"[?#]", name)[0] if "://" in name else name)
+    packed = path.suffix.lower()
+    if packed not in PACKED:
+        return packed, ""
+    return path.with_suffix("").suffix.lower(), packed
+
+
+def sniffed(file: File) -> str:
+    """The suffix that a file without a name would have: what it is by its first bytes."""
+    with file.open() as raw:
+        head = _head(raw)
+    for begins, suffix in ((b"PAR1", ".parquet"), (b"ARROW1", ".arrow")):
+        if head.startswith(begins):
+            return suffix
+    try:
+        with opened(file) as (_, inside):
+            head = _head(inside).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except CorpusError:  # It is raised again when the file is read.
+        return ".txt"
+    return ".jsonl" if head.startswith(b"{") else ".txt"
+
+
+def read_whole(file: File, limits: Limits) -> bytearray:
+    """All bytes in a file that is one record. Raises CorpusError, before it holds too many."""
+    data = bytearray()
+    with opened(file, limits) as (_, inside):
+        while piece := inside.read(PIECE):
+            data += piece
+            if len(data) > limits.record:
+                raise too_large(file.name, limits)
+    return data
+
+
+def skip_line(lines: io.BufferedIOBase | io.TextIOBase) -> None:
+    """Pass over the rest of a line, of which a piece is held at a time."""
+    while (piece := lines.readline(PIECE)) and len(piece) == PIECE:
+        if piece[-1:] in ("\n", b"\n"):
+            return
+
+
+def too_large(place: str, limits: Limits) -> CorpusError:
+    """What is said of a record that is larger than the limit."""
+    return CorpusError(
+        f"{place}: a record of more than {limits.record:,} bytes, the most that is held in memory: "
+        "allow more with --max-record (default: a quarter of --memory), or leave it out with "
+        "--on-error skip"
+    )
+
+
+class _Stream(Protocol):
+    """What decodes one stream of a compressed file."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's decompressor as the others are."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        out = self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
+        # (What filled the room may go on without more input.)
+        self.needs_input = not self._stream.unconsumed_tail and len(out) < max_length
+        return out
+
+
+def _zstd(window: int) -> _Stream:
+    parameter = zstd.DecompressionParameter.window_log_max
+    largest = parameter.bounds()[1]
+    log = min(largest, max(SMALL_WINDOW, window.bit_length() - 1))
+    return zstd.ZstdDecompressor(options={parameter: log})
+
+
+def _xz(window: int) -> _Stream:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, max(window, 1 << SMALL_WINDOW))
+
+
+class _Kind(NamedTuple):
+    """A kind of compression: how a stream begins, what decodes it in a window, and whether zeros
+    may follow it."""
+
+    name: str
+    suffix: str
+    begins: re.Pattern[bytes]
+    stream: Callable[[int], _Stream]
+    padded: bool = False
+
+
+KINDS = (
+    _Kind("gzip", ".gz", re.compile(rb"\x1f\x8b\x08"), lambda _: _Gzip(), True),
+    # (Frames to be skipped may stand anywhere, also first.)
+    _Kind("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _zstd),
+    _Kind("xz", ".xz", re.compile(rb"\xfd7zXZ\0"), _xz, True),
+    _Kind(
+        "bzip2",
+        ".bz2",
+        re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        lambda _: bz2.BZ2Decompressor(),
+    ),
+)
+
+# What the decoders raise. (bzip2's has none of its own.)
+ERRORS = (zlib.error, zstd.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes in a compressed file: of all its streams, one after the other.
+
+    The libraries' own files read 8 KiB at a time, have an error each of their own, and take what
+    is damaged behind the first stream for no part of the file.
+    """
+
+    def __init__(self, name: str, raw: BinaryIO, kind: _Kind, window: int) -> None:
+        self._name, self._raw, self._kind, self._window = name, raw, kind, window
+        self._stream: _Stream | None = None
+        self._packed = self._done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = b""
+        while not data and len(buffer):
+            stream, piece = self._next()
+            if stream is None:
+                break
+            try:
+                data = stream.decompress(piece, len(buffer))
+            except (*ERRORS, MemoryError) as error:
+                raise self._wrong(error) from None
+        buffer[: len(data)] = data
+        self._done += len(data)
+        return len(data)
+
+    def _next(self) -> tuple[_Stream | None, bytes]:
+        """The stream to go on with, None at the end, and the bytes to give it."""
+        stream = self._stream
+        if stream is None or stream.eof:
+            piece = b"" if stream is None else stream.unused_data
+            while True:
+                if self._kind.padded:
+                    piece = piece.lstrip(b"\0")
+                if len(piece) >= HEAD or not (more := self._more()):
+                    break
+                piece += more
+            if not piece:
+                return None, b""
+            if _is_part_of_head(self._kind.suffix, piece):
+                raise _cut_off(self._name, self._kind.name, self._packed, self._done)
+            if not self._kind.begins.match(piece):
+                raise CorpusError(
+                    f"{self._name}: the {self._kind.name} data end before the file does, after "
+                    f"{self._done:,} bytes, and what follows is no {self._kind.name}: the file is "
+                    "damaged, or something was appended to it; get it again"
+                )
+            self._stream = stream = self._kind.stream(self._window)
+            return stream, piece
+        if not stream.needs_input:
+            return stream, b""
+        piece = self._more()
+        if not piece:
+            raise _cut_off(self._name, self._kind.name, self._packed, self._done)
+        return stream, piece
+
+    def _more(self) -> bytes:
+        piece = self._raw.read(BUFFER)
+        self._packed += len(piece)
+        return piece
+
+    def _wrong(self, error: Exception) -> CorpusError:
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            return CorpusError(
+                f"{self._name}: the {self._kind.name} file needs more memory than there is to look "
+                "back at what it has unpacked (a file made with --long=31 needs 2 GiB): allow more "
+                "with --memory, or compress it anew with a smaller window"
+            )
+        return CorpusError(
+            f"{self._name}: the {self._kind.name} data are damaged after {self._done:,} bytes "
+            f"unpacked of {self._packed:,} read: get the file again, or pass --on-error skip to "
+            f"keep what stands before ({error})"
+        )
+
+
+def _cut_off(name: str, kind: str, packed: int, done: int) -> CorpusError:
+    return CorpusError(
+        f"{name}: the {kind} file is cut off: it ends after {packed:,} bytes ({done:,} unpacked), "
+        "in the middle of its data; get it again, or pass --on-error skip to keep what stands "
+        "before"
+    )
+
+
+def _is_part_of_head(suffix: str, head: bytes) -> bool:
+    """Whether a file of that name ends where it has hardly begun."""
+    whole = PACKED.get(suffix, b"")
+    return 0 < len(head) < len(whole) and whole.startswith(head[:3])
+
+
+def _head(raw: Any) -> bytes:
+    """The first bytes, which are read again."""
+    return bytes(raw.peek(HEAD)[:HEAD])
+
+
+# What is found in place of text, and what to do about it.
+OTHER_KINDS = (
+    (b"PAR1", "a Parquet file: its name must end in .parquet"),
+    (b"ARROW1", "an Arrow file: its name must end in .arrow"),
+    (b"PK\x03\x04", "a zip archive: unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"\x04\x22\x4d\x18", "an lz4 file: unpack it, or compress it with zstd"),
+    (b"%PDF-", "a PDF file: extract its text"),
+    (b"\xff\xfe", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+    (b"\xfe\xff", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: run 'git lfs pull'"),
+)
+
+
+def _refuse_other_kinds(name: str, head: bytes) -> None:
+    for begins, kind in OTHER_KINDS:
+        if head.startswith(begins):
+            raise CorpusError(f"{name}: expected text, found {kind}")
+    if head[257:262] == b"ustar":
+        raise CorpusError(f"{name}: expected text, found a tar archive: unpack it")

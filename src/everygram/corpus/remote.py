@@ -1,0 +1,250 @@
+"""Addresses in, files elsewhere out, through fsspec: `s3://…`, `gs://…`, `https://…`, `hf://…`.
+
+Whatever goes wrong there, of whatever library, comes out as a CorpusError that says what it was.
+"""
+
+import glob
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+
+from everygram.errors import CorpusError, MissingExtraError
+from everygram.hub import hub_missing
+
+# Bytes of a file elsewhere that are held at once, beside what fsspec holds.
+BUFFER = 1 << 18
+# Seconds until a server that says nothing is given up. (A download may take longer than that.)
+CONNECT, SILENCE = 15, 60
+# What of an address's description changes when the file does.
+VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
+
+
+class Found(NamedTuple):
+    """A file elsewhere: as `files.File`. `open` takes whether it will be read in any order."""
+
+    name: str
+    relative: str
+    size: int
+    version: str
+    open: Callable[[bool], BinaryIO]
+
+
+def find(given: str) -> Iterator[Found]:
+    """The files at an address, in sorted order. Raises CorpusError and MissingExtraError."""
+    web = given.startswith(("http://", "https://"))
+    try:
+        fsspec = import_module("fsspec")
+        if given.startswith("hf://") and (missing := hub_missing()):
+            raise CorpusError(f"{given}: {missing}")
+        system, path = fsspec.core.url_to_fs(given, **(_web_options(fsspec) if web else {}))
+        if not web and glob.has_magic(path):
+            found = system.glob(path, detail=True)
+            root = "/".join(until(path.split("/"), glob.has_magic))
+        elif not web and system.isdir(path):
+            found, root = system.find(path, detail=True), path
+        else:
+            found, root = {path: system.info(path)}, path.rpartition("/")[0]
+    except CorpusError:
+        raise
+    except ImportError:
+        raise _missing(given) from None
+    except ValueError as error:
+        raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
+    except Exception as error:  # each system has its own
+        raise CorpusError(f"{given}: {_reason(error)}") from None
+    some = False
+    for name, about in sorted(found.items()):
+        relative = name.removeprefix(root).lstrip("/")
+        dotted = any(part.startswith(".") for part in relative.split("/"))
+        if about.get("type") == "file" and (not dotted or len(found) == 1):
+            some = True
+            yield _found(system, name, relative or PurePosixPath(name).name, about, web)
+    if not some:
+        raise CorpusError(f"{given}: no files to read there")
+
+
+def until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
+    """The parts in front of the first that stops."""
+    kept = []
+    for part in parts:
+        if stops(part):
+            break
+        kept.append(part)
+    return kept
+
+
+def _web_options(fsspec: Any) -> dict[str, Any]:
+    """What fsspec is told of the web: proxies of the environment, and no end of a long download."""
+    aiohttp = import_module("aiohttp")
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE)
+    own: dict[str, Any] = {}
+    for scheme in ("http", "https"):
+        own |= fsspec.config.conf.get(scheme, {}).get("client_kwargs", {})
+    return {"client_kwargs": {"trust_env": True, "timeout": timeout} | own}
+
+
+def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bool) -> Found:
+    name = str(system.unstrip_protocol(path))
+    size = int(about.get("size") or 0)
+
+    def opened(in_any_order: bool) -> BinaryIO:
+        try:
+            if not web:
+                return _buffered(name, system.open(path, "rb"), size)
+            if in_any_order and size and (file := system.open(path, "rb")).seekable():
+                if _has_ranges(file, size):
+                    return _buffered(name, file, size)
+                file.close()
+            # One answer, read from its start to its end. (With a size nobody asks for it again.)
+            stream = _buffered(name, system.open(path, "rb", block_size=0, size=size or 1), size)
+        except CorpusError:
+            raise
+        except Exception as error:  # each system has its own
+            raise CorpusError(f"{name}: {_reason(error)}") from None
+        return _copied(name, stream) if in_any_order else stream
+
+    version = " ".join(str(about[key]) for key in VERSIONS if key in about)
+    return Found(name, relative, size, version, opened)
+
+
+def _has_ranges(file: Any, size: int) -> bool:
+    """Whether a server gives parts of a file."""
+    try:
+        file.seek(size - 1)
+        return len(file.read(1)) == 1
+    except ValueError:
+        return False
+    finally:
+        file.seek(0)
+
+
+def _buffered(name: str, file: Any, size: int) -> BinaryIO:
+    return io.BufferedReader(_Elsewhere(name, file, size), BUFFER)
+
+
+def _copied(name: str, stream: BinaryIO) -> BinaryIO:
+    """What a stream holds, as a temporary file, which can be read in any order."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        with stream:
+            shutil.copyfileobj(stream, copy, BUFFER)
+        copy.seek(0)
+    except OSError as error:
+        copy.close()
+        raise CorpusError(
+            f"{name}: the server gives no parts of files, and a copy does not fit in "
+            f"'{tempfile.gettempdir()}' ({error.strerror}): free some, or name another folder in "
+            "TMPDIR"
+        ) from None
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+class _Elsewhere(io.RawIOBase):
+    """A file of fsspec's as Python's own are. Its errors name file and place."""
+
+    def __init__(self, name: str, file: Any, size: int) -> None:
+        self._name, self._file, self._size = name, file, size
+        self._at = 0
+        self._error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = int(self._file.seek(offset, whence))
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        # (It is filled: who looks at the first bytes looks once.)
+        filled = 0
+        while filled < len(buffer) and self._error is None:
+            try:
+                data = self._file.read(len(buffer) - filled)
+                if not data:
+                    break
+            except Exception as error:  # each system has its own
+                self._error = error
+                break
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+            self._at += len(data)
+        if filled or not len(buffer):
+            return filled
+        if self._error is not None:
+            raise CorpusError(
+                f"{self._name}: the connection broke after {self._at:,} bytes: "
+                f"{_reason(self._error)}; run the same command again, or copy the file first"
+            ) from None
+        if self._at < self._size:
+            raise CorpusError(
+                f"{self._name}: cut off: {self._size:,} bytes were announced, {self._at:,} came; "
+                "run the same command again, or copy the file first"
+            )
+        return 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+# What the answers of servers mean, by status.
+STATUS = {
+    401: "access is refused: it needs a login, or a signed address",
+    403: "access is refused: it needs a login, or its signature is wrong or has expired",
+    404: "no such file",
+    407: "the proxy wants a login: give it in HTTPS_PROXY as http://user:password@host:port",
+    410: "no such file any more",
+    429: "too many requests: wait, then run the same command again",
+}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and what to do, from an error of whatever library."""
+    aiohttp = sys.modules.get("aiohttp")
+    # fsspec calls all errors of the web a missing file; what it was is their cause.
+    if isinstance(error, FileNotFoundError) and aiohttp is not None:
+        cause = error.__cause__
+        error = cause if isinstance(cause, aiohttp.ClientError | TimeoutError) else error
+    found = " ".join(str(error).split()) or type(error).__name__
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status >= 400:
+        said = f"HTTP {status} {getattr(error, 'message', '')}".strip()
+        if status >= 500:
+            return f"the server has a fault of its own: try again later ({said})"
+        return f"{STATUS.get(status, 'the server refuses it')} ({said})"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return f"access is refused: credentials that are allowed to read it are needed ({found})"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT} seconds, or none for {SILENCE}: is the network up?"
+    if aiohttp is not None and isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"the proxy that the environment names (HTTPS_PROXY) cannot be reached: {found}"
+    if aiohttp is not None and isinstance(error, aiohttp.ClientConnectorError):
+        return (
+            f"the server cannot be reached: {found}; is the address right, the network up, and "
+            "HTTPS_PROXY set if there is a proxy?"
+        )
+    return f"cannot be reached or read: {found}"
+
+
+def _missing(given: str) -> MissingExtraError:
+    scheme = given.partition("://")[0]
+    return MissingExtraError(
+        f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
+    )
