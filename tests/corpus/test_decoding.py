@@ -8,6 +8,8 @@ import re
 import sys
 import tracemalloc
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from everygram.corpus import decoding
@@ -248,3 +250,31 @@ def test_a_record_of_just_the_limit(tmp_path):
     assert texts(tmp_path / "c.txt", limits=Limits(record=500)) == ["x" * 500]
     with pytest.raises(CorpusError, match=r"c.txt: a record of more than 499 bytes"):
         texts(tmp_path / "c.txt", limits=Limits(record=499))
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_rows_of_tables_that_are_too_large(tmp_path, kind):
+    rows = ["a", "x" * 2_000, "b", "c" * 900, "d" * 900, "y" * 3_000, "e"]
+    table = pa.table({"text": pa.array(rows, pa.string()).cast(kind), "n": range(7)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pa.ipc.new_stream(tmp_path / "t.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("t.parquet", "t.arrow"):
+        path = tmp_path / name
+        assert texts(path) == rows
+        with pytest.raises(CorpusError, match=rf"{name}: row 2: a record of more than 1,000 bytes"):
+            texts(path, limits=Limits(record=1_000))
+        corpus = TextCorpus([path], on_error="skip", limits=Limits(record=1_000))
+        assert [document.text for document in corpus] == [row for row in rows if len(row) < 1_000]
+        assert [skip.split(": ")[1] for skip in corpus.skips] == ["row 2", "row 6"]
+
+
+def test_few_long_rows_of_a_table_are_read_at_once(tmp_path):
+    rows = pa.table({"text": [f"{i:06}" * 20_000 for i in range(200)]})
+    pq.write_table(rows, tmp_path / "t.parquet", use_dictionary=False, write_batch_size=4)
+    before = pa.total_allocated_bytes()
+    corpus = TextCorpus([tmp_path / "t.parquet"], limits=Limits(record=1 << 20))
+    peak = max(pa.total_allocated_bytes() for _ in corpus) - before
+    assert peak < 4 << 20 < rows.nbytes

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from everygram import hub
 from everygram.corpus import remote
 from everygram.corpus.text import TextCorpus
 from everygram.errors import CorpusError, TokenizerError
-from everygram.tokenizer.choose import load_tokenizer
+from everygram.tokenizer.choose import load_tokenizer, train_tokenizer
 
 pytest.importorskip("aiohttp")
 
@@ -269,7 +270,7 @@ def no_hub(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
 
 
-def missing_hub():
+def check_a_missing_hub():
     with pytest.raises(CorpusError, match=r"datasets:no/such: the hub .* cannot be reached"):
         texts("datasets:no/such")
     with pytest.raises(CorpusError, match=r"hf://datasets/no/such: the hub .* cannot be reached"):
@@ -281,5 +282,46 @@ def missing_hub():
 def test_a_hub_that_is_missing_is_said_at_once(no_hub):
     pytest.importorskip("datasets")
     start = time.monotonic()
-    missing_hub()
+    check_a_missing_hub()
     assert time.monotonic() - start < 3
+
+
+def test_a_hub_that_says_nothing_is_given_up(monkeypatch):
+    pytest.importorskip("datasets")
+    assert hub.PATIENCE <= 3
+    monkeypatch.setattr(hub, "PATIENCE", 0.3)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        check_a_missing_hub()
+        assert time.monotonic() - start < 3
+
+
+def test_a_hub_that_answers_is_there_whatever_it_says(server, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    for status in (200, 403, 500):
+        monkeypatch.setenv("HF_ENDPOINT", f"{server.at}/{status}/")
+        assert hub.hub_missing() is None
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    assert "HF_HUB_OFFLINE=1" in hub.hub_missing()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hub.hub_missing() is None
+
+
+def test_a_tokenizer_of_the_hub_that_is_in_its_cache(no_hub, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--me--small"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    made = train_tokenizer(["some text"] * 10, 100, 300)
+    (folder / "snapshots" / "abc" / "tokenizer.json").write_bytes(made.json)
+    loaded = load_tokenizer("me/small")
+    assert (loaded.json, loaded.source) == (made.json, "me/small")
+    with pytest.raises(TokenizerError, match="cannot be reached"):
+        load_tokenizer("me/other")

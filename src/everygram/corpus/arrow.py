@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from everygram.corpus.decoding import Limits
+from everygram.corpus.decoding import Limits, too_large
 from everygram.corpus.files import File
-from everygram.corpus.records import Records
+from everygram.corpus.records import Records, raised
 from everygram.errors import CorpusError, MissingExtraError
 from everygram.hub import hub_missing
 
@@ -36,8 +37,9 @@ def parquet(
         parquet = module.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE)
         names = parquet.schema_arrow.names
         chosen = _chosen(columns, names, file)
-        batches = parquet.iter_batches(batch_size=ROWS, columns=chosen)
-        yield from _rows(batches, file, tell, parquet.metadata.num_rows)
+        rows = _rows_at_once(parquet.metadata, limits)
+        batches = parquet.iter_batches(batch_size=rows, columns=chosen)
+        yield from _rows(batches, file, tell, limits, parquet.metadata.num_rows)
 
 
 def arrow(
@@ -59,7 +61,7 @@ def arrow(
         chosen = _chosen(columns, reader.schema.names, file)
         if chosen is not None:
             batches = (batch.select(chosen) for batch in batches)
-        yield from _rows(batches, file, tell, 0, raw)
+        yield from _rows(batches, file, tell, limits, 0, raw)
 
 
 def hub(
@@ -82,7 +84,7 @@ def hub(
                 chosen = _chosen(columns, table.column_names, file)
             if chosen is not None:
                 table = table.select(chosen)
-            yield from _rows([table], file, tell, 0, first=number * ROWS)
+            yield from _rows(table.to_batches(), file, tell, limits, 0, first=number * ROWS)
     except CorpusError:
         raise
     except Exception as error:  # of the hub, of the network, of each file's reader
@@ -93,19 +95,58 @@ def _rows(
     batches: Iterable[Any],
     file: File,
     tell: Callable[[int], None],
+    limits: Limits,
     num_rows: int,
     raw: BinaryIO | None = None,
     first: int = 0,
 ) -> Records:
     """The rows of Arrow batches as records."""
-    for batch in batches:
+    for batch in chain.from_iterable(_bounded(batch, limits) for batch in batches):
         if raw is not None:
             tell(raw.tell())
+        if batch.num_rows == 1 and _row_bytes(batch) > limits.record:
+            place = f"{file.name}: row {first + 1:,}"
+            yield place, partial(raised, too_large(place, limits))
+            first += 1
+            continue
         for row, record in enumerate(_to_records(batch), first + 1):
             if num_rows:
                 tell(file.size * row // num_rows)
             yield f"{file.name}: row {row:,}", partial(_plain_record, record)
         first += batch.num_rows
+
+
+def _rows_at_once(metadata: Any, limits: Limits) -> int:
+    """The rows of a Parquet file that are read at once: of long ones fewer."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    row = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(ROWS, limits.record // max(1, row)))
+
+
+def _bounded(batch: Any, limits: Limits) -> Iterator[Any]:
+    """A batch in pieces that may be held as objects, and, alone, each row that may not."""
+    start, held = 0, 0
+    if batch.nbytes > limits.record:
+        for row in range(batch.num_rows):
+            size = _row_bytes(batch.slice(row, 1))
+            if held + size > limits.record and row > start:
+                yield batch.slice(start, row - start)
+                start, held = row, 0
+            held += size
+    yield batch.slice(start)
+
+
+def _row_bytes(row: Any) -> int:
+    """The bytes of the values of a batch of one row."""
+    size = 0
+    for column in row.columns:
+        # (Of what stands once for many rows, Arrow counts all.)
+        if hasattr(column, "dictionary_decode"):
+            column = column.dictionary_decode()
+        elif str(column.type).endswith("_view"):
+            column = column.cast("large_" + str(column.type).removesuffix("_view"))
+        size += column.nbytes
+    return size
 
 
 def _to_records(batch: Any) -> list[dict[str, Any]]:

@@ -91,10 +91,12 @@ def sniffed(file: File) -> str:
             return suffix
     try:
         with opened(file) as (_, inside):
-            head = _head(inside).removeprefix(b"\xef\xbb\xbf").lstrip()
+            head = _head(inside)
     except CorpusError:  # It is raised again when the file is read.
         return ".txt"
-    return ".jsonl" if head.startswith(b"{") else ".txt"
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    nothing = not begin and len(head) < HEAD
+    return ".jsonl" if begin.startswith(b"{") or nothing else ".txt"
 
 
 def read_whole(file: File, limits: Limits) -> bytearray:

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,28 +168,31 @@ def _standard_input() -> File:
     """
     if sys.stdin is None:
         raise CorpusError(f"{STANDARD_INPUT} (-): it is closed; name files, or pipe something in")
-    folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
+    folder = remote.folder_for_copies()
     digest = hashlib.sha256()
     try:
-        copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        while piece := sys.stdin.buffer.read(BUFFER):
-            digest.update(piece)
-            copy.write(piece)
-        copy.flush()
+        # (It has no name: nothing of it is left behind, however the process ends.)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            while piece := sys.stdin.buffer.read(BUFFER):
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            copy = os.dup(file.fileno())
     except OSError as error:
         raise CorpusError(
             f"{STANDARD_INPUT} (-): a copy of it cannot be kept in "
-            f"'{folder or tempfile.gettempdir()}' ({error.strerror or error}): name a folder with "
+            f"'{folder}' ({error.strerror or error}): name a folder with "
             "more room in TMPDIR, or pass files"
         ) from None
 
     def opened(_: bool) -> BinaryIO:
         # (Readers come one after the other: they may share the place in the file.)
-        file = os.fdopen(os.dup(copy.fileno()), "rb", BUFFER)
+        file = os.fdopen(os.dup(copy), "rb", BUFFER)
         file.seek(0)
         return file
 
-    size = copy.seek(0, os.SEEK_END)
+    weakref.finalize(opened, os.close, copy)
+    size = os.fstat(copy).st_size
     return File(STANDARD_INPUT, STANDARD_INPUT, size, digest.hexdigest(), "", opened)
 
 

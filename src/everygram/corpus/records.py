@@ -33,7 +33,7 @@ def json_lines(
             number += 1
             place = f"{file.name}:{number}"
             if len(line) > limits.record:
-                yield place, partial(_raised, too_large(place, limits))
+                yield place, partial(raised, too_large(place, limits))
                 if not line.endswith(b"\n"):
                     skip_line(lines)
                 continue
@@ -42,7 +42,10 @@ def json_lines(
             if not line.isspace():
                 if number % TELL_EVERY == 1:
                     tell(raw.tell())
-                yield place, partial(_json_record, line, place)
+                record = partial(_json_record, line, place)
+                del line  # The next one is read when it is no longer held.
+                yield place, record
+                del record
 
 
 def _json_record(line: bytes, place: str) -> dict[str, Any]:
@@ -90,10 +93,10 @@ def table(
                 wrong = CorpusError(f"{place}: not a row of a table: {error}")
                 if names is None:
                     raise wrong from None
-                yield place, partial(_raised, wrong)
+                yield place, partial(raised, wrong)
                 continue
             except _TooLarge:
-                yield place, partial(_raised, too_large(place, limits))
+                yield place, partial(raised, too_large(place, limits))
                 continue
             if names is None:
                 twice = [name for name, times in Counter(row).items() if times > 1]
@@ -151,7 +154,8 @@ def _table_record(names: list[str], row: list[str], place: str) -> dict[str, Any
     return dict(zip(names, row, strict=True))
 
 
-def _raised(error: CorpusError) -> dict[str, Any]:
+def raised(error: CorpusError) -> dict[str, Any]:
+    """In place of a record: what is wrong with it."""
     raise error
 
 

@@ -5,6 +5,7 @@ Whatever goes wrong there, of whatever library, comes out as a CorpusError that 
 
 import glob
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -129,7 +130,7 @@ def _buffered(name: str, file: Any, size: int) -> BinaryIO:
 
 def _copied(name: str, stream: BinaryIO) -> BinaryIO:
     """What a stream holds, as a temporary file, which can be read in any order."""
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    copy = tempfile.TemporaryFile(dir=folder_for_copies())  # noqa: SIM115
     try:
         with stream:
             shutil.copyfileobj(stream, copy, BUFFER)
@@ -138,13 +139,19 @@ def _copied(name: str, stream: BinaryIO) -> BinaryIO:
         copy.close()
         raise CorpusError(
             f"{name}: the server gives no parts of files, and a copy does not fit in "
-            f"'{tempfile.gettempdir()}' ({error.strerror}): free some, or name another folder in "
+            f"'{folder_for_copies()}' ({error.strerror}): free some, or name another folder in "
             "TMPDIR"
         ) from None
     except BaseException:
         copy.close()
         raise
     return copy
+
+
+def folder_for_copies() -> str:
+    """Where copies of what cannot be read twice are kept: they may be too large for memory."""
+    on_disk = "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()
+    return os.environ.get("TMPDIR") or on_disk
 
 
 class _Elsewhere(io.RawIOBase):

@@ -114,7 +114,9 @@ class TextCorpus(Corpus[TextDocument]):
             except CorpusError as error:
                 self._skip(error)
             else:
+                del make  # It holds the record.
                 yield document
+                del document
 
     def _columns(self) -> list[str] | None:
         """The fields that are needed of a record, or None for all."""
