@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import random
 import sys
 
 import pyarrow as pa
@@ -15,7 +16,8 @@ from everygram.corpus.documents import TextDocument
 from everygram.errors import BuildError, CorpusError, OptionError
 from everygram.tokenizer.base import ByteTokenizer
 
-LONG = {"text": "long " * 1_000}
+MEMORY = 8_000_000
+LONG = {"text": random.Random(0).randbytes(1_000_000).hex()}
 SHORT = [{"text": "short"}, {"text": "also"}]
 
 
@@ -30,43 +32,43 @@ def texts_of(path):
 def test_a_record_may_take_a_quarter_of_the_memory(tmp_path):
     corpus = write_jsonl(tmp_path / "c.jsonl", [SHORT[0], LONG, SHORT[1]])
     for call in (
-        lambda: everygram.build(corpus, tmp_path / "index", memory=20_000),
-        lambda: everygram.plan(corpus, tmp_path / "index", memory=20_000),
+        lambda: everygram.build(corpus, tmp_path / "index", memory=MEMORY),
+        lambda: everygram.plan(corpus, tmp_path / "index", memory=MEMORY),
     ):
-        with pytest.raises(CorpusError, match=r"c.jsonl:2: a record of more than 5,000 bytes"):
+        with pytest.raises(CorpusError, match=r"c.jsonl:2: a record of more than 2,000,000 bytes"):
             call()
-    assert everygram.build(corpus, tmp_path / "index", memory=21_000).num_documents == 3
-    report = everygram.build(corpus, tmp_path / "other", memory=20_000, on_error="skip")
+    assert everygram.build(corpus, tmp_path / "index", memory=MEMORY + 99_999).num_documents == 3
+    report = everygram.build(corpus, tmp_path / "other", memory=MEMORY, on_error="skip")
     assert (report.num_documents, report.skipped) == (2, 1)
-    assert "c.jsonl:2: a record of more than 5,000 bytes" in report.skips[0]
-    added = everygram.add(tmp_path / "other", corpus, memory=20_000, on_error="skip")
+    assert "c.jsonl:2: a record of more than 2,000,000 bytes" in report.skips[0]
+    added = everygram.add(tmp_path / "other", corpus, memory=MEMORY, on_error="skip")
     assert (added.num_documents, added.skipped) == (2, 1)
 
 
 def test_another_largest_record(tmp_path, run):
     corpus = write_jsonl(tmp_path / "c.jsonl", [SHORT[0], LONG, SHORT[1]])
-    report = everygram.build(corpus, tmp_path / "a", max_record=5_000, on_error="skip")
+    report = everygram.build(corpus, tmp_path / "a", max_record=2_000_000, on_error="skip")
     assert report.skipped == 1
-    report = everygram.build(corpus, tmp_path / "b", memory=20_000, max_record=6_000)
+    report = everygram.build(corpus, tmp_path / "b", memory=MEMORY, max_record=3_000_000)
     assert report.skipped == 0
-    code, _, said = run("build", corpus, "--out", tmp_path / "c", "--max-record", "5kB")
+    code, _, said = run("build", corpus, "--out", tmp_path / "c", "--max-record", "2MB")
     assert code == 1
-    assert "c.jsonl:2: a record of more than 5,000 bytes" in said
+    assert "c.jsonl:2: a record of more than 2,000,000 bytes" in said
     command = (
         "build",
         corpus,
         "--out",
         tmp_path / "c",
         "--max-record",
-        "5kB",
+        "2MB",
         "--on-error",
         "skip",
     )
     assert run(*command)[0] == 0
     assert texts_of(tmp_path / "c") == ["short", "also"]
-    code, _, said = run("add", tmp_path / "c", corpus, "--max-record", "5kB")
+    code, _, said = run("add", tmp_path / "c", corpus, "--max-record", "2MB")
     assert code == 1
-    assert "c.jsonl:2: a record of more than 5,000 bytes" in said
+    assert "c.jsonl:2: a record of more than 2,000,000 bytes" in said
     code, _, said = run("build", corpus, "--out", tmp_path / "d", "--max-record", "much")
     assert "--max-record: expected a size" in said
     for wrong in (0, -1):
@@ -95,6 +97,11 @@ def test_beside_a_large_document_none_other_is_held():
             yield TextDocument(Large("x" * (4 << 20)), b"{}")
 
     assert sum(document.ids.size for document in encoded(documents(), ByteTokenizer())) == 16 << 20
+
+
+def test_a_record_of_a_mebibyte_is_read_whatever_the_memory(tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": LONG["text"][: (1 << 20) - 100]}])
+    assert everygram.build(corpus, tmp_path / "index", memory=1).num_documents == 1
 
 
 # --- standard input ---

@@ -5,8 +5,10 @@ import gzip
 import lzma
 import random
 import re
+import struct
 import sys
 import tracemalloc
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -140,6 +142,38 @@ def test_frames_of_zstd_that_are_to_be_skipped(tmp_path):
     assert texts(path) == TEXTS + TEXTS
 
 
+def test_a_file_that_is_packed_more_than_once(tmp_path):
+    path = tmp_path / "c.jsonl.gz"
+    path.write_bytes(gzip.compress(zstd.compress(gzip.compress(LINES))))
+    assert texts(path) == TEXTS
+    path.write_bytes(gzip.compress(gzip.compress(gzip.compress(gzip.compress(LINES)))))
+    with pytest.raises(CorpusError, match=r"c.jsonl.gz:1: not UTF-8"):
+        texts(path)
+
+
+def test_blocks_of_bgzip_and_what_gzip_may_have_in_front(tmp_path):
+    def block(data):
+        packed = zlib.compressobj(wbits=-15)
+        body = packed.compress(data) + packed.flush()
+        size = struct.pack("<H", len(body) + 25)
+        head = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0" + size
+        return head + body + struct.pack("<II", zlib.crc32(data), len(data))
+
+    path = tmp_path / "c.jsonl.gz"
+    blocks = [block(LINES[at : at + 50_000]) for at in range(0, len(LINES), 50_000)]
+    path.write_bytes(b"".join(blocks) + block(b""))
+    assert texts(path) == TEXTS
+    path.write_bytes(gzip.compress(b"") + gzip.compress(LINES) + gzip.compress(b""))
+    assert texts(path) == TEXTS
+
+
+def test_a_dictionary_of_zstd_is_named(tmp_path):
+    dictionary = zstd.train_dict([LINES[at : at + 100] for at in range(0, 60_000, 100)], 4096)
+    (tmp_path / "c.jsonl.zst").write_bytes(zstd.compress(LINES, zstd_dict=dictionary))
+    with pytest.raises(CorpusError, match=r"compressed with a dictionary, and cannot be read with"):
+        texts(tmp_path / "c.jsonl.zst")
+
+
 @pytest.mark.parametrize("log", [27, 28, 31])
 def test_every_legal_window_of_zstd(tmp_path, log):
     path = tmp_path / "c.jsonl.zst"
@@ -174,6 +208,9 @@ def test_a_large_dictionary_of_xz(tmp_path):
     [
         (b"PAR1....", "found a Parquet file: its name must end in .parquet"),
         (b"PK\x03\x04....", "found a zip archive: unpack it"),
+        (b"\x04\x22\x4d\x18....", "found an lz4 file: unpack it"),
+        (b"\x1f\x9d\x90....", "found a file of the program compress"),
+        (lzma.compress(LINES, lzma.FORMAT_ALONE), "found an lzma file"),
         (b"%PDF-1.7\n", "found a PDF file"),
         ('{"text": "x"}\n'.encode("utf-16"), "found UTF-16: convert it to UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "run 'git lfs pull'"),

@@ -101,6 +101,24 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(403, b"", {})
         return self.ranges(data)
 
+    def head_of_nothing(self, data):
+        """What announces no bytes and sends some."""
+        self.answer(200, b"" if self.command == "HEAD" else data, {})
+
+    def page(self, data):
+        html = b"\n<!DOCTYPE html><html>Log in!</html>"
+        self.answer(200, html, {"Content-Type": "text/html; charset=utf-8"})
+
+    def html_type(self, data):
+        self.answer(200, data, {"Content-Type": "text/html"})
+
+    def login(self, data):
+        known = self.headers.get("Authorization") == "Basic bWU6cEAvdw=="
+        self.answer(200 if known else 401, data if known else b"", {})
+
+    def round_and_round(self, data):
+        self.answer(302, b"", {"Location": self.path})
+
     def sent_on(self, data):
         self.answer(302, b"", {"Location": self.path.replace("/sent_on/", "/ranges/")})
 
@@ -126,7 +144,17 @@ def texts(name, **options):
     return [document.text for document in TextCorpus([name], **options)]
 
 
-WAYS = ["whole", "ranges", "no_length", "chunked", "encoded", "get_only", "sent_on"]
+WAYS = [
+    "whole",
+    "ranges",
+    "no_length",
+    "chunked",
+    "encoded",
+    "get_only",
+    "head_of_nothing",
+    "html_type",
+    "sent_on",
+]
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -172,6 +200,59 @@ def test_a_packed_file_that_is_unpacked_on_the_way(server):
     assert texts(f"{server.at}/stored_encoded/c.jsonl.gz") == TEXTS
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.csv.gz", "c.parquet", "a.txt"])
+def test_a_page_in_place_of_a_file(server, name):
+    server.files = {"c.html": b""}
+    with pytest.raises(CorpusError, match=rf"{name}: the server sent a web page and no file: is"):
+        texts(f"{server.at}/page/{name}")
+
+
+def test_addresses_are_asked_for_as_they_are(server):
+    server.files = {"c.jsonl": LINES}
+    signed = "/whole/c.jsonl?sig=a%2Fb%2B%3D~%7E&x=%20+&e="
+    assert texts(server.at + signed) == TEXTS
+    assert {path for _, path in server.asked} == {signed}
+    # What is not encoded is.
+    server.files = {"a%20b%C3%A9.jsonl": LINES}
+    assert texts(f"{server.at}/whole/a bé.jsonl") == TEXTS
+    assert texts(f"{server.at}/whole/a%20b%C3%A9.jsonl") == TEXTS
+
+
+def test_a_login_in_the_address(server):
+    server.files = {"c.jsonl": LINES}
+    at = server.at.replace("://", "://me:p%40%2Fw@")
+    assert texts(f"{at}/login/c.jsonl") == TEXTS
+    with pytest.raises(CorpusError, match="access is refused") as refused:
+        texts(f"{at}/403/c.jsonl")
+    with pytest.raises(CorpusError, match="access is refused"):
+        texts(f"{server.at}/login/c.jsonl")
+    assert "me:" not in str(refused.value).partition("(")[2]
+
+
+def test_a_download_may_take_longer_than_five_minutes():
+    aiohttp = pytest.importorskip("aiohttp")
+    fsspec = pytest.importorskip("fsspec")
+    timeout = remote._web_options(fsspec, "https://host/c.jsonl")["client_kwargs"]["timeout"]
+    assert aiohttp.client.DEFAULT_TIMEOUT.total == 300
+    assert timeout.total is None
+
+
+def test_what_the_user_tells_fsspec_counts(server, monkeypatch):
+    import fsspec
+
+    monkeypatch.setitem(fsspec.config.conf, "http", {"client_kwargs": {"headers": {"X-Key": "k"}}})
+    keys = []
+
+    def whole(handler, data):
+        keys.append(handler.headers["X-Key"])
+        handler.answer(200, data, {})
+
+    monkeypatch.setattr(Handler, "whole", whole)
+    server.files = {"c.jsonl": LINES}
+    assert texts(f"{server.at}/whole/c.jsonl") == TEXTS
+    assert set(keys) == {"k"}
+
+
 @pytest.mark.parametrize("how", ["cut", "chunked_cut"])
 @pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz", "c.csv", "a.txt", "c.parquet"])
 def test_a_connection_that_breaks_loses_only_that_file(server, how, name, tmp_path):
@@ -206,6 +287,7 @@ def test_a_connection_that_breaks_loses_only_that_file(server, how, name, tmp_pa
         (410, r"no such file any more"),
         (418, r"the server refuses it \(HTTP 418"),
         (429, r"too many requests: wait"),
+        ("round_and_round", r"cannot be reached or read: .*round_and_round|the server refuses it"),
         (500, r"the server has a fault of its own: try again later \(HTTP 500"),
         (503, r"the server has a fault of its own: try again later \(HTTP 503"),
     ],

@@ -38,8 +38,9 @@ from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 # Text that is tokenized to estimate the number of tokens; without a tokenizer, bytes per token that
 # are assumed.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
-# The share of the memory that one record may take: it is there as bytes, as text, and as ids.
-RECORD_SHARE = 0.25
+# The share of the memory that one record may have: it is there as bytes, as text and as ids. A
+# record of LEAST_RECORD is always read.
+RECORD_SHARE, LEAST_RECORD = 0.25, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class TextSource(Source):
         self._max_record = named.options.max_record
 
     def limit(self, memory: int) -> None:
-        record = self._max_record or max(1, int(memory * RECORD_SHARE))
+        record = self._max_record or max(LEAST_RECORD, int(memory * RECORD_SHARE))
         self.corpus.limits = Limits(min(record, NO_LIMITS.record), memory)
 
     def estimate(self) -> Estimate:

@@ -32,6 +32,8 @@ PACKED = {
 }
 # The window of a zstd file that is allowed whatever the memory: what zstd itself allows.
 SMALL_WINDOW = 27
+# Times that a file may be compressed.
+MOST_LAYERS = 3
 # Bytes that tell what a file is.
 HEAD = 512
 # Bytes of a long text that are read at a time.
@@ -58,14 +60,17 @@ def opened(file: File, limits: Limits = NO_LIMITS) -> Iterator[tuple[BinaryIO, i
     with file.open() as raw:
         inside: Any = raw
         head = _head(raw)
-        for kind in KINDS:
-            if kind.begins.match(head):
-                inside = io.BufferedReader(_Unpacked(file.name, raw, kind, limits.window), BUFFER)
+        if _is_part_of_head(suffixes(file.name)[1], head):
+            raise _cut_off(file.name, "compressed", len(head), 0)
+        # (A packed file may be packed once more on its way; one that is packed in itself for ever
+        # can be made.)
+        for _ in range(MOST_LAYERS):
+            kind = next((kind for kind in KINDS if kind.begins.match(head)), None)
+            if kind is None:
                 break
-        else:
-            if _is_part_of_head(suffixes(file.name)[1], head):
-                raise _cut_off(file.name, "compressed", len(head), 0)
-        _refuse_other_kinds(file.name, _head(inside))
+            inside = io.BufferedReader(_Unpacked(file.name, inside, kind, limits.window), BUFFER)
+            head = _head(inside)
+        _refuse_other_kinds(file.name, head)
         yield raw, inside
 
 
@@ -270,6 +275,11 @@ class _Unpacked(io.RawIOBase):
                 "back at what it has unpacked (a file made with --long=31 needs 2 GiB): allow more "
                 "with --memory, or compress it anew with a smaller window"
             )
+        if "dictionary" in str(error).lower():
+            return CorpusError(
+                f"{self._name}: the {self._kind.name} file was compressed with a dictionary, and "
+                "cannot be read without it: decompress it first, with that dictionary"
+            )
         return CorpusError(
             f"{self._name}: the {self._kind.name} data are damaged after {self._done:,} bytes "
             f"unpacked of {self._packed:,} read: get the file again, or pass --on-error skip to "
@@ -303,6 +313,10 @@ OTHER_KINDS = (
     (b"PK\x03\x04", "a zip archive: unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
     (b"\x04\x22\x4d\x18", "an lz4 file: unpack it, or compress it with zstd"),
+    (b"\x1f\x9d", "a file of the program compress: unpack it, or compress it with zstd"),
+    (b"LZIP", "an lzip file: unpack it, or compress it with zstd"),
+    (b"]\0\0", "an lzma file: unpack it, or compress it with xz"),
+    (b"Rar!", "a RAR archive: unpack it"),
     (b"%PDF-", "a PDF file: extract its text"),
     (b"\xff\xfe", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),

@@ -19,6 +19,8 @@ from everygram.hub import hub_missing
 
 # Bytes of a file elsewhere that are held at once, beside what fsspec holds.
 BUFFER = 1 << 18
+# Bytes that tell what a file is.
+HEAD = 512
 # Seconds until a server that says nothing is given up. (A download may take longer than that.)
 CONNECT, SILENCE = 15, 60
 # What of an address's description changes when the file does.
@@ -42,7 +44,7 @@ def find(given: str) -> Iterator[Found]:
         fsspec = import_module("fsspec")
         if given.startswith("hf://") and (missing := hub_missing()):
             raise CorpusError(f"{given}: {missing}")
-        system, path = fsspec.core.url_to_fs(given, **(_web_options(fsspec) if web else {}))
+        system, path = fsspec.core.url_to_fs(given, **(_web_options(fsspec, given) if web else {}))
         if not web and glob.has_magic(path):
             found = system.glob(path, detail=True)
             root = "/".join(until(path.split("/"), glob.has_magic))
@@ -79,35 +81,49 @@ def until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
     return kept
 
 
-def _web_options(fsspec: Any) -> dict[str, Any]:
+def _web_options(fsspec: Any, given: str) -> dict[str, Any]:
     """What fsspec is told of the web: proxies of the environment, and no end of a long download."""
     aiohttp = import_module("aiohttp")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE)
     own: dict[str, Any] = {}
     for scheme in ("http", "https"):
         own |= fsspec.config.conf.get(scheme, {}).get("client_kwargs", {})
-    return {"client_kwargs": {"trust_env": True, "timeout": timeout} | own}
+    # What is encoded stays as it is: signatures are of the very letters.
+    encoded = given.isascii() and given.isprintable() and " " not in given
+    return {"client_kwargs": {"trust_env": True, "timeout": timeout} | own, "encoded": encoded}
 
 
 def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bool) -> Found:
     name = str(system.unstrip_protocol(path))
     size = int(about.get("size") or 0)
 
+    # A page for people, in place of a file: of a login, or an error that has no status.
+    page = about.get("mimetype") == "text/html" and not name.endswith((".html", ".htm", "/"))
+
     def opened(in_any_order: bool) -> BinaryIO:
+        file = sent(in_any_order)
+        if page and file.peek(HEAD)[:HEAD].lstrip().startswith(b"<"):
+            file.close()
+            raise CorpusError(
+                f"{name}: the server sent a web page and no file: is the address that of the file, "
+                "and is a login needed?"
+            )
+        return _copied(name, file) if in_any_order and not file.seekable() else file
+
+    def sent(in_any_order: bool) -> io.BufferedReader:
         try:
             if not web:
                 return _buffered(name, system.open(path, "rb"), size)
-            if in_any_order and size and (file := system.open(path, "rb")).seekable():
+            if in_any_order and size:
+                file = system.open(path, "rb")
                 if _has_ranges(file, size):
                     return _buffered(name, file, size)
                 file.close()
             # One answer, read from its start to its end. (With a size nobody asks for it again.)
-            stream = _buffered(name, system.open(path, "rb", block_size=0, size=size or 1), size)
-        except CorpusError:
-            raise
+            stream = system.open(path, "rb", block_size=0, size=size or 1)
+            return _buffered(name, stream, size, in_any_order=False)
         except Exception as error:  # each system has its own
             raise CorpusError(f"{name}: {_reason(error)}") from None
-        return _copied(name, stream) if in_any_order else stream
 
     version = " ".join(str(about[key]) for key in VERSIONS if key in about)
     return Found(name, relative, size, version, opened)
@@ -124,11 +140,11 @@ def _has_ranges(file: Any, size: int) -> bool:
         file.seek(0)
 
 
-def _buffered(name: str, file: Any, size: int) -> BinaryIO:
-    return io.BufferedReader(_Elsewhere(name, file, size), BUFFER)
+def _buffered(name: str, file: Any, size: int, in_any_order: bool = True) -> io.BufferedReader:
+    return io.BufferedReader(_Elsewhere(name, file, size, in_any_order), BUFFER)
 
 
-def _copied(name: str, stream: BinaryIO) -> BinaryIO:
+def _copied(name: str, stream: io.BufferedReader) -> BinaryIO:
     """What a stream holds, as a temporary file, which can be read in any order."""
     copy = tempfile.TemporaryFile(dir=folder_for_copies())  # noqa: SIM115
     try:
@@ -157,8 +173,9 @@ def folder_for_copies() -> str:
 class _Elsewhere(io.RawIOBase):
     """A file of fsspec's as Python's own are. Its errors name file and place."""
 
-    def __init__(self, name: str, file: Any, size: int) -> None:
+    def __init__(self, name: str, file: Any, size: int, in_any_order: bool) -> None:
         self._name, self._file, self._size = name, file, size
+        self._in_any_order = in_any_order
         self._at = 0
         self._error: Exception | None = None
 
@@ -166,7 +183,7 @@ class _Elsewhere(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return bool(self._file.seekable())
+        return self._in_any_order
 
     def tell(self) -> int:
         return self._at
