@@ -1,7 +1,9 @@
 """Files of a server here that does all that servers do."""
 
 import gzip
+import os
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import pytest
 from everygram import hub
 from everygram.corpus import remote
 from everygram.corpus.text import TextCorpus
-from everygram.errors import CorpusError, TokenizerError
+from everygram.errors import CorpusError, MissingExtraError, TokenizerError
 from everygram.tokenizer.choose import load_tokenizer, train_tokenizer
 
 pytest.importorskip("aiohttp")
@@ -309,6 +311,41 @@ def test_a_server_that_is_not_there(monkeypatch):
     for host in (f"127.0.0.1:{closed_port()}", "nowhere.invalid"):
         with pytest.raises(CorpusError, match=r"the server cannot be reached: .*network up"):
             TextCorpus([f"http://{host}/c.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("http://", "not a proper address"),
+        ("http://127.0.0.1:99999/c.jsonl", "not a proper address"),
+        ("http://[::1/c.jsonl", "not a proper address"),
+        ("nope://host/c.jsonl", "not an address that fsspec knows"),
+    ],
+)
+def test_what_is_no_address(address, says):
+    with pytest.raises(CorpusError, match=says):
+        TextCorpus([address])
+
+
+def test_what_else_fsspec_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
+    with pytest.raises(MissingExtraError, match=r"fsspec needs a library more for sftp://.*param"):
+        TextCorpus(["sftp://host/c.jsonl"])
+
+
+def test_a_bucket_without_credentials(monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    for name in [*os.environ]:
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("HOME", "/nowhere")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(CorpusError, match=r"locate credentials: give them .*FSSPEC_S3_ANON=true"):
+        TextCorpus(["s3://bucket/c.jsonl"])
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_a_server_that_says_nothing(monkeypatch):

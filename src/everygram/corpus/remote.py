@@ -23,6 +23,8 @@ BUFFER = 1 << 18
 HEAD = 512
 # Seconds until a server that says nothing is given up. (A download may take longer than that.)
 CONNECT, SILENCE = 15, 60
+# What the extra brings; fsspec names the libraries for the rest.
+EXTRA = ("http", "https", "s3", "gs", "gcs", "hf")
 # What of an address's description changes when the file does.
 VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
 
@@ -54,8 +56,8 @@ def find(given: str) -> Iterator[Found]:
             found, root = {path: system.info(path)}, path.rpartition("/")[0]
     except CorpusError:
         raise
-    except ImportError:
-        raise _missing(given) from None
+    except ImportError as error:
+        raise _missing(given, error) from None
     except ValueError as error:
         raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
     except Exception as error:  # each system has its own
@@ -243,7 +245,8 @@ def _reason(error: Exception) -> str:
     # fsspec calls all errors of the web a missing file; what it was is their cause.
     if isinstance(error, FileNotFoundError) and aiohttp is not None:
         cause = error.__cause__
-        error = cause if isinstance(cause, aiohttp.ClientError | TimeoutError) else error
+        web = isinstance(cause, aiohttp.ClientError | TimeoutError | ValueError)
+        error = cause if web else error
     found = " ".join(str(error).split()) or type(error).__name__
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 400:
@@ -264,11 +267,20 @@ def _reason(error: Exception) -> str:
             f"the server cannot be reached: {found}; is the address right, the network up, and "
             "HTTPS_PROXY set if there is a proxy?"
         )
+    if isinstance(error, ValueError):
+        return f"not a proper address: {found}"
+    if "credentials" in found.lower():
+        return (
+            f"{found}: give them as its own tools take them (S3: AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true if it is public)"
+        )
     return f"cannot be reached or read: {found}"
 
 
-def _missing(given: str) -> MissingExtraError:
+def _missing(given: str, error: ImportError) -> MissingExtraError:
     scheme = given.partition("://")[0]
-    return MissingExtraError(
-        f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
-    )
+    if scheme in EXTRA or error.name == "fsspec":
+        return MissingExtraError(
+            f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
+        )
+    return MissingExtraError(f"{given}: fsspec needs a library more for {scheme}://: {error}")
