@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import write_jsonl
+from everygram.corpus import arrow
+from everygram.corpus.decoding import Limits
 from everygram.corpus.text import TextCorpus
 from everygram.errors import CorpusError, MissingExtraError
 
@@ -332,6 +334,39 @@ def test_tables_that_are_damaged(tmp_path):
                 with pytest.raises(CorpusError, match=path.name):
                     read(path)
         path.write_bytes(data)
+
+
+def test_a_large_description_of_a_table(tmp_path, monkeypatch):
+    table = pa.table({"text": ["a"]}).replace_schema_metadata({"k": "x" * 100_000})
+    pq.write_table(table, tmp_path / "t.parquet")
+    monkeypatch.setattr(arrow, "DESCRIPTION", 10_000)
+    assert read(tmp_path / "t.parquet") == [("a", {})]
+    assert read(tmp_path / "t.parquet", limits=Limits(record=1 << 20)) == [("a", {})]
+    with pytest.raises(CorpusError, match=r"its description is larger than pyarrow reads"):
+        read(tmp_path / "t.parquet", limits=Limits(record=5_000))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (pa.ArrowNotImplementedError("lzo"), "pyarrow does not read this: lzo; write the file ag"),
+        (pa.ArrowMemoryError("malloc"), r".*not enough memory to unpack it.*\(malloc\)"),
+        (OSError("Could not read encrypted metadata"), r"encrypted: decrypt it first \(Could not"),
+        (
+            pa.ArrowInvalid("bad"),
+            r"damaged, cut off, or of another format: get it again",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_table_that_is_not_read(tmp_path, monkeypatch, error, says):
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "t.parquet")
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(CorpusError, match=rf"t.parquet: {says}"):
+        read(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from everygram.hub import hub_missing
 
 # Rows of a table that are held at once, and bytes of a column that are read together.
 ROWS, PIECE = 1024, 1 << 20
+# Bytes of a Parquet file's description that are read whatever the limits.
+DESCRIPTION = 100_000_000
 # A data set of the hub: datasets:NAME[,CONFIG][,split=SPLIT].
 HUB = re.compile(r"^datasets:(?P<name>[^,]+)(,(?P<config>[^,=]+))?(,split=(?P<split>[^,]+))?$")
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -34,7 +36,12 @@ def parquet(
     with _arrow_errors(file), file.open(in_any_order=True) as raw:
         # (A row group can be gigabytes: it is read a piece at a time.)
         module = _extra("pyarrow.parquet", "parquet", file)
-        parquet = module.ParquetFile(raw, pre_buffer=False, buffer_size=PIECE)
+        parquet = module.ParquetFile(
+            raw,
+            pre_buffer=False,
+            buffer_size=PIECE,
+            thrift_string_size_limit=max(DESCRIPTION, min(limits.record, (1 << 31) - 1)),
+        )
         names = parquet.schema_arrow.names
         chosen = _chosen(columns, names, file)
         rows = _rows_at_once(parquet.metadata, limits)
@@ -54,7 +61,10 @@ def arrow(
             # A stream that is cut between two batches would seem to end there.
             raw.seek(max(0, raw.seek(0, io.SEEK_END) - len(END_OF_STREAM)))
             if raw.read() != END_OF_STREAM:
-                raise CorpusError(f"{file.name}: not an Arrow file, or cut off: it has no end mark")
+                raise CorpusError(
+                    f"{file.name}: not an Arrow file, or cut off: it has no end mark; get it "
+                    "again, or write it again (with a close() of its writer, in no legacy format)"
+                )
             raw.seek(0)
             reader = ipc.open_stream(raw)
             batches = iter(reader)
@@ -177,12 +187,24 @@ def _arrow_errors(file: File) -> Iterator[None]:
     pyarrow = _extra("pyarrow", "parquet", file)
     try:
         yield
-    except (pyarrow.ArrowException, EOFError) as error:
-        raise CorpusError(f"{file.name}: damaged, cut off, or of another format: {error}") from None
-    except OSError as error:
-        if error.errno is not None:
+    except (pyarrow.ArrowException, EOFError, OSError, MemoryError) as error:
+        if getattr(error, "errno", None) is not None:
             raise
-        raise CorpusError(f"{file.name}: damaged or cut off: {error}") from None
+        raise CorpusError(f"{file.name}: {_what_is_wrong(error)}") from None
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """What is wrong with a file that pyarrow does not read, and what to do."""
+    said = str(error)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory to unpack it: write it with smaller row groups ({said})"
+    if isinstance(error, NotImplementedError):
+        return f"pyarrow does not read this: {said}; write the file again without it"
+    if "encrypt" in said.lower():
+        return f"encrypted: decrypt it first ({said})"
+    if "size limit" in said:
+        return f"its description is larger than pyarrow reads: {said}; write it with less metadata"
+    return f"damaged, cut off, or of another format: get it again, or write it again ({said})"
 
 
 def _extra(module: str, extra: str, file: File) -> Any:

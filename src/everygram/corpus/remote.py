@@ -239,14 +239,14 @@ STATUS = {
 }
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What went wrong, and what to do, from an error of whatever library."""
     aiohttp = sys.modules.get("aiohttp")
     # fsspec calls all errors of the web a missing file; what it was is their cause.
     if isinstance(error, FileNotFoundError) and aiohttp is not None:
         cause = error.__cause__
-        web = isinstance(cause, aiohttp.ClientError | TimeoutError | ValueError)
-        error = cause if web else error
+        if isinstance(cause, aiohttp.ClientError | TimeoutError | ValueError):
+            error = cause
     found = " ".join(str(error).split()) or type(error).__name__
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 400:
