@@ -108,7 +108,7 @@ class TextSource(Source):
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TextCorpus = named.text()
         self._name = tokenizer_name
-        self._max_record = named.options.max_record
+        self._max_record = arguments.size("max_record", named.options.max_record)
 
     def limit(self, memory: int) -> None:
         record = self._max_record or max(LEAST_RECORD, int(memory * RECORD_SHARE))
