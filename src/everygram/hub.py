@@ -1,22 +1,22 @@
-"""Is the Hugging Face hub there? Its libraries need half a minute of retries to say no."""
+"""Whether the Hugging Face hub answers. (Its libraries retry for half a minute.)"""
 
 import os
 import threading
 
-# Seconds in which it must answer.
+# Seconds to wait for an answer.
 PATIENCE = 3
 
 
 def hub_missing() -> str | None:
-    """Why the hub cannot be asked, and what to do; None if it answers, or is not to be asked.
+    """Why the hub cannot be reached, and what to do; None if it answers, or is switched off.
 
-    Takes `PATIENCE` seconds at most. Proxies of the environment are asked, too.
+    Takes at most `PATIENCE` seconds. Uses the proxies of the environment.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return None
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     reason = [f"no answer within {PATIENCE} seconds"]
-    # (The name server has no time limit of its own.)
+    # (In a thread, because looking up a name has no time limit.)
     asking = threading.Thread(target=_ask, args=(endpoint, reason), daemon=True)
     asking.start()
     asking.join(PATIENCE)
@@ -30,7 +30,7 @@ def hub_missing() -> str | None:
 
 
 def _ask(endpoint: str, reason: list[str]) -> None:
-    """Append why the hub does not answer; "" if it does, whatever it says."""
+    """Append the reason why the hub does not answer; "" for any answer."""
     # Slow to import, and most commands do without.
     import ssl
     import urllib.error
@@ -44,5 +44,5 @@ def _ask(endpoint: str, reason: list[str]) -> None:
         reason.append("")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
-        # Of certificates the hub's own libraries judge: they may know others.
+        # (The hub's own libraries may trust other certificates.)
         reason.append("" if isinstance(why, ssl.SSLError) else str(why))

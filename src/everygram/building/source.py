@@ -38,8 +38,8 @@ from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 # Text that is tokenized to estimate the number of tokens; without a tokenizer, bytes per token that
 # are assumed.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
-# The share of the memory that one record may have: it is there as bytes, as text and as ids. A
-# record of LEAST_RECORD is always read.
+# The default limit of a record, as a share of the memory: a record is held as bytes, text and ids.
+# Records of LEAST_RECORD bytes are read for any limit.
 RECORD_SHARE, LEAST_RECORD = 0.25, 1 << 20
 
 
@@ -78,7 +78,7 @@ class Source(ABC):
 
     @abstractmethod
     def limit(self, memory: int) -> None:
-        """Set what reading may hold, of the memory of the whole build, before it begins."""
+        """Set the limits of reading, from the memory limit of the build."""
 
     @abstractmethod
     def estimate(self) -> Estimate:

@@ -23,7 +23,7 @@ from everygram.hub import hub_missing
 
 # Rows of a table that are held at once, and bytes of a column that are read together.
 ROWS, PIECE = 1024, 1 << 20
-# Bytes of a Parquet file's description that are read whatever the limits.
+# Bytes of a Parquet file's metadata that are read for any limit: pyarrow's default.
 DESCRIPTION = 100_000_000
 # A data set of the hub: datasets:NAME[,CONFIG][,split=SPLIT].
 HUB = re.compile(r"^datasets:(?P<name>[^,]+)(,(?P<config>[^,=]+))?(,split=(?P<split>[^,]+))?$")
@@ -127,14 +127,14 @@ def _rows(
 
 
 def _rows_at_once(metadata: Any, limits: Limits) -> int:
-    """The rows of a Parquet file that are read at once: of long ones fewer."""
+    """The number of rows of a Parquet file to read at once: fewer if rows are long."""
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     row = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
     return max(1, min(ROWS, limits.record // max(1, row)))
 
 
 def _bounded(batch: Any, limits: Limits) -> Iterator[Any]:
-    """A batch in pieces that may be held as objects, and, alone, each row that may not."""
+    """A batch in pieces within the limit; a row that is larger is a piece alone."""
     start, held = 0, 0
     if batch.nbytes > limits.record:
         for row in range(batch.num_rows):
@@ -147,10 +147,10 @@ def _bounded(batch: Any, limits: Limits) -> Iterator[Any]:
 
 
 def _row_bytes(row: Any) -> int:
-    """The bytes of the values of a batch of one row."""
+    """The size of the values of a batch of one row, in bytes."""
     size = 0
     for column in row.columns:
-        # (Of what stands once for many rows, Arrow counts all.)
+        # (Arrow counts all of a buffer that several rows share.)
         if hasattr(column, "dictionary_decode"):
             column = column.dictionary_decode()
         elif str(column.type).endswith("_view"):

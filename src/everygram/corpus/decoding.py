@@ -1,6 +1,6 @@
-"""A file in, the bytes in it out: what a file is, its first bytes say, and nowhere else is it told.
+"""A file in, its decompressed bytes out. Only the first bytes decide how a file is compressed.
 
-Reads through gzip, zstd, xz and bzip2. Knows nothing of records, but how large one may be.
+Reads gzip, zstd, xz and bzip2. Knows nothing of records, except the limit of their size.
 """
 
 import bz2
@@ -23,26 +23,29 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# What names of compressed files end in, and what such a file begins with.
+# The suffixes of compressed files, and the first bytes of such files.
 PACKED = {
     ".gz": b"\x1f\x8b\x08",
     ".zst": b"\x28\xb5\x2f\xfd",
     ".xz": b"\xfd7zXZ\0",
     ".bz2": b"BZh91AY&SY",
 }
-# The window of a zstd file that is allowed whatever the memory: what zstd itself allows.
+# The window (as a power of 2) of zstd files that is allowed for any limit: zstd's own default.
 SMALL_WINDOW = 27
-# Times that a file may be compressed.
+# How many times a file may be compressed. (A gzip file that contains itself can be made.)
 MOST_LAYERS = 3
-# Bytes that tell what a file is.
+# First bytes of a file that are looked at to tell its kind.
 HEAD = 512
-# Bytes of a long text that are read at a time.
+# Bytes of a long text or line that are read at a time.
 PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes that reading may hold: of a record, and of what a decoder looks back at."""
+    """Limits in bytes of what reading holds in memory.
+
+    record: of a record, or of a text file. window: of the output that a decoder has to keep.
+    """
 
     record: int = sys.maxsize - 1
     window: int = sys.maxsize - 1
@@ -53,17 +56,17 @@ NO_LIMITS = Limits()
 
 @contextmanager
 def opened(file: File, limits: Limits = NO_LIMITS) -> Iterator[tuple[BinaryIO, io.BufferedIOBase]]:
-    """A file, and the bytes in it where it is compressed.
+    """The file's own bytes, whose position tells the progress, and the decompressed bytes.
 
-    Raises CorpusError for a kind of file that is not read so, and where it cannot be read on.
+    Raises CorpusError for a file that contains no text. Reading raises CorpusError where the data
+    is cut off or damaged.
     """
     with file.open() as raw:
         inside: Any = raw
         head = _head(raw)
         if _is_part_of_head(suffixes(file.name)[1], head):
             raise _cut_off(file.name, "compressed", len(head), 0)
-        # (A packed file may be packed once more on its way; one that is packed in itself for ever
-        # can be made.)
+        # (Some servers and tools compress a compressed file once more.)
         for _ in range(MOST_LAYERS):
             kind = next((kind for kind in KINDS if kind.begins.match(head)), None)
             if kind is None:
@@ -75,10 +78,10 @@ def opened(file: File, limits: Limits = NO_LIMITS) -> Iterator[tuple[BinaryIO, i
 
 
 def suffixes(name: str) -> tuple[str, str]:
-    """What a file's name, or an address, ends in, and the compression's suffix behind it.
+    """The suffix of a file name or an address, and the suffix of its compression.
 
-    In lower case, "" for none: of `X.JSONL.GZ` and `https://…/x.jsonl.gz?signature=…`, `.jsonl`
-    and `.gz`.
+    Both in lower case, "" for none. `X.JSONL.GZ` and `https://…/x.jsonl.gz?signature=…` have
+    `.jsonl` and `.gz`.
     """
     path = PurePosixPath(re.split(r"[?#]", name)[0] if "://" in name else name)
     packed = path.suffix.lower()
@@ -88,7 +91,7 @@ def suffixes(name: str) -> tuple[str, str]:
 
 
 def sniffed(file: File) -> str:
-    """The suffix that a file without a name would have: what it is by its first bytes."""
+    """The suffix that fits the first bytes of a file without a name."""
     with file.open() as raw:
         head = _head(raw)
     for begins, suffix in ((b"PAR1", ".parquet"), (b"ARROW1", ".arrow")):
@@ -105,7 +108,10 @@ def sniffed(file: File) -> str:
 
 
 def read_whole(file: File, limits: Limits) -> bytearray:
-    """All bytes in a file that is one record. Raises CorpusError, before it holds too many."""
+    """The decompressed bytes of a file that is one record.
+
+    Raises CorpusError as soon as there are more than the limit.
+    """
     data = bytearray()
     with opened(file, limits) as (_, inside):
         while piece := inside.read(PIECE):
@@ -116,14 +122,14 @@ def read_whole(file: File, limits: Limits) -> bytearray:
 
 
 def skip_line(lines: io.BufferedIOBase | io.TextIOBase) -> None:
-    """Pass over the rest of a line, of which a piece is held at a time."""
+    """Read to the end of a line, in pieces that are not kept."""
     while (piece := lines.readline(PIECE)) and len(piece) == PIECE:
         if piece[-1:] in ("\n", b"\n"):
             return
 
 
 def too_large(place: str, limits: Limits) -> CorpusError:
-    """What is said of a record that is larger than the limit."""
+    """The error for a record that is larger than the limit."""
     return CorpusError(
         f"{place}: a record of more than {limits.record:,} bytes, the most that is held in memory: "
         "allow more with --max-record (default: a quarter of --memory), or leave it out with "
@@ -132,7 +138,7 @@ def too_large(place: str, limits: Limits) -> CorpusError:
 
 
 class _Stream(Protocol):
-    """What decodes one stream of a compressed file."""
+    """The decoder of one stream of a compressed file, as bz2, lzma and zstd have it."""
 
     @property
     def eof(self) -> bool: ...
@@ -144,7 +150,7 @@ class _Stream(Protocol):
 
 
 class _Gzip:
-    """zlib's decompressor as the others are."""
+    """zlib's decompressor with the interface of the others."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -160,7 +166,7 @@ class _Gzip:
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         out = self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
-        # (What filled the room may go on without more input.)
+        # (After output that filled max_length, there may be more without more input.)
         self.needs_input = not self._stream.unconsumed_tail and len(out) < max_length
         return out
 
@@ -177,8 +183,11 @@ def _xz(window: int) -> _Stream:
 
 
 class _Kind(NamedTuple):
-    """A kind of compression: how a stream begins, what decodes it in a window, and whether zeros
-    may follow it."""
+    """A kind of compression.
+
+    begins: the first bytes of a stream. stream: makes a decoder, given the limit of its window.
+    padded: zeros may follow a stream.
+    """
 
     name: str
     suffix: str
@@ -189,7 +198,7 @@ class _Kind(NamedTuple):
 
 KINDS = (
     _Kind("gzip", ".gz", re.compile(rb"\x1f\x8b\x08"), lambda _: _Gzip(), True),
-    # (Frames to be skipped may stand anywhere, also first.)
+    # (Skippable frames may come first.)
     _Kind("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _zstd),
     _Kind("xz", ".xz", re.compile(rb"\xfd7zXZ\0"), _xz, True),
     _Kind(
@@ -205,10 +214,10 @@ ERRORS = (zlib.error, zstd.ZstdError, lzma.LZMAError, OSError, EOFError, ValueEr
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes in a compressed file: of all its streams, one after the other.
+    """The decompressed bytes of a file: of all its streams, one after the other.
 
-    The libraries' own files read 8 KiB at a time, have an error each of their own, and take what
-    is damaged behind the first stream for no part of the file.
+    The file objects of the libraries read 8 KiB at a time and raise different errors; those for xz
+    and bzip2 ignore damaged data after the first stream.
     """
 
     def __init__(self, name: str, raw: BinaryIO, kind: _Kind, window: int) -> None:
@@ -234,7 +243,7 @@ class _Unpacked(io.RawIOBase):
         return len(data)
 
     def _next(self) -> tuple[_Stream | None, bytes]:
-        """The stream to go on with, None at the end, and the bytes to give it."""
+        """The decoder to continue with (None at the end), and its next input."""
         stream = self._stream
         if stream is None or stream.eof:
             piece = b"" if stream is None else stream.unused_data
@@ -271,9 +280,9 @@ class _Unpacked(io.RawIOBase):
     def _wrong(self, error: Exception) -> CorpusError:
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             return CorpusError(
-                f"{self._name}: the {self._kind.name} file needs more memory than there is to look "
-                "back at what it has unpacked (a file made with --long=31 needs 2 GiB): allow more "
-                "with --memory, or compress it anew with a smaller window"
+                f"{self._name}: the {self._kind.name} file needs more memory than there is for its "
+                "window (--long=31 needs 2 GiB): allow more with --memory, or compress it again "
+                "with a smaller window"
             )
         if "dictionary" in str(error).lower():
             return CorpusError(
@@ -296,17 +305,17 @@ def _cut_off(name: str, kind: str, packed: int, done: int) -> CorpusError:
 
 
 def _is_part_of_head(suffix: str, head: bytes) -> bool:
-    """Whether a file of that name ends where it has hardly begun."""
+    """Whether these are all bytes of a compressed file that is cut off in its first bytes."""
     whole = PACKED.get(suffix, b"")
     return 0 < len(head) < len(whole) and whole.startswith(head[:3])
 
 
 def _head(raw: Any) -> bytes:
-    """The first bytes, which are read again."""
+    """The first bytes, without reading past them."""
     return bytes(raw.peek(HEAD)[:HEAD])
 
 
-# What is found in place of text, and what to do about it.
+# First bytes of files that contain no text; what they are, and what to do.
 OTHER_KINDS = (
     (b"PAR1", "a Parquet file: its name must end in .parquet"),
     (b"ARROW1", "an Arrow file: its name must end in .arrow"),

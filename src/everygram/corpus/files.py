@@ -24,7 +24,7 @@ from everygram.errors import CorpusError
 ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Lines can be as long as pages are not.
 BUFFER = 1 << 18
-# What names standard input, and what messages call it.
+# The name of standard input as a corpus, and its name in messages.
 STDIN, STANDARD_INPUT = "-", "standard input"
 
 
@@ -45,8 +45,8 @@ class File:
     _open: Callable[[bool], BinaryIO] | None = field(default=None, repr=False, compare=False)
 
     def open(self, in_any_order: bool = False) -> BinaryIO:
-        """The file's bytes, buffered; unless they are to be read `in_any_order`, once from the
-        start. Raises CorpusError or OSError for what cannot be read, also while it is read."""
+        """The file's bytes, buffered. A remote file can be read only once, from its start, unless
+        `in_any_order`. Raises CorpusError or OSError, also while it is read."""
         if self._open is None:
             # A broken link, a pipe, a folder that cannot be listed.
             raise CorpusError(f"{self.name}: not a regular file, or not to be read")
@@ -162,16 +162,16 @@ def _far(given: str) -> Iterator[File]:
 
 
 def _standard_input() -> File:
-    """What standard input holds, copied to a temporary file: a build reads its corpus repeatedly.
+    """Standard input, copied to a temporary file, because a build reads its corpus repeatedly.
 
-    Its version is the hash of its bytes: the same input again is the same file.
+    The file's version is a hash of its bytes: a rerun with the same input continues a build.
     """
     if sys.stdin is None:
         raise CorpusError(f"{STANDARD_INPUT} (-): it is closed; name files, or pipe something in")
     folder = remote.folder_for_copies()
     digest = hashlib.sha256()
     try:
-        # (It has no name: nothing of it is left behind, however the process ends.)
+        # (Without a name: it disappears with the process.)
         with tempfile.TemporaryFile(dir=folder) as file:
             while piece := sys.stdin.buffer.read(BUFFER):
                 digest.update(piece)
@@ -186,7 +186,7 @@ def _standard_input() -> File:
         ) from None
 
     def opened(_: bool) -> BinaryIO:
-        # (Readers come one after the other: they may share the place in the file.)
+        # (All readers share one position; only one reads at a time.)
         file = os.fdopen(os.dup(copy), "rb", BUFFER)
         file.seek(0)
         return file

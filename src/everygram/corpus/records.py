@@ -43,7 +43,7 @@ def json_lines(
                 if number % TELL_EVERY == 1:
                     tell(raw.tell())
                 record = partial(_json_record, line, place)
-                del line  # The next one is read when it is no longer held.
+                del line  # (Not held while the next one is read.)
                 yield place, record
                 del record
 
@@ -110,12 +110,14 @@ def table(
 
 
 class _TooLarge(Exception):
-    """A row of a table holds more than the limit; the line that passed it is passed over."""
+    """A row of a table is larger than the limit; the line that exceeded it has been skipped."""
 
 
 class _BoundedLines:
-    """The lines of a text for rows, which may have line ends in them: a row's `held` characters
-    are bounded. `number`: the lines that were read."""
+    """The lines of a table whose rows may have several, with a limit for each row.
+
+    number: lines read. held: characters of the current row, which the caller sets to 0.
+    """
 
     def __init__(self, text: io.TextIOWrapper, limits: Limits) -> None:
         self._text, self._most = text, limits.record

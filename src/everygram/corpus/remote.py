@@ -1,6 +1,6 @@
-"""Addresses in, files elsewhere out, through fsspec: `s3://…`, `gs://…`, `https://…`, `hf://…`.
+"""Addresses in, remote files out, through fsspec: `s3://…`, `gs://…`, `https://…`, `hf://…`.
 
-Whatever goes wrong there, of whatever library, comes out as a CorpusError that says what it was.
+Every error of the libraries becomes a CorpusError that says what went wrong and what to do.
 """
 
 import glob
@@ -17,20 +17,21 @@ from typing import Any, BinaryIO, NamedTuple
 from everygram.errors import CorpusError, MissingExtraError
 from everygram.hub import hub_missing
 
-# Bytes of a file elsewhere that are held at once, beside what fsspec holds.
+# Bytes of a remote file that are buffered, in addition to fsspec's own buffers.
 BUFFER = 1 << 18
-# Bytes that tell what a file is.
+# First bytes of an answer that are looked at.
 HEAD = 512
-# Seconds until a server that says nothing is given up. (A download may take longer than that.)
+# Seconds to wait for a connection, and for more data of an answer. (A whole download may take
+# longer.)
 CONNECT, SILENCE = 15, 60
-# What the extra brings; fsspec names the libraries for the rest.
+# Schemes whose libraries the extra installs.
 EXTRA = ("http", "https", "s3", "gs", "gcs", "hf")
 # What of an address's description changes when the file does.
 VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
 
 
 class Found(NamedTuple):
-    """A file elsewhere: as `files.File`. `open` takes whether it will be read in any order."""
+    """A remote file, with the fields of `files.File`. `open` takes `in_any_order`."""
 
     name: str
     relative: str
@@ -84,13 +85,13 @@ def until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
 
 
 def _web_options(fsspec: Any, given: str) -> dict[str, Any]:
-    """What fsspec is told of the web: proxies of the environment, and no end of a long download."""
+    """The options of fsspec for the web: proxies of the environment, and no limit of total time."""
     aiohttp = import_module("aiohttp")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE)
     own: dict[str, Any] = {}
     for scheme in ("http", "https"):
         own |= fsspec.config.conf.get(scheme, {}).get("client_kwargs", {})
-    # What is encoded stays as it is: signatures are of the very letters.
+    # An address that is encoded already is sent unchanged: its signature covers every letter.
     encoded = given.isascii() and given.isprintable() and " " not in given
     return {"client_kwargs": {"trust_env": True, "timeout": timeout} | own, "encoded": encoded}
 
@@ -99,7 +100,7 @@ def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bo
     name = str(system.unstrip_protocol(path))
     size = int(about.get("size") or 0)
 
-    # A page for people, in place of a file: of a login, or an error that has no status.
+    # A login or error page with status 200, in place of the file.
     page = about.get("mimetype") == "text/html" and not name.endswith((".html", ".htm", "/"))
 
     def opened(in_any_order: bool) -> BinaryIO:
@@ -121,7 +122,7 @@ def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bo
                 if _has_ranges(file, size):
                     return _buffered(name, file, size)
                 file.close()
-            # One answer, read from its start to its end. (With a size nobody asks for it again.)
+            # One request for the whole file. (Given a size, fsspec does not ask for it again.)
             stream = system.open(path, "rb", block_size=0, size=size or 1)
             return _buffered(name, stream, size, in_any_order=False)
         except Exception as error:  # each system has its own
@@ -132,7 +133,7 @@ def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bo
 
 
 def _has_ranges(file: Any, size: int) -> bool:
-    """Whether a server gives parts of a file."""
+    """Whether a server sends ranges of a file."""
     try:
         file.seek(size - 1)
         return len(file.read(1)) == 1
@@ -147,7 +148,7 @@ def _buffered(name: str, file: Any, size: int, in_any_order: bool = True) -> io.
 
 
 def _copied(name: str, stream: io.BufferedReader) -> BinaryIO:
-    """What a stream holds, as a temporary file, which can be read in any order."""
+    """A copy of a stream in a temporary file, which can be read in any order."""
     copy = tempfile.TemporaryFile(dir=folder_for_copies())  # noqa: SIM115
     try:
         with stream:
@@ -156,7 +157,7 @@ def _copied(name: str, stream: io.BufferedReader) -> BinaryIO:
     except OSError as error:
         copy.close()
         raise CorpusError(
-            f"{name}: the server gives no parts of files, and a copy does not fit in "
+            f"{name}: the server sends no ranges of files, and a copy does not fit in "
             f"'{folder_for_copies()}' ({error.strerror}): free some, or name another folder in "
             "TMPDIR"
         ) from None
@@ -167,13 +168,13 @@ def _copied(name: str, stream: io.BufferedReader) -> BinaryIO:
 
 
 def folder_for_copies() -> str:
-    """Where copies of what cannot be read twice are kept: they may be too large for memory."""
+    """The folder for copies of what can be read only once. (/tmp may be in memory.)"""
     on_disk = "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()
     return os.environ.get("TMPDIR") or on_disk
 
 
 class _Elsewhere(io.RawIOBase):
-    """A file of fsspec's as Python's own are. Its errors name file and place."""
+    """A file of fsspec as a raw file of Python. Its errors name the file and the place."""
 
     def __init__(self, name: str, file: Any, size: int, in_any_order: bool) -> None:
         self._name, self._file, self._size = name, file, size
@@ -195,7 +196,7 @@ class _Elsewhere(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
-        # (It is filled: who looks at the first bytes looks once.)
+        # (Fills the buffer: `peek` reads only once.)
         filled = 0
         while filled < len(buffer) and self._error is None:
             try:
@@ -228,7 +229,7 @@ class _Elsewhere(io.RawIOBase):
         super().close()
 
 
-# What the answers of servers mean, by status.
+# What the status of an answer means.
 STATUS = {
     401: "access is refused: it needs a login, or a signed address",
     403: "access is refused: it needs a login, or its signature is wrong or has expired",
@@ -240,9 +241,9 @@ STATUS = {
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, and what to do, from an error of whatever library."""
+    """What went wrong, and what to do, for an error of any library."""
     aiohttp = sys.modules.get("aiohttp")
-    # fsspec calls all errors of the web a missing file; what it was is their cause.
+    # fsspec raises FileNotFoundError for every error of the web; the cause is the real one.
     if isinstance(error, FileNotFoundError) and aiohttp is not None:
         cause = error.__cause__
         if isinstance(cause, aiohttp.ClientError | TimeoutError | ValueError):

@@ -42,8 +42,9 @@ class CorpusOptions:
         files that do not say so themselves.
     separator_id: the id that marks documents in files of token ids that do not say where they are;
         where they do, a last one is taken off a document.
-    max_record: the most bytes of a record, or of a text file, that are held in memory (default: a
-        quarter of the memory of the build). A larger one cannot be read.
+    max_record: the largest record, or text file, that is read, in bytes or as a size like "1GiB"
+        (default: a quarter of the build's memory). A larger one raises or is skipped before it is
+        held in memory.
 
     Raises OptionError for a value that makes no sense.
     """
@@ -69,7 +70,7 @@ class CorpusOptions:
         listed = isinstance(fields, Sequence) and not isinstance(fields, str)
         if not listed or not all(isinstance(field, str) for field in fields):
             raise OptionError(f"metadata_fields: expected a list of fields, found {short(fields)}")
-        # (A dataclass that is frozen is set so.)
+        # (The one way to set a field of a frozen dataclass.)
         object.__setattr__(self, "max_record", arguments.size("max_record", self.max_record))
 
     def check(self, are_ids: bool) -> None:

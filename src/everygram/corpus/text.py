@@ -114,7 +114,7 @@ class TextCorpus(Corpus[TextDocument]):
             except CorpusError as error:
                 self._skip(error)
             else:
-                del make  # It holds the record.
+                del make  # (It holds the record.)
                 yield document
                 del document
 
