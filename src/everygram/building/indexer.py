@@ -113,7 +113,8 @@ def build_of(
         )
         entry = _make_segment(stages, manifest, source, memory, threads)
         tokenizer_json = None if source.tokenizer is None else source.tokenizer.json
-        return _publish(stages, manifest, tokenizer_json, entry, peak)
+        report = _publish(stages, manifest, tokenizer_json, entry, peak)
+        return replace(report, passed_over=source.corpus.passed_over)
 
 
 def add(
@@ -154,7 +155,8 @@ def add(
         source.prepare(stages)
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, memory, threads)
-        return _publish(stages, manifest, None, entry, peak)
+        report = _publish(stages, manifest, None, entry, peak)
+        return replace(report, passed_over=source.corpus.passed_over)
 
 
 def _begun(operation: str, source: Source) -> BuildState:

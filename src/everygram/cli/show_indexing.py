@@ -53,11 +53,14 @@ def show_compaction(answer: dict[str, Any]) -> str:
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
     formats = ", ".join(f"{number:,} × {name}" for name, number in plan.formats.items())
+    tokens = f"about {plan.tokens:,}"
+    if plan.open_ended:
+        tokens = f"at least {plan.tokens:,}: not every file says how large it is"
     rows = [
         ("files", f"{plan.num_files:,}: {formats}, {plan.corpus_bytes / 1e6:,.1f} MB"),
         ("tokenizer", plan.tokenizer or "none (token ids only)"),
         ("vocabulary", f"{plan.vocab_size:,} ids"),
-        ("tokens", f"about {plan.tokens:,}"),
+        ("tokens", tokens),
         (
             "disk",
             f"about {plan.disk_bytes / 1e6:,.1f} MB, {plan.index_bytes / 1e6:,.1f} of it for the "
@@ -72,6 +75,7 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
     if plan.fields:
         rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
     lines = [f"{name:<16}{value}" for name, value in rows]
+    lines += [f"passed over     {each}" for each in _passed_over(plan.passed_over)]
     return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
 
 
@@ -95,7 +99,14 @@ def show_report(report: BuildReport) -> str:
         number = counted(len(report.again), "file")
         lines.append(f"{number} in the index already, added once more:")
         lines += [f"  {name}" for name in report.again]
+    lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
+
+
+def _passed_over(passed: dict[str, str]) -> list[str]:
+    from everygram.corpus.choosing import explained  # slow to import, and other commands do without
+
+    return explained(passed)
 
 
 @contextmanager

@@ -111,9 +111,9 @@ def _rows(
     first: int = 0,
 ) -> Records:
     """The rows of Arrow batches as records."""
+    begin = 0
     for batch in chain.from_iterable(_bounded(batch, limits) for batch in batches):
-        if raw is not None:
-            tell(raw.tell())
+        end = 0 if raw is None else raw.tell()
         if batch.num_rows == 1 and _row_bytes(batch) > limits.record:
             place = f"{file.name}: row {first + 1:,}"
             yield place, partial(raised, too_large(place, limits))
@@ -122,8 +122,11 @@ def _rows(
         for row, record in enumerate(_to_records(batch), first + 1):
             if num_rows:
                 tell(file.size * row // num_rows)
+            elif raw is not None:
+                tell(begin + (end - begin) * (row - first) // batch.num_rows)
             yield f"{file.name}: row {row:,}", partial(_plain_record, record)
         first += batch.num_rows
+        begin = end
 
 
 def _rows_at_once(metadata: Any, limits: Limits) -> int:

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from everygram.corpus.files import BUFFER, File
+from everygram.corpus.not_text import kind_of_data
 from everygram.errors import CorpusError
 
 if sys.version_info >= (3, 14):
@@ -315,27 +316,7 @@ def _head(raw: Any) -> bytes:
     return bytes(raw.peek(HEAD)[:HEAD])
 
 
-# First bytes of files that contain no text; what they are, and what to do.
-OTHER_KINDS = (
-    (b"PAR1", "a Parquet file: its name must end in .parquet"),
-    (b"ARROW1", "an Arrow file: its name must end in .arrow"),
-    (b"PK\x03\x04", "a zip archive: unpack it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
-    (b"\x04\x22\x4d\x18", "an lz4 file: unpack it, or compress it with zstd"),
-    (b"\x1f\x9d", "a file of the program compress: unpack it, or compress it with zstd"),
-    (b"LZIP", "an lzip file: unpack it, or compress it with zstd"),
-    (b"]\0\0", "an lzma file: unpack it, or compress it with xz"),
-    (b"Rar!", "a RAR archive: unpack it"),
-    (b"%PDF-", "a PDF file: extract its text"),
-    (b"\xff\xfe", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),
-    (b"\xfe\xff", "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: run 'git lfs pull'"),
-)
-
-
 def _refuse_other_kinds(name: str, head: bytes) -> None:
-    for begins, kind in OTHER_KINDS:
-        if head.startswith(begins):
-            raise CorpusError(f"{name}: expected text, found {kind}")
-    if head[257:262] == b"ustar":
-        raise CorpusError(f"{name}: expected text, found a tar archive: unpack it")
+    kind = kind_of_data(head)
+    if kind is not None:
+        raise CorpusError(f"{name}: expected text, found {kind}")

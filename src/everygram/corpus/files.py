@@ -1,12 +1,11 @@
 """What users name as a corpus, as files: paths, patterns, folders, and addresses elsewhere.
 
 An address (`s3://…`, `gs://…`, `https://…`, `hf://…`) is read through fsspec. Knows nothing of
-what is in a file, but for the list of files that a data set saved on a disk has beside them.
+what is in a file, nor which files are data (see `choosing`).
 """
 
 import glob
 import hashlib
-import json
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from everygram.corpus import remote
 from everygram.errors import CorpusError
@@ -34,7 +33,7 @@ class File:
 
     `name` is its path or address, as messages give it; `relative` what its metadata gives, below
     the folder that was named; `version` changes when the file does; one file that has two names
-    has one `identity`.
+    has one `identity`. `named`: the user named it itself, not a folder or a pattern that has it.
     """
 
     name: str
@@ -42,15 +41,34 @@ class File:
     size: int = 0
     version: str = ""
     identity: str = ""
+    named: bool = False
     _open: Callable[[bool], BinaryIO] | None = field(default=None, repr=False, compare=False)
+    _again: Callable[[], "File | None"] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def readable(self) -> bool:
+        """Whether it can be opened: no broken link, no pipe, no folder that cannot be listed."""
+        return self._open is not None
 
     def open(self, in_any_order: bool = False) -> BinaryIO:
         """The file's bytes, buffered. A remote file can be read only once, from its start, unless
         `in_any_order`. Raises CorpusError or OSError, also while it is read."""
         if self._open is None:
-            # A broken link, a pipe, a folder that cannot be listed.
             raise CorpusError(f"{self.name}: not a regular file, or not to be read")
         return self._open(in_any_order)
+
+    def check_unchanged(self) -> None:
+        """Raise CorpusError if the file is no longer what it was when it was listed."""
+        now = self._again() if self._again is not None else self
+        if now is None or (now.size, now.version, now.identity) != (
+            self.size,
+            self.version,
+            self.identity,
+        ):
+            raise CorpusError(
+                f"{self.name}: changed while it was read ({_change(self, now)}), so that nothing "
+                "was published; run the same again once nothing writes to it"
+            )
 
 
 def is_address(given: str | os.PathLike[str]) -> bool:
@@ -66,22 +84,19 @@ def list_files(given: str) -> list[File]:
     """
     if given == STDIN:
         return [_standard_input()]
-    return _without_descriptions(list(_far(given) if is_address(given) else _near(Path(given))))
+    return list(_far(given) if is_address(given) else _near(Path(given)))
 
 
 # What lists files: `list_files`, or one that remembers what it has listed.
 Lister = Callable[[str], list[File]]
 
 
-def find_files(
-    given: str | os.PathLike[str],
-    seen: dict[str, str],
-    refuse: Callable[[CorpusError], None],
-    lister: Lister = list_files,
+def each_once(
+    files: list[File], seen: dict[str, str], refuse: Callable[[CorpusError], None]
 ) -> list[File]:
-    """The files of what is named, without those that are `seen` already, which are refused."""
-    files = []
-    for file in lister(os.fspath(given)):
+    """The files without those that are `seen` already, which are refused."""
+    new = []
+    for file in files:
         identity = file.identity or file.name
         if identity in seen:
             refuse(
@@ -92,8 +107,8 @@ def find_files(
             )
             continue
         seen[identity] = file.name
-        files.append(file)
-    return files
+        new.append(file)
+    return new
 
 
 def _near(given: Path) -> Iterator[File]:
@@ -101,7 +116,7 @@ def _near(given: Path) -> Iterator[File]:
     if given.is_dir():
         yield from _below(given)
     elif given.exists():
-        yield local_file(given, given.name)
+        yield local_file(given, given.name, named=True)
     elif glob.has_magic(str(given)):
         # (Path.glob would match names that start with a dot.)
         matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207
@@ -125,15 +140,22 @@ def _below(folder: Path) -> Iterator[File]:
         yield local_file(path, path.relative_to(folder).as_posix())
 
 
-def local_file(path: Path, relative: str) -> File:
-    """A file here, as it is now; `relative` as in `File`."""
+def local_file(path: Path, relative: str, named: bool = False) -> File:
+    """A file here, as it is now; `relative` and `named` as in `File`."""
     try:
         stat = path.stat()
     except OSError:
-        return File(str(path), relative)
-    opened = (lambda _: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None
-    identity = f"{stat.st_dev}:{stat.st_ino}"
-    return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), identity, opened)
+        return File(str(path), relative, named=named)
+    return File(
+        str(path),
+        relative,
+        size=stat.st_size,
+        version=str(stat.st_mtime_ns),
+        identity=f"{stat.st_dev}:{stat.st_ino}",
+        named=named,
+        _open=(lambda _: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None,
+        _again=lambda: local_file(path, relative) if path.exists() else None,
+    )
 
 
 def _files_below(given: Path) -> Iterator[Path]:
@@ -157,8 +179,24 @@ def _files_below(given: Path) -> Iterator[Path]:
 
 def _far(given: str) -> Iterator[File]:
     """Files at an address."""
-    for found in remote.find(given):
-        yield File(found.name, found.relative, found.size, found.version, found.name, found.open)
+    return map(_remote, remote.find(given))
+
+
+def _remote(found: remote.Found) -> File:
+    def again() -> File | None:
+        now = found.again()
+        return None if now is None else _remote(now)
+
+    return File(
+        found.name,
+        found.relative,
+        found.size,
+        found.version,
+        identity=found.name,
+        named=found.named,
+        _open=found.open,
+        _again=again,
+    )
 
 
 def _standard_input() -> File:
@@ -193,57 +231,13 @@ def _standard_input() -> File:
 
     weakref.finalize(opened, os.close, copy)
     size = os.fstat(copy).st_size
-    return File(STANDARD_INPUT, STANDARD_INPUT, size, digest.hexdigest(), "", opened)
+    return File(STANDARD_INPUT, STANDARD_INPUT, size, digest.hexdigest(), named=True, _open=opened)
 
 
-def _without_descriptions(files: list[File]) -> list[File]:
-    """Of a data set that `datasets` saved, its data files, in the order that it says.
-
-    Its folder has a `state.json` with their names, and `dataset_info.json`; that of several splits
-    has a folder for each, and `dataset_dict.json`.
-    """
-    folders: dict[str, dict[str, File]] = {}
-    for file in files:
-        folder, _, name = file.name.rpartition("/")
-        folders.setdefault(folder, {})[name] = file
-    replaced: dict[str, list[File]] = {}
-    for folder, named in folders.items():
-        if "state.json" in named and "dataset_info.json" in named:
-            state = _state(named["state.json"])
-            wanted = [str(entry.get("filename")) for entry in state["_data_files"]]
-            for name in wanted:
-                if name not in named:
-                    raise CorpusError(
-                        f"{named['state.json'].name}: the data set's file '{name}' is missing"
-                    )
-            replaced[folder] = [named[name] for name in wanted]
-        elif "dataset_dict.json" in named and len(named) == 1:
-            replaced[folder] = []
-    kept: list[File] = []
-    for file in files:
-        folder = file.name.rpartition("/")[0]
-        if folder in replaced:
-            kept += replaced.pop(folder)
-            folders[folder] = {}
-        elif folders[folder]:
-            kept.append(file)
-    return kept
-
-
-def _state(file: File) -> dict[str, Any]:
-    with file.open() as raw:
-        try:
-            state = json.loads(raw.read())
-            files = state["_data_files"]
-            if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
-                raise TypeError("_data_files is no list of files")
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorpusError(
-                f"{file.name}: not the description of a saved data set: {error}"
-            ) from None
-    if state.get("_indices_data_files"):
-        raise CorpusError(
-            f"{file.name}: the data set has an indices mapping; save it again with a datasets "
-            "release of today, which flattens it"
-        )
-    return cast(dict[str, Any], state)
+def _change(before: File, now: File | None) -> str:
+    """How a file has changed, in words."""
+    if now is None:
+        return "it is gone"
+    if now.size != before.size:
+        return f"{before.size:,} bytes before, {now.size:,} now"
+    return "it was written again"

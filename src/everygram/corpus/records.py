@@ -20,8 +20,9 @@ from everygram.errors import CorpusError
 
 # What a reader gives for a record: its place, and what makes it or raises CorpusError.
 Records = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
-# Lines between two looks at how far a file is read: each is a call of the system.
-TELL_EVERY = 16
+# Lines between two looks at how far a file is read: each is a call of the system. Longer lines,
+# in bytes, are looked at themselves.
+TELL_EVERY, LONG_LINE = 16, 1 << 12
 
 
 def json_lines(
@@ -39,9 +40,9 @@ def json_lines(
                 continue
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
+            if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
+                tell(raw.tell())
             if not line.isspace():
-                if number % TELL_EVERY == 1:
-                    tell(raw.tell())
                 record = partial(_json_record, line, place)
                 del line  # (Not held while the next one is read.)
                 yield place, record
@@ -81,6 +82,7 @@ def table(
         lines = _BoundedLines(text, limits)
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         names: list[str] | None = None
+        tell_at = 0
         while True:
             # (A row may have line ends in it: the reader says where it ends.)
             place = f"{file.name}:{lines.number + 1}"
@@ -104,7 +106,8 @@ def table(
                     raise CorpusError(f"{place}: two columns have the name {twice[0]!r}")
                 names = row
             elif row:
-                if lines.number % TELL_EVERY == 1:
+                if lines.number >= tell_at or lines.held > LONG_LINE:
+                    tell_at = lines.number + TELL_EVERY
                     tell(raw.tell())
                 yield place, partial(_table_record, names, row, place)
 

@@ -31,18 +31,24 @@ VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "l
 
 
 class Found(NamedTuple):
-    """A remote file, with the fields of `files.File`. `open` takes `in_any_order`."""
+    """A remote file, with the fields of `files.File`. `open` takes `in_any_order`.
+
+    `again` returns the file as it is now, or None if it is gone.
+    """
 
     name: str
     relative: str
     size: int
     version: str
+    named: bool
     open: Callable[[bool], BinaryIO]
+    again: Callable[[], "Found | None"]
 
 
 def find(given: str) -> Iterator[Found]:
     """The files at an address, in sorted order. Raises CorpusError and MissingExtraError."""
     web = given.startswith(("http://", "https://"))
+    named = False
     try:
         fsspec = import_module("fsspec")
         if given.startswith("hf://") and (missing := hub_missing()):
@@ -55,6 +61,7 @@ def find(given: str) -> Iterator[Found]:
             found, root = system.find(path, detail=True), path
         else:
             found, root = {path: system.info(path)}, path.rpartition("/")[0]
+            named = True
     except CorpusError:
         raise
     except ImportError as error:
@@ -69,7 +76,8 @@ def find(given: str) -> Iterator[Found]:
         dotted = any(part.startswith(".") for part in relative.split("/"))
         if about.get("type") == "file" and (not dotted or len(found) == 1):
             some = True
-            yield _found(system, name, relative or PurePosixPath(name).name, about, web)
+            relative = relative or PurePosixPath(name).name
+            yield _found(system, name, relative, about, web, named)
     if not some:
         raise CorpusError(f"{given}: no files to read there")
 
@@ -96,7 +104,9 @@ def _web_options(fsspec: Any, given: str) -> dict[str, Any]:
     return {"client_kwargs": {"trust_env": True, "timeout": timeout} | own, "encoded": encoded}
 
 
-def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bool) -> Found:
+def _found(
+    system: Any, path: str, relative: str, about: dict[str, Any], web: bool, named: bool
+) -> Found:
     name = str(system.unstrip_protocol(path))
     size = int(about.get("size") or 0)
 
@@ -129,7 +139,20 @@ def _found(system: Any, path: str, relative: str, about: dict[str, Any], web: bo
             raise CorpusError(f"{name}: {_reason(error)}") from None
 
     version = " ".join(str(about[key]) for key in VERSIONS if key in about)
-    return Found(name, relative, size, version, opened)
+
+    def again() -> Found | None:
+        now = about
+        try:
+            system.invalidate_cache()
+            now = system.info(path)
+        except FileNotFoundError:
+            if not web:  # Of the web fsspec says so whatever goes wrong.
+                return None
+        except Exception:  # each system has its own: nobody knows that it has changed
+            pass
+        return _found(system, path, relative, now, web, named)
+
+    return Found(name, relative, size, version, named, opened, again)
 
 
 def _has_ranges(file: Any, size: int) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from everygram.corpus.choosing import id_files, nothing_left
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
-from everygram.corpus.files import Lister, find_files, list_files, local_file
+from everygram.corpus.files import File, Lister, each_once, list_files, local_file
 from everygram.corpus.token_formats import (
     COMPANIONS,
     LARGEST_ID,
@@ -28,7 +29,7 @@ from everygram.errors import CorpusError, OptionError
 from everygram.storage.format import TOKEN_DTYPES
 
 # Names of the files that are read in a folder; the rest is passed over.
-TOKEN_NAMES = re.compile(r".*\.(bin|ds|npy)|tokenized\.\d+")
+TOKEN_NAMES = re.compile(r".*\.(bin|idx|ds|npy)|tokenized\.\d+", re.DOTALL)
 
 
 class TokenCorpus(Corpus[TokenDocument]):
@@ -80,16 +81,18 @@ class TokenCorpus(Corpus[TokenDocument]):
         if separator_id is not None and not 0 <= separator_id <= LARGEST_ID:
             raise OptionError(f"separator_id: expected 0 to {LARGEST_ID}, found {separator_id}")
         self._largest: dict[Path, int] = {}
+        self._listed: dict[Path, list[File]] = {}
         seen: dict[str, Path] = {}
         series: dict[str, list[TokenFile]] = {}
-        for path, name in _token_files(paths, lister):
+        for path, name in _token_files(paths, lister, self.passed_over):
             first = seen.setdefault(os.path.realpath(path), path)
             if first is not path:
                 raise CorpusError(
                     f"{path}: the same file as '{first}', which is read already; name it once"
                 )
             # Each file of ids, then the files that go with it.
-            self.files += [local_file(each, name) for each in (path, *_companions(path))]
+            self._listed[path] = [local_file(each, name) for each in (path, *_companions(path))]
+            self.files += self._listed[path]
             try:
                 with reading(path):
                     file = token_file(Given(path, name, dtype, separator_id))
@@ -111,9 +114,10 @@ class TokenCorpus(Corpus[TokenDocument]):
         if path.is_file():
             return _says_itself(path)
         try:
-            files = {Path(file.name) for file in find_files(path, {}, lambda _: None, lister)}
+            listed = lister(os.fspath(path))
         except CorpusError:
             return False
+        files = {Path(file.name) for file in id_files(listed, lambda _: True)[0]}
         alone = (file for file in files if owner_of(file) not in files and ".ds." not in file.name)
         first = next(alone, None)
         return first is not None and _says_itself(first) and all(map(_says_itself, alone))
@@ -150,6 +154,7 @@ class TokenCorpus(Corpus[TokenDocument]):
                 largest = (int(ids.max()) for ids in pieces if ids.size)
                 self._largest[file.path] = max(largest, default=-1)
             except CorpusError as error:
+                self._check_unchanged([file])
                 self._skip(error)
                 self._files.remove(file)
         return max(self._largest.values(), default=-1)
@@ -181,11 +186,20 @@ class TokenCorpus(Corpus[TokenDocument]):
         stream: list[TokenFile] = []
         for file in self._files:
             if stream and not file.follows(stream[-1]):
-                yield from self._documents(stream)
+                yield from self._unchanged(stream)
                 stream = []
             stream.append(file)
         if stream:
+            yield from self._unchanged(stream)
+
+    def _unchanged(self, stream: list[TokenFile]) -> Iterator[TokenDocument]:
+        """The documents of files; raises CorpusError if these have changed meanwhile."""
+        try:
             yield from self._documents(stream)
+        except CorpusError:
+            self._check_unchanged(stream)
+            raise
+        self._check_unchanged(stream)
 
     def _documents(self, stream: list[TokenFile]) -> Iterator[TokenDocument]:
         before, first = self.bytes_read, stream[0]
@@ -198,6 +212,12 @@ class TokenCorpus(Corpus[TokenDocument]):
                 record = {"path": first.given.name} | more if more else None
                 yield TokenDocument(ids, encode_metadata(record) if record else plain)
         self.bytes_read = before + sum(file.count * file.dtype.itemsize for file in stream)
+
+    def _check_unchanged(self, files: list[TokenFile]) -> None:
+        """Raise CorpusError if files, or those that go with them, have changed since."""
+        for file in files:
+            for listed in self._listed[file.path]:
+                listed.check_unchanged()
 
     def _marked(self, stream: list[TokenFile]) -> Iterator[TokenDocument]:
         """Documents between marks; they may go on from file to file."""
@@ -233,7 +253,9 @@ class TokenCorpus(Corpus[TokenDocument]):
                 yield start, ids
 
 
-def _token_files(paths: list[Path], lister: Lister) -> Iterator[tuple[Path, str]]:
+def _token_files(
+    paths: list[Path], lister: Lister, passed_over: dict[str, str]
+) -> Iterator[tuple[Path, str]]:
     """The files of ids, and how metadata names them; a Megatron pair is its `.bin`."""
 
     def refuse(error: CorpusError) -> None:
@@ -241,23 +263,33 @@ def _token_files(paths: list[Path], lister: Lister) -> Iterator[tuple[Path, str]
 
     for given in map(_unprefixed, paths):
         found = {}
-        for file in find_files(given, {}, refuse, lister):
+        listed = lister(os.fspath(given))
+        names, folder = {file.name for file in listed}, given.is_dir()
+
+        def wanted(file: File, folder: bool = folder, names: set[str] = names) -> bool:
+            if not folder or not file.readable or TOKEN_NAMES.fullmatch(Path(file.name).name):
+                return True
+            return str(owner_of(Path(file.name))) in names
+
+        chosen, passed = id_files(listed, wanted)
+        passed_over |= passed
+        for file in each_once(chosen, {}, refuse):
             path, name = Path(file.name), file.relative
             if path.suffix == ".idx":
                 path, name = path.with_suffix(".bin"), name.removesuffix(".idx") + ".bin"
-            # A folder that cannot be listed stands for itself.
-            wanted = not given.is_dir() or path.is_dir() or TOKEN_NAMES.fullmatch(path.name)
-            if given.is_file() or (wanted and owner_of(path) is None):
+            if file.named or owner_of(path) is None:
                 found[path] = name
         if not found:
-            raise CorpusError(f"{given}: no files of token ids to read there")
+            raise nothing_left(given, passed, " of token ids")
         yield from found.items()
 
 
 def _unprefixed(path: Path) -> Path:
     """Of the prefix of a Megatron pair, its index."""
+    if path.exists() or not path.name:
+        return path
     index = path.with_name(path.name + ".idx")
-    return index if not path.exists() and index.is_file() else path
+    return index if index.is_file() else path
 
 
 def _companions(path: Path) -> list[Path]:
