@@ -17,6 +17,7 @@ from everygram.arguments import size
 from everygram.cli import compiling
 from everygram.cli.answering import opened, print_answer
 from everygram.cli.options import (
+    PATH,
     completes,
     corpus_argument,
     corpus_options,
@@ -108,7 +109,7 @@ def _kept(path: Path, before: bytes | None) -> str:
 @corpus_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     required=True,
     help="Folder for the new index.",
@@ -333,7 +334,7 @@ def compact(
 @index_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A new file (default: standard output).",
 )
 def export(index: Path, out: Path | None) -> None:

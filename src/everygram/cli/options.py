@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from everygram import arguments
 from everygram.arguments import short
 from everygram.errors import QueryError
 
@@ -41,9 +42,20 @@ def completes(kind: str) -> Any:
     return complete
 
 
+class _Path(click.ParamType[Path]):
+    """A path, of a file or a folder, there or not. (click's takes "" for the folder here.)"""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return arguments.path(param.human_readable_name if param else self.name, value)
+
+
+PATH = _Path()
+
 index_argument = click.argument(
     "index",
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     help="The index's folder.",
 )

@@ -40,6 +40,11 @@ def load_tokenizer(specification: str) -> Tokenizer:
     if specification and path.is_file():
         # The end of the path is for people; the hash identifies the tokenizer.
         return _read_tokenizer(path.read_bytes(), "/".join(path.absolute().parts[-2:]))
+    if specification and (path.is_dir() or specification.endswith("/")):
+        raise TokenizerError(
+            f"tokenizer '{specification}': expected a tokenizer.json or tokenizer.model in this "
+            "folder, found none; name the file itself"
+        )
     if (
         not specification
         or path.suffix in (".json", ".model", ".tiktoken")
