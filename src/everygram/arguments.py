@@ -29,7 +29,10 @@ LARGEST = 1 << 62
 
 def path(name: str, value: object) -> Path:
     """A path: a string or what stands for one, such as the system can have."""
-    return Path(place(name, value, "a path"))
+    given = place(name, value, "a path")
+    if not given:
+        raise OptionError(f"{name}: expected a path, found an empty string")
+    return Path(given)
 
 
 def place(name: str, value: object, expected: str) -> str:
@@ -38,7 +41,11 @@ def place(name: str, value: object, expected: str) -> str:
     if not isinstance(given, str):
         raise OptionError(f"{name}: expected {expected}, found {short(value)}")
     try:
-        os.lstat(given)
+        # (What may be no path, but an address, may be longer than paths are.)
+        os.lstat(given if "://" not in given else given[:SHOWN])
+    except FileNotFoundError:
+        if not Path(given).is_absolute():
+            _check_folder_here(name)
     except ValueError as error:  # a NUL, or a lone surrogate
         raise OptionError(f"{name}: expected {expected}, found {short(value)}: {error}") from None
     except OSError as error:
@@ -47,6 +54,16 @@ def place(name: str, value: object, expected: str) -> str:
                 f"{name}: expected {expected}, found {short(value)}, which is too long for one"
             ) from None
     return given
+
+
+def _check_folder_here(name: str) -> None:
+    """Raise OptionError if the folder that relative paths start from is gone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise OptionError(
+            f"{name}: the current folder no longer exists; change to one that does"
+        ) from None
 
 
 def string(name: str, value: object) -> str:

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -36,7 +36,9 @@ class BuildPlan:
 
     formats: files of each. fields: of the metadata that the first document has. tokens: estimated,
     and so are `index_bytes` and `disk_bytes`, which building takes at most; `free_bytes` are there.
-    merged: what does not fit in `memory` is sorted in blocks on the disk. skips: what would be.
+    open_ended: not every file says how large it is: the estimates are of those that do, and of what
+    was looked at. merged: what does not fit in `memory` is sorted in blocks on the disk.
+    skips: what would be left out. passed_over: files in folders that are not read, and why.
     """
 
     num_files: int
@@ -46,6 +48,7 @@ class BuildPlan:
     tokenizer: str | None
     vocab_size: int
     tokens: int
+    open_ended: bool
     index_bytes: int
     disk_bytes: int
     free_bytes: int
@@ -53,6 +56,7 @@ class BuildPlan:
     threads: int
     merged: bool
     skips: tuple[str, ...]
+    passed_over: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class BuildReport:
     formats: files read of each, with what was taken for granted of how separators mark documents.
     `skips` lists the first of what was `skipped`, `again` files that were in the index already, and
     whose documents are in it once more now; `seconds` is what each stage took; `peak_bytes`
-    the most memory held at once, page cache and mapped files not counted; `index_bytes` all files.
+    the most memory held at once, page cache and mapped files not counted; `index_bytes` all files;
+    `passed_over` as in `BuildPlan`.
     """
 
     path: Path
@@ -75,6 +80,7 @@ class BuildReport:
     peak_bytes: int
     index_bytes: int
     again: tuple[str, ...] = ()
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def _say_once(name: str, number: int) -> None:

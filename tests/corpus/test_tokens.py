@@ -927,10 +927,10 @@ def test_what_cannot_be_read(tmp_path):
     assert "not UTF-8; rename it" in corpus.skips[-1]
     corpus = TokenCorpus([tmp_path / "d.bin"])
     (tmp_path / "d.bin").write_bytes(b"")
-    with pytest.raises(CorpusError, match=r"d.bin: ends before token 2: changed while it was read"):
+    with pytest.raises(CorpusError, match=r"d.bin: changed while it was read \("):
         list(corpus)
     (tmp_path / "d.bin").unlink()
-    with pytest.raises(CorpusError, match=r"d.bin: cannot be read: No such file"):
+    with pytest.raises(CorpusError, match=r"d.bin: changed while it was read \(it is gone\)"):
         corpus.max_id()
 
 

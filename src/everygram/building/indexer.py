@@ -49,15 +49,15 @@ def build(
     """Index a corpus into a new folder.
 
     corpus: one or several of: paths, patterns (`*.parquet`), directories, addresses (`s3://…`,
-        `https://…`), `datasets:NAME`. Text: JSON lines, CSV, TSV, Parquet, Arrow, text files. Token
-        ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
+        `https://…`), `datasets:NAME`, `-` (standard input). Text: JSON lines, CSV, TSV, Parquet,
+        Arrow, text files. Token ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
     out: a folder that does not exist, is empty, or contains an interrupted build. An interrupted
         build continues after its last finished stage if nothing has changed.
     tokenizer: "bytes" (the default), the path of a `tokenizer.json`, a SentencePiece `.model` or a
         tiktoken file, "train:VOCAB", or a hub name. For token ids: the tokenizer that made them, if
         known.
-    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id: how to read the
-        corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
+    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id, max_record: how to
+        read the corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
     vocab_size: for token ids without a tokenizer: all ids are in [0, vocab_size) (default: every id
         of the corpus's integer width is in the vocabulary).
     memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
@@ -87,11 +87,12 @@ def build_of(
 ) -> BuildReport:
     """As `build`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
+    source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun("build", source)
         if done is not None:
-            report = _answer(done, begun, out)
+            report = _answer(done, begun, source, out)
             if report is None:
                 raise holds_an_index(out)
             return report
@@ -145,8 +146,9 @@ def add(
         PeakMemory() as peak,
     ):
         source = open_addition(corpus, path, manifest, **options)
+        source.limit(memory)
         begun = _begun("addition", source)
-        if done is not None and (report := _answer(done, begun, path)) is not None:
+        if done is not None and (report := _answer(done, begun, source, path)) is not None:
             return report
         stages = Stages(path, left, begun, progress)
         source.prepare(stages)
@@ -160,12 +162,13 @@ def _begun(operation: str, source: Source) -> BuildState:
     return BuildState(operation, source.arguments, source.inputs)
 
 
-def _answer(done: Done, begun: BuildState, path: Path) -> BuildReport | None:
+def _answer(done: Done, begun: BuildState, source: Source, path: Path) -> BuildReport | None:
     """The report of a change that is done, if it is the one that has begun; else None."""
 
     def reported(fields: Fields) -> BuildReport:
         return BuildReport(
             path=path,
+            formats=source.corpus.formats,
             num_documents=fields.integer("num_documents"),
             num_tokens=fields.integer("num_tokens"),
             skipped=fields.integer("skipped"),
@@ -174,6 +177,7 @@ def _answer(done: Done, begun: BuildState, path: Path) -> BuildReport | None:
             peak_bytes=fields.integer("peak_bytes"),
             index_bytes=fields.integer("index_bytes"),
             again=tuple(fields.texts("again")),
+            passed_over=source.corpus.passed_over,
         )
 
     if begun.inputs is None:  # it cannot be told whether they are the same
@@ -251,6 +255,7 @@ def _publish(
         peak_bytes=peak.bytes,
         index_bytes=sum(f.bytes for s in made for f in s.files.values()),
         again=tuple(name for mark, name in marks.items() if mark in known),
+        passed_over=source.corpus.passed_over,
     )
     publish(
         stages.path,

@@ -47,6 +47,7 @@ def plan_of(
     """As `plan`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
     place = arguments.path("out", out)
+    source.limit(memory)
     estimate = source.estimate()
     tokens = estimate.tokens
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(estimate.vocab_size)].itemsize
@@ -60,6 +61,7 @@ def plan_of(
         tokenizer=source.tokenizer_name,
         vocab_size=estimate.vocab_size,
         tokens=tokens,
+        open_ended=source.corpus.open_ended,
         index_bytes=index_bytes,
         disk_bytes=index_bytes + (tokens * fmt.POSITION.itemsize if merged else 0),
         free_bytes=_free(place),
@@ -67,6 +69,7 @@ def plan_of(
         threads=threads,
         merged=merged,
         skips=tuple(source.corpus.skips),
+        passed_over=source.corpus.passed_over,
     )
 
 

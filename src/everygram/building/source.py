@@ -6,14 +6,15 @@ Knows the tokenizer for a corpus and the vocabulary of its index; gives document
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from everygram import arguments
 from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
-from everygram.corpus.documents import Corpus, TokenDocument
+from everygram.corpus.decoding import NO_LIMITS, Limits
+from everygram.corpus.documents import Corpus, TextDocument, TokenDocument
 from everygram.corpus.source import CorpusKeywords, CorpusOptions, Name, NamedCorpus, absolute
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
@@ -37,6 +38,12 @@ from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 # Text that is tokenized to estimate the number of tokens; without a tokenizer, bytes per token that
 # are assumed.
 SAMPLE_CHARS, TEXT_A_TOKEN = 1 << 20, 4
+# What is compressed is read ahead of its text: so much of it, or of its text, is read to tell how
+# much of it the text is.
+READ_BYTES, READ_CHARS = 1 << 22, 64 << 20
+# The default limit of a record, as a share of the memory: a record is held as bytes, text and ids.
+# Records of LEAST_RECORD bytes are read for any limit.
+RECORD_SHARE, LEAST_RECORD = 0.25, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,10 @@ class Source(ABC):
         return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
 
     @abstractmethod
+    def limit(self, memory: int) -> None:
+        """Set the limits of reading, from the memory limit of the build."""
+
+    @abstractmethod
     def estimate(self) -> Estimate:
         """Estimates, from the first documents."""
 
@@ -100,29 +111,48 @@ class TextSource(Source):
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TextCorpus = named.text()
         self._name = tokenizer_name
+        self._max_record = arguments.size("max_record", named.options.max_record)
+
+    def limit(self, memory: int) -> None:
+        record = self._max_record or max(LEAST_RECORD, int(memory * RECORD_SHARE))
+        self.corpus.limits = Limits(min(record, NO_LIMITS.record), memory)
 
     def estimate(self) -> Estimate:
         fields: tuple[str, ...] = ()
-        chars = 0
-        texts, sample = [], []
+        chars = sampled = 0
+        sample: list[TextDocument] = []
         for number, document in enumerate(self.corpus):
             if number == 0:
                 fields = tuple(json.loads(document.metadata))
-            texts.append(document.text)
-            sample.append(document)
             chars += len(document.text)
-            if chars >= SAMPLE_CHARS or number >= BATCH_DOCUMENTS:
+            if sampled < SAMPLE_CHARS and number < BATCH_DOCUMENTS:
+                sample.append(replace(document, text=document.text[: SAMPLE_CHARS - sampled]))
+                sampled += len(sample[-1].text)
+            if (sampled >= SAMPLE_CHARS or number >= BATCH_DOCUMENTS) and (
+                not self.corpus.compressed
+                or chars >= READ_CHARS
+                or self.corpus.bytes_read >= READ_BYTES
+            ):
                 break
+        text_bytes = sum(len(document.text.encode()) for document in sample)
         if self.tokenizer is None:
-            tokens = sum(len(text.encode()) for text in texts) // TEXT_A_TOKEN
+            tokens = text_bytes / TEXT_A_TOKEN
             vocab_size = training_vocab_size(self._name) or 0
         else:
             found = encoded(sample, self.tokenizer, 1, self.corpus._skip)
-            tokens = sum(document.ids.shape[0] for document in found)
+            tokens = float(sum(document.ids.shape[0] for document in found))
             vocab_size = self.tokenizer.vocab_size
-        # (The size of a remote data set may be unknown.)
-        tokens = tokens * max(1, self.corpus.total_bytes) // max(1, self.corpus.bytes_read)
-        return Estimate(tokens, vocab_size, fields)
+        total, read = self.corpus.total_bytes, self.corpus.bytes_read
+        all_text = total * tokens / max(1, text_bytes)
+        tokens *= chars / max(1, sampled)
+        if read == 0:  # of a file that does not say how long it is
+            tokens += all_text
+        else:
+            tokens *= total / read
+            # (A file may be compressed though its name does not say so.)
+            if not self.corpus.compressed and chars < 1.5 * read:
+                tokens = min(tokens, all_text)
+        return Estimate(round(tokens), vocab_size, fields)
 
     def prepare(self, stages: Stages) -> int:
         if self.tokenizer is None:
@@ -182,6 +212,9 @@ class IdSource(Source):
         super().__init__(named, tokenizer_name, tokenizer)
         self.corpus: TokenCorpus = named.ids()
         self._vocab_size, self._whose = vocab_size, whose
+
+    def limit(self, memory: int) -> None:
+        pass
 
     def estimate(self) -> Estimate:
         vocab_size = self._vocab_size or fmt.separator_of(self.corpus.width)

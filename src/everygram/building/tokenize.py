@@ -74,8 +74,11 @@ def encoded(
     with ThreadPoolExecutor(min(threads, BATCHES - 1)) as pool:
         for batch in _batches(corpus):
             texts = [document.text for document in batch]
+            large = sum(map(len, texts)) > BATCHES * BATCH_CHARS
             pending.append((batch, pool.submit(tokenizer.encode_batch, texts)))
-            if len(pending) == BATCHES:
+            del batch, texts
+            # (Beside a large document, none other is held.)
+            while len(pending) == BATCHES or (large and pending):
                 yield from finished()
         while pending:
             yield from finished()
@@ -87,8 +90,9 @@ def _batches(corpus: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
     for document in corpus:
         batch.append(document)
         chars += len(document.text)
+        del document
         if chars >= BATCH_CHARS or len(batch) >= BATCH_DOCUMENTS:
-            yield batch
-            batch, chars = [], 0
+            full, batch, chars = [batch], [], 0
+            yield full.pop()
     if batch:
         yield batch

@@ -77,7 +77,12 @@ def main(alone: bool = False) -> None:
     # not end in a traceback: the first is escaped, the second is refused as a query.
     if sys.stdin is None:  # closed by who started the program: nothing to read
         sys.stdin = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
+    shown = "backslashreplace"
+    for stream, errors in (
+        (sys.stdout, shown),
+        (sys.stderr, shown),
+        (sys.stdin, "surrogateescape"),
+    ):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
     try:

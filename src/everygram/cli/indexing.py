@@ -17,6 +17,7 @@ from everygram.arguments import size
 from everygram.cli import compiling
 from everygram.cli.answering import opened, print_answer
 from everygram.cli.options import (
+    PATH,
     completes,
     corpus_argument,
     corpus_options,
@@ -102,12 +103,13 @@ def _kept(path: Path, before: bytes | None) -> str:
         "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
         "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
         "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
+        "zcat old.jsonl.Z | everygram build - --out old-index",
     )
 )
 @corpus_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     required=True,
     help="Folder for the new index.",
@@ -332,7 +334,7 @@ def compact(
 @index_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A new file (default: standard output).",
 )
 def export(index: Path, out: Path | None) -> None:

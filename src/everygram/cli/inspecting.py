@@ -11,7 +11,7 @@ import click
 import everygram
 from everygram.cli import compiling
 from everygram.cli.answering import interpret, print_answer
-from everygram.cli.options import completes, examples, index_argument, json_option
+from everygram.cli.options import PATH, completes, examples, index_argument, json_option
 from everygram.cli.show import show_info
 from everygram.cli.show_indexing import build_progress
 
@@ -75,7 +75,7 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
     "indexes",
     metavar="[INDEX...]",
     nargs=-1,
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     help="Compile what queries of these need, and read them into memory.",
 )

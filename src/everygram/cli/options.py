@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from everygram import arguments
 from everygram.arguments import short
 from everygram.errors import QueryError
 
@@ -41,9 +42,20 @@ def completes(kind: str) -> Any:
     return complete
 
 
+class _Path(click.ParamType[Path]):
+    """A path, of a file or a folder, there or not. (click's takes "" for the folder here.)"""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return arguments.path(param.human_readable_name if param else self.name, value)
+
+
+PATH = _Path()
+
 index_argument = click.argument(
     "index",
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     help="The index's folder.",
 )
@@ -105,9 +117,9 @@ corpus_argument = click.argument(
     nargs=-1,
     required=True,
     shell_complete=completes("file"),
-    help="Files, patterns, folders, addresses (s3://…, https://…) or datasets:NAME. Text: "
-    ".jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst). Token ids: .idx/.bin, .ds, "
-    ".npy, .bin.",
+    help="Files, patterns, folders, addresses (s3://…, https://…), datasets:NAME, or - for "
+    "standard input. Text: .jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst, .xz, "
+    ".bz2). Token ids: .idx/.bin, .ds, .npy, .bin.",
 )
 corpus_options = together(
     click.option(
@@ -138,6 +150,11 @@ corpus_options = together(
         type=int,
         metavar="N",
         help="Id that marks documents in files of token ids (GPT-2: 50256).",
+    ),
+    click.option(
+        "--max-record",
+        metavar="SIZE",
+        help="Most that is held of a record or text file (default: a quarter of --memory).",
     ),
 )
 memory_option = click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from everygram.cli import compiling
-from everygram.cli.options import completes, examples
+from everygram.cli.options import PATH, completes, examples
 from everygram.errors import MissingExtraError
 
 
@@ -22,7 +22,7 @@ from everygram.errors import MissingExtraError
     metavar="INDEX...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     shell_complete=completes("dir"),
     help="The indexes' folders. An index is served under its folder's name.",
 )

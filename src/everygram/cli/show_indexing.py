@@ -52,6 +52,9 @@ def show_compaction(answer: dict[str, Any]) -> str:
 
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
+    tokens = f"about {plan.tokens:,}"
+    if plan.open_ended:
+        tokens = f"at least {plan.tokens:,}: not every file says how large it is"
     rows = [
         (
             "files",
@@ -59,7 +62,7 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         ),
         ("tokenizer", plan.tokenizer or "none (token ids only)"),
         ("vocabulary", f"{plan.vocab_size:,} ids"),
-        ("tokens", f"about {plan.tokens:,}"),
+        ("tokens", tokens),
         (
             "disk",
             f"about {plan.disk_bytes / 1e6:,.1f} MB, {plan.index_bytes / 1e6:,.1f} of it for the "
@@ -74,6 +77,7 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
     if plan.fields:
         rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
     lines = [f"{name:<16}{value}" for name, value in rows]
+    lines += [f"passed over     {each}" for each in _passed_over(plan.passed_over)]
     return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
 
 
@@ -100,11 +104,18 @@ def show_report(report: BuildReport) -> str:
         number = counted(len(report.again), "file")
         lines.append(f"{number} in the index already, added once more:")
         lines += [f"  {name}" for name in report.again]
+    lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
 
 
 def _of_each(formats: dict[str, int]) -> str:
     return ", ".join(f"{number:,} × {name}" for name, number in formats.items())
+
+
+def _passed_over(passed: dict[str, str]) -> list[str]:
+    from everygram.corpus.choosing import explained  # slow to import, and other commands do without
+
+    return explained(passed)
 
 
 @contextmanager

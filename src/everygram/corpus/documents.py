@@ -39,7 +39,8 @@ DocumentT = TypeVar("DocumentT", TextDocument, TokenDocument)
 class Corpus(ABC, Generic[DocumentT]):
     """Files, listed once, whose documents are read each time that it is iterated over.
 
-    files: all that is read or left out, in order. bytes_read: how far the iteration is, of
+    files: all that is read or left out, in order. passed_over: of the other files that lie beside
+    them in folders, by name, why they are not read. bytes_read: how far the iteration is, of
     `total_bytes`. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
     first of it listed in `skips`; otherwise it raises CorpusError, naming file and place.
     """
@@ -47,6 +48,7 @@ class Corpus(ABC, Generic[DocumentT]):
     def __init__(self, on_error: OnError) -> None:
         self.on_error = on_error
         self.files: list[File] = []
+        self.passed_over: dict[str, str] = {}
         self.skipped = 0
         self.skips: list[str] = []
         self.bytes_read = 0
@@ -55,6 +57,11 @@ class Corpus(ABC, Generic[DocumentT]):
     @abstractmethod
     def formats(self) -> dict[str, int]:
         """How many files there are of each format, in the order met."""
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether there is more than `total_bytes`: not every file says how large it is."""
+        return any(file.size == 0 and "://" in file.name for file in self.files)
 
     @property
     @abstractmethod

@@ -1,27 +1,30 @@
 """What users name as a corpus, as files: paths, patterns, folders, and addresses elsewhere.
 
 An address (`s3://…`, `gs://…`, `https://…`, `hf://…`) is read through fsspec. Knows nothing of
-what is in a file, but for the list of files that a data set saved on a disk has beside them.
+what is in a file, nor which files are data (see `choosing`).
 """
 
 import glob
-import json
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from stat import S_ISREG
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
-from everygram.errors import CorpusError, MissingExtraError
+from everygram.corpus import remote
+from everygram.errors import CorpusError
 
 ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Lines can be as long as pages are not.
 BUFFER = 1 << 18
-# What of an address's description changes when the file does.
-VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
+# The name of standard input as a corpus, and its name in messages.
+STDIN, STANDARD_INPUT = "-", "standard input"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class File:
 
     `name` is its path or address, as messages give it; `relative` what its metadata gives, below
     the folder that was named; `version` changes when the file does; one file that has two names
-    has one `identity`.
+    has one `identity`. `named`: the user named it itself, not a folder or a pattern that has it.
     """
 
     name: str
@@ -38,14 +41,34 @@ class File:
     size: int = 0
     version: str = ""
     identity: str = ""
-    _open: Callable[[], BinaryIO] | None = field(default=None, repr=False, compare=False)
+    named: bool = False
+    _open: Callable[[bool], BinaryIO] | None = field(default=None, repr=False, compare=False)
+    _again: Callable[[], "File | None"] | None = field(default=None, repr=False, compare=False)
 
-    def open(self) -> BinaryIO:
-        """The file's bytes. Raises CorpusError or OSError for what cannot be read."""
+    @property
+    def readable(self) -> bool:
+        """Whether it can be opened: no broken link, no pipe, no folder that cannot be listed."""
+        return self._open is not None
+
+    def open(self, in_any_order: bool = False) -> BinaryIO:
+        """The file's bytes, buffered. A remote file can be read only once, from its start, unless
+        `in_any_order`. Raises CorpusError or OSError, also while it is read."""
         if self._open is None:
-            # A broken link, a pipe, a folder that cannot be listed.
             raise CorpusError(f"{self.name}: not a regular file, or not to be read")
-        return self._open()
+        return self._open(in_any_order)
+
+    def check_unchanged(self) -> None:
+        """Raise CorpusError if the file is no longer what it was when it was listed."""
+        now = self._again() if self._again is not None else self
+        if now is None or (now.size, now.version, now.identity) != (
+            self.size,
+            self.version,
+            self.identity,
+        ):
+            raise CorpusError(
+                f"{self.name}: changed while it was read ({_change(self, now)}), so that nothing "
+                "was published; run the same again once nothing writes to it"
+            )
 
 
 def is_address(given: str | os.PathLike[str]) -> bool:
@@ -59,22 +82,21 @@ def list_files(given: str) -> list[File]:
     Links are followed, folders once each; names that start with a dot are passed over. Raises
     CorpusError for a name with nothing to read.
     """
-    return _without_descriptions(list(_far(given) if is_address(given) else _near(Path(given))))
+    if given == STDIN:
+        return [_standard_input()]
+    return list(_far(given) if is_address(given) else _near(Path(given)))
 
 
 # What lists files: `list_files`, or one that remembers what it has listed.
 Lister = Callable[[str], list[File]]
 
 
-def find_files(
-    given: str | os.PathLike[str],
-    seen: dict[str, str],
-    refuse: Callable[[CorpusError], None],
-    lister: Lister = list_files,
+def each_once(
+    files: list[File], seen: dict[str, str], refuse: Callable[[CorpusError], None]
 ) -> list[File]:
-    """The files of what is named, without those that are `seen` already, which are refused."""
-    files = []
-    for file in lister(os.fspath(given)):
+    """The files without those that are `seen` already, which are refused."""
+    new = []
+    for file in files:
         identity = file.identity or file.name
         if identity in seen:
             refuse(
@@ -85,8 +107,8 @@ def find_files(
             )
             continue
         seen[identity] = file.name
-        files.append(file)
-    return files
+        new.append(file)
+    return new
 
 
 def _near(given: Path) -> Iterator[File]:
@@ -94,11 +116,11 @@ def _near(given: Path) -> Iterator[File]:
     if given.is_dir():
         yield from _below(given)
     elif given.exists():
-        yield local_file(given, given.name)
+        yield local_file(given, given.name, named=True)
     elif glob.has_magic(str(given)):
         # (Path.glob would match names that start with a dot.)
         matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207
-        fixed = Path(*_until(given.parts, glob.has_magic))
+        fixed = Path(*remote.until(given.parts, glob.has_magic))
         for match in map(Path, matches):
             if match.is_file():
                 yield local_file(match, match.relative_to(fixed).as_posix())
@@ -118,15 +140,22 @@ def _below(folder: Path) -> Iterator[File]:
         yield local_file(path, path.relative_to(folder).as_posix())
 
 
-def local_file(path: Path, relative: str) -> File:
-    """A file here, as it is now; `relative` as in `File`."""
+def local_file(path: Path, relative: str, named: bool = False) -> File:
+    """A file here, as it is now; `relative` and `named` as in `File`."""
     try:
         stat = path.stat()
     except OSError:
-        return File(str(path), relative)
-    opened = (lambda: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None
-    identity = f"{stat.st_dev}:{stat.st_ino}"
-    return File(str(path), relative, stat.st_size, str(stat.st_mtime_ns), identity, opened)
+        return File(str(path), relative, named=named)
+    return File(
+        str(path),
+        relative,
+        size=stat.st_size,
+        version=str(stat.st_mtime_ns),
+        identity=f"{stat.st_dev}:{stat.st_ino}",
+        named=named,
+        _open=(lambda _: path.open("rb", BUFFER)) if S_ISREG(stat.st_mode) else None,
+        _again=lambda: local_file(path, relative) if path.exists() else None,
+    )
 
 
 def _files_below(given: Path) -> Iterator[Path]:
@@ -150,117 +179,65 @@ def _files_below(given: Path) -> Iterator[Path]:
 
 def _far(given: str) -> Iterator[File]:
     """Files at an address."""
-    try:
-        fsspec = import_module("fsspec")
-    except ImportError:
-        raise _missing(given) from None
-    try:
-        system, path = fsspec.core.url_to_fs(given)
-        web = given.startswith(("http://", "https://"))
-        if not web and glob.has_magic(path):
-            found = system.glob(path, detail=True)
-            root = "/".join(_until(path.split("/"), glob.has_magic))
-        elif not web and system.isdir(path):
-            found, root = system.find(path, detail=True), path
-        else:
-            found, root = {path: system.info(path)}, path.rpartition("/")[0]
-    except ImportError:
-        raise _missing(given) from None
-    except ValueError as error:
-        raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
-    except FileNotFoundError:
-        raise CorpusError(f"{given}: no such file") from None
-    except Exception as error:  # each system has its own
-        raise CorpusError(f"{given}: cannot be reached: {error}") from None
-    some = False
-    for name, about in sorted(found.items()):
-        relative = name.removeprefix(root).lstrip("/")
-        dotted = any(part.startswith(".") for part in relative.split("/"))
-        if about.get("type") == "file" and (not dotted or len(found) == 1):
-            some = True
-            yield _remote(system, name, relative or PurePosixPath(name).name, about)
-    if not some:
-        raise CorpusError(f"{given}: no files to read there")
+    return map(_remote, remote.find(given))
 
 
-def _remote(system: Any, path: str, relative: str, about: dict[str, Any]) -> File:
-    name = str(system.unstrip_protocol(path))
+def _remote(found: remote.Found) -> File:
+    def again() -> File | None:
+        now = found.again()
+        return None if now is None else _remote(now)
 
-    def opened() -> BinaryIO:
-        try:
-            return cast(BinaryIO, system.open(path, "rb"))
-        except Exception as error:  # each system has its own
-            raise CorpusError(f"{name}: cannot be read: {error}") from None
-
-    version = " ".join(str(about[key]) for key in VERSIONS if key in about)
-    return File(name, relative, int(about.get("size") or 0), version, name, opened)
-
-
-def _missing(given: str) -> MissingExtraError:
-    scheme = given.partition("://")[0]
-    return MissingExtraError(
-        f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
+    return File(
+        found.name,
+        found.relative,
+        found.size,
+        found.version,
+        identity=found.name,
+        named=found.named,
+        _open=found.open,
+        _again=again,
     )
 
 
-def _without_descriptions(files: list[File]) -> list[File]:
-    """Of a data set that `datasets` saved, its data files, in the order that it says.
+def _standard_input() -> File:
+    """Standard input, copied to a temporary file, because a build reads its corpus repeatedly.
 
-    Its folder has a `state.json` with their names, and `dataset_info.json`; that of several splits
-    has a folder for each, and `dataset_dict.json`.
+    The file's version is a hash of its bytes: a rerun with the same input continues a build.
     """
-    folders: dict[str, dict[str, File]] = {}
-    for file in files:
-        folder, _, name = file.name.rpartition("/")
-        folders.setdefault(folder, {})[name] = file
-    replaced: dict[str, list[File]] = {}
-    for folder, named in folders.items():
-        if "state.json" in named and "dataset_info.json" in named:
-            state = _state(named["state.json"])
-            wanted = [str(entry.get("filename")) for entry in state["_data_files"]]
-            for name in wanted:
-                if name not in named:
-                    raise CorpusError(
-                        f"{named['state.json'].name}: the data set's file '{name}' is missing"
-                    )
-            replaced[folder] = [named[name] for name in wanted]
-        elif "dataset_dict.json" in named and len(named) == 1:
-            replaced[folder] = []
-    kept: list[File] = []
-    for file in files:
-        folder = file.name.rpartition("/")[0]
-        if folder in replaced:
-            kept += replaced.pop(folder)
-            folders[folder] = {}
-        elif folders[folder]:
-            kept.append(file)
-    return kept
-
-
-def _state(file: File) -> dict[str, Any]:
-    with file.open() as raw:
-        try:
-            state = json.loads(raw.read())
-            files = state["_data_files"]
-            if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
-                raise TypeError("_data_files is no list of files")
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorpusError(
-                f"{file.name}: not the description of a saved data set: {error}"
-            ) from None
-    if state.get("_indices_data_files"):
+    if sys.stdin is None:
+        raise CorpusError(f"{STANDARD_INPUT} (-): it is closed; name files, or pipe something in")
+    folder = remote.folder_for_copies()
+    digest = hashlib.sha256()
+    try:
+        # (Without a name: it disappears with the process.)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            while piece := sys.stdin.buffer.read(BUFFER):
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            copy = os.dup(file.fileno())
+    except OSError as error:
         raise CorpusError(
-            f"{file.name}: the data set has an indices mapping; save it again with a datasets "
-            "release of today, which flattens it"
-        )
-    return cast(dict[str, Any], state)
+            f"{STANDARD_INPUT} (-): a copy of it cannot be kept in "
+            f"'{folder}' ({error.strerror or error}): name a folder with "
+            "more room in TMPDIR, or pass files"
+        ) from None
+
+    def opened(_: bool) -> BinaryIO:
+        # (All readers share one position; only one reads at a time.)
+        file = os.fdopen(os.dup(copy), "rb", BUFFER)
+        file.seek(0)
+        return file
+
+    weakref.finalize(opened, os.close, copy)
+    size = os.fstat(copy).st_size
+    return File(STANDARD_INPUT, STANDARD_INPUT, size, digest.hexdigest(), named=True, _open=opened)
 
 
-def _until(parts: Sequence[str], stops: Callable[[str], bool]) -> list[str]:
-    """The parts in front of the first that stops."""
-    kept = []
-    for part in parts:
-        if stops(part):
-            break
-        kept.append(part)
-    return kept
+def _change(before: File, now: File | None) -> str:
+    """How a file has changed, in words."""
+    if now is None:
+        return "it is gone"
+    if now.size != before.size:
+        return f"{before.size:,} bytes before, {now.size:,} now"
+    return "it was written again"

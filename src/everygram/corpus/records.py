@@ -1,73 +1,52 @@
 """Lines and rows in, records out: JSON lines, CSV and TSV, compressed or not.
 
-A reader takes a `File`, the columns that are needed (None: all) and a function that it tells how
-far it has read; it gives `Records`.
+A reader takes a `File`, the columns that are needed (None: all), a function that it tells how far
+it has read, and how large a record may be; it gives `Records`.
 """
 
 import csv
-import gzip
 import io
 import json
 import math
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
+from everygram.corpus.decoding import Limits, opened, skip_line, too_large
 from everygram.corpus.files import File
 from everygram.errors import CorpusError
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 # What a reader gives for a record: its place, and what makes it or raises CorpusError.
 Records = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
-# Lines between two looks at how far a file is read: each is a call of the system.
-TELL_EVERY = 16
-COMPRESSED = (".gz", ".zst")
+# Lines between two looks at how far a file is read: each is a call of the system. Longer lines,
+# in bytes, are looked at themselves.
+TELL_EVERY, LONG_LINE = 16, 1 << 12
 
 
-@contextmanager
-def opened(file: File) -> Iterator[tuple[BinaryIO, io.BufferedIOBase]]:
-    """A file, and the bytes in it where it is compressed."""
-    with file.open() as raw:
-        if file.name.endswith(".gz"):
-            yield raw, cast(io.BufferedIOBase, gzip.GzipFile(fileobj=raw))
-        elif file.name.endswith(".zst"):
-            yield raw, cast(io.BufferedIOBase, zstd.ZstdFile(raw))
-        else:
-            yield raw, cast(io.BufferedIOBase, raw)
-
-
-CUT_OFF = (EOFError, gzip.BadGzipFile, zstd.ZstdError, zlib.error)
-
-
-def cut_off(place: str, error: Exception) -> CorpusError:
-    return CorpusError(f"{place}: the compressed file is cut off or damaged here: {error}")
-
-
-def json_lines(file: File, columns: list[str] | None, tell: Callable[[int], None]) -> Records:
-    with opened(file) as (raw, lines):
+def json_lines(
+    file: File, columns: list[str] | None, tell: Callable[[int], None], limits: Limits
+) -> Records:
+    with opened(file, limits) as (raw, lines):
         number = 0
-        while True:
+        while line := lines.readline(limits.record + 1):
             number += 1
             place = f"{file.name}:{number}"
-            try:
-                line = lines.readline()
-            except CUT_OFF as error:
-                raise cut_off(place, error) from None
-            if not line:
-                return
+            if len(line) > limits.record:
+                yield place, partial(raised, too_large(place, limits))
+                if not line.endswith(b"\n"):
+                    skip_line(lines)
+                continue
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
+            if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
+                tell(raw.tell())
             if not line.isspace():
-                if number % TELL_EVERY == 1:
-                    tell(raw.tell())
-                yield place, partial(_json_record, line, place)
+                record = partial(_json_record, line, place)
+                del line  # (Not held while the next one is read.)
+                yield place, record
+                del record
 
 
 def _json_record(line: bytes, place: str) -> dict[str, Any]:
@@ -87,20 +66,27 @@ def _json_record(line: bytes, place: str) -> dict[str, Any]:
 
 
 def table(
-    delimiter: str, file: File, columns: list[str] | None, tell: Callable[[int], None]
+    delimiter: str,
+    file: File,
+    columns: list[str] | None,
+    tell: Callable[[int], None],
+    limits: Limits,
 ) -> Records:
     """The rows of a CSV or TSV file under its first, which names the columns."""
     csv.field_size_limit(sys.maxsize)
-    with opened(file) as (raw, inside):
+    with opened(file, limits) as (raw, inside):
         # What is no UTF-8 is told row by row.
         text = io.TextIOWrapper(
             cast(io.BufferedReader, inside), "utf-8-sig", errors="surrogateescape", newline=""
         )
-        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = _BoundedLines(text, limits)
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         names: list[str] | None = None
+        tell_at = 0
         while True:
             # (A row may have line ends in it: the reader says where it ends.)
-            place = f"{file.name}:{rows.line_num + 1}"
+            place = f"{file.name}:{lines.number + 1}"
+            lines.held = 0
             try:
                 row = next(rows)
             except StopIteration:
@@ -109,19 +95,51 @@ def table(
                 wrong = CorpusError(f"{place}: not a row of a table: {error}")
                 if names is None:
                     raise wrong from None
-                yield place, partial(_raised, wrong)
+                yield place, partial(raised, wrong)
                 continue
-            except CUT_OFF as error:
-                raise cut_off(place, error) from None
+            except _TooLarge:
+                yield place, partial(raised, too_large(place, limits))
+                continue
             if names is None:
                 twice = [name for name, times in Counter(row).items() if times > 1]
                 if twice:
                     raise CorpusError(f"{place}: two columns have the name {twice[0]!r}")
                 names = row
             elif row:
-                if rows.line_num % TELL_EVERY == 1:
+                if lines.number >= tell_at or lines.held > LONG_LINE:
+                    tell_at = lines.number + TELL_EVERY
                     tell(raw.tell())
                 yield place, partial(_table_record, names, row, place)
+
+
+class _TooLarge(Exception):
+    """A row of a table is larger than the limit; the line that exceeded it has been skipped."""
+
+
+class _BoundedLines:
+    """The lines of a table whose rows may have several, with a limit for each row.
+
+    number: lines read. held: characters of the current row, which the caller sets to 0.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, limits: Limits) -> None:
+        self._text, self._most = text, limits.record
+        self.number = self.held = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._most + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.held += len(line)
+        if self.held > self._most:
+            if line[-1] not in "\r\n":
+                skip_line(self._text)
+            raise _TooLarge
+        return line
 
 
 def _table_record(names: list[str], row: list[str], place: str) -> dict[str, Any]:
@@ -141,7 +159,8 @@ def _table_record(names: list[str], row: list[str], place: str) -> dict[str, Any
     return dict(zip(names, row, strict=True))
 
 
-def _raised(error: CorpusError) -> dict[str, Any]:
+def raised(error: CorpusError) -> dict[str, Any]:
+    """In place of a record: what is wrong with it."""
     raise error
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from everygram import arguments
-from everygram.arguments import short
+from everygram.arguments import Size, short
 from everygram.corpus.documents import OnError
-from everygram.corpus.files import Lister, is_address, list_files
+from everygram.corpus.files import STANDARD_INPUT, STDIN, Lister, is_address, list_files
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
 from everygram.errors import CorpusError, OptionError
@@ -28,6 +28,7 @@ class CorpusKeywords(TypedDict, total=False):
     on_error: OnError
     pretokenized: str | None
     separator_id: int | None
+    max_record: Size | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class CorpusOptions:
         files that do not say so themselves.
     separator_id: the id that marks documents in files of token ids that do not say where they are;
         where they do, one at a document's start or end is left out.
+    max_record: the largest record, or text file, that is read, in bytes or as a size like "1GiB"
+        (default: a quarter of the build's memory). A larger one raises or is skipped before it is
+        held in memory.
 
     Raises OptionError for a value that makes no sense.
     """
@@ -51,6 +55,7 @@ class CorpusOptions:
     on_error: OnError = "raise"
     pretokenized: str | None = None
     separator_id: int | None = None
+    max_record: Size | None = None
 
     def __post_init__(self) -> None:
         for name in ("text_field", "id_field", "on_error", "pretokenized"):
@@ -65,6 +70,8 @@ class CorpusOptions:
         listed = isinstance(fields, Sequence) and not isinstance(fields, str)
         if not listed or not all(isinstance(field, str) for field in fields):
             raise OptionError(f"metadata_fields: expected a list of fields, found {short(fields)}")
+        # (The one way to set a field of a frozen dataclass.)
+        object.__setattr__(self, "max_record", arguments.size("max_record", self.max_record))
 
     def check(self, are_ids: bool) -> None:
         """Raise OptionError for what makes no sense beside text, or beside token ids."""
@@ -76,6 +83,8 @@ class CorpusOptions:
             raise OptionError(
                 "text_field, id_field and metadata_fields go with text, not token ids"
             )
+        if self.max_record is not None:
+            raise OptionError("max_record goes with text: token ids have no records")
         if self.pretokenized is not None and self.pretokenized not in fmt.TOKEN_DTYPES:
             raise OptionError(f"pretokenized: expected u8, u16 or u32, found {self.pretokenized!r}")
         largest = fmt.separator_of(self.pretokenized or "u32")
@@ -94,7 +103,7 @@ class NamedCorpus:
     """
 
     def __init__(self, corpus: Name | Sequence[Name], options: CorpusOptions) -> None:
-        """corpus: a path, pattern, folder, address, `datasets:NAME`, or a list of them.
+        """corpus: a path, pattern, folder, address, `datasets:NAME`, `-`, or a list of them.
 
         Raises OptionError for options that do not go with it or for files of both kinds together,
         CorpusError for no names.
@@ -136,7 +145,7 @@ class NamedCorpus:
     def ids(self) -> TokenCorpus:
         """The corpus, of token ids, which are read where they lie. Raises CorpusError."""
         for name in self.names:
-            if is_address(name):
+            if is_address(name) or name == STDIN:
                 raise CorpusError(f"{name}: token ids are read from files here; copy it first")
         options = self.options
         return TokenCorpus(
@@ -149,7 +158,7 @@ class NamedCorpus:
 
     def _say_they_are_ids(self) -> bool:
         """Whether the files themselves say that they are token ids; all of them or none."""
-        paths = [Path(name) for name in self.names if not is_address(name)]
+        paths = [Path(name) for name in self.names if not (is_address(name) or name == STDIN)]
         ids = [name for name in paths if TokenCorpus.is_token_file(name, self._lister)]
         if ids and len(ids) < len(self.names):
             raise OptionError(
@@ -161,5 +170,7 @@ class NamedCorpus:
 
 def absolute(name: Name) -> str:
     """What names the same from any folder."""
-    named = isinstance(name, str) and (is_address(name) or name.startswith("datasets:"))
+    named = isinstance(name, str) and (
+        is_address(name) or name.startswith("datasets:") or name in (STDIN, STANDARD_INPUT)
+    )
     return str(name) if named else str(Path(name).absolute())

@@ -9,26 +9,28 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
-from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
-from everygram.corpus.files import File, Lister, find_files, list_files
-from everygram.corpus.records import (
-    COMPRESSED,
-    CUT_OFF,
-    Records,
-    cut_off,
-    json_lines,
-    json_type,
+from everygram.corpus.choosing import nothing_left, text_files
+from everygram.corpus.decoding import (
+    HEAD,
+    NO_LIMITS,
+    Limits,
     opened,
-    table,
+    read_whole,
+    sniffed,
+    suffixes,
 )
+from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
+from everygram.corpus.files import STANDARD_INPUT, File, Lister, each_once, list_files
+from everygram.corpus.json_files import json_file
+from everygram.corpus.not_text import stand_in, text_of
+from everygram.corpus.records import Records, json_lines, json_type, table
 from everygram.errors import CorpusError
 
 # Text is so many times larger than a compressed file of it.
-EXPANDS = {".gz": 3, ".zst": 3, ".parquet": 2}
+EXPANDS = {".gz": 3, ".zst": 3, ".xz": 4, ".bz2": 4, ".parquet": 2}
 
 
 class TextCorpus(Corpus[TextDocument]):
@@ -39,7 +41,9 @@ class TextCorpus(Corpus[TextDocument]):
     name. `id_field` becomes the metadata's "id"; of the rest only `metadata_fields` are kept, if
     given. Any other file is one document whose metadata is `{"path": …}`, relative to the folder
     that was named; a byte order mark at its start is not text. Blank lines between records are no
-    documents. `.gz` and `.zst` are read through.
+    documents. What is compressed with gzip, zstd, xz or bzip2 is read through, whatever its name;
+    `-` is standard input, by its first bytes JSON lines, Parquet, Arrow, or else one text. A
+    record larger than `limits` allow is not held, but refused.
 
     Iterating reads the files from the start each time, and counts what is skipped anew.
     """
@@ -52,8 +56,10 @@ class TextCorpus(Corpus[TextDocument]):
         id_field: str | None = None,
         metadata_fields: Sequence[str] | None = None,
         lister: Lister = list_files,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         super().__init__(on_error)
+        self.limits = limits
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
@@ -66,14 +72,15 @@ class TextCorpus(Corpus[TextDocument]):
                     )
                 self.files.append(File(name, name))
             else:
-                for file in find_files(name, seen, self._skip, lister):
+                listed = lister(os.fspath(name))
+                chosen, passed = text_files(listed, _format, self._has_text)
+                self.passed_over |= passed
+                if not chosen:
+                    raise nothing_left(name, passed)
+                for file in each_once(chosen, seen, self._skip):
                     self.files.append(file)
-                    if file.name == str(name) and not _is_known(file):
-                        raise CorpusError(
-                            f"{name}: not a kind of file that is known by its name: expected "
-                            ".jsonl, .csv, .tsv, .parquet, .arrow, .txt or .md (.gz and .zst of "
-                            "them), or a directory; for raw token ids pass --pretokenized"
-                        )
+                    if file.named and not _is_known(file):
+                        raise _unknown(file)
         self._found_twice = list(self.skips)
 
     @property
@@ -89,8 +96,14 @@ class TextCorpus(Corpus[TextDocument]):
     @property
     def estimated_text_bytes(self) -> int:
         """Size of all text, compressed files taken as a third of what they hold."""
-        return sum(
-            file.size * EXPANDS.get(PurePosixPath(file.name).suffix, 1) for file in self.files
+        return sum(file.size * max(map(_expands, suffixes(file.name))) for file in self.files)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether files may hold more text than they have bytes."""
+        return any(
+            _format(file) in ("Parquet", "Arrow", "hub") or suffixes(file.name)[1] != ""
+            for file in self.files
         )
 
     def __iter__(self) -> Iterator[TextDocument]:
@@ -101,27 +114,39 @@ class TextCorpus(Corpus[TextDocument]):
             try:
                 yield from self._documents(file, before)
             except CorpusError as error:
-                self._skip(error)
+                file.check_unchanged()
+                known = _format(file) not in ("text", "hub")
+                self._skip(_explained(file, error) if known else error)
             except OSError as error:
+                file.check_unchanged()
                 self._skip(CorpusError(f"{file.name}: cannot be read: {error.strerror or error}"))
+            else:
+                file.check_unchanged()
             self.bytes_read = before + file.size
 
     def _documents(self, file: File, before: int) -> Iterator[TextDocument]:
         reader = READERS.get(_format(file))
         if reader is None:
-            yield _text_file(file)
+            document = _text_file(file, self.limits)
+            self.bytes_read = before + file.size
+            yield document
             return
 
         def tell(done: int) -> None:
             self.bytes_read = before + min(done, file.size)
 
-        for place, make in reader(file, self._columns(), tell):
+        for place, make in reader(file, self._columns(), tell, self.limits):
             try:
                 document = self._document(make(), place)
             except CorpusError as error:
                 self._skip(error)
             else:
+                del make  # (It holds the record.)
                 yield document
+                del document
+
+    def _has_text(self, record: dict[str, Any]) -> bool:
+        return _holder(record, self.text_field)[0] is not None
 
     def _columns(self) -> list[str] | None:
         """The fields that are needed of a record, or None for all."""
@@ -201,52 +226,68 @@ def _format(file: File) -> str:
     """The format of a file, by its name."""
     if file.name.startswith("datasets:"):
         return "hub"
-    name = PurePosixPath(file.name.partition("?")[0] if "://" in file.name else file.name)
-    compressed = name.suffix.lower() in COMPRESSED
-    suffix = (name.with_suffix("") if compressed else name).suffix.lower()
-    if suffix == ".json" and compressed:  # of C4 and Dolma
-        return "JSON lines"
+    suffix = sniffed(file) if file.name == STANDARD_INPUT else suffixes(file.name)[0]
     return FORMATS.get(suffix, "text")
 
 
 def _is_known(file: File) -> bool:
     """Whether a file that was named itself is one of text."""
-    if _format(file) != "text":
-        return True
-    name = file.name.partition("?")[0].lower()
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name.endswith((".txt", ".md", ".markdown", ".rst", ".text"))
+    return _format(file) != "text" or suffixes(file.name)[0] in TEXTS
 
 
-def _text_file(file: File) -> TextDocument:
+def _expands(suffix: str) -> int:
+    return EXPANDS.get(suffix, 1)
+
+
+def _text_file(file: File, limits: Limits) -> TextDocument:
+    data = read_whole(file, limits)
+    text = text_of(data, file.name)
     try:
-        with opened(file) as (_, inside):
-            data = inside.read()
-    except CUT_OFF as error:
-        raise cut_off(file.name, error) from None
-    try:
-        return TextDocument(data.decode("utf-8-sig"), encode_metadata({"path": file.relative}))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(
-            f"{file.name}:{line}: not UTF-8: byte {error.start + 1:,} of the file is "
-            f"0x{data[error.start]:02x}; leave the file out, or pass --on-error skip"
-        ) from None
+        return TextDocument(text, encode_metadata({"path": file.relative}))
     except UnicodeEncodeError:
         raise CorpusError(f"{file.name}: the file's name is not UTF-8; rename it") from None
+
+
+def _explained(file: File, error: CorpusError) -> CorpusError:
+    """What is wrong with a file of records as a whole, if that is why a record of it is."""
+    if str(error).startswith(f"{file.name}: expected text"):
+        return error
+    try:
+        with file.open() as raw:
+            what = stand_in(raw.read(HEAD))
+    except (CorpusError, OSError):
+        return error
+    return error if what is None else CorpusError(f"{file.name}: expected records, found {what}")
+
+
+def _unknown(file: File) -> CorpusError:
+    """What to say of a file that was named and whose name does not say what it is."""
+    try:
+        with opened(file):
+            pass
+    except (CorpusError, OSError) as error:
+        if isinstance(error, CorpusError):
+            return error
+    return CorpusError(
+        f"{file.name}: not a kind of file that is known by its name: expected .jsonl, .json, .csv, "
+        ".tsv, .parquet, .arrow, .txt or .md (.gz, .zst, .xz and .bz2 of them), or a directory of "
+        "such files; for raw token ids pass --pretokenized"
+    )
 
 
 FORMATS = {
     ".jsonl": "JSON lines",
     ".ndjson": "JSON lines",
+    ".json": "JSON",
     ".csv": "CSV",
     ".tsv": "TSV",
     ".parquet": "Parquet",
     ".arrow": "Arrow",
 }
-READERS: dict[str, Callable[[File, list[str] | None, Callable[[int], None]], Records]] = {
+TEXTS = (".txt", ".md", ".markdown", ".rst", ".text")
+READERS: dict[str, Callable[[File, list[str] | None, Callable[[int], None], Limits], Records]] = {
     "JSON lines": json_lines,
+    "JSON": json_file,
     "CSV": partial(table, ","),
     "TSV": partial(table, "\t"),
     "Parquet": parquet,

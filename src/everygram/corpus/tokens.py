@@ -3,13 +3,14 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from everygram.corpus.choosing import id_files, nothing_left
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
-from everygram.corpus.files import Lister, find_files, list_files, local_file
+from everygram.corpus.files import File, Lister, each_once, list_files, local_file
 from everygram.corpus.marks import Stream, settled, streams_of
 from everygram.corpus.megatron import MAGICS
 from everygram.corpus.token_file import LARGEST_ID, NO_ID, Given, TokenFile, reading
@@ -18,7 +19,7 @@ from everygram.errors import CorpusError, OptionError
 from everygram.storage.format import TOKEN_DTYPES
 
 # Names of the files that are read in a folder; the rest is passed over.
-TOKEN_NAMES = re.compile(r".*\.(bin|ds|npy)|tokenized\.\d+")
+TOKEN_NAMES = re.compile(r".*\.(bin|idx|ds|npy)|tokenized\.\d+", re.DOTALL)
 
 
 class TokenCorpus(Corpus[TokenDocument]):
@@ -76,16 +77,18 @@ class TokenCorpus(Corpus[TokenDocument]):
             raise OptionError(f"separator_id: expected 0 to {LARGEST_ID}, found {separator_id}")
         self._largest: dict[Path, int] = {}
         self._known: dict[tuple[Path, ...], list[Stream]] = {}
+        self._listed: dict[Path, list[File]] = {}
         seen: dict[str, Path] = {}
         series: dict[str, list[TokenFile]] = {}
-        for path, name in _token_files(paths, lister):
+        for path, name in _token_files(paths, lister, self.passed_over):
             first = seen.setdefault(os.path.realpath(path), path)
             if first is not path:
                 raise CorpusError(
                     f"{path}: the same file as '{first}', which is read already; name it once"
                 )
             # Each file of ids, then the files that go with it.
-            self.files += [local_file(each, name) for each in (path, *_companions(path))]
+            self._listed[path] = [local_file(each, name) for each in (path, *_companions(path))]
+            self.files += self._listed[path]
             try:
                 with reading(path):
                     file = token_file(Given(path, name, dtype, separator_id))
@@ -107,9 +110,10 @@ class TokenCorpus(Corpus[TokenDocument]):
         if path.is_file():
             return _says_itself(path)
         try:
-            files = {Path(file.name) for file in find_files(path, {}, lambda _: None, lister)}
+            listed = lister(os.fspath(path))
         except CorpusError:
             return False
+        files = {Path(file.name) for file in id_files(listed, lambda _: True)[0]}
         alone = (file for file in files if owner_of(file) not in files and ".ds." not in file.name)
         first = next(alone, None)
         return first is not None and _says_itself(first) and all(map(_says_itself, alone))
@@ -153,6 +157,7 @@ class TokenCorpus(Corpus[TokenDocument]):
                 largest = (int(ids.max()) for ids in pieces if ids.size)
                 self._largest[file.path] = max(largest, default=-1)
             except CorpusError as error:
+                self._check_unchanged([file])
                 self._skip(error)
                 self._files.remove(file)
         return max(self._largest.values(), default=-1)
@@ -182,7 +187,16 @@ class TokenCorpus(Corpus[TokenDocument]):
             self.max_id()  # A file is to be left out before any of its documents is given.
         self.bytes_read = 0
         for stream in self._streams():
+            yield from self._unchanged(stream)
+
+    def _unchanged(self, stream: Stream) -> Iterator[TokenDocument]:
+        """The documents of files; raises CorpusError if these have changed meanwhile."""
+        try:
             yield from self._documents(stream)
+        except CorpusError:
+            self._check_unchanged(stream.files)
+            raise
+        self._check_unchanged(stream.files)
 
     def _documents(self, stream: Stream) -> Iterator[TokenDocument]:
         before, first = self.bytes_read, stream.files[0]
@@ -213,6 +227,12 @@ class TokenCorpus(Corpus[TokenDocument]):
                 together.append(file)
         return settled(streams)
 
+    def _check_unchanged(self, files: Sequence[TokenFile]) -> None:
+        """Raise CorpusError if files, or those that go with them, have changed since."""
+        for file in files:
+            for listed in self._listed[file.path]:
+                listed.check_unchanged()
+
     def _pieces(self, file: TokenFile) -> Iterator[tuple[int, np.ndarray]]:
         """The ids, `file.mark` among them, piece by piece, and the number of each one's first."""
         if file.bounds is None:
@@ -222,7 +242,9 @@ class TokenCorpus(Corpus[TokenDocument]):
                 yield start, ids
 
 
-def _token_files(paths: list[Path], lister: Lister) -> Iterator[tuple[Path, str]]:
+def _token_files(
+    paths: list[Path], lister: Lister, passed_over: dict[str, str]
+) -> Iterator[tuple[Path, str]]:
     """The files of ids, and how metadata names them; a Megatron pair is its `.bin`."""
 
     def refuse(error: CorpusError) -> None:
@@ -230,23 +252,33 @@ def _token_files(paths: list[Path], lister: Lister) -> Iterator[tuple[Path, str]
 
     for given in map(_unprefixed, paths):
         found = {}
-        for file in find_files(given, {}, refuse, lister):
+        listed = lister(os.fspath(given))
+        names, folder = {file.name for file in listed}, given.is_dir()
+
+        def wanted(file: File, folder: bool = folder, names: set[str] = names) -> bool:
+            if not folder or not file.readable or TOKEN_NAMES.fullmatch(Path(file.name).name):
+                return True
+            return str(owner_of(Path(file.name))) in names
+
+        chosen, passed = id_files(listed, wanted)
+        passed_over |= passed
+        for file in each_once(chosen, {}, refuse):
             path, name = Path(file.name), file.relative
             if path.suffix == ".idx":
                 path, name = path.with_suffix(".bin"), name.removesuffix(".idx") + ".bin"
-            # A folder that cannot be listed stands for itself.
-            wanted = not given.is_dir() or path.is_dir() or TOKEN_NAMES.fullmatch(path.name)
-            if given.is_file() or (wanted and owner_of(path) is None):
+            if file.named or owner_of(path) is None:
                 found[path] = name
         if not found:
-            raise CorpusError(f"{given}: no files of token ids to read there")
+            raise nothing_left(given, passed, " of token ids")
         yield from found.items()
 
 
 def _unprefixed(path: Path) -> Path:
     """Of the prefix of a Megatron pair, its index."""
+    if path.exists() or not path.name:
+        return path
     index = path.with_name(path.name + ".idx")
-    return index if not path.exists() and index.is_file() else path
+    return index if index.is_file() else path
 
 
 def _companions(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from everygram.errors import OptionError, TokenizerError
+from everygram.hub import hub_missing
 from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.base import ByteTokenizer, Tokenizer
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
@@ -39,6 +40,11 @@ def load_tokenizer(specification: str) -> Tokenizer:
     if specification and path.is_file():
         # The end of the path is for people; the hash identifies the tokenizer.
         return _read_tokenizer(path.read_bytes(), "/".join(path.absolute().parts[-2:]))
+    if specification and (path.is_dir() or specification.endswith("/")):
+        raise TokenizerError(
+            f"tokenizer '{specification}': expected a tokenizer.json or tokenizer.model in this "
+            "folder, found none; name the file itself"
+        )
     if (
         not specification
         or path.suffix in (".json", ".model", ".tiktoken")
@@ -51,6 +57,14 @@ def load_tokenizer(specification: str) -> Tokenizer:
         )
     import tokenizers
 
+    if missing := hub_missing():
+        cached = _in_cache(specification)
+        if cached is not None:
+            return HuggingFaceTokenizer(cached.read_bytes(), specification)
+        raise TokenizerError(
+            f"tokenizer '{specification}': there is no such file, and as a hub name it cannot be "
+            f"loaded: {missing}"
+        )
     try:
         loaded = tokenizers.Tokenizer.from_pretrained(specification)
     except Exception as error:  # the library raises bare Exception
@@ -60,6 +74,17 @@ def load_tokenizer(specification: str) -> Tokenizer:
             f"such file, and as a hub name it did not load: {error}"
         ) from None
     return HuggingFaceTokenizer(loaded.to_str().encode(), specification)
+
+
+def _in_cache(name: str) -> Path | None:
+    """The file of a tokenizer that the hub gave before; None if there is none here."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, "tokenizer.json")
+    except errors.HFValidationError:
+        return None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _read_tokenizer(data: bytes, source: str) -> Tokenizer:
