@@ -180,3 +180,65 @@ def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts)
     assert "token id 999 is outside the vocabulary" in answers[1]["error"]
     assert "expected integers like 1,2,3, found 'x'" in answers[2]["error"]
     assert answers[3]["token_ids"] == []
+
+
+RECORDS = [{"doc": {"body": "the"}, "id": 1}, {"doc": {"body": "natural\nlanguage"}}]
+LINES = "".join(json.dumps(record) + "\n" for record in RECORDS)
+
+
+@pytest.mark.parametrize(
+    "command", ["count", "prob", "ntd", "infgram-prob", "score", "longest-matches", "find"]
+)
+def test_a_field_of_json_lines_is_the_query(run, path, command):
+    code, out, error = run(command, path, "-", "--text-field", "doc.body", stdin=LINES + "\n \n")
+    assert (code, error) == (0, "")
+    asked = [run(command, path, record["doc"]["body"], "--json")[1] for record in RECORDS]
+    assert [json.loads(line) for line in out.splitlines()] == [json.loads(one) for one in asked]
+
+
+def test_records_that_have_no_such_field_are_errors(run, path):
+    lines = (
+        b'{"text": "the"}\n{"txt": 1}\n{"text": 7}\nthe\n["the"]\n{"text": "\xff"}\n{"text": "a"}'
+    )
+    code, out, _ = run("count", path, "-", "--text-field", "text", stdin=lines)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [answer.get("count") is None for answer in answers] == [False, *[True] * 5, False]
+    assert [answer.get("error", "")[:40] for answer in answers[1:6]] == [
+        "line: no field 'text'; the record has 't",
+        "line: field 'text': expected a string, f",
+        "line: not a JSON record: Expecting value",
+        "line: expected a JSON object, found an a",
+        "line: not UTF-8: byte 11 of the line is ",
+    ]
+
+
+def test_json_lines_that_are_asked_as_they_stand_are_noticed(run, path):
+    for command in ("count", "score", "find"):
+        code, out, error = run(command, path, "-", stdin=LINES)
+        assert code == 0
+        assert json.loads(out.splitlines()[0])["tokens"][0] == "{"
+        assert error.count("the first line is JSON, and is asked as it stands") == 1
+        assert "--text-field" in error
+    for given in ("\n \n" + LINES, json.dumps(RECORDS)):
+        assert "--text-field" in run("count", path, "-", stdin=given)[2]
+    for given in ("the\n" + LINES, "{the\n", '["the"]\n', "[]", "[116]", "{" * 100_000):
+        assert run("count", path, "-", stdin=given)[2] == ""
+
+
+def test_a_text_field_goes_with_standard_input(run, path):
+    for arguments in (["the"], ["--ids", "-"], ["--ids", "1"]):
+        code, _, error = run("count", path, *arguments, "--text-field", "text")
+        assert code == 2
+        assert "--text-field goes with - in place of a query" in error
+    code, _, error = run("document", path, "--number", "1", "--text-field", "text")
+    assert code == 2
+
+
+def test_a_byte_order_mark_is_no_part_of_a_query(run, path):
+    for options, given in (([], "the"), (["--text-field", "text"], '{"text": "the"}')):
+        for end in ("", "\nthe \n"):
+            _, out, _ = run("count", path, "-", *options, stdin=f"\ufeff{given}{end}")
+            assert json.loads(out.splitlines()[0])["tokens"] == ["t", "h", "e"]
+    _, out, _ = run("count", path, "--ids", "-", stdin="\ufeff116,104\n")
+    assert json.loads(out)["token_ids"] == [116, 104]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,7 +14,8 @@ from everygram.building.segment_builder import SegmentBuilder
 from everygram.building.source import Source, open_addition, open_source
 from everygram.building.stages import Stages, disk, resources
 from everygram.building.tokenize import REPORT_EVERY
-from everygram.corpus.source import CorpusKeywords, Name
+from everygram.corpus.memory import Given
+from everygram.corpus.source import CorpusKeywords
 from everygram.errors import BuildError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
@@ -35,7 +36,7 @@ MARK = 16
 
 
 def build(
-    corpus: Name | Sequence[Name],
+    corpus: Given,
     out: str | os.PathLike[str],
     tokenizer: str | os.PathLike[str] | None = None,
     *,
@@ -51,13 +52,17 @@ def build(
     corpus: one or several of: paths, patterns (`*.parquet`), directories, addresses (`s3://…`,
         `https://…`), `datasets:NAME`, `-` (standard input). Text: JSON lines, CSV, TSV, Parquet,
         Arrow, text files. Token ids: Megatron-LM, datatrove, llm.c, Dolma and NumPy files, or raw.
+        Or documents in memory: a table (pyarrow, pandas, polars, …), a `datasets.Dataset`, an
+        iterable of mappings, or one of texts that is no list (see `everygram.corpus.memory`).
     out: a folder that does not exist, is empty, or contains an interrupted build. An interrupted
-        build continues after its last finished stage if nothing has changed.
+        build continues after its last finished stage if nothing has changed. (A build of documents
+        in memory keeps nothing and starts over.)
     tokenizer: "bytes" (the default), the path of a `tokenizer.json`, a SentencePiece `.model` or a
         tiktoken file, "train:VOCAB", or a hub name. For token ids: the tokenizer that made them, if
         known.
-    text_field, id_field, metadata_fields, on_error, pretokenized, separator_id, max_record: how to
-        read the corpus: see `everygram.corpus.source.CorpusOptions`, which has their defaults.
+    text_field, id_field, metadata_fields, on_error, split, quoting, pretokenized, separator_id,
+        max_record: how to read the corpus: see `everygram.corpus.source.CorpusOptions`, which has
+        their defaults.
     vocab_size: for token ids without a tokenizer: all ids are in [0, vocab_size) (default: every id
         of the corpus's integer width is in the vocabulary).
     memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
@@ -118,7 +123,7 @@ def build_of(
 
 def add(
     index: str | os.PathLike[str],
-    corpus: Name | Sequence[Name],
+    corpus: Given,
     *,
     memory: Size | None = None,
     threads: int | None = None,

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -11,7 +10,8 @@ from everygram.arguments import Size
 from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
 from everygram.building.source import Source, open_source
 from everygram.building.stages import resources
-from everygram.corpus.source import CorpusKeywords, Name
+from everygram.corpus.memory import Given
+from everygram.corpus.source import CorpusKeywords
 from everygram.progress import BuildPlan
 from everygram.storage import format as fmt
 
@@ -20,7 +20,7 @@ INDEX_OVERHEAD = 1.1
 
 
 def plan(
-    corpus: Name | Sequence[Name],
+    corpus: Given,
     out: str | os.PathLike[str],
     tokenizer: str | os.PathLike[str] | None = None,
     *,

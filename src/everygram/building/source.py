@@ -5,7 +5,7 @@ Knows the tokenizer for a corpus and the vocabulary of its index; gives document
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,7 +15,8 @@ from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
 from everygram.corpus.decoding import NO_LIMITS, Limits
 from everygram.corpus.documents import Corpus, TextDocument, TokenDocument
-from everygram.corpus.source import CorpusKeywords, CorpusOptions, Name, NamedCorpus, absolute
+from everygram.corpus.memory import Given, Name
+from everygram.corpus.source import CorpusKeywords, CorpusOptions, NamedCorpus, absolute
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
 from everygram.errors import OptionError
@@ -71,12 +72,18 @@ class Source(ABC):
     ) -> None:
         # An interrupted build continues only with the same arguments. JSON values.
         self.arguments = named.arguments
+        self._held = named.held is not None
         self.tokenizer_name = tokenizer_name
         self.tokenizer = tokenizer
 
     @property
-    def inputs(self) -> list[Any]:
-        """Name, size and version of each file when the files were listed, as JSON values."""
+    def inputs(self) -> list[Any] | None:
+        """Name, size and version of each file when the files were listed, as JSON values.
+
+        None for documents in memory: nobody can tell whether another run has the same.
+        """
+        if self._held:
+            return None
         return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
 
     @abstractmethod
@@ -118,12 +125,18 @@ class TextSource(Source):
         self.corpus.limits = Limits(min(record, NO_LIMITS.record), memory)
 
     def estimate(self) -> Estimate:
+        if self.corpus.once:
+            raise OptionError(
+                "corpus: a plan would use up an iterator: pass a list, or make it anew and build "
+                "without a plan"
+            )
         fields: tuple[str, ...] = ()
-        chars = sampled = 0
+        chars = sampled = seen = 0
         sample: list[TextDocument] = []
         for number, document in enumerate(self.corpus):
             if number == 0:
                 fields = tuple(json.loads(document.metadata))
+            seen += 1
             chars += len(document.text)
             if sampled < SAMPLE_CHARS and number < BATCH_DOCUMENTS:
                 sample.append(replace(document, text=document.text[: SAMPLE_CHARS - sampled]))
@@ -145,7 +158,9 @@ class TextSource(Source):
         total, read = self.corpus.total_bytes, self.corpus.bytes_read
         all_text = total * tokens / max(1, text_bytes)
         tokens *= chars / max(1, sampled)
-        if read == 0:  # of a file that does not say how long it is
+        if self.corpus.num_records is not None:
+            tokens *= self.corpus.num_records / max(1, seen)
+        elif read == 0:  # of a file that does not say how long it is
             tokens += all_text
         else:
             tokens *= total / read
@@ -169,6 +184,11 @@ class TextSource(Source):
 
     def _trained(self, stages: Stages) -> Tokenizer:
         """A tokenizer trained on the corpus, or the one that a killed build has trained."""
+        if self.corpus.once:
+            raise OptionError(
+                f"tokenizer '{self._name}': training reads the corpus twice, and an iterator can "
+                "be read only once: pass a list, or what can be iterated over again"
+            )
         if stages.state.trained:
             data = read_file(stages.path / fmt.TOKENIZER, stages.path, MOST_TOKENIZER)
             return HuggingFaceTokenizer(data, self._name)
@@ -235,7 +255,7 @@ class IdSource(Source):
 
 
 def open_source(
-    corpus: Name | Sequence[Name],
+    corpus: Given,
     tokenizer: Name | None = None,
     *,
     vocab_size: int | None = None,
@@ -275,7 +295,7 @@ def open_source(
 
 
 def open_addition(
-    corpus: Name | Sequence[Name],
+    corpus: Given,
     path: Path,
     manifest: fmt.Manifest,
     **options: Unpack[CorpusKeywords],

@@ -59,7 +59,12 @@ class Stages:
         return self.path / str(self.state.folder)
 
     def save(self) -> None:
-        """Write down the finished stages: a killed change can be resumed from here."""
+        """Write down the finished stages: a killed change can be resumed from here.
+
+        Without inputs that another run can compare with its own, nothing is written.
+        """
+        if self.state.inputs is None:
+            return
         self.state.seconds = self.clock.seconds
         self.state.write(self.path)
 

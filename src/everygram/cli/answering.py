@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 FEW_BYTES = 256
 # Lines of standard input that are searched together.
 GROUP = 1_000
+# What stands at the start of some files, and is not text.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def answer(
     index: Path,
     query: str | None,
     ids: str | None,
+    text_field: str | None,
     as_json: bool,
     show: Callable[[dict[str, Any]], str],
     ask: Callable[["Index", "Query"], Any],
@@ -47,6 +50,7 @@ def answer(
 ) -> None:
     """Answer one query, or each line of standard input, and print the results.
 
+    text_field: of lines that are JSON records, the field that is the query.
     ask: gives a query's result; a query is text or ids.
     ask_all: gives the results of several; without it each is asked alone.
     group: how many lines are asked together (default: GROUP).
@@ -56,14 +60,17 @@ def answer(
         given = "neither" if query is None else "both"
         raise click.UsageError(f"expected a query or --ids, found {given}; give one of the two")
     given = cast(str, query if ids is None else ids)
+    if text_field is not None and query != "-":
+        raise click.UsageError("--text-field goes with - in place of a query: it reads records")
     if given == "-":
         gc.enable()
+        read = _reads(ids is not None, text_field)
         most = 1 if ask_all is None else group or GROUP
         with opened(index) as asked:
             failed = False
-            for lines in _lines(most):
+            for lines in _lines(most, skip_blank=text_field is not None):
                 with compiling.announced():
-                    answers = _answers(asked, lines, ids is not None, ask, ask_all, as_dict)
+                    answers = _answers(asked, lines, read, ask, ask_all, as_dict)
                 failed = failed or any("error" in each for each in answers)
                 click.echo("\n".join(json.dumps(each, ensure_ascii=False) for each in answers))
         sys.exit(1 if failed else 0)
@@ -78,7 +85,7 @@ def answer(
 def _answers(
     index: "Index",
     lines: list[str],
-    are_ids: bool,
+    read: Callable[[str], "Query"],
     ask: Callable[["Index", "Query"], Any],
     ask_all: Callable[["Index", list["Query"]], Iterable[Any]] | None,
     as_dict: Callable[[Any], dict[str, Any]],
@@ -87,35 +94,76 @@ def _answers(
     if ask_all is not None and len(lines) > 1:
         # A line that is refused refuses its batch: then each line is asked alone.
         with contextlib.suppress(EverygramError):
-            queries: list[Query] = [parse_ids(line) if are_ids else line for line in lines]
+            queries = [read(line) for line in lines]
             return [as_dict(result) for result in ask_all(index, queries)]
     answers = []
     for line in lines:
         try:
-            answers.append(as_dict(ask(index, parse_ids(line) if are_ids else line)))
+            answers.append(as_dict(ask(index, read(line))))
         except EverygramError as error:
             answers.append({"error": str(error)})
     return answers
 
 
-def _lines(most: int) -> Iterator[list[str]]:
-    """Lines of standard input, up to so many at a time.
+def _reads(are_ids: bool, text_field: str | None) -> Callable[[str], "Query"]:
+    """What makes a line of standard input a query."""
+    if are_ids:
+        return parse_ids
+    if text_field is not None:
+        from everygram.corpus.text import text_of_line
+
+        return lambda line: text_of_line(line, text_field)
+    first = True
+
+    def text(line: str) -> str:
+        nonlocal first
+        if first and _is_json(line):
+            click.echo(
+                "the first line is JSON, and is asked as it stands: to ask a field of JSON lines, "
+                "name it with --text-field",
+                err=True,
+            )
+        first = first and not line.strip()
+        return line
+
+    return text
+
+
+def _is_json(line: str) -> bool:
+    """Whether a line is a JSON record, or an array of them."""
+    try:
+        value = json.loads(line) if line.lstrip().startswith(("{", "[")) else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value[0] if isinstance(value, list) and value else value, dict)
+
+
+def _lines(most: int, skip_blank: bool) -> Iterator[list[str]]:
+    """Lines of standard input, up to so many at a time; `skip_blank`: without blank ones.
 
     It does not wait for more than has arrived: a program at the other end of a pipe gets its
     answer before it sends the next query.
     """
     stdin = cast(io.BufferedReader, sys.stdin.buffer)
     begun: list[bytes] = []
+    first = True
     while chunk := stdin.read1(1 << 20):
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
-            begun = []
+            if first:
+                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+            begun, first = [], False
         begun.append(rest)
+        if skip_blank:
+            lines = [line for line in lines if line and not line.isspace()]
         for start in range(0, len(lines), most):
             yield [_decoded(line) for line in lines[start : start + most]]
-    if any(begun):
-        yield [_decoded(b"".join(begun))]
+    last = b"".join(begun)
+    if first:
+        last = last.removeprefix(BYTE_ORDER_MARK)
+    if last and not (skip_blank and last.isspace()):
+        yield [_decoded(last)]
 
 
 def _decoded(line: bytes) -> str:

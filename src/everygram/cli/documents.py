@@ -90,6 +90,7 @@ def document(
     index: Path,
     query: str | None,
     ids: str | None,
+    text_field: str | None,
     number: int | None,
     occurrence: int,
     context: int | None,
@@ -108,6 +109,7 @@ def document(
             index,
             query,
             ids,
+            text_field,
             as_json,
             show_document,
             lambda opened_index, query: opened_index.document(
@@ -116,7 +118,7 @@ def document(
             few_steps=occurrence <= FEW_OCCURRENCES,
         )
         return
-    if query is not None or ids is not None:
+    if query is not None or ids is not None or text_field is not None:
         raise click.UsageError("expected a query or --number, not both")
     interpret()
     with opened(index) as asked:

@@ -64,6 +64,12 @@ ids_option = click.option(
     metavar="1,2,3",
     help="Token ids in place of text, or - to read one list per line from standard input.",
 )
+batch_option = click.option(
+    "--text-field",
+    metavar="A.B",
+    help="With -: lines are JSON records, and this field of each is the text (a.b: field b inside "
+    "a).",
+)
 query_arguments = together(
     index_argument,
     click.argument(
@@ -72,6 +78,7 @@ query_arguments = together(
         help="Text, or - to read one query per line from standard input and print JSON lines.",
     ),
     ids_option,
+    batch_option,
 )
 text_arguments = together(
     index_argument,
@@ -81,6 +88,7 @@ text_arguments = together(
         help="Text, or - to read one text per line from standard input and print JSON lines.",
     ),
     ids_option,
+    batch_option,
 )
 raw_option = click.option(
     "--raw", is_flag=True, help="Encode the text as given, without the index's query prefix."
@@ -139,6 +147,18 @@ corpus_options = together(
         type=click.Choice(["raise", "skip"]),
         default="raise",
         help="Whether a document that cannot be read stops the command or is left out.",
+    ),
+    click.option(
+        "--split",
+        metavar="SEPARATOR",
+        help="What stands between the documents of a text file: lines (each line is one), "
+        "blank-lines (each paragraph is one), or a text (default: the file is one).",
+    ),
+    click.option(
+        "--quoting",
+        type=click.Choice(["double", "none"]),
+        help="Whether cells of CSV and TSV files may stand in double quotes (default: double for "
+        "CSV, none for TSV).",
     ),
     click.option(
         "--pretokenized",

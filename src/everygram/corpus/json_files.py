@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from everygram.corpus.decoding import Limits, opened, too_large
 from everygram.corpus.files import File
-from everygram.corpus.records import DECODER, Records, _json_record, json_lines
+from everygram.corpus.records import DECODER, Records, json_lines, json_record
 from everygram.errors import CorpusError
 
 # Bytes that are read at a time.
@@ -39,7 +39,7 @@ def json_file(
                 number += 1
                 tell(raw.tell())
                 place = f"{file.name}: record {number:,}"
-                yield place, partial(_json_record, value, place)
+                yield place, partial(json_record, value, place)
         except _TooLargeError:
             # (What follows it is not read: nobody knows where it ends.)
             raise too_large(f"{file.name}: record {number + 1:,}", limits) from None
@@ -66,7 +66,7 @@ def kind_of_json(
             if in_array or next(values, b""):
                 return "records"
             try:
-                return "record" if has_text(_json_record(first, file.name)) else "other"
+                return "record" if has_text(json_record(first, file.name)) else "other"
             except CorpusError:  # JSON with comments, for example
                 return "other"
     except _TooLargeError:

@@ -23,6 +23,8 @@ Records = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 # Lines between two looks at how far a file is read: each is a call of the system. Longer lines,
 # in bytes, are looked at themselves.
 TELL_EVERY, LONG_LINE = 16, 1 << 12
+# Tables of text: what stands between cells, and how these are quoted unless the user says it.
+TABLES = {"CSV": (",", "double"), "TSV": ("\t", "none")}
 
 
 def json_lines(
@@ -43,13 +45,13 @@ def json_lines(
             if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
                 tell(raw.tell())
             if not line.isspace():
-                record = partial(_json_record, line, place)
+                record = partial(json_record, line, place)
                 del line  # (Not held while the next one is read.)
                 yield place, record
                 del record
 
 
-def _json_record(line: bytes, place: str) -> dict[str, Any]:
+def json_record(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
@@ -67,64 +69,111 @@ def _json_record(line: bytes, place: str) -> dict[str, Any]:
 
 def table(
     delimiter: str,
+    usual: str,
+    given: str | None,
     file: File,
     columns: list[str] | None,
     tell: Callable[[int], None],
     limits: Limits,
 ) -> Records:
-    """The rows of a CSV or TSV file under its first, which names the columns."""
-    csv.field_size_limit(sys.maxsize)
+    """The rows of a CSV or TSV file under its first, which names the columns.
+
+    usual, given: how such files are quoted, and how the user says that these are.
+    """
+    quoting = given or usual
     with opened(file, limits) as (raw, inside):
         # What is no UTF-8 is told row by row.
         text = io.TextIOWrapper(
-            cast(io.BufferedReader, inside), "utf-8-sig", errors="surrogateescape", newline=""
+            cast(io.BufferedReader, inside),
+            "utf-8-sig",
+            errors="surrogateescape",
+            newline="" if quoting == "double" else "\n",
         )
-        lines = _BoundedLines(text, limits)
-        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         names: list[str] | None = None
-        tell_at = 0
-        while True:
-            # (A row may have line ends in it: the reader says where it ends.)
-            place = f"{file.name}:{lines.number + 1}"
-            lines.held = 0
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                wrong = CorpusError(f"{place}: not a row of a table: {error}")
+        read = _quoted if quoting == "double" else _unquoted
+        rows = read(text, delimiter, file.name, limits)
+        for number, (place, row) in enumerate(rows):
+            if isinstance(row, CorpusError):
                 if names is None:
-                    raise wrong from None
-                yield place, partial(raised, wrong)
-                continue
-            except _TooLarge:
-                yield place, partial(raised, too_large(place, limits))
-                continue
-            if names is None:
-                twice = [name for name, times in Counter(row).items() if times > 1]
-                if twice:
-                    raise CorpusError(f"{place}: two columns have the name {twice[0]!r}")
+                    raise row
+                yield place, partial(raised, row)
+            elif names is None:
+                _check_names(row, place, given if usual == "none" else usual)
                 names = row
-            elif row:
-                if lines.number >= tell_at or lines.held > LONG_LINE:
-                    tell_at = lines.number + TELL_EVERY
+            else:
+                if number % TELL_EVERY == 1 or sum(map(len, row)) > LONG_LINE:
                     tell(raw.tell())
-                yield place, partial(_table_record, names, row, place)
+                yield place, partial(_table_record, names, row, place, quoting)
+
+
+def _check_names(names: list[str], place: str, quoting: str | None) -> None:
+    """Raise CorpusError for columns that cannot have these names, or whose quotes are doubtful."""
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise CorpusError(f"{place}: two columns have the name {name!r}")
+        if any("\udc80" <= character <= "\udcff" for character in name):
+            raise CorpusError(f"{place}: not UTF-8: the name {name!r} of a column")
+    if quoting is None and all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+        raise CorpusError(
+            f"{place}: the names of the columns stand in quotes: pass --quoting double, or "
+            "--quoting none to take quotes for characters like others"
+        )
+
+
+# Where a row begins, and its cells or what is wrong with it.
+Rows = Iterator[tuple[str, list[str] | CorpusError]]
+
+
+def _quoted(text: io.TextIOWrapper, delimiter: str, name: str, limits: Limits) -> Rows:
+    """Rows whose cells may be quoted, with line ends and delimiters in them."""
+    csv.field_size_limit(sys.maxsize)
+    lines = _Lines(text, limits)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        number = lines.begin_row()
+        place = f"{name}:{number}"
+        try:
+            if row := next(rows):
+                yield place, row
+        except StopIteration:
+            return
+        except csv.Error as error:
+            wrong = f"{place}: not a row of a table: {error}"
+            if lines.ended:
+                opened = _quote_opened(number, lines.quoted, delimiter)
+                wrong = f"{name}:{opened}: a quote opens here and is never closed"
+            hint = "if quotes are characters like others here, pass --quoting none"
+            yield place, CorpusError(f"{wrong}; {hint}")
+        except _TooLarge:
+            wrong = str(too_large(place, limits))
+            if lines.number > number:
+                opened = _quote_opened(number, lines.quoted, delimiter)
+                wrong += f"; a quote that opens on line {opened:,} is open there"
+            yield place, CorpusError(wrong)
 
 
 class _TooLarge(Exception):
     """A row of a table is larger than the limit; the line that exceeded it has been skipped."""
 
 
-class _BoundedLines:
-    """The lines of a table whose rows may have several, with a limit for each row.
+class _Lines:
+    """The lines of a text for rows, which may have line ends in them; a row's are bounded.
 
-    number: lines read. held: characters of the current row, which the caller sets to 0.
+    `number` counts them, `quoted` has those of the row that have quotes, with their numbers, and
+    `ended` says whether the text has ended.
     """
 
     def __init__(self, text: io.TextIOWrapper, limits: Limits) -> None:
         self._text, self._most = text, limits.record
-        self.number = self.held = 0
+        self.number = self._held = 0
+        self.quoted: list[tuple[int, str]] = []
+        self.ended = False
+
+    def begin_row(self) -> int:
+        """Begin a row; gives the number of its first line."""
+        self.quoted.clear()
+        self._held = 0
+        return self.number + 1
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -132,20 +181,54 @@ class _BoundedLines:
     def __next__(self) -> str:
         line = self._text.readline(self._most + 1)
         if not line:
+            self.ended = True
             raise StopIteration
         self.number += 1
-        self.held += len(line)
-        if self.held > self._most:
+        self._held += len(line)
+        if self._held > self._most:
             if line[-1] not in "\r\n":
                 skip_line(self._text)
             raise _TooLarge
+        if '"' in line:
+            self.quoted.append((self.number, line))
         return line
 
 
-def _table_record(names: list[str], row: list[str], place: str) -> dict[str, Any]:
+def _quote_opened(first: int, quoted: list[tuple[int, str]], delimiter: str) -> int:
+    """The line in which the quote opened that is open where a row's lines end; `first` is its."""
+    opened = first
+    for number, line in quoted:
+        # Each line but the first begins in a quote: a further cell has another one.
+        if number > first and len(next(csv.reader(['"' + line], delimiter=delimiter))) > 1:
+            opened = number
+    return opened
+
+
+def _unquoted(text: io.TextIOWrapper, delimiter: str, name: str, limits: Limits) -> Rows:
+    """Rows in which quotes are characters like others: each is a line."""
+    number = 0
+    while line := text.readline(limits.record + 1):
+        number += 1
+        place = f"{name}:{number}"
+        if len(line) > limits.record:
+            if not line.endswith("\n"):
+                skip_line(text)
+            yield place, too_large(place, limits)
+            continue
+        line = line.removesuffix("\n").removesuffix("\r")
+        if number == 1 and "\r" in line:
+            raise CorpusError(f"{place}: lines end with a carriage return alone; convert the file")
+        if line:
+            yield place, line.split(delimiter)
+
+
+def _table_record(names: list[str], row: list[str], place: str, quoting: str) -> dict[str, Any]:
     if len(row) != len(names):
+        hint = ""
+        if quoting == "none" and any(cell.startswith('"') for cell in row):
+            hint = "; if cells are quoted here, pass --quoting double"
         raise CorpusError(
-            f"{place}: expected {len(names)} columns, as the first row has, found {len(row)}"
+            f"{place}: expected {len(names)} columns, as the first row has, found {len(row)}{hint}"
         )
     for name, cell in zip(names, row, strict=True):
         if not cell.isascii():

@@ -1,7 +1,6 @@
 """What users name as a corpus, and what they say of it, checked: `NamedCorpus`."""
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from everygram import arguments
 from everygram.arguments import Size, short
 from everygram.corpus.documents import OnError
 from everygram.corpus.files import STANDARD_INPUT, STDIN, Lister, is_address, list_files
+from everygram.corpus.memory import Given, Held, Name, names_or_held
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
 from everygram.errors import CorpusError, OptionError
 from everygram.storage import format as fmt
-
-Name = str | os.PathLike[str]
 
 
 class CorpusKeywords(TypedDict, total=False):
@@ -26,6 +24,8 @@ class CorpusKeywords(TypedDict, total=False):
     id_field: str | None
     metadata_fields: Sequence[str] | None
     on_error: OnError
+    split: str | None
+    quoting: str | None
     pretokenized: str | None
     separator_id: int | None
     max_record: Size | None
@@ -38,6 +38,11 @@ class CorpusOptions:
     text_field, id_field, metadata_fields: of a record, what is its text, its "id", and all else
         that is kept (default: everything); `a.b` is b inside a.
     on_error: "skip" leaves out, counts and lists what cannot be read, instead of raising.
+    split: what the documents of a text file are: its "lines", "blank-lines" for its paragraphs, or
+        any other text for the parts between occurrences of it (default: the file is one).
+    quoting: "double" if cells of CSV and TSV files may stand in double quotes, with line ends in
+        them and a quote written twice; "none" if quotes are characters like others (default:
+        "double" for CSV, "none" for TSV).
     pretokenized: "u8", "u16" or "u32": the corpus is token ids of this width, little-endian, in
         files that do not say so themselves.
     separator_id: the id that marks documents in files of token ids that do not say where they are;
@@ -53,12 +58,14 @@ class CorpusOptions:
     id_field: str | None = None
     metadata_fields: Sequence[str] | None = None
     on_error: OnError = "raise"
+    split: str | None = None
+    quoting: str | None = None
     pretokenized: str | None = None
     separator_id: int | None = None
     max_record: Size | None = None
 
     def __post_init__(self) -> None:
-        for name in ("text_field", "id_field", "on_error", "pretokenized"):
+        for name in ("text_field", "id_field", "on_error", "pretokenized", "split", "quoting"):
             value = getattr(self, name)
             if value is not None or name in ("text_field", "on_error"):
                 arguments.string(name, value)
@@ -70,6 +77,10 @@ class CorpusOptions:
         listed = isinstance(fields, Sequence) and not isinstance(fields, str)
         if not listed or not all(isinstance(field, str) for field in fields):
             raise OptionError(f"metadata_fields: expected a list of fields, found {short(fields)}")
+        if self.split == "":
+            raise OptionError("split: expected 'lines', 'blank-lines' or a separator, found ''")
+        if self.quoting not in (None, "double", "none"):
+            raise OptionError(f"quoting: expected 'double' or 'none', found {self.quoting!r}")
         # (The one way to set a field of a frozen dataclass.)
         object.__setattr__(self, "max_record", arguments.size("max_record", self.max_record))
 
@@ -79,9 +90,11 @@ class CorpusOptions:
             if self.separator_id is not None:
                 raise OptionError("separator_id goes with pretokenized: text has no ids of its own")
             return
-        if (self.text_field, self.id_field, self.metadata_fields) != ("text", None, None):
+        of_text = (self.text_field, self.id_field, self.metadata_fields, self.split, self.quoting)
+        if of_text != ("text", None, None, None, None):
             raise OptionError(
-                "text_field, id_field and metadata_fields go with text, not token ids"
+                "text_field, id_field, metadata_fields, split and quoting go with text, not token "
+                "ids"
             )
         if self.max_record is not None:
             raise OptionError("max_record goes with text: token ids have no records")
@@ -102,20 +115,20 @@ class NamedCorpus:
     `text` or `ids` reads it accordingly. Each name's files are listed once.
     """
 
-    def __init__(self, corpus: Name | Sequence[Name], options: CorpusOptions) -> None:
-        """corpus: a path, pattern, folder, address, `datasets:NAME`, `-`, or a list of them.
+    def __init__(self, corpus: Given, options: CorpusOptions) -> None:
+        """corpus: a path, pattern, folder, address, `datasets:NAME`, `-`, or a list of them; or
+        documents in memory (see `memory`).
 
-        Raises OptionError for options that do not go with it or for files of both kinds together,
-        CorpusError for no names.
+        Raises OptionError for what is none of these, for options that do not go with it or for
+        files of both kinds together, CorpusError for no names.
         """
-        given = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
-        if not isinstance(given, list | tuple):
-            raise OptionError(f"corpus: expected a path, or a list of paths, found {short(corpus)}")
-        for name in given:
+        given = names_or_held(corpus, options.text_field)
+        self.held = given if isinstance(given, Held) else None
+        self.names = given if isinstance(given, list) else []
+        for name in self.names:
             if not arguments.place("corpus", name, "a path"):
                 raise OptionError("corpus: expected a path, found an empty name")
-        self.names = list(given)
-        if not self.names:
+        if not self.names and self.held is None:
             raise CorpusError("no corpus given: expected at least one file or directory")
         self.options = options
         self._lister: Lister = functools.cache(list_files)
@@ -124,7 +137,7 @@ class NamedCorpus:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The names, absolute, and the options, as JSON values."""
+        """The names, absolute, and the options, as JSON values; of what is held, no names."""
         options = asdict(self.options)
         if self.options.metadata_fields is not None:
             options["metadata_fields"] = list(self.options.metadata_fields)
@@ -134,16 +147,25 @@ class NamedCorpus:
         """The corpus, of text. Raises CorpusError."""
         options = self.options
         return TextCorpus(
-            self.names,
+            self.names if self.held is None else [self.held],
             options.text_field,
             options.on_error,
             options.id_field,
             options.metadata_fields,
             self._lister,
+            split=options.split,
+            quoting=options.quoting,
         )
 
     def ids(self) -> TokenCorpus:
-        """The corpus, of token ids, which are read where they lie. Raises CorpusError."""
+        """The corpus, of token ids, which are read where they lie.
+
+        Raises CorpusError, and OptionError for what is not in files.
+        """
+        if self.held is not None:
+            raise OptionError(
+                "token ids are read from files: save them with numpy.save, then pass its name"
+            )
         for name in self.names:
             if is_address(name) or name == STDIN:
                 raise CorpusError(f"{name}: token ids are read from files here; copy it first")

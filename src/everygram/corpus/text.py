@@ -13,21 +13,16 @@ from typing import Any
 
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
 from everygram.corpus.choosing import nothing_left, text_files
-from everygram.corpus.decoding import (
-    HEAD,
-    NO_LIMITS,
-    Limits,
-    opened,
-    read_whole,
-    sniffed,
-    suffixes,
-)
+from everygram.corpus.decoding import HEAD, NO_LIMITS, Limits, opened, sniffed, suffixes
 from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
 from everygram.corpus.files import STANDARD_INPUT, File, Lister, each_once, list_files
 from everygram.corpus.json_files import json_file
-from everygram.corpus.not_text import stand_in, text_of
-from everygram.corpus.records import Records, json_lines, json_type, table
-from everygram.errors import CorpusError
+from everygram.corpus.memory import Held, held
+from everygram.corpus.not_text import stand_in
+from everygram.corpus.plain import parts, whole
+from everygram.corpus.records import TABLES, Records, json_lines, json_record, json_type, table
+from everygram.corpus.values import NotText
+from everygram.errors import CorpusError, OptionError
 
 # Text is so many times larger than a compressed file of it.
 EXPANDS = {".gz": 3, ".zst": 3, ".xz": 4, ".bz2": 4, ".parquet": 2}
@@ -40,32 +35,45 @@ class TextCorpus(Corpus[TextDocument]):
     the rest of the record its metadata. A field `a.b` is b inside a, unless one has that very
     name. `id_field` becomes the metadata's "id"; of the rest only `metadata_fields` are kept, if
     given. Any other file is one document whose metadata is `{"path": …}`, relative to the folder
-    that was named; a byte order mark at its start is not text. Blank lines between records are no
-    documents. What is compressed with gzip, zstd, xz or bzip2 is read through, whatever its name;
-    `-` is standard input, by its first bytes JSON lines, Parquet, Arrow, or else one text. A
-    record larger than `limits` allow is not held, but refused.
+    that was named; a byte order mark at its start is not text. With `split`, each of its lines, its
+    paragraphs or of the parts between separators is one, whose metadata also has the `line` it
+    begins in. Blank lines between records are no documents. What is compressed with gzip, zstd, xz
+    or bzip2 is read through, whatever its name; `-` is standard input, by its first bytes JSON
+    lines, Parquet, Arrow, or else one text. A record larger than `limits` allow is not held, but
+    refused.
 
     Iterating reads the files from the start each time, and counts what is skipped anew.
     """
 
     def __init__(
         self,
-        given: Sequence[str | os.PathLike[str]],
+        given: Sequence[str | os.PathLike[str] | Held],
         text_field: str = "text",
         on_error: OnError = "raise",
         id_field: str | None = None,
         metadata_fields: Sequence[str] | None = None,
         lister: Lister = list_files,
         limits: Limits = NO_LIMITS,
+        *,
+        split: str | None = None,
+        quoting: str | None = None,
     ) -> None:
+        """Raises CorpusError, and OptionError for an option that goes with none of the files."""
         super().__init__(on_error)
         self.limits = limits
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
+        self.split = split
+        self._readers = READERS | {
+            kind: partial(table, delimiter, usual, quoting)
+            for kind, (delimiter, usual) in TABLES.items()
+        }
         seen: dict[str, str] = {}
         for name in given:
-            if isinstance(name, str) and name.startswith("datasets:"):
+            if isinstance(name, Held):
+                self.files.append(name)
+            elif isinstance(name, str) and name.startswith("datasets:"):
                 if HUB.match(name) is None:
                     raise CorpusError(
                         f"{name}: expected datasets:NAME, with ,CONFIG and ,split=SPLIT if needed"
@@ -79,8 +87,17 @@ class TextCorpus(Corpus[TextDocument]):
                     raise nothing_left(name, passed)
                 for file in each_once(chosen, seen, self._skip):
                     self.files.append(file)
-                    if file.named and not _is_known(file):
+                    if file.named and split is None and not _is_known(file):
                         raise _unknown(file)
+        for option, value, kinds in (
+            ("split", split, ["text"]),
+            ("quoting", quoting, [*TABLES]),
+        ):
+            if value is not None and not any(_format(file) in kinds for file in self.files):
+                raise OptionError(
+                    f"{option} goes with {' and '.join(kinds)} files, found only "
+                    f"{', '.join(self.formats)}; leave it out"
+                )
         self._found_twice = list(self.skips)
 
     @property
@@ -96,7 +113,19 @@ class TextCorpus(Corpus[TextDocument]):
     @property
     def estimated_text_bytes(self) -> int:
         """Size of all text, compressed files taken as a third of what they hold."""
+        if any(isinstance(file, Held) for file in self.files):
+            return sum(len(document.text) for document in self)
         return sum(file.size * max(map(_expands, suffixes(file.name))) for file in self.files)
+
+    @property
+    def once(self) -> bool:
+        """Whether it can be iterated over only once."""
+        return any(isinstance(file, Held) and file.once for file in self.files)
+
+    @property
+    def num_records(self) -> int | None:
+        """How many records there are, where that can be told without reading."""
+        return next((file.num_records for file in self.files if isinstance(file, Held)), None)
 
     @property
     def compressed(self) -> bool:
@@ -125,19 +154,22 @@ class TextCorpus(Corpus[TextDocument]):
             self.bytes_read = before + file.size
 
     def _documents(self, file: File, before: int) -> Iterator[TextDocument]:
-        reader = READERS.get(_format(file))
-        if reader is None:
-            document = _text_file(file, self.limits)
-            self.bytes_read = before + file.size
-            yield document
-            return
-
         def tell(done: int) -> None:
             self.bytes_read = before + min(done, file.size)
 
-        for place, make in reader(file, self._columns(), tell, self.limits):
+        kind = _format(file)
+        finish: Callable[[Any, str], TextDocument] = self._document
+        found: Iterator[tuple[str, Callable[[], Any]]]
+        if kind != "text":
+            found = self._readers[kind](file, self._columns(), tell, self.limits)
+        else:
+            finish = _as_it_is
+            found = iter([(file.name, partial(whole, file, tell, self.limits))])
+            if self.split is not None:
+                found = parts(file, self.split, tell, self.limits)
+        for place, make in found:
             try:
-                document = self._document(make(), place)
+                document = finish(make(), place)
             except CorpusError as error:
                 self._skip(error)
             else:
@@ -156,11 +188,7 @@ class TextCorpus(Corpus[TextDocument]):
         return [self.text_field, *identity, *self.metadata_fields]
 
     def _document(self, record: dict[str, Any], place: str) -> TextDocument:
-        text = _taken(record, self.text_field, place, "name the text with --text-field")
-        if not isinstance(text, str):
-            raise CorpusError(
-                f"{place}: field '{self.text_field}': expected a string, found {json_type(text)}"
-            )
+        text = _taken_text(record, self.text_field, place)
         metadata = record
         identity = None
         if self.id_field is not None:
@@ -188,6 +216,24 @@ class TextCorpus(Corpus[TextDocument]):
                 f"{place}: expected metadata nested at most {MOST_NESTED} deep, found more; leave "
                 "fields out with --metadata-fields"
             ) from None
+
+
+def _as_it_is(document: TextDocument, place: str) -> TextDocument:
+    return document
+
+
+def text_of_line(line: str, field: str) -> str:
+    """The text in a line that is a JSON record, as that of a corpus. Raises CorpusError."""
+    return _taken_text(json_record(line.encode(errors="surrogateescape"), "line"), field, "line")
+
+
+def _taken_text(record: dict[str, Any], field: str, place: str) -> str:
+    text = _taken(record, field, place, "name the text with --text-field")
+    if not isinstance(text, str):
+        raise CorpusError(f"{place}: field '{field}': expected a string, found {json_type(text)}")
+    if isinstance(text, NotText):
+        raise CorpusError(f"{place}: field '{field}': not UTF-8: {text[:60]!r}")
+    return text
 
 
 def _taken(record: dict[str, Any], field: str, place: str, hint: str) -> Any:
@@ -224,6 +270,8 @@ def _keep(record: dict[str, Any], field: str, kept: dict[str, Any]) -> None:
 
 def _format(file: File) -> str:
     """The format of a file, by its name."""
+    if isinstance(file, Held):
+        return "in memory"
     if file.name.startswith("datasets:"):
         return "hub"
     suffix = sniffed(file) if file.name == STANDARD_INPUT else suffixes(file.name)[0]
@@ -232,20 +280,12 @@ def _format(file: File) -> str:
 
 def _is_known(file: File) -> bool:
     """Whether a file that was named itself is one of text."""
-    return _format(file) != "text" or suffixes(file.name)[0] in TEXTS
+    named = file.name == STANDARD_INPUT or suffixes(file.name)[0] in TEXTS
+    return named or _format(file) != "text"
 
 
 def _expands(suffix: str) -> int:
     return EXPANDS.get(suffix, 1)
-
-
-def _text_file(file: File, limits: Limits) -> TextDocument:
-    data = read_whole(file, limits)
-    text = text_of(data, file.name)
-    try:
-        return TextDocument(text, encode_metadata({"path": file.relative}))
-    except UnicodeEncodeError:
-        raise CorpusError(f"{file.name}: the file's name is not UTF-8; rename it") from None
 
 
 def _explained(file: File, error: CorpusError) -> CorpusError:
@@ -288,9 +328,8 @@ TEXTS = (".txt", ".md", ".markdown", ".rst", ".text")
 READERS: dict[str, Callable[[File, list[str] | None, Callable[[int], None], Limits], Records]] = {
     "JSON lines": json_lines,
     "JSON": json_file,
-    "CSV": partial(table, ","),
-    "TSV": partial(table, "\t"),
     "Parquet": parquet,
     "Arrow": arrow,
     "hub": hub,
+    "in memory": held,
 }
