@@ -232,12 +232,15 @@ LIMIT = 1 << 20
 
 @pytest.fixture
 def held():
-    """The most bytes that Python's own objects took since the last call."""
+    """The most bytes that Python's own objects took since the last call, beside those before."""
     tracemalloc.start()
+    before = 0
 
     def peak():
-        most = tracemalloc.get_traced_memory()[1]
+        nonlocal before
+        most = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
         return most
 
     yield peak
@@ -246,6 +249,26 @@ def held():
 
 LONG = "x" * (64 << 20)
 TOO_LARGE = rf"{LIMIT:,} bytes, the most that is held in memory: allow more with --max-record"
+
+
+def test_values_of_json_that_are_too_large(tmp_path, held):
+    path = tmp_path / "c.json"
+    limits = Limits(record=LIMIT)
+    tricky = r"\\" * (LIMIT * 2) + r"\"]}," + "x" * LIMIT
+    for long in (LONG, tricky):
+        for form in (
+            '[{{"text": "a"}}, {}, {{"text": "b"}}]',
+            '{{"text":\n"a"}} {} {{"text":\n"b"}}',
+        ):
+            for value in (f'{{"text": "{long}"}}', f'{{"text":\n{{"[": ["{long}", 1]}}}}'):
+                path.write_text(form.format(value))
+                held()
+                with pytest.raises(CorpusError, match=rf"c.json: record 2: .* than {TOO_LARGE}"):
+                    texts(path, limits=limits)
+                corpus = TextCorpus([path], on_error="skip", limits=limits)
+                assert [document.text for document in corpus] == ["a", "b"]
+                assert corpus.skipped == 1
+                assert held() < 16 << 20
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from everygram.corpus.decoding import Limits, opened, too_large
 from everygram.corpus.files import File
-from everygram.corpus.records import DECODER, Records, json_lines, json_record
+from everygram.corpus.records import DECODER, Records, json_lines, json_record, raised
 from everygram.errors import CorpusError
 
 # Bytes that are read at a time.
@@ -20,8 +20,9 @@ PIECE = 1 << 16
 LARGEST_DESCRIPTION = 16 << 20
 BOM = b"\xef\xbb\xbf"
 # What says where a value ends: brackets, commas, and strings, which may have both in them. (The
-# last string may end in the next piece: it has no closing quote then.)
-TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("|\\?\Z)|[\[\]{},]', re.DOTALL)
+# last string may end in the next piece: it has no closing quote then. Possessive, because to try
+# again takes a hundred bytes of memory per backslash.)
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)|[\[\]{},]', re.DOTALL)
 QUOTE, COMMA = b'",'
 OPENING, CLOSING = b"[{", b"]}"
 
@@ -39,10 +40,10 @@ def json_file(
                 number += 1
                 tell(raw.tell())
                 place = f"{file.name}: record {number:,}"
-                yield place, partial(json_record, value, place)
-        except _TooLargeError:
-            # (What follows it is not read: nobody knows where it ends.)
-            raise too_large(f"{file.name}: record {number + 1:,}", limits) from None
+                if value is None:
+                    yield place, partial(raised, too_large(place, limits))
+                else:
+                    yield place, partial(json_record, value, place)
         except _NoArrayError as error:
             raise CorpusError(f"{file.name}: after record {number:,}: {error}") from None
 
@@ -60,27 +61,24 @@ def kind_of_json(
             return "records"
         with opened(file) as (_, inside):
             in_array, values = _values(inside, LARGEST_DESCRIPTION)
-            first = next(values, b"").lstrip()
+            found = next(values, b"")
+            if found is None:
+                return "records" if in_array else "other"
+            first = found.lstrip()
             if not first.startswith(b"{"):
                 return "other"
-            if in_array or next(values, b""):
+            if in_array or next(values, b"") != b"":
                 return "records"
             try:
                 return "record" if has_text(json_record(first, file.name)) else "other"
             except CorpusError:  # JSON with comments, for example
                 return "other"
-    except _TooLargeError:
-        return "records" if in_array else "other"
     except (CorpusError, OSError, _NoArrayError):
         return "records"
 
 
 class _NoArrayError(Exception):
     """An array does not end, or something follows it."""
-
-
-class _TooLargeError(Exception):
-    """A value is larger than it may be."""
 
 
 def _is_lines(file: File, limits: Limits, several: bool = False) -> bool:
@@ -105,11 +103,11 @@ def _is_lines(file: File, limits: Limits, several: bool = False) -> bool:
         return False
 
 
-def _values(inside: BufferedIOBase, most: int | None = None) -> tuple[bool, Iterator[bytes]]:
+def _values(inside: BufferedIOBase, most: int) -> tuple[bool, Iterator[bytes | None]]:
     """Whether what is read is an array; and its elements, or else the values in it.
 
-    They may be no JSON. Raises _NoArrayError for an array without an end, and _TooLargeError for a
-    value of more than `most` bytes.
+    They may be no JSON. A value of more than `most` bytes is not held: None stands for it. Raises
+    _NoArrayError for an array without an end.
     """
     begin = b""
     while not begin and (piece := inside.read(PIECE)):
@@ -119,10 +117,17 @@ def _values(inside: BufferedIOBase, most: int | None = None) -> tuple[bool, Iter
 
 
 def _split(
-    inside: BufferedIOBase, buffer: bytes, in_array: bool, most: int | None
-) -> Iterator[bytes]:
+    inside: BufferedIOBase, buffer: bytes, in_array: bool, most: int
+) -> Iterator[bytes | None]:
     depth = at = 0
     several = False
+    dropped = False  # the start of the value that is not finished, because the value is too large
+
+    def value(found: bytes) -> bytes | None:
+        nonlocal dropped
+        large, dropped = dropped or len(found) > most, False
+        return None if large else found
+
     while True:
         start = 0  # of the value that is not finished
         for token in TOKEN.finditer(buffer, at):
@@ -134,29 +139,33 @@ def _split(
                 depth += 1
             elif mark in CLOSING and depth == 0 and in_array:
                 last = buffer[start : token.start()]
-                if several or last.strip():
-                    yield last
+                if several or dropped or last.strip():
+                    yield value(last)
                 if buffer[end:].strip() or any(iter(lambda: inside.read(PIECE).strip(), b"")):
                     raise _NoArrayError("expected nothing behind the array, found more")
                 return
             elif mark in CLOSING:
                 depth = max(0, depth - 1)
                 if depth == 0 and not in_array:
-                    yield buffer[start:end]
+                    yield value(buffer[start:end])
                     start = end
             elif mark == COMMA and depth == 0 and in_array:
-                yield buffer[start : token.start()]
+                yield value(buffer[start : token.start()])
                 start, several = end, True
         else:
             at = len(buffer)
+        if len(buffer) - start > most:
+            # (Of an open string, its quote stays, and a backslash that stands before what follows.)
+            string = buffer[at:]
+            slashes = len(string) - len(string.rstrip(b"\\"))
+            buffer = b'"' + b"\\" * (slashes % 2) if string else b""
+            start, at, dropped = 0, 0, True
         # (As much again as is held, so that a long value is not looked at again and again.)
         piece = inside.read(max(PIECE, len(buffer) - start))
         buffer, at = buffer[start:] + piece, at - start
-        if most is not None and len(buffer) - len(piece) > most:
-            raise _TooLargeError
         if not piece:
             break
     if in_array:
         raise _NoArrayError("expected the array's end, found the file's: is it cut off?")
-    if buffer.strip():
-        yield buffer
+    if dropped or buffer.strip():
+        yield value(buffer)
