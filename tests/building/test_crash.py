@@ -438,7 +438,9 @@ class Writer:
         self.process.stdin.close()
         self.process.stdout.close()
         assert self.process.wait(60) == 0
-        assert self.complaints.read_text() == ""
+        # (Where nothing is compiled yet, it is the first to compile, and says so.)
+        complaints = self.complaints.read_text().splitlines()
+        assert [line for line in complaints if "compiling for this machine" not in line] == []
 
 
 @pytest.fixture(scope="module")
