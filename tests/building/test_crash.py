@@ -265,7 +265,7 @@ def answers(index, queries):
             [[number, ids.tolist(), data] for number, ids, data in index.engine.documents()],
             [index.num_documents, index.num_tokens],
             [index.count(query) for query in queries],
-            [sorted(index.find(query, limit=1000).documents.tolist()) for query in queries],
+            [sorted(index.find(query, limit=None).documents.tolist()) for query in queries],
             [
                 [[int(i), int(c)] for i, c in zip(found.next_ids, found.counts, strict=True)]
                 for found in map(index.infgram_ntd, queries)
