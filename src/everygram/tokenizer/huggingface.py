@@ -81,7 +81,7 @@ class HuggingFaceTokenizer(Tokenizer):
             return self._decoded(ids).encode()
         known, numbers = self._spelled, ids.tolist()
         with library(f"tokenizer '{self.source}' cannot decode these ids"):
-            for token_id in set(numbers) - known.keys():
+            for token_id in {number for number in numbers if number not in known}:
                 known[token_id] = self._make_spelled(token_id)
         spelled = b"".join([known[token_id] for token_id in numbers])
         if inside or not spelled.startswith(b" "):
