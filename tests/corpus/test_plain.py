@@ -44,6 +44,24 @@ def test_paragraphs_are_documents(tmp_path):
     assert lines_and_texts(path, "blank-lines") == texts
 
 
+@pytest.mark.parametrize("split", ["lines", "blank-lines", "|"])
+def test_a_byte_order_mark_is_no_text_of_a_blank_first_line(tmp_path, split):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf\none")
+    texts = [(1, "\none")] if split == "|" else [(2, "one")]
+    assert lines_and_texts(path, split) == texts
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert lines_and_texts(path, split) == []
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv"])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_byte_order_mark_alone_is_no_record(tmp_path, name, end):
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + end)
+    assert read(path) == []
+
+
 @pytest.mark.parametrize("separator", ["<|endoftext|>", "\n---\n", "aa", "ß", "\n\n"])
 def test_parts_are_documents_as_they_stand(tmp_path, monkeypatch, separator):
     monkeypatch.setattr(plain, "PIECE", 7)

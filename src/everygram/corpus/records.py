@@ -44,7 +44,7 @@ def json_lines(
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
                 tell(raw.tell())
-            if not line.isspace():
+            if line and not line.isspace():
                 record = partial(json_record, line, place)
                 del line  # (Not held while the next one is read.)
                 yield place, record
