@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from everygram.corpus.decoding import PIECE, Limits, opened, skip_line, too_large
 from everygram.corpus.files import File
+from everygram.corpus.values import double
 from everygram.errors import CorpusError
 
 # What a reader gives for a record: its place, and what makes it or raises CorpusError.
@@ -286,9 +287,7 @@ def _finite(number: str) -> float:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice!r} stands twice")
+        raise ValueError(f"field {double([name for name, _ in pairs])!r} stands twice")
     return record
 
 
