@@ -214,9 +214,9 @@ class _Lines:
                     at = len(piece) if end < 0 else end + 1 + quoted
                     at_cell = False
                 else:
-                    end = piece.find(delimiter, at)
+                    end = piece.find(delimiter + '"', at)
                     at = len(piece) if end < 0 else end + 1
-                    at_cell = end >= 0
+                    at_cell = end >= 0 or piece[-1] == delimiter
             ended = piece[-1] in "\r\n"
             if ended and not quoted:
                 return
