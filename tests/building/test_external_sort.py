@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import everygram
 from everygram.building import external_sort, merging
 from everygram.building.external_sort import BlockSorter, write_suffix_array
+from everygram.building.suffix_array import suffix_array
 from everygram.kernels import merge as kernels
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Block, Cut
@@ -92,6 +93,20 @@ def test_documents_that_are_nothing_but_repeats_are_not_cut(
 ):
     monkeypatch.setattr(merging, "MAX_LEFTOVER", most)
     check(tmp_path, FAMILIES[name], "u16", block, threads=2)
+
+
+@pytest.mark.parametrize("word", [[1], [1, 2, 3, 4, 5]])
+def test_a_long_document_of_one_repeated_word_is_sorted_in_seconds(tmp_path, word):
+    """If it were cut, all suffixes of a block would be compared to the document's end."""
+    most = merging.MAX_LEFTOVER
+    block = 1000 if numba.config.DISABLE_JIT else most // 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "MAX_LEFTOVER", min(most, 2 * block))
+        document = word * (10 * block // len(word))
+        found, blocks = sort_in_blocks(tmp_path, [document, [7]], "u8", block, threads=2)
+    assert blocks <= 2
+    expected = suffix_array(np.array([255, *document, 255, 7], np.uint8))
+    assert found == expected.astype("<u4").tobytes()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])

@@ -10,7 +10,7 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
-from everygram.corpus import plain
+from everygram.corpus import plain, records
 from everygram.corpus.decoding import Limits
 from everygram.corpus.text import TextCorpus
 from everygram.errors import CorpusError, OptionError
@@ -42,6 +42,24 @@ def test_paragraphs_are_documents(tmp_path):
     path.write_bytes(b"\n \none\n  two\n\n\t\n\nthree\r\nfour\r\n\r\nfive")
     texts = [(3, "one\n  two"), (8, "three\r\nfour"), (11, "five")]
     assert lines_and_texts(path, "blank-lines") == texts
+
+
+@pytest.mark.parametrize("split", ["lines", "blank-lines", "|"])
+def test_a_byte_order_mark_is_no_text_of_a_blank_first_line(tmp_path, split):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf\none")
+    texts = [(1, "\none")] if split == "|" else [(2, "one")]
+    assert lines_and_texts(path, split) == texts
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert lines_and_texts(path, split) == []
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv"])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_byte_order_mark_alone_is_no_record(tmp_path, name, end):
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + end)
+    assert read(path) == []
 
 
 @pytest.mark.parametrize("separator", ["<|endoftext|>", "\n---\n", "aa", "ß", "\n\n"])
@@ -121,6 +139,35 @@ def test_rows_that_are_too_large_cost_themselves(tmp_path):
         assert [document.text for document in corpus][:1] == ["one"]
         assert f"{name}:3: a record of more than 30 bytes" in corpus.skips[0]
         assert ("a quote that opens on line 3" in corpus.skips[0]) == ('"' in large)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 1 << 20])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_rows_of_many_lines_that_are_too_large_cost_only_themselves(
+    tmp_path, monkeypatch, name, end, piece
+):
+    """What stands inside their quotes are no rows, whatever it looks like."""
+    monkeypatch.setattr(records, "PIECE", piece)
+    choice, path, most = random.Random(piece), tmp_path / name, 60
+    delimiter = "," if name == "t.csv" else "\t"
+    parts = ["a", delimiter, '"', '""', end, f"b{delimiter}c{end}", "ß", f"{end}{end}"]
+    for _ in range(60):
+        rows = [("text", "n")]
+        for _ in range(choice.randrange(1, 12)):
+            lengths = choice.choice([0, 1, 3, 60]), choice.choice([0, 1, 60])
+            rows.append(tuple("".join(choice.choices(parts, k=k)) for k in lengths))
+        texts, written = [], ""
+        for row in rows:
+            line = io.StringIO(newline="")
+            csv.writer(line, delimiter=delimiter, lineterminator=end).writerow(row)
+            written += line.getvalue()
+            if len(line.getvalue()) <= most:
+                texts.append(row[0])
+        path.write_text(written, newline="")
+        corpus = TextCorpus([path], on_error="skip", quoting="double", limits=Limits(most))
+        assert [document.text for document in corpus] == texts[1:]
+        assert corpus.skipped == len(rows) - len(texts)
 
 
 def test_an_index_of_lines(tmp_path):

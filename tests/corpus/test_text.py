@@ -144,6 +144,14 @@ def test_a_malformed_line_names_file_and_line(tmp_path, line, says):
     assert says.split(":2")[0] in corpus.skips[0]
 
 
+def test_a_field_that_stands_twice_among_many_is_found_at_once(tmp_path):
+    names = [f'"k{i}": 1' for i in range(100_000)]
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"text": "a", ' + ", ".join([*names, names[-1]]) + "}")
+    with pytest.raises(CorpusError, match=r"field 'k99999' stands twice"):
+        read(path)
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
 def test_a_cut_off_compressed_file_is_an_error(tmp_path, compress):
     lines = b"".join(b'{"text": "%d"}\n' % (i * 7919) for i in range(20_000))

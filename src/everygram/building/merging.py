@@ -22,8 +22,9 @@ from everygram.kernels.merge import (
 )
 from everygram.storage.build_state import Block
 
-# The most suffixes before a cut that are sorted by what follows it. With more, the document is not
-# cut.
+# The most suffixes before a cut that are sorted by what follows it, and the most tokens after it by
+# which they are. With more, the document is not cut. (Merging compares such suffixes with others
+# over that length, so this also bounds its time.)
 MAX_LEFTOVER = 1 << 16
 # The table of diagonals: the size of an entry, the fewest entries, and the share of the memory
 # limit for the tables of all merging threads. A corpus full of copies has a diagonal for every pair
@@ -32,6 +33,9 @@ MAX_LEFTOVER = 1 << 16
 DIAGONAL_BYTES = 32
 FEWEST_DIAGONALS = 1 << 14
 DIAGONALS_SHARE = 0.5
+# Bytes of the tables of all threads for any limit: with tables that are too small for a corpus of
+# copies, merging takes many times longer.
+LEAST_DIAGONALS = 16 << 20
 MOST_DIAGONALS = 1 / 16
 # Stretches of the output per thread, which it merges one after another; and samples per run, which
 # decide where stretches start.
@@ -49,16 +53,35 @@ def sort_block(tokens: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np
     separator = int(np.iinfo(tokens.dtype).max)
     length = end - start
     sa = induced(tokens[start:end])
-    leftover = 0
-    if end < tokens.shape[0] and tokens[end] != separator:
-        most = MAX_LEFTOVER + 1
-        leftover = int(undecided(tokens[start:end], sa, separator, most))
-        if leftover > MAX_LEFTOVER:
-            return None
-        keep_below(sa, length - leftover)
-    rest = np.arange(length - leftover, length, dtype=np.uint32)
-    sort_few(tokens, separator, start, rest, _diagonals())
-    return sa[: length - leftover], rest
+    if end == tokens.shape[0] or tokens[end] == separator:
+        return sa, np.empty(0, np.uint32)
+    most = MAX_LEFTOVER + 1
+    leftover = int(undecided(tokens[start:end], sa, separator, most))
+    rest = _sorted_leftover(tokens, separator, end, leftover)
+    if rest is None:
+        return None
+    keep_below(sa, length - leftover)
+    return sa[: length - leftover], rest + np.uint32(length - leftover)
+
+
+def _sorted_leftover(
+    tokens: np.ndarray, separator: int, end: int, leftover: int
+) -> np.ndarray | None:
+    """Sort the last suffixes before a cut by what follows it, as far as that must be read.
+
+    Returns their positions, counted from the first of them. None if there are too many, or if
+    MAX_LEFTOVER tokens after the cut leave some undecided: the document consists of repeats.
+    """
+    ahead = leftover
+    while leftover <= MAX_LEFTOVER and ahead <= MAX_LEFTOVER:
+        text = tokens[end - leftover : end + ahead]
+        sa = induced(text)
+        # (The end of the stream decides as a separator does.)
+        if end + ahead >= tokens.shape[0] or undecided(text, sa, separator, text.shape[0]) <= ahead:
+            keep_below(sa, leftover)
+            return sa[:leftover]
+        ahead *= 2
+    return None
 
 
 def sort_document(tokens: np.ndarray, start: int) -> np.ndarray:
@@ -105,7 +128,7 @@ def merge_blocks(
     bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
     each = int(
         min(
-            DIAGONALS_SHARE * memory / threads,
+            max(DIAGONALS_SHARE * memory, LEAST_DIAGONALS) / threads,
             MOST_DIAGONALS * tokens.shape[0] * DIAGONAL_BYTES,
         )
     )

@@ -22,6 +22,8 @@ STAGES = {
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0
+# The most names of files that a report lists.
+MOST_NAMES = 10
 
 
 def show_deletion(answer: dict[str, Any]) -> str:
@@ -103,7 +105,9 @@ def show_report(report: BuildReport) -> str:
     if report.again:
         number = counted(len(report.again), "file")
         lines.append(f"{number} in the index already, added once more:")
-        lines += [f"  {name}" for name in report.again]
+        lines += [f"  {name}" for name in report.again[:MOST_NAMES]]
+        if len(report.again) > MOST_NAMES:
+            lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
     lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
 

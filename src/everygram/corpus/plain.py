@@ -29,8 +29,11 @@ def parts(
     split: "lines", "blank-lines" (between paragraphs) or what separates them. What has nothing
     but white space is no document.
     """
-    with opened(file, limits) as (raw, inside):
+    with opened(file, limits) as (raw, text):
+        inside: Any = text
         most = limits.record
+        if inside.peek(len(BOM)).startswith(BOM):
+            inside.read(len(BOM))
         if split in CUTTERS:
             found = CUTTERS[split](inside, most)
         else:
@@ -42,8 +45,6 @@ def parts(
             if data is None:
                 yield place, partial(raised, too_large(place, limits))
                 continue
-            if number == 0:
-                data = data.removeprefix(BOM)
             if data and not data.isspace():
                 make = partial(_part, data, line, file)
                 del data  # The next one is read when it is no longer held.

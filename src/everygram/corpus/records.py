@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
-from everygram.corpus.decoding import Limits, opened, skip_line, too_large
+from everygram.corpus.decoding import PIECE, Limits, opened, skip_line, too_large
 from everygram.corpus.files import File
+from everygram.corpus.values import double
 from everygram.errors import CorpusError
 
 # What a reader gives for a record: its place, and what makes it or raises CorpusError.
@@ -44,7 +45,7 @@ def json_lines(
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
                 tell(raw.tell())
-            if not line.isspace():
+            if line and not line.isspace():
                 record = partial(json_record, line, place)
                 del line  # (Not held while the next one is read.)
                 yield place, record
@@ -150,10 +151,11 @@ def _quoted(text: io.TextIOWrapper, delimiter: str, name: str, limits: Limits) -
                 opened = _quote_opened(number, lines.quoted, delimiter)
                 wrong += f"; a quote that opens on line {opened:,} is open there"
             yield place, CorpusError(wrong)
+            lines.skip_row(delimiter, lines.number > number)
 
 
 class _TooLarge(Exception):
-    """A row of a table is larger than the limit; the line that exceeded it has been skipped."""
+    """A row of a table is larger than the limit: `_Lines.skip_row` reads the rest of it."""
 
 
 class _Lines:
@@ -166,6 +168,7 @@ class _Lines:
     def __init__(self, text: io.TextIOWrapper, limits: Limits) -> None:
         self._text, self._most = text, limits.record
         self.number = self._held = 0
+        self._last = ""  # line, or the start of a line that exceeded the limit
         self.quoted: list[tuple[int, str]] = []
         self.ended = False
 
@@ -186,12 +189,39 @@ class _Lines:
         self.number += 1
         self._held += len(line)
         if self._held > self._most:
-            if line[-1] not in "\r\n":
-                skip_line(self._text)
+            self._last = line
             raise _TooLarge
         if '"' in line:
             self.quoted.append((self.number, line))
         return line
+
+    def skip_row(self, delimiter: str, quoted: bool) -> None:
+        """Read to the end of a row that is too large, in pieces that are not kept.
+
+        quoted: whether the line that exceeded the limit begins inside quotes.
+        """
+        piece, at_cell = self._last, not quoted
+        self._last = ""
+        while piece:
+            # (Two quotes inside quotes are one: they must not be divided.)
+            while piece[-1] == '"' and (more := self._text.read(1)):
+                piece += more
+            at = 0
+            while at < len(piece):
+                if quoted or (at_cell and piece[at] == '"'):
+                    end = piece.find('"', at if quoted else at + 1)
+                    quoted = end < 0 or piece[end + 1 : end + 2] == '"'
+                    at = len(piece) if end < 0 else end + 1 + quoted
+                    at_cell = False
+                else:
+                    end = piece.find(delimiter + '"', at)
+                    at = len(piece) if end < 0 else end + 1
+                    at_cell = end >= 0 or piece[-1] == delimiter
+            ended = piece[-1] in "\r\n"
+            if ended and not quoted:
+                return
+            piece = self._text.readline(PIECE)
+            self.number += ended and piece != ""
 
 
 def _quote_opened(first: int, quoted: list[tuple[int, str]], delimiter: str) -> int:
@@ -257,9 +287,7 @@ def _finite(number: str) -> float:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice!r} stands twice")
+        raise ValueError(f"field {double([name for name, _ in pairs])!r} stands twice")
     return record
 
 
