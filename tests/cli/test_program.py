@@ -48,6 +48,11 @@ QUERIES = [name for name, (place, _) in COMMANDS.items() if place.startswith(FAM
         (["score", "INDEX", "a", "--order", "0"], 2, "--order"),
         (["score", "INDEX", "--ids", "999"], 2, "[0]: token id 999 is outside"),
         (["nonsense"], 2, "No such command"),
+        (
+            ["infgram_ntd", "INDEX", "a"],
+            2,
+            "Did you mean one of: 'infgram-ntd', 'infg",
+        ),
     ],
 )
 def test_exit_codes_and_messages(run, path, tmp_path, arguments, code, says):

@@ -508,9 +508,12 @@ def test_numbers_that_are_not_json_are_no_ids(client):
         ("POST", "/v1/indexes/nope/count", 404, "'corpus', 'ids'"),
         ("POST", "/v1/indexes/corpus/nope", 404, "/v1/indexes/corpus/nope: not found"),
         ("GET", "/nope", 404, "GET /nope: not found"),
-        ("GET", "/", 404, "/docs"),
-        ("GET", "/v1/indexes/corpus/count", 405, "GET /v1/indexes/corpus/count"),
-        ("POST", "/health", 405, "POST /health: method not allowed"),
+        ("GET", "/nope", 404, "/docs"),
+        ("POST", "/v1/indexes/corpus/infgram-prob", 404, "did you mean infgram_prob?"),
+        ("POST", "/v1/corpus/longest-matches", 404, "did you mean longest_matches?"),
+        ("GET", "/swagger-ui/nope.js", 404, "not found"),
+        ("GET", "/v1/indexes/corpus/count", 405, "corpus/count: method not allowed; use POST"),
+        ("POST", "/health", 405, "POST /health: method not allowed; use GET"),
         ("DELETE", "/v1/indexes/corpus", 405, "DELETE"),
     ],
 )
@@ -671,8 +674,15 @@ def test_the_manual_lists_the_fields_of_every_request(description):
             assert re.findall(r"\*\*`(.*?)`", listed) == required, operation
 
 
-def test_docs_are_served(client):
-    assert "swagger" in client.get("/docs").text
+@pytest.mark.parametrize("path", ["/docs", "/"])
+def test_docs_are_served_without_the_internet(client, path):
+    page = client.get(path)
+    assert page.url.path == "/docs"
+    assert "//" not in page.text.replace("<!--", "")
+    files = re.findall(r"(?:src|href)=\"(.*?)\"|url: '(.*?)'", page.text)
+    assert len(files) == 4
+    for file in map("".join, files):
+        assert client.get(page.url.join(file)).status_code == 200, file
 
 
 @pytest.fixture(scope="module")

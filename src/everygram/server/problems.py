@@ -63,8 +63,20 @@ async def on_http_error(request: Request, error: StarletteHTTPException) -> JSON
         detail = f"the body cannot be read as JSON: {error.__cause__}"
     elif detail == HTTPStatus(error.status_code).phrase:
         # The framework's own, which say no more than the title.
-        detail = f"{request.method} {request.url.path}: {detail.lower()}; see /docs for what is"
+        hint = _hint(request, error)
+        detail = f"{request.method} {request.url.path}: {detail.lower()}; {hint}"
     return _problem(error.status_code, detail, headers=error.headers)
+
+
+def _hint(request: Request, error: StarletteHTTPException) -> str:
+    """What to do about a path, or a method of it, that is not there."""
+    if error.headers and "Allow" in error.headers:
+        return f"use {error.headers['Allow']}"
+    # The command line writes the names with hyphens.
+    name = request.url.path.rpartition("/")[2].replace("-", "_")
+    if any(path.endswith(f"/{name}") for path in request.app.openapi()["paths"]):
+        return f"did you mean {name}?"
+    return "see /docs for what is"
 
 
 async def on_refused_query(request: Request, error: EverygramError) -> JSONResponse:
