@@ -33,8 +33,9 @@ def test_serving_says_what_and_where_and_ends_with_an_interruption(path):
     assert process.returncode == 0, rest
 
 
-def test_a_missing_extra_is_named(run, path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastapi", None)
+@pytest.mark.parametrize("package", ["fastapi", "fastapi_offline"])
+def test_a_missing_extra_is_named(run, path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "everygram.server.app", raising=False)
     code, _, err = run("serve", path)
     assert code == 1

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fastapi_offline
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -82,7 +83,9 @@ def create_app(
     app.state.indexes = indexes.open_all(paths, preload, verify)
     for routes in (service, ngrams, texts, documents):
         app.include_router(routes.router)
-    app.mount(f"/{service.SWAGGER_UI}", StaticFiles(packages=[("fastapi_offline", "static")]))
+    # (Of that package only the files of Swagger UI are of use here.)
+    swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+    app.mount(f"/{service.SWAGGER_UI}", swagger_ui)
     return app
 
 
