@@ -74,7 +74,8 @@ def main(folder: Path) -> None:
 The index is {index}. Ask it more:
 
   source .venv/bin/activate
-  everygram ntd {index} "raise Type"
+  everygram ntd {index} "raise" --top 5
+  everygram ntd {index} "for i in" --top 5
   everygram find {index} "def __init__(self" --sample 5
   everygram info {index}
   everygram serve {index}      then open http://127.0.0.1:8000/docs
@@ -83,7 +84,7 @@ or from Python:
 
   >>> import everygram
   >>> index = everygram.open("{index}")
-  >>> index.infgram_ntd("import numpy as").top(3)
+  >>> index.infgram_ntd("the quick brown parser raises a").top(3)
 """
     )
 

@@ -230,7 +230,8 @@ SAID = [
     (lambda made: build(made, vocab_size="9"), "vocab_size: expected an integer, found '9'"),
     (lambda made: delete(made, where="source=x"), "where: expected a field and its value"),
     (lambda made: delete(made, where="ab"), "where: expected a field and its value"),
-    (lambda made: delete(made, where=("n", 3)), r"both as strings.*found \('n', 3\)"),
+    (lambda made: delete(made, where=(3, "n")), r"where: expected a field.*found \(3, 'n'\)"),
+    (lambda made: delete(made, where=("n", [3])), r"string, number, boolean or None.*found \('n'"),
     (lambda made: delete(made, documents="3"), "documents: expected a list of numbers, found '3'"),
     (lambda made: delete(made, documents=["3"]), "document: expected a number, found '3'"),
     (lambda made: delete(made, documents=[True]), "document: expected a number, found True"),
@@ -258,7 +259,7 @@ def test_what_was_expected_is_said(made, number):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        (None, "query: expected a flat list of token ids, found None"),
+        (None, "(query|text): expected a text or token ids, found None"),
         ({1, 2}, "found {1, 2}"),
         (b"abc", "found b'abc'"),
         (1.5, "found 1.5"),

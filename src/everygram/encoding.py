@@ -138,8 +138,10 @@ class Encoding:
     vocabulary: Vocabulary
     reading: Reading
 
-    def encode(self, query: Query, raw: bool) -> np.ndarray:
-        """The ids a query becomes: int64, shape (m,)."""
+    def encode(self, query: Query, raw: bool, name: str = "query") -> np.ndarray:
+        """The ids a query becomes: int64, shape (m,); messages call it `name`."""
+        if query is None:
+            raise QueryError(f"{name}: expected a text or token ids, found None")
         if not isinstance(query, str):
             return self.vocabulary.check(query)
         raw = flag("raw", raw, QueryError)
@@ -161,8 +163,9 @@ class Encoding:
 
     def query(self, query: Query, raw: bool, name: str = "query") -> Queries:
         """One query; messages call it `name`."""
-        ids = self.encode(query, raw) if isinstance(query, str) else query
-        return self.vocabulary.query(ids, name)
+        if query is None or isinstance(query, str):
+            query = self.encode(query, raw, name)
+        return self.vocabulary.query(query, name)
 
     def queries(self, batch: Batch, offsets: Ids | None, raw: bool) -> Queries:
         """A batch."""

@@ -83,9 +83,13 @@ class BuildReport:
     passed_over: dict[str, str] = field(default_factory=dict)
 
 
+# What is said when a query waits for the compiler.
+NOTICE = "compiling for this kind of query, once after installation…"
+
+
 def _say_once(name: str, number: int) -> None:
     if number == 1:
-        print("everygram: compiling for this machine, once after installation…", file=sys.stderr)
+        print(f"everygram: {NOTICE}", file=sys.stderr)
 
 
 _watcher: Callable[[str, int], None] = _say_once

@@ -47,7 +47,17 @@ QUERIES = [name for name, (place, _) in COMMANDS.items() if place.startswith(FAM
         (["score", "INDEX"], 2, "expected a query or --ids"),
         (["score", "INDEX", "a", "--order", "0"], 2, "--order"),
         (["score", "INDEX", "--ids", "999"], 2, "[0]: token id 999 is outside"),
+        (["find", "INDEX", "a", "--sample", "2", "--limit", "10"], 2, "--sample, or --limit and"),
+        (["find", "INDEX", "a", "--sample", "2", "--offset", "1"], 2, "--sample, or --limit and"),
+        (["find", "INDEX", "a", "--seed", "1"], 2, "--seed goes with --sample"),
+        (["ntd", "INDEX", "a", "--all", "--top", "3"], 2, "expected --top or --all, not both"),
+        (["infgram-ntd", "INDEX", "a", "--top", "3", "--all"], 2, "--top or --all, not both"),
         (["nonsense"], 2, "No such command"),
+        (
+            ["infgram_ntd", "INDEX", "a"],
+            2,
+            "Did you mean one of: 'infgram-ntd', 'infg",
+        ),
     ],
 )
 def test_exit_codes_and_messages(run, path, tmp_path, arguments, code, says):

@@ -9,7 +9,7 @@ import pytest
 from conftest import write_jsonl
 from everygram.cli import compiling, show_indexing
 from everygram.cli.app import COMMANDS
-from everygram.progress import Progress
+from everygram.progress import NOTICE, Progress
 
 FAMILIES = ("ngrams", "texts", "documents")
 QUERIES = [name for name, (place, _) in COMMANDS.items() if place.startswith(FAMILIES)]
@@ -99,7 +99,7 @@ def test_compilation_is_announced_once(compiles, capsys):
         pass
     with show_indexing.build_progress():
         pass
-    assert capsys.readouterr().err == compiling.NOTICE + "\n"
+    assert capsys.readouterr().err == NOTICE + "\n"
 
 
 def test_a_terminal_shows_what_is_compiled(compiles, monkeypatch, capsys):
@@ -110,12 +110,12 @@ def test_a_terminal_shows_what_is_compiled(compiles, monkeypatch, capsys):
     with compiling.announced():
         compiles()
     shown = capsys.readouterr().err
-    assert shown.count(compiling.NOTICE) == 1
+    assert shown.count(NOTICE) == 1
     assert "2: second" in shown
     with show_indexing.build_progress() as report:
         report(Progress("sort", 1, 2, 3, 70, 1.0, 1.0))
         compiles()
     shown = capsys.readouterr().err
     assert "sorting suffixes" in shown
-    assert shown.count(compiling.NOTICE) == 1
+    assert shown.count(NOTICE) == 1
     assert "compiling 2: second" in shown

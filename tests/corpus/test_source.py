@@ -53,8 +53,22 @@ def test_options_are_refused_alike_by_all_that_take_them(tmp_path, options, mess
 
 def test_an_option_that_there_is_not(tmp_path):
     corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "a"}])
-    with pytest.raises(TypeError, match="unexpected keyword argument 'text_feild'"):
-        everygram.build(corpus, tmp_path / "new", text_feild="text")
+    for call in (everygram.build, everygram.plan):
+        with pytest.raises(TypeError, match=r"^got an unexpected .* 'text_feild'; .* text_field, "):
+            call(corpus, tmp_path / "new", text_feild="text")
+
+
+def test_texts_in_a_list_are_said_to_be_names(tmp_path):
+    said = r"names of files; for texts pass iter\(\[...\]\)"
+    for texts in (["hello", "world"], ["what is this?"], ["a", "a text\nof two lines"]):
+        with pytest.raises((CorpusError, OptionError), match=r"pass (texts as )?iter\("):
+            everygram.build(texts, tmp_path / "new")
+    with pytest.raises(CorpusError, match=r"^hello: no such file or directory \(.*" + said):
+        everygram.build(["hello", "world"], tmp_path / "new")
+    # Who names one file, or an address, means it.
+    for name in ("hello", ("hello",)):
+        with pytest.raises(CorpusError, match=r"hello: no such file or directory$"):
+            everygram.build(name, tmp_path / "new")
 
 
 def test_no_corpus():

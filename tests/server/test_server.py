@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -346,9 +347,12 @@ MALFORMED = [
     ("count", {"query": ["x" * 99]}, "#/query/0", 'found "xxx'),
     ("count", {"query": "a", "raw": 1}, "#/raw", "boolean, found 1"),
     ("count", {"query": "a", "raw": None}, "#/raw", "boolean, found null"),
-    ("count", {"query": "a", "limit": 1}, "#/limit", "not permitted"),
-    ("count", {"query": "a", "a/b~ c": 1}, "#/a~1b~0%20c", "not permitted"),
-    ("count", {"query": "a", "batch": []}, "#/query", "not permitted"),
+    ("count", {"query": "a", "limit": 1}, "#/limit", "unknown field 'limit'; expected query, raw"),
+    ("count", {"query": "a", "a/b~ c": 1}, "#/a~1b~0%20c", "unknown field 'a/b~ c'"),
+    ("count", {"query": "a", "batch": []}, "#/query", "give query or batch, not both"),
+    ("count", {"color": 1, "batch": []}, "#/color", "unknown field 'color'; expected batch"),
+    ("count", {"batch": [{"prompt": "a"}]}, "#/batch/0/prompt", "'prompt'; expected query, raw"),
+    ("count", {"batch": [{"batch": []}]}, "#/batch/0/batch", "unknown field 'batch'; expected"),
     ("count", {"batch": {"query": "a"}}, "#/batch", "list"),
     ("count", {"batch": [{"query": "a"}, "b"]}, "#/batch/1", 'found "b"'),
     ("count", {"batch": [{"query": "a"}, {"query": [1, "b"]}]}, "#/batch/1/query/1", "integer"),
@@ -356,17 +360,19 @@ MALFORMED = [
     ("prob", {"query": "a", "continuation": True}, "#/continuation", "token id, found true"),
     ("prob", {"query": "a", "continuation": [1]}, "#/continuation", "token id"),
     ("prob", {"query": "a", "continuation": 1.0}, "#/continuation", "token id, found 1.0"),
-    ("ntd", {"query": "a"}, "#/prompt", "required"),
+    ("ntd", {}, "#/prompt", "required"),
+    ("ntd", {"query": "a"}, "#/query", "'query'; expected prompt, top, max_support, raw"),
     ("ntd", {"prompt": "a", "top": -1}, "#/top", "greater than or equal to 0, found -1"),
     ("infgram_ntd", {"prompt": "a", "top": "3"}, "#/top", 'found "3"'),
     ("ntd", {"prompt": "a", "max_support": 0}, "#/max_support", "or equal to 1, found 0"),
     ("infgram_ntd", {"prompt": "a", "max_support": 1.5}, "#/max_support", "found 1.5"),
-    ("count", {"query": "a", "max_support": 1}, "#/max_support", "not permitted"),
-    ("score", {"query": "a"}, "#/text", "required"),
+    ("count", {"query": "a", "max_support": 1}, "#/max_support", "unknown field"),
+    ("score", {}, "#/text", "required"),
+    ("score", {"query": "a"}, "#/query", "unknown field 'query'; expected text, raw, order"),
     ("score", {"text": None}, "#/text", "string or a list of token ids, found null"),
     ("score", {"text": "a", "order": 0}, "#/order", "or equal to 1, found 0"),
     ("score", {"batch": [{"text": "a", "order": "5"}]}, "#/batch/0/order", 'found "5"'),
-    ("longest_matches", {"text": "a", "order": 2}, "#/order", "not permitted"),
+    ("longest_matches", {"text": "a", "order": 2}, "#/order", "unknown field"),
     ("longest_matches", {"text": [1, 2.0]}, "#/text/1", "integer, found 2.0"),
     ("find", {"query": "a", "limit": -1}, "#/limit", "found -1"),
     ("find", {"query": "a", "limit": MAX_OCCURRENCES + 1}, "#/limit", "10000, found 10001"),
@@ -461,7 +467,9 @@ def test_a_query_without_an_answer_is_refused(client, index, operation, body, wo
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"query": ', "Expecting value at character 10"),
+        (b'{"query": ', "not JSON: Expecting value, at character 10"),
+        (b'{"query": "the', "not JSON: Unterminated string, at character 10"),
+        (b'{"query": "\n"}', "not JSON: Invalid control character, at character 11"),
         (b"{'query': 'a'}", "property name"),
         (b"\xff{}", "can't decode"),
         (b"[" * 100_000, "recursion"),
@@ -500,9 +508,12 @@ def test_numbers_that_are_not_json_are_no_ids(client):
         ("POST", "/v1/indexes/nope/count", 404, "'corpus', 'ids'"),
         ("POST", "/v1/indexes/corpus/nope", 404, "/v1/indexes/corpus/nope: not found"),
         ("GET", "/nope", 404, "GET /nope: not found"),
-        ("GET", "/", 404, "/docs"),
-        ("GET", "/v1/indexes/corpus/count", 405, "GET /v1/indexes/corpus/count"),
-        ("POST", "/health", 405, "POST /health: method not allowed"),
+        ("GET", "/nope", 404, "/docs"),
+        ("POST", "/v1/indexes/corpus/infgram-prob", 404, "did you mean infgram_prob?"),
+        ("POST", "/v1/corpus/longest-matches", 404, "did you mean longest_matches?"),
+        ("GET", "/swagger-ui/nope.js", 404, "not found"),
+        ("GET", "/v1/indexes/corpus/count", 405, "corpus/count: method not allowed; use POST"),
+        ("POST", "/health", 405, "POST /health: method not allowed; use GET"),
         ("DELETE", "/v1/indexes/corpus", 405, "DELETE"),
     ],
 )
@@ -648,8 +659,30 @@ def test_every_example_has_the_form_it_should(client, description):
     assert tried > 20
 
 
-def test_docs_are_served(client):
-    assert "swagger" in client.get("/docs").text
+def test_the_manual_lists_the_fields_of_every_request(description):
+    manual = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    for path, operations in description["paths"].items():
+        if "post" in operations:
+            body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+            one = body["anyOf"][0] if "anyOf" in body else body["oneOf"][0]
+            schema = description["components"]["schemas"][one["$ref"].rpartition("/")[2]]
+            operation = path.rpartition("/")[2]
+            row = re.search(rf"^\| `POST .*/{operation}`.*$", manual, re.MULTILINE)[0]
+            listed = row.split(" | ")[1]
+            assert re.findall("`(.*?)`", listed) == list(schema["properties"]), operation
+            required = schema.get("required", ["number", "query"])  # one of the two
+            assert re.findall(r"\*\*`(.*?)`", listed) == required, operation
+
+
+@pytest.mark.parametrize("path", ["/docs", "/"])
+def test_docs_are_served_without_the_internet(client, path):
+    page = client.get(path)
+    assert page.url.path == "/docs"
+    assert "//" not in page.text.replace("<!--", "")
+    files = re.findall(r"(?:src|href)=\"(.*?)\"|url: '(.*?)'", page.text)
+    assert len(files) == 4
+    for file in map("".join, files):
+        assert client.get(page.url.join(file)).status_code == 200, file
 
 
 @pytest.fixture(scope="module")

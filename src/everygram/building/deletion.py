@@ -27,6 +27,8 @@ from everygram.storage.fields import Fields
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
+# In place of a field that a document does not have, which is not the same as null.
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def delete(
     index: str | os.PathLike[str],
     *,
     documents: int | Iterable[int] | None = None,
-    where: tuple[str, str] | None = None,
+    where: tuple[str, str | float | bool | None] | None = None,
     matching: Query | None = None,
     raw: bool = False,
     missing_ok: bool = False,
@@ -64,8 +66,8 @@ def delete(
     """Delete documents: queries do not see them once the index is opened anew or refreshed.
 
     documents: the numbers of the documents, or one number.
-    where: a field of the metadata (`a.b` for a nested field) and its value: a string as it is, any
-        other value as JSON.
+    where: a field of the metadata (`a.b` for a nested field) and its value: a string as it is; a
+        number, a boolean, None or their JSON; of any other value its JSON.
     matching: an n-gram (text or ids) that the documents contain; `raw` as in queries.
     missing_ok: ignore numbers of documents that were deleted before.
     dry_run: only report what would be deleted. Needs no lock and no permission to write.
@@ -153,17 +155,16 @@ def _listed(documents: object) -> list[Any]:
 
 
 def _field_and_value(where: object) -> tuple[str, str]:
-    """The field and the value. Raises OptionError unless `where` is a pair of strings."""
-    if (
-        not isinstance(where, tuple | list)
-        or len(where) != 2
-        or not all(isinstance(part, str) for part in where)
-    ):
+    """The field, and the value as `_where` takes it. Raises OptionError for what is no pair."""
+    field, value = where if isinstance(where, tuple | list) and len(where) == 2 else (None, None)
+    if as_integer(value) is not None:  # numpy's, too
+        value = as_integer(value)
+    if not isinstance(field, str) or not isinstance(value, str | int | float | None):
         raise OptionError(
-            "where: expected a field and its value, both as strings, like ('year', '1999'), found "
-            f"{short(where)}"
+            "where: expected a field and its value, a string, number, boolean or None, like "
+            f"('year', 1999), found {short(where)}"
         )
-    return where[0], where[1]
+    return field, value if isinstance(value, str) else _json(value)
 
 
 def _written(number: object) -> str:
@@ -218,13 +219,16 @@ def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
 
 
 def _where(index: Index, field: str, value: str) -> np.ndarray:
-    """The numbers of the documents with `value` in this field of their metadata: int64."""
+    """The numbers of the documents with `value` in this field of their metadata: int64.
+
+    value: a string as it is, any other value as JSON.
+    """
     numbers = []
     for number, _, metadata in index.engine.documents():
         found: Any = metadata
         for name in field.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        if found is not None and (found if isinstance(found, str) else _json(found)) == value:
+            found = found.get(name, _ABSENT) if isinstance(found, dict) else _ABSENT
+        if found is not _ABSENT and (found if isinstance(found, str) else _json(found)) == value:
             numbers.append(number)
     return np.array(numbers, np.int64)
 

@@ -266,7 +266,7 @@ def open_source(
     Takes the arguments of `build` and raises its errors. The result can be given to `plan_of` and
     then to `build_of`.
     """
-    named = NamedCorpus(corpus, CorpusOptions(**options))
+    named = NamedCorpus(corpus, _corpus_options(**options))
     name = None
     if tokenizer is not None:
         name = arguments.place("tokenizer", tokenizer, "a path or a name")
@@ -294,6 +294,17 @@ def open_source(
     return source
 
 
+def _corpus_options(**options: Unpack[CorpusKeywords]) -> CorpusOptions:
+    """Raises TypeError for an unknown one: of `build` and `add` these are all other keywords."""
+    for name in options:
+        if name not in CorpusKeywords.__annotations__:
+            raise TypeError(
+                f"got an unexpected keyword argument '{name}'; how to read a corpus is said with "
+                + ", ".join(CorpusKeywords.__annotations__)
+            )
+    return CorpusOptions(**options)
+
+
 def open_addition(
     corpus: Given,
     path: Path,
@@ -301,7 +312,7 @@ def open_addition(
     **options: Unpack[CorpusKeywords],
 ) -> Source:
     """Open a corpus to add to an existing index; it uses the index's tokenizer and vocabulary."""
-    named = NamedCorpus(corpus, CorpusOptions(**options))
+    named = NamedCorpus(corpus, _corpus_options(**options))
     if named.are_ids:
         return IdSource(named, None, None, manifest.vocab_size, f"the vocabulary of index '{path}'")
     stored = manifest.tokenizer

@@ -112,6 +112,15 @@ class Commands(click.Group):
         command.short_help = line  # what shells show when they complete it
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant. (click knows no names to suggest: it has not seen any.)"""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table as help. (click would import every command to ask for its help line.)"""
         with formatter.section("Commands"):

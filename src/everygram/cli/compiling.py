@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everygram.progress import on_compile
+from everygram.progress import NOTICE, on_compile
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-NOTICE = "compiling for this machine, once after installation…"
 
 # How many functions this process has begun to compile.
 _begun = 0

@@ -7,7 +7,7 @@ import click
 
 from everygram.cli import compiling
 from everygram.cli.answering import answer, interpret, opened, print_answer
-from everygram.cli.options import OrAll, answer_options, examples, query_arguments
+from everygram.cli.options import OrAll, answer_options, examples, given, query_arguments
 from everygram.cli.show import show_document, show_matches
 
 # Up to this occurrence, finding it takes so few steps that kernels may be interpreted.
@@ -45,9 +45,13 @@ def find(
 ) -> None:
     """List where an n-gram occurs.
 
-    An occurrence is a document, the offset in it, and the segment, rank and position, all in
-    tokens. They are in a fixed order: by segment and rank.
+    An occurrence has a document and its offset there, in tokens; and the index's segment, its rank
+    in the suffix array, and its position, in tokens. Occurrences are listed by segment and rank.
     """
+    if sample is None and given("seed"):
+        raise click.UsageError("--seed goes with --sample: it is the seed of the random sample")
+    if sample is not None and (given("limit") or given("offset")):
+        raise click.UsageError("expected --sample, or --limit and --offset, not both")
     answer(
         **asked,
         show=show_matches,

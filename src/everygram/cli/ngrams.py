@@ -10,6 +10,7 @@ from everygram.cli.options import (
     continuation_options,
     distribution_options,
     examples,
+    given,
     query_arguments,
 )
 from everygram.cli.show import show_count, show_distribution, show_prob
@@ -86,6 +87,7 @@ def ntd(top: int, every: bool, max_support: int | None, raw: bool, **asked: Any)
 
     Counts are exact unless --max-support is given.
     """
+    _check_top(every)
     answer(
         **asked,
         show=show_distribution,
@@ -139,6 +141,7 @@ def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **ask
 
     As ntd, but after the longest suffix of the prompt that occurs in the corpus.
     """
+    _check_top(every)
     answer(
         **asked,
         show=show_distribution,
@@ -156,6 +159,11 @@ def _continuation(text: str | None, token_id: int | None) -> str | int | None:
     if text is not None and token_id is not None:
         raise click.UsageError("expected --continuation or --continuation-id, not both")
     return text if token_id is None else token_id
+
+
+def _check_top(every: bool) -> None:
+    if every and given("top"):
+        raise click.UsageError("expected --top or --all, not both")
 
 
 def _listed(distribution: "Distribution", top: int, every: bool) -> dict[str, Any]:

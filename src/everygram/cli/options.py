@@ -192,6 +192,12 @@ restart_option = click.option(
 )
 
 
+def given(name: str) -> bool:
+    """Whether the command line has this option, and not only its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def parse_ids(text: str | None, option: str = "--ids") -> list[int]:
     """Ids from `1,2,3`, `1 2 3` or `[1, 2, 3]`; an empty text gives none."""
     parts = re.split(r"[,\s]+", (text or "").strip().removeprefix("[").removesuffix("]").strip())

@@ -1,7 +1,6 @@
 """The command that answers over HTTP: serve."""
 
 import gc
-import sys
 from pathlib import Path
 
 import click
@@ -60,7 +59,4 @@ def serve(
         ) from None
     gc.enable()
     with compiling.announced(bar=False):
-        try:
-            serve_all(indexes, host, port, preload, verify)
-        except SystemExit as left:  # uvicorn's own exit codes, such as for a port that is taken
-            sys.exit(1 if left.code else 0)
+        serve_all(indexes, host, port, preload, verify)

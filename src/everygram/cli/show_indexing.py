@@ -8,7 +8,7 @@ from typing import Any
 
 from everygram.cli import compiling
 from everygram.cli.show import counted
-from everygram.progress import BuildPlan, BuildReport, Progress
+from everygram.progress import NOTICE, BuildPlan, BuildReport, Progress
 
 STAGES = {
     "train": "training the tokenizer",
@@ -172,7 +172,7 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
     def compiles(name: str, number: int) -> None:
         # The stage waits; what it reports next takes the place of this.
         if number == 1:
-            bars.console.print(compiling.NOTICE)
+            bars.console.print(NOTICE)
         for task in tasks[-1:]:
             bars.update(task, rates=f"compiling {number}: {name}")
 

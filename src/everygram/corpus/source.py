@@ -1,6 +1,7 @@
 """What users name as a corpus, and what they say of it, checked: `NamedCorpus`."""
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypedDict
 from everygram import arguments
 from everygram.arguments import Size, short
 from everygram.corpus.documents import OnError
-from everygram.corpus.files import STANDARD_INPUT, STDIN, Lister, is_address, list_files
+from everygram.corpus.files import STANDARD_INPUT, STDIN, File, Lister, is_address, list_files
 from everygram.corpus.memory import Given, Held, Name, names_or_held
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
@@ -131,7 +132,9 @@ class NamedCorpus:
         if not self.names and self.held is None:
             raise CorpusError("no corpus given: expected at least one file or directory")
         self.options = options
-        self._lister: Lister = functools.cache(list_files)
+        # (A tuple is the command line's: there is no way to mean texts there.)
+        self._may_be_texts = isinstance(corpus, list)
+        self._lister: Lister = functools.cache(self._listed)
         self.are_ids = options.pretokenized is not None or self._say_they_are_ids()
         options.check(self.are_ids)
 
@@ -177,6 +180,17 @@ class NamedCorpus:
             options.on_error,
             self._lister,
         )
+
+    def _listed(self, name: str) -> list[File]:
+        """The files of a name, as `list_files`."""
+        try:
+            return list_files(name)
+        except CorpusError as error:
+            if not self._may_be_texts or is_address(name) or os.path.exists(name):  # noqa: PTH110
+                raise
+            raise CorpusError(
+                f"{error} (strings in a list are names of files; for texts pass iter([...]))"
+            ) from None
 
     def _say_they_are_ids(self) -> bool:
         """Whether the files themselves say that they are token ids; all of them or none."""

@@ -7,21 +7,29 @@ the interpreter lock.
 
 import asyncio
 import contextlib
+import errno
+import logging
+import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fastapi_offline
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from everygram.errors import QueryError, TokenizerError
+from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.server import indexes, problems
 from everygram.server.models.base import Problem
 from everygram.server.routes import documents, ngrams, service, texts
+
+logger = logging.getLogger("uvicorn.error")
 
 DESCRIPTION = """\
 Exact n-gram and ∞-gram queries over tokenized corpora.
@@ -59,6 +67,9 @@ def create_app(
         version=version("everygram"),
         description=DESCRIPTION,
         lifespan=_lifespan,
+        # FastAPI's own pages load their scripts from the internet: `routes.service` has another.
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         responses={"default": {"model": Problem, "description": "Any other error."}},
         exception_handlers={
@@ -72,6 +83,9 @@ def create_app(
     app.state.indexes = indexes.open_all(paths, preload, verify)
     for routes in (service, ngrams, texts, documents):
         app.include_router(routes.router)
+    # (Of that package only the files of Swagger UI are of use here.)
+    swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+    app.mount(f"/{service.SWAGGER_UI}", swagger_ui)
     return app
 
 
@@ -82,8 +96,46 @@ def serve(
     preload: str | Sequence[str] = (),
     verify: bool = False,
 ) -> None:
-    """Serve the indexes in these folders until interrupted. Raises as `create_app` does."""
-    uvicorn.run(create_app(paths, preload, verify), host=host, port=port)
+    """Serve the indexes in these folders until interrupted.
+
+    Raises as `create_app` does, and EverygramError for a port that is in use.
+    """
+    _check_port(host, port)
+    server = _Server(create_app(paths, preload, verify), host, port)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:  # its log says why
+        sys.exit(1)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise EverygramError for a port that is in use, before anything is opened or compiled.
+
+    (Whatever else is wrong with an address uvicorn says, once it listens there.)
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # Else a port whose last connections have just been closed would count as in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise EverygramError(f"port {port} is in use; pass --port") from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says once it is ready what it serves and where the manual is."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        super().__init__(uvicorn.Config(app, host=host, port=port))
+        self._names = ", ".join(f"'{name}'" for name in app.state.indexes)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers if self.started else ():
+            host, port = server.sockets[0].getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            logger.info("serving %s; the manual is at http://%s/docs", self._names, address)
 
 
 class _Service(FastAPI):

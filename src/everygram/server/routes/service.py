@@ -4,6 +4,8 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from everygram.index import Index
 from everygram.server.indexes import ServedIndex, info
@@ -11,6 +13,26 @@ from everygram.server.models.base import Problem
 from everygram.server.models.service import Health, Indexes, IndexInfo
 
 router = APIRouter()
+# The folder under which the files of Swagger UI are served.
+SWAGGER_UI = "swagger-ui"
+
+
+@router.get("/", include_in_schema=False)
+def start() -> RedirectResponse:
+    """To the manual."""
+    return RedirectResponse("docs")
+
+
+@router.get("/docs", include_in_schema=False)
+def docs() -> HTMLResponse:
+    """The manual, of files of this service alone, at whatever address it is reached."""
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="everygram",
+        swagger_js_url=f"{SWAGGER_UI}/swagger-ui-bundle.js",
+        swagger_css_url=f"{SWAGGER_UI}/swagger-ui.css",
+        swagger_favicon_url=f"{SWAGGER_UI}/favicon.png",
+    )
 
 
 @router.get("/health", tags=["service"], summary="Is it ready?", response_model=Health)
