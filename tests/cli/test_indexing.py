@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import write_jsonl
-from everygram.cli import show_indexing
+from everygram.cli import show, show_indexing
 from everygram.progress import Progress
 
 
@@ -58,14 +58,14 @@ def test_build_says_what_it_understood(run, tmp_path):
     assert (code, err) == (0, "")
     assert not (tmp_path / "index").exists()
     for line in [
-        "files           1: 1 × JSON lines, 0.0 MB",
-        "text, metadata  'body.text'; 'id', 'k'",
+        "files           1: 1 × JSON lines, 2,540 bytes",
+        "text, metadata  'body.text'; 'id', 'k' (of the first record)",
         "tokenizer       bytes",
         "vocabulary      255 ids",
         "tokens          about 350",
     ]:
         assert f"{line}\n" in out
-    assert re.search(r"disk +about 0.0 MB, 0.0 of it for the index; [\d,.]+ MB free\n", out)
+    assert re.search(r"disk +about [\d,]+ bytes, [\d,]+ bytes of it for the index; [\d,.]+ GB free\n", out)
     assert re.search(r"memory +limit [\d,]+ MiB, \d+ threads?\n", out)
     plan = json.loads(run(*build, "--dry-run", "--json")[1])
     assert (plan["tokens"], plan["formats"], plan["fields"]) == (
@@ -243,3 +243,36 @@ def test_an_addition_reports_in_json(run, tmp_path):
     report = json.loads(out)
     assert (report["num_documents"], report["num_tokens"]) == (2, 10)
     assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 4
+
+
+def test_sizes_times_and_numbers_are_shown_as_people_read_them():
+    assert [show.sized(size) for size in (1, 999_999, 51_230_000, 51_230_000_000)] == [
+        "1 byte",
+        "999,999 bytes",
+        "51.2 MB",
+        "51.2 GB",
+    ]
+    times = [show_indexing._time(seconds) for seconds in (0.2, 6, 61, 7_384, None)]
+    assert times == ["0 s", "6 s", "1:01", "2:03:04", "?"]
+    numbers = [show_indexing._estimated(number) for number in (350, 5_123_456, 51_234_567)]
+    assert numbers == ["350", "5.1 M", "51 M"]
+    rates = show_indexing._rates(Progress("read", 0, 0, 1, 1, 1.0, 1.0))
+    assert rates.startswith("1 document, 1 token, ")
+
+
+def test_a_compaction_that_takes_more_space_says_so():
+    answer = {
+        "segments_before": 2,
+        "segments_after": 1,
+        "dropped_documents": 0,
+        "dropped_tokens": 0,
+        "index_bytes": 300_000,
+        "freed_bytes": -126_262,
+        "seconds": {"merge": 1.0},
+        "peak_bytes": 0,
+    }
+    assert "300,000 bytes on disk, 126,262 bytes more than before; " in (
+        show_indexing.show_compaction(answer)
+    )
+    answer["freed_bytes"] = 5
+    assert "5 bytes freed; " in show_indexing.show_compaction(answer)

@@ -72,6 +72,11 @@ def test_the_answers_in_words(run, path):
     assert "the »quick« bro" in out
     assert "lang: en" in out
     assert run("document", path, "--number", "3")[1].endswith("\nnatural language\n")
+    assert "occurrence 0 of 1, at tokens 4–8" in run("document", path, "quick")[1]
+    assert "at token " in run("document", path, "q", "--context", "0")[1]
+    separator = run("document", path, "--ids", "255", "--context", "3")[1]
+    assert "at no tokens\n" in separator and ", tokens 0–2 shown" in separator
+    assert "separator          255\n" in run("info", path)[1]
     listed = run("find", path, "the", "--limit", "2")[1].splitlines()
     assert len(listed) == 2 + 1 + 2
 

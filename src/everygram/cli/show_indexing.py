@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from everygram.cli import compiling
-from everygram.cli.show import counted
+from everygram.cli.show import counted, sized
 from everygram.progress import NOTICE, BuildPlan, BuildReport, Progress
 
 STAGES = {
@@ -43,32 +43,34 @@ def show_compaction(answer: dict[str, Any]) -> str:
     if not answer["seconds"]:
         return f"nothing to do: {counted(after, 'segment')}"
     spent = sum(answer["seconds"].values())
+    freed = answer["freed_bytes"]
+    less = f"{sized(freed)} freed" if freed >= 0 else f"{sized(-freed)} more than before"
     return (
         f"{counted(before, 'segment')} before, {after} now; "
         f"{counted(answer['dropped_documents'], 'deleted document')} dropped, "
-        f"{counted(answer['dropped_tokens'], 'token')}; {answer['index_bytes']:,} bytes on disk, "
-        f"{answer['freed_bytes']:,} freed; {spent:.1f} s, "
+        f"{counted(answer['dropped_tokens'], 'token')}; {sized(answer['index_bytes'])} on disk, "
+        f"{less}; {spent:.1f} s, "
         f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
     )
 
 
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
-    tokens = f"about {plan.tokens:,}"
+    tokens = f"about {_estimated(plan.tokens)}"
     if plan.open_ended:
-        tokens = f"at least {plan.tokens:,}: not every file says how large it is"
+        tokens = f"at least {_estimated(plan.tokens)}: not every file says how large it is"
     rows = [
         (
             "files",
-            f"{plan.num_files:,}: {_of_each(plan.formats)}, {plan.corpus_bytes / 1e6:,.1f} MB",
+            f"{plan.num_files:,}: {_of_each(plan.formats)}, {sized(plan.corpus_bytes)}",
         ),
         ("tokenizer", plan.tokenizer or "none (token ids only)"),
         ("vocabulary", f"{plan.vocab_size:,} ids"),
         ("tokens", tokens),
         (
             "disk",
-            f"about {plan.disk_bytes / 1e6:,.1f} MB, {plan.index_bytes / 1e6:,.1f} of it for the "
-            f"index; {plan.free_bytes / 1e6:,.1f} MB free",
+            f"about {sized(plan.disk_bytes)}, {sized(plan.index_bytes)} of it for the index; "
+            f"{sized(plan.free_bytes)} free",
         ),
         (
             "memory",
@@ -77,7 +79,8 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         ),
     ]
     if plan.fields:
-        rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
+        fields = f"{text_field!r}; {', '.join(map(repr, plan.fields))} (of the first record)"
+        rows.insert(1, ("text, metadata", fields))
     lines = [f"{name:<16}{value}" for name, value in rows]
     lines += [f"passed over     {each}" for each in _passed_over(plan.passed_over)]
     return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
@@ -94,7 +97,10 @@ def show_report(report: BuildReport) -> str:
         ("tokens", f"{report.num_tokens:,}"),
         *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
         ("peak memory", f"{report.peak_bytes / 2**20:,.0f} MiB"),
-        ("on disk", f"{report.index_bytes:,} bytes, {report.index_bytes / tokens:.2f} per token"),
+        (
+            "on disk",
+            f"{sized(report.index_bytes)}, {report.index_bytes / tokens:.2f} bytes per token",
+        ),
     ]
     lines = [str(report.path), *(f"  {name:<24}{value}" for name, value in rows)]
     if report.skipped:
@@ -110,6 +116,24 @@ def show_report(report: BuildReport) -> str:
             lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
     lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
+
+
+def _estimated(number: int) -> str:
+    """A number that is known to two or three digits."""
+    if number < 1e6:
+        return f"{number:,}"
+    return f"{number / 1e6:,.{int(number < 1e7)}f} M"
+
+
+def _time(seconds: float | None) -> str:
+    """A time, as `6 s`, `1:01` or `2:03:04`."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def _of_each(formats: dict[str, int]) -> str:
@@ -139,16 +163,21 @@ def build_progress() -> Iterator[Callable[[Progress], None]]:
 @contextmanager
 def _bars() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Times(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            spent = task.finished_time if task.finished else task.elapsed
+            left = "" if task.finished else f", {_time(task.time_remaining)} left"
+            return Text(f"{_time(spent or 0):>5}{left}")
 
     bars = Bars(
         TextColumn("{task.description:<24}"),
         BarColumn(24),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        Times(),
         TextColumn("{task.fields[rates]}"),
         console=Console(stderr=True),
     )
@@ -199,7 +228,7 @@ def _lines() -> Callable[[Progress], None]:
         elif now >= next_line and progress.done:
             done = progress.done / progress.total
             left = progress.stage_seconds * (1 - done) / done
-            write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
+            write(progress, f"  {done:.0%}, {_time(left)} left, {_rates(progress)}".rstrip(", "))
             next_line = now + LINE_EVERY
         elif now >= next_line and progress.documents:  # the corpus does not say how large it is
             write(progress, f"  {_rates(progress)}")
@@ -213,7 +242,8 @@ def _rates(progress: Progress) -> str:
     """How fast the stage goes, in its own unit."""
     rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
     if progress.stage == "read":
-        return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
+        documents, tokens = counted(progress.documents, "document"), counted(progress.tokens, "token")
+        return f"{documents}, {tokens}, {rate:.1f} MB/s"
     if not progress.done:
         return ""
     return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"
