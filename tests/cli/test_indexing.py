@@ -4,6 +4,7 @@ import itertools
 import json
 import pkgutil
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def test_build_says_what_it_understood(run, tmp_path):
         "tokens          about 350",
     ]:
         assert f"{line}\n" in out
-    assert re.search(r"disk +about [\d,]+ bytes, [\d,]+ bytes of it for the index; [\d,.]+ GB free\n", out)
+    assert re.search(
+        r"disk +about [\d,]+ bytes, [\d,]+ bytes of it for the index; [\d,.]+ GB free\n", out
+    )
     assert re.search(r"memory +limit [\d,]+ MiB, \d+ threads?\n", out)
     plan = json.loads(run(*build, "--dry-run", "--json")[1])
     assert (plan["tokens"], plan["formats"], plan["fields"]) == (
@@ -276,3 +279,54 @@ def test_a_compaction_that_takes_more_space_says_so():
     )
     answer["freed_bytes"] = 5
     assert "5 bytes freed; " in show_indexing.show_compaction(answer)
+
+
+def test_a_new_index_says_how_to_ask_it(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}])
+    _, out, _ = run("build", corpus, "--out", tmp_path / "my index")
+    last = out.splitlines()[-1]
+    assert last == f"""ask it: everygram count '{tmp_path / "my index"}' "some words\""""
+    assert run(*shlex.split(last.removeprefix("ask it: "))[1:])[0] == 0
+    np.array([0, 5, 6, 8, 7, 0], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0")
+    _, out, _ = run("build", tmp_path / "ids.bin", "--out", tmp_path / "ids", *options)
+    last = out.splitlines()[-1]
+    assert last == f"ask it: everygram count {tmp_path / 'ids'} --ids 5,6,8"
+    code, out, _ = run(*shlex.split(last.removeprefix("ask it: "))[1:])
+    assert (code, out.splitlines()[0]) == (0, "count     1")
+
+
+def test_a_corpus_without_documents_is_warned_of(run, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "rows.csv").write_text("body\none\ntwo\n")
+    skip = ("--on-error", "skip")
+    for number, (corpus, said) in enumerate(
+        [
+            ("-", "-: the index is empty\n"),
+            (tmp_path / "empty.jsonl", "empty.jsonl: the index is empty\n"),
+            (tmp_path / "rows.csv", "the index is empty; 2 skipped, the first: "),
+        ]
+    ):
+        code, out, err = run("build", corpus, "--out", tmp_path / str(number), *skip)
+        assert code == 0 and "ask it" not in out
+        assert "warning: no documents were read from " in err and said in err
+        assert (
+            "warning" in run("build", corpus, "--out", tmp_path / f"{number}j", *skip, "--json")[2]
+        )
+    full = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}])
+    assert "warning" not in run("build", full, "--out", tmp_path / "full")[2]
+    code, _, err = run("add", tmp_path / "full", tmp_path / "empty.jsonl")
+    assert code == 0 and "empty.jsonl: the index is what it was\n" in err
+
+
+def test_what_is_not_read_or_skipped_is_said_once(run, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "c.jsonl").write_text('{"text": "a"}\nnope\n')
+    (corpus / "README.md").write_text("about it")
+    _, out, err = run("build", corpus, "--out", tmp_path / "i", "--on-error", "skip")
+    assert (out + err).count("README.md") == 1
+    assert (out + err).count("c.jsonl:2: not a JSON record") == 1
+    _, out, _ = run("build", corpus, "--out", tmp_path / "j", "--on-error", "skip", "--dry-run")
+    assert "README.md: beside tables or JSON lines, other files are no data; to read one" in out
+    assert "skipped         " in out

@@ -176,6 +176,4 @@ def show_info(answer: dict[str, Any]) -> str:
     # (An id is no number of things: it is shown as users write it.)
     numbers = (name for name, value in answer.items() if isinstance(value, int))
     shown = {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
-    return "\n".join(
-        f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items()
-    )
+    return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())

@@ -82,7 +82,7 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         fields = f"{text_field!r}; {', '.join(map(repr, plan.fields))} (of the first record)"
         rows.insert(1, ("text, metadata", fields))
     lines = [f"{name:<16}{value}" for name, value in rows]
-    lines += [f"passed over     {each}" for each in _passed_over(plan.passed_over)]
+    lines += [f"not read        {each}" for each in _passed_over(plan.passed_over)]
     return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
 
 
@@ -114,7 +114,7 @@ def show_report(report: BuildReport) -> str:
         lines += [f"  {name}" for name in report.again[:MOST_NAMES]]
         if len(report.again) > MOST_NAMES:
             lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
-    lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
+    lines += [f"not read: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
 
 
@@ -242,7 +242,10 @@ def _rates(progress: Progress) -> str:
     """How fast the stage goes, in its own unit."""
     rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
     if progress.stage == "read":
-        documents, tokens = counted(progress.documents, "document"), counted(progress.tokens, "token")
+        documents, tokens = (
+            counted(progress.documents, "document"),
+            counted(progress.tokens, "token"),
+        )
         return f"{documents}, {tokens}, {rate:.1f} MB/s"
     if not progress.done:
         return ""

@@ -222,9 +222,9 @@ def _as_it_is(document: TextDocument, place: str) -> TextDocument:
     return document
 
 
-def text_of_line(line: str, field: str) -> str:
+def text_of_line(line: str, field: str, place: str) -> str:
     """The text in a line that is a JSON record, as that of a corpus. Raises CorpusError."""
-    return _taken_text(json_record(line.encode(errors="surrogateescape"), "line"), field, "line")
+    return _taken_text(json_record(line.encode(errors="surrogateescape"), place), field, place)
 
 
 def _taken_text(record: dict[str, Any], field: str, place: str) -> str:
