@@ -162,6 +162,7 @@ def test_an_interrupted_build_says_what_is_kept(run, tmp_path, monkeypatch, plac
     code, _, err = run(*build)
     assert code == 0
     assert ("reading documents" in err) != read
+    assert ("continuing: 2 documents were read before\n" in err) == read
     assert json.loads(run("count", tmp_path / "i", "one", "--json")[1])["count"] == 2
 
 
@@ -227,7 +228,7 @@ def test_numbers_of_documents_from_a_file_and_standard_input(run, tmp_path):
     code, said = delete("--documents", "8,9", "--missing-ok")
     assert code == 2 and "document 9: the index has 0 to 8" in said
     code, said = delete("--where", "a=b", "--missing-ok")
-    assert code == 2 and "missing_ok: goes with documents" in said
+    assert code == 2 and "--missing-ok: goes with documents" in said
     code, said = delete("--documents", tmp_path / "none")
     assert code == 2 and "a file of them, or -, found" in said and "No such file" in said
     (tmp_path / "numbers").write_bytes(b"1\n\xff\n")
@@ -330,3 +331,49 @@ def test_what_is_not_read_or_skipped_is_said_once(run, tmp_path):
     _, out, _ = run("build", corpus, "--out", tmp_path / "j", "--on-error", "skip", "--dry-run")
     assert "README.md: beside tables or JSON lines, other files are no data; to read one" in out
     assert "skipped         " in out
+
+
+def test_what_is_missing_for_raw_ids_is_named_alone(run, tmp_path):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    build = ("build", tmp_path / "ids.bin", "--out", tmp_path / "i")
+    code, _, err = run(*build, "--pretokenized", "u16")
+    assert (
+        code == 2 and "do not say where documents end: pass it, as in --separator-id 50256" in err
+    )
+    assert "--pretokenized" not in err
+
+
+def test_errors_name_flags(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}, {"text": "two"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    build = ("build", corpus, "--out", tmp_path / "j")
+    for arguments, said in [
+        ((*build, "--vocab-size", "9"), "error: --vocab-size goes with --pretokenized: "),
+        ((*build, "--memory", "some"), "error: --memory: expected a size"),
+        ((*build, "--max-record", "some"), "error: --max-record: expected a size"),
+        ((*build, "--text-field", "text_field"), "no field 'text_field'; the record has 'text'"),
+        (("delete", tmp_path / "i", "--where", "a=b", "--missing-ok"), "error: --missing-ok: goes"),
+    ]:
+        code, _, err = run(*arguments)
+        assert code in (1, 2) and said in err
+    assert run("delete", tmp_path / "i", "--documents", "1")[0] == 0
+    code, _, err = run("delete", tmp_path / "i", "--documents", "1")
+    assert code == 2
+    assert err == "error: document 1: it was deleted; pass --missing-ok to ignore such ones\n"
+
+
+def test_another_change_names_the_interrupted_one(run, tmp_path, monkeypatch):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    with monkeypatch.context() as patched:
+        interrupt(patched, f"{BUILDER}.finish")
+        assert run("add", tmp_path / "i", corpus, "--id-field", "text")[0] == 1
+        assert run("add", tmp_path / "i", corpus)[0] == 130
+    code, _, err = run("compact", tmp_path / "i")
+    assert code == 1
+    assert f"holds an interrupted addition of '{corpus}': run it again as it was to" in err
+    assert "or discard it with --restart" in err
+    code, _, err = run("add", tmp_path / "i", corpus, "--on-error", "skip")
+    assert "(--on-error 'raise', now 'skip'): run it again" in err
+    assert run("compact", tmp_path / "i", "--restart")[0] == 0
+    assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 1

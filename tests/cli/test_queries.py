@@ -158,8 +158,8 @@ def test_ids_that_fit_the_tokens_but_not_the_vocabulary(run, tmp_path, command):
     assert code == 1
     assert answers[0] == answers[3] and answers[0]["token_ids"]
     for number in (1, 2):
-        error = f"line {number + 1}: query[{number - 1}]: token id 401 is outside the vocabulary: expected 0 to 399"
-        assert answers[number]["error"].startswith(error)
+        said = f"line {number + 1}: query[{number - 1}]: token id 401 is outside the vocabulary"
+        assert answers[number]["error"].startswith(f"{said}: expected 0 to 399")
 
 
 def test_a_prompt_without_a_continuation_is_a_bad_line(run, path):

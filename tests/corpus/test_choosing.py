@@ -207,8 +207,8 @@ def test_the_plan_names_what_is_passed_over(run, tmp_path):
     _, out, _ = run("build", corpus, "--out", tmp_path / "index", "--dry-run")
     assert (
         f"not read        {', '.join(names[1:4])} and 2 more: checksums\n"
-        f"not read        {names[0]}: beside tables or JSON lines, other files are no data; to read "
-        "one, name it\n"
+        f"not read        {names[0]}: beside tables or JSON lines, other files are no data; "
+        "to read one, name it\n"
     ) in out
     _, out, _ = run("build", corpus, "--out", tmp_path / "index", "--dry-run", "--json")
     assert json.loads(out)["passed_over"] == plan.passed_over

@@ -186,9 +186,9 @@ def _checked(engine: Engine, documents: list[Any], missing_ok: bool) -> np.ndarr
         if segment.entry.sign > 0:
             live |= segment.local_of(numbers) >= 0
     live &= ~engine.deleted(numbers)
-    if not missing_ok:
-        for number in numbers[~live].tolist():
-            engine.document(number)  # raises
+    if not (missing_ok or live.all()):
+        number = int(numbers[~live][0])
+        raise QueryError(f"document {number}: it was deleted; pass missing_ok to ignore such ones")
     return numbers[live]
 
 

@@ -187,6 +187,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
     def report(progress: Progress) -> None:
         nonlocal current
         if progress.stage != current:
+            if _continued(current, progress):
+                bars.console.print(_continuing(progress))
             finish_stage()
             current = progress.stage
             tasks.append(bars.add_task(STAGES[current], total=None, rates=""))
@@ -223,6 +225,8 @@ def _lines() -> Callable[[Progress], None]:
         if last is None or progress.stage != last.stage:
             if last is not None and last.stage == "read":
                 write(last, f"  {_rates(last)}")
+            if _continued("" if last is None else last.stage, progress):
+                write(progress, _continuing(progress))
             write(progress, STAGES[progress.stage])
             next_line = now + LINE_EVERY
         elif now >= next_line and progress.done:
@@ -236,6 +240,19 @@ def _lines() -> Callable[[Progress], None]:
         last = progress
 
     return report
+
+
+def _continued(before: str, progress: Progress) -> bool:
+    """Whether documents were read before this run: it comes from the stage `before` to another."""
+    stages = list(STAGES)
+    read = stages.index("read")
+    earlier = before == "" or stages.index(before) < read
+    return earlier and stages.index(progress.stage) > read and progress.documents > 0
+
+
+def _continuing(progress: Progress) -> str:
+    were = "was" if progress.documents == 1 else "were"
+    return f"continuing: {counted(progress.documents, 'document')} {were} read before"
 
 
 def _rates(progress: Progress) -> str:
