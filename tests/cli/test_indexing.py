@@ -377,3 +377,61 @@ def test_another_change_names_the_interrupted_one(run, tmp_path, monkeypatch):
     assert "(--on-error 'raise', now 'skip'): run it again" in err
     assert run("compact", tmp_path / "i", "--restart")[0] == 0
     assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "tsv"])
+def test_a_field_that_no_record_has_is_warned_of(run, tmp_path, kind):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one", "s": 1}, {"text": "two", "t": 2}])
+    if kind == "tsv":
+        corpus = tmp_path / "c.tsv"
+        corpus.write_text("text\ts\tt\none\t1\t2\n")
+    build = ("build", corpus, "--out", tmp_path / "i", "--metadata-fields")
+    said = "no record has the metadata field 'sss'; the first has 'text', 's'"
+    code, out, _ = run(*build, "sss,t", "--dry-run")
+    assert code == 0 and f"so far          {said}" in out
+    code, _, err = run(*build, "sss,t")
+    assert code == 0 and f"\nwarning: {said}" in err
+    _, _, err = run("add", tmp_path / "i", corpus, "--metadata-fields", "s,t")
+    assert "warning" not in err
+    code, _, err = run("add", tmp_path / "i", corpus, "--metadata-fields", "t,sss")
+    assert code == 0 and f"warning: {said}" in err
+
+
+def test_a_deletion_by_a_field_that_no_document_has_says_so(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one", "src": "gz"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    for more in ((), ("--dry-run",)):
+        _, out, _ = run("delete", tmp_path / "i", "--where", "srx=gz", *more)
+        assert out.endswith("deleted, 0 tokens: no document has the field 'srx'\n")
+        _, out, _ = run("delete", tmp_path / "i", "--where", "src=xz", *more)
+        assert out.endswith("deleted, 0 tokens\n")
+
+
+@pytest.mark.parametrize("number", [1, 3, 30])
+def test_files_that_were_added_before_say_how_to_undo_it(run, tmp_path, number):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": f"one {i}"} for i in range(number)])
+    assert "there twice" not in run("build", corpus, "--out", tmp_path / "my i")[1]
+    _, out, _ = run("add", tmp_path / "my i", corpus)
+    said, _, undo = next(line for line in out.splitlines() if "undo" in line).partition(": ")
+    last = 2 * number - 1
+    each = f"documents {number} to {last} are" if number > 1 else "document 1 is"
+    assert said == f"{each} there twice; to undo it"
+    numbers, _, command = undo.rpartition(" | ")
+    assert numbers == (f"seq {number} {last}" if number > 10 else "")
+    stdin = "\n".join(map(str, range(number, 2 * number)))
+    code, out, _ = run(*shlex.split(command)[1:], stdin=stdin)
+    assert code == 0 and out.startswith(f"{number} document")
+    other = write_jsonl(tmp_path / "d.jsonl", [{"text": "other"}])
+    _, out, _ = run("add", tmp_path / "my i", corpus, other)
+    assert f"of the new documents {2 * number} to {3 * number}, are there twice" in out
+
+
+def test_a_continued_build_warns_of_nothing_that_it_did_not_read(run, tmp_path, monkeypatch):
+    records = [{"text": "one " * 400_000}, {"text": "two " * 400_000}, {"text": "x", "late": 1}]
+    build = ("build", write_jsonl(tmp_path / "c.jsonl", records), "--out", tmp_path / "i")
+    with monkeypatch.context() as patched:
+        interrupt(patched, f"{BUILDER}.finish")
+        code, _, err = run(*build, "--metadata-fields", "late")
+    assert code == 130 and "so far          no record has the metadata field 'late'" in err
+    code, _, err = run(*build, "--metadata-fields", "late")
+    assert code == 0 and "warning" not in err and "continuing: 3 documents were read" in err

@@ -169,7 +169,7 @@ def build(
     click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
     with build_progress() as progress:
         report = build_of(source, out, **limits, restart=restart, progress=progress)
-    _warn_of_nothing(corpus, report, "the index is empty")
+    _warn(corpus, report, "the index is empty")
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return
@@ -213,7 +213,7 @@ def add(
             _say_least(memory, 0 if found.info()["tokenizer"] == "none" else ENCODING)
     with build_progress() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
-    _warn_of_nothing(corpus, report, "the index is what it was")
+    _warn(corpus, report, "the index is what it was")
     click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
 
 
@@ -363,8 +363,10 @@ def export(index: Path, out: Path | None) -> None:
             raise
 
 
-def _warn_of_nothing(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
-    """Say that a corpus had no documents, which is hardly what was meant, and what was skipped."""
+def _warn(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
+    """Say what is hardly meant: fields that no record has, and a corpus without documents."""
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if report.num_documents:
         return
     names = ", ".join(corpus[:3]) + (f" and {len(corpus) - 3:,} more" if len(corpus) > 3 else "")

@@ -1,5 +1,6 @@
 """What the command line shows of builds and other changes: plans, progress, reports."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,9 @@ def show_deletion(answer: dict[str, Any]) -> str:
     what = "would be deleted" if answer["dry_run"] else "deleted"
     documents = counted(answer["num_documents"], "document")
     tokens = counted(answer["num_tokens"], "token")
-    return f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+    said = f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+    missing = answer["missing_field"]
+    return said if missing is None else f"{said}: no document has the field {missing!r}"
 
 
 def show_compaction(answer: dict[str, Any]) -> str:
@@ -83,7 +86,8 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         rows.insert(1, ("text, metadata", fields))
     lines = [f"{name:<16}{value}" for name, value in rows]
     lines += [f"not read        {each}" for each in _passed_over(plan.passed_over)]
-    return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
+    lines += [f"skipped         {skip}" for skip in plan.skips]
+    return "\n".join([*lines, *(f"so far          {warning}" for warning in plan.warnings)])
 
 
 def show_report(report: BuildReport) -> str:
@@ -114,8 +118,28 @@ def show_report(report: BuildReport) -> str:
         lines += [f"  {name}" for name in report.again[:MOST_NAMES]]
         if len(report.again) > MOST_NAMES:
             lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
+        lines.append(_undoing(report))
     lines += [f"not read: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
+
+
+def _undoing(report: BuildReport) -> str:
+    """Which documents are in the index twice, and what deletes the second of each."""
+    numbers = range(report.first_document, report.first_document + report.num_documents)
+    if not numbers:
+        return "it has no documents: nothing is there twice"
+    path = shlex.quote(str(report.path))
+    each = (
+        f"documents {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"document {numbers[0]}"
+    )
+    if len(report.again) < sum(report.formats.values()):
+        return f"their documents, of the new {each}, are there twice"
+    command = f"everygram delete {path} --documents "
+    if len(numbers) > 10:
+        command = f"seq {numbers[0]} {numbers[-1]} | {command}-"
+    else:
+        command += ",".join(map(str, numbers))
+    return f"{each} {'are' if len(numbers) > 1 else 'is'} there twice; to undo it: {command}"
 
 
 def _estimated(number: int) -> str:
