@@ -256,8 +256,8 @@ def test_sizes_times_and_numbers_are_shown_as_people_read_them():
         "51.2 MB",
         "51.2 GB",
     ]
-    times = [show_indexing._time(seconds) for seconds in (0.2, 6, 61, 7_384, None)]
-    assert times == ["0 s", "6 s", "1:01", "2:03:04", "?"]
+    times = [show_indexing._time(seconds) for seconds in (0.2, 6, 61, 7_384)]
+    assert times == ["0 s", "6 s", "1:01", "2:03:04"]
     numbers = [show_indexing._estimated(number) for number in (350, 5_123_456, 51_234_567)]
     assert numbers == ["350", "5.1 M", "51 M"]
     rates = show_indexing._rates(Progress("read", 0, 0, 1, 1, 1.0, 1.0))

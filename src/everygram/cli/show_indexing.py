@@ -149,10 +149,8 @@ def _estimated(number: int) -> str:
     return f"{number / 1e6:,.{int(number < 1e7)}f} M"
 
 
-def _time(seconds: float | None) -> str:
+def _time(seconds: float) -> str:
     """A time, as `6 s`, `1:01` or `2:03:04`."""
-    if seconds is None:
-        return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -194,8 +192,9 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
     class Times(ProgressColumn):
         def render(self, task: Task) -> Text:
             spent = task.finished_time if task.finished else task.elapsed
-            left = "" if task.finished else f", {_time(task.time_remaining)} left"
-            return Text(f"{_time(spent or 0):>5}{left}")
+            left = None if task.finished else task.time_remaining
+            shown = "" if left is None else f", {_time(left)} left"
+            return Text(f"{_time(spent or 0):>5}{shown}")
 
     bars = Bars(
         TextColumn("{task.description:<24}"),
