@@ -103,7 +103,8 @@ def delete(
 
     def missing(opened: Index) -> str | None:
         known = field is None or any(
-            _value(metadata, field[0]) is not _ABSENT for _, _, metadata in opened.engine.documents()
+            _value(metadata, field[0]) is not _ABSENT
+            for _, _, metadata in opened.engine.documents()
         )
         return None if known or field is None else field[0]
 
