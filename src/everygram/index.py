@@ -16,6 +16,7 @@ from everygram.engine.distributions import NO_LIMIT, Following
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Ids, Queries
 from everygram.errors import QueryError
+from everygram.results.base import labels
 from everygram.results.documents import Document, Matches
 from everygram.results.ngrams import Count, Counts, Distribution, Distributions, Prob, Probs
 from everygram.results.texts import LongestMatches, Scores
@@ -467,10 +468,14 @@ class Index:
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
+        if not count:
+            tokens = labels(asked.ids.tolist(), reading)
+            raise QueryError(f"the query does not occur: {arguments.short(tokens)}")
         if occurrence >= count:
+            times = "once" if count == 1 else f"{count:,} times"
             raise QueryError(
-                f"occurrence {arguments.short(occurrence)}: the query occurs {count:,} times"
-                + (f", numbered from 0 to {count - 1}" if count else "")
+                f"occurrence {arguments.short(occurrence)}: the query occurs {times}, numbered "
+                f"from 0 to {count - 1}"
             )
         (place,) = _matches(
             engine, reading, asked, intervals[0], count, np.array([occurrence])

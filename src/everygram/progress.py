@@ -39,6 +39,7 @@ class BuildPlan:
     open_ended: not every file says how large it is: the estimates are of those that do, and of what
     was looked at. merged: what does not fit in `memory` is sorted in blocks on the disk.
     skips: what would be left out. passed_over: files in folders that are not read, and why.
+    warnings: what is hardly meant, of the first documents.
     """
 
     num_files: int
@@ -57,6 +58,7 @@ class BuildPlan:
     merged: bool
     skips: tuple[str, ...]
     passed_over: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class BuildReport:
     `skips` lists the first of what was `skipped`, `again` files that were in the index already, and
     whose documents are in it once more now; `seconds` is what each stage took; `peak_bytes`
     the most memory held at once, page cache and mapped files not counted; `index_bytes` all files;
-    `passed_over` as in `BuildPlan`.
+    `passed_over` as in `BuildPlan`. `first_document` is the number of the first one that was read.
+    `warnings`: what is hardly meant, such as a field to keep that no record has; of a build that
+    was continued, only those of this run.
     """
 
     path: Path
@@ -81,6 +85,8 @@ class BuildReport:
     index_bytes: int
     again: tuple[str, ...] = ()
     passed_over: dict[str, str] = field(default_factory=dict)
+    first_document: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 # What is said when a query waits for the compiler.

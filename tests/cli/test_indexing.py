@@ -4,12 +4,13 @@ import itertools
 import json
 import pkgutil
 import re
+import shlex
 
 import numpy as np
 import pytest
 
 from conftest import write_jsonl
-from everygram.cli import show_indexing
+from everygram.cli import show, show_indexing
 from everygram.progress import Progress
 
 
@@ -58,14 +59,16 @@ def test_build_says_what_it_understood(run, tmp_path):
     assert (code, err) == (0, "")
     assert not (tmp_path / "index").exists()
     for line in [
-        "files           1: 1 × JSON lines, 0.0 MB",
-        "text, metadata  'body.text'; 'id', 'k'",
+        "files           1: 1 × JSON lines, 2,540 bytes",
+        "text, metadata  'body.text'; 'id', 'k' (of the first record)",
         "tokenizer       bytes",
         "vocabulary      255 ids",
         "tokens          about 350",
     ]:
         assert f"{line}\n" in out
-    assert re.search(r"disk +about 0.0 MB, 0.0 of it for the index; [\d,.]+ MB free\n", out)
+    assert re.search(
+        r"disk +about [\d,]+ bytes, [\d,]+ bytes of it for the index; [\d,.]+ GB free\n", out
+    )
     assert re.search(r"memory +limit [\d,]+ MiB, \d+ threads?\n", out)
     plan = json.loads(run(*build, "--dry-run", "--json")[1])
     assert (plan["tokens"], plan["formats"], plan["fields"]) == (
@@ -159,6 +162,7 @@ def test_an_interrupted_build_says_what_is_kept(run, tmp_path, monkeypatch, plac
     code, _, err = run(*build)
     assert code == 0
     assert ("reading documents" in err) != read
+    assert ("continuing: 2 documents were read before\n" in err) == read
     assert json.loads(run("count", tmp_path / "i", "one", "--json")[1])["count"] == 2
 
 
@@ -224,7 +228,7 @@ def test_numbers_of_documents_from_a_file_and_standard_input(run, tmp_path):
     code, said = delete("--documents", "8,9", "--missing-ok")
     assert code == 2 and "document 9: the index has 0 to 8" in said
     code, said = delete("--where", "a=b", "--missing-ok")
-    assert code == 2 and "missing_ok: goes with documents" in said
+    assert code == 2 and "--missing-ok: goes with documents" in said
     code, said = delete("--documents", tmp_path / "none")
     assert code == 2 and "a file of them, or -, found" in said and "No such file" in said
     (tmp_path / "numbers").write_bytes(b"1\n\xff\n")
@@ -243,3 +247,191 @@ def test_an_addition_reports_in_json(run, tmp_path):
     report = json.loads(out)
     assert (report["num_documents"], report["num_tokens"]) == (2, 10)
     assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 4
+
+
+def test_sizes_times_and_numbers_are_shown_as_people_read_them():
+    assert [show.sized(size) for size in (1, 999_999, 51_230_000, 51_230_000_000)] == [
+        "1 byte",
+        "999,999 bytes",
+        "51.2 MB",
+        "51.2 GB",
+    ]
+    times = [show_indexing._time(seconds) for seconds in (0.2, 6, 61, 7_384)]
+    assert times == ["0 s", "6 s", "1:01", "2:03:04"]
+    numbers = [show_indexing._estimated(number) for number in (350, 5_123_456, 51_234_567)]
+    assert numbers == ["350", "5.1 M", "51 M"]
+    rates = show_indexing._rates(Progress("read", 0, 0, 1, 1, 1.0, 1.0))
+    assert rates.startswith("1 document, 1 token, ")
+
+
+def test_a_compaction_that_takes_more_space_says_so():
+    answer = {
+        "segments_before": 2,
+        "segments_after": 1,
+        "dropped_documents": 0,
+        "dropped_tokens": 0,
+        "index_bytes": 300_000,
+        "freed_bytes": -126_262,
+        "seconds": {"merge": 1.0},
+        "peak_bytes": 0,
+    }
+    assert "300,000 bytes on disk, 126,262 bytes more than before; " in (
+        show_indexing.show_compaction(answer)
+    )
+    answer["freed_bytes"] = 5
+    assert "5 bytes freed; " in show_indexing.show_compaction(answer)
+
+
+def test_a_new_index_says_how_to_ask_it(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}])
+    _, out, _ = run("build", corpus, "--out", tmp_path / "my index")
+    last = out.splitlines()[-1]
+    assert last == f"""ask it: everygram count '{tmp_path / "my index"}' "some words\""""
+    assert run(*shlex.split(last.removeprefix("ask it: "))[1:])[0] == 0
+    np.array([0, 5, 6, 8, 7, 0], "<u2").tofile(tmp_path / "ids.bin")
+    options = ("--pretokenized", "u16", "--separator-id", "0")
+    _, out, _ = run("build", tmp_path / "ids.bin", "--out", tmp_path / "ids", *options)
+    last = out.splitlines()[-1]
+    assert last == f"ask it: everygram count {tmp_path / 'ids'} --ids 5,6,8"
+    code, out, _ = run(*shlex.split(last.removeprefix("ask it: "))[1:])
+    assert (code, out.splitlines()[0]) == (0, "count     1")
+
+
+def test_a_corpus_without_documents_is_warned_of(run, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "rows.csv").write_text("body\none\ntwo\n")
+    skip = ("--on-error", "skip")
+    for number, (corpus, said) in enumerate(
+        [
+            ("-", "-: the index is empty\n"),
+            (tmp_path / "empty.jsonl", "empty.jsonl: the index is empty\n"),
+            (tmp_path / "rows.csv", "the index is empty; 2 skipped, the first: "),
+        ]
+    ):
+        code, out, err = run("build", corpus, "--out", tmp_path / str(number), *skip)
+        assert code == 0 and "ask it" not in out
+        assert "warning: no documents were read from " in err and said in err
+        assert (
+            "warning" in run("build", corpus, "--out", tmp_path / f"{number}j", *skip, "--json")[2]
+        )
+    full = write_jsonl(tmp_path / "c.jsonl", [{"text": "one two"}])
+    assert "warning" not in run("build", full, "--out", tmp_path / "full")[2]
+    code, _, err = run("add", tmp_path / "full", tmp_path / "empty.jsonl")
+    assert code == 0 and "empty.jsonl: the index is what it was\n" in err
+
+
+def test_what_is_not_read_or_skipped_is_said_once(run, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "c.jsonl").write_text('{"text": "a"}\nnope\n')
+    (corpus / "README.md").write_text("about it")
+    _, out, err = run("build", corpus, "--out", tmp_path / "i", "--on-error", "skip")
+    assert (out + err).count("README.md") == 1
+    assert (out + err).count("c.jsonl:2: not a JSON record") == 1
+    _, out, _ = run("build", corpus, "--out", tmp_path / "j", "--on-error", "skip", "--dry-run")
+    assert "README.md: beside tables or JSON lines, other files are no data; to read one" in out
+    assert "skipped         " in out
+
+
+def test_what_is_missing_for_raw_ids_is_named_alone(run, tmp_path):
+    np.array([5, 6, 0, 7], "<u2").tofile(tmp_path / "ids.bin")
+    build = ("build", tmp_path / "ids.bin", "--out", tmp_path / "i")
+    code, _, err = run(*build, "--pretokenized", "u16")
+    assert (
+        code == 2 and "do not say where documents end: pass it, as in --separator-id 50256" in err
+    )
+    assert "--pretokenized" not in err
+
+
+def test_errors_name_flags(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}, {"text": "two"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    build = ("build", corpus, "--out", tmp_path / "j")
+    for arguments, said in [
+        ((*build, "--vocab-size", "9"), "error: --vocab-size goes with --pretokenized: "),
+        ((*build, "--memory", "some"), "error: --memory: expected a size"),
+        ((*build, "--max-record", "some"), "error: --max-record: expected a size"),
+        ((*build, "--text-field", "text_field"), "no field 'text_field'; the record has 'text'"),
+        (("delete", tmp_path / "i", "--where", "a=b", "--missing-ok"), "error: --missing-ok: goes"),
+    ]:
+        code, _, err = run(*arguments)
+        assert code in (1, 2) and said in err
+    assert run("delete", tmp_path / "i", "--documents", "1")[0] == 0
+    code, _, err = run("delete", tmp_path / "i", "--documents", "1")
+    assert code == 2
+    assert err == "error: document 1: it was deleted; pass --missing-ok to ignore such ones\n"
+
+
+def test_another_change_names_the_interrupted_one(run, tmp_path, monkeypatch):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    with monkeypatch.context() as patched:
+        interrupt(patched, f"{BUILDER}.finish")
+        assert run("add", tmp_path / "i", corpus, "--id-field", "text")[0] == 1
+        assert run("add", tmp_path / "i", corpus)[0] == 130
+    code, _, err = run("compact", tmp_path / "i")
+    assert code == 1
+    assert f"holds an interrupted addition of '{corpus}': run it again as it was to" in err
+    assert "or discard it with --restart" in err
+    code, _, err = run("add", tmp_path / "i", corpus, "--on-error", "skip")
+    assert "(--on-error 'raise', now 'skip'): run it again" in err
+    assert run("compact", tmp_path / "i", "--restart")[0] == 0
+    assert json.loads(run("info", tmp_path / "i", "--json")[1])["num_documents"] == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "tsv"])
+def test_a_field_that_no_record_has_is_warned_of(run, tmp_path, kind):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one", "s": 1}, {"text": "two", "t": 2}])
+    if kind == "tsv":
+        corpus = tmp_path / "c.tsv"
+        corpus.write_text("text\ts\tt\none\t1\t2\n")
+    build = ("build", corpus, "--out", tmp_path / "i", "--metadata-fields")
+    said = "no record has the metadata field 'sss'; the first has 'text', 's'"
+    code, out, _ = run(*build, "sss,t", "--dry-run")
+    assert code == 0 and f"so far          {said}" in out
+    code, _, err = run(*build, "sss,t")
+    assert code == 0 and f"\nwarning: {said}" in err
+    _, _, err = run("add", tmp_path / "i", corpus, "--metadata-fields", "s,t")
+    assert "warning" not in err
+    code, _, err = run("add", tmp_path / "i", corpus, "--metadata-fields", "t,sss")
+    assert code == 0 and f"warning: {said}" in err
+
+
+def test_a_deletion_by_a_field_that_no_document_has_says_so(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "one", "src": "gz"}])
+    assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
+    for more in ((), ("--dry-run",)):
+        _, out, _ = run("delete", tmp_path / "i", "--where", "srx=gz", *more)
+        assert out.endswith("deleted, 0 tokens: no document has the field 'srx'\n")
+        _, out, _ = run("delete", tmp_path / "i", "--where", "src=xz", *more)
+        assert out.endswith("deleted, 0 tokens\n")
+
+
+@pytest.mark.parametrize("number", [1, 3, 30])
+def test_files_that_were_added_before_say_how_to_undo_it(run, tmp_path, number):
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": f"one {i}"} for i in range(number)])
+    assert "there twice" not in run("build", corpus, "--out", tmp_path / "my i")[1]
+    _, out, _ = run("add", tmp_path / "my i", corpus)
+    said, _, undo = next(line for line in out.splitlines() if "undo" in line).partition(": ")
+    last = 2 * number - 1
+    each = f"documents {number} to {last} are" if number > 1 else "document 1 is"
+    assert said == f"{each} there twice; to undo it"
+    numbers, _, command = undo.rpartition(" | ")
+    assert numbers == (f"seq {number} {last}" if number > 10 else "")
+    stdin = "\n".join(map(str, range(number, 2 * number)))
+    code, out, _ = run(*shlex.split(command)[1:], stdin=stdin)
+    assert code == 0 and out.startswith(f"{number} document")
+    other = write_jsonl(tmp_path / "d.jsonl", [{"text": "other"}])
+    _, out, _ = run("add", tmp_path / "my i", corpus, other)
+    assert f"of the new documents {2 * number} to {3 * number}, are there twice" in out
+
+
+def test_a_continued_build_warns_of_nothing_that_it_did_not_read(run, tmp_path, monkeypatch):
+    records = [{"text": "one " * 400_000}, {"text": "two " * 400_000}, {"text": "x", "late": 1}]
+    build = ("build", write_jsonl(tmp_path / "c.jsonl", records), "--out", tmp_path / "i")
+    with monkeypatch.context() as patched:
+        interrupt(patched, f"{BUILDER}.finish")
+        code, _, err = run(*build, "--metadata-fields", "late")
+    assert code == 130 and "so far          no record has the metadata field 'late'" in err
+    code, _, err = run(*build, "--metadata-fields", "late")
+    assert code == 0 and "warning" not in err and "continuing: 3 documents were read" in err

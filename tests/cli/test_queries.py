@@ -1,5 +1,6 @@
 """Queries as a user asks them: answers in words, as JSON, over standard input, with bad lines."""
 
+import itertools
 import json
 import re
 
@@ -72,6 +73,11 @@ def test_the_answers_in_words(run, path):
     assert "the »quick« bro" in out
     assert "lang: en" in out
     assert run("document", path, "--number", "3")[1].endswith("\nnatural language\n")
+    assert "occurrence 0 of 1, at tokens 4–8" in run("document", path, "quick")[1]
+    assert "at token " in run("document", path, "q", "--context", "0")[1]
+    separator = run("document", path, "--ids", "255", "--context", "3")[1]
+    assert "at no tokens\n" in separator and ", tokens 0–2 shown" in separator
+    assert "separator          255\n" in run("info", path)[1]
     listed = run("find", path, "the", "--limit", "2")[1].splitlines()
     assert len(listed) == 2 + 1 + 2
 
@@ -132,7 +138,9 @@ def test_many_lines_are_searched_together(run, path, monkeypatch, command):
     given = "\n".join(lines * 100)
     code, out, _ = run(command, path, "--ids", "-", *options, stdin=given)
     assert code == 1
-    assert out == "".join(alone) * 100
+    numbers = itertools.count(1)
+    numbered = [out.replace("line 1:", f"line {next(numbers)}:") for out in alone * 100]
+    assert out == "".join(numbered)
     good = "".join(f"{line}\n" for line in lines[2:5] * 200)
     assert run(command, path, "--ids", "-", *options, stdin=good)[:2] == (
         0,
@@ -150,8 +158,8 @@ def test_ids_that_fit_the_tokens_but_not_the_vocabulary(run, tmp_path, command):
     assert code == 1
     assert answers[0] == answers[3] and answers[0]["token_ids"]
     for number in (1, 2):
-        error = f"query[{number - 1}]: token id 401 is outside the vocabulary: expected 0 to 399"
-        assert answers[number]["error"].startswith(error)
+        said = f"line {number + 1}: query[{number - 1}]: token id 401 is outside the vocabulary"
+        assert answers[number]["error"].startswith(f"{said}: expected 0 to 399")
 
 
 def test_a_prompt_without_a_continuation_is_a_bad_line(run, path):
@@ -177,8 +185,8 @@ def test_a_bad_line_of_standard_input_does_not_stop_the_others(run, path, texts)
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 1
     assert answers[0]["count"] == "".join(texts).count("t")
-    assert "token id 999 is outside the vocabulary" in answers[1]["error"]
-    assert "expected integers like 1,2,3, found 'x'" in answers[2]["error"]
+    assert answers[1]["error"].startswith("line 2: query[0]: token id 999 is outside the voc")
+    assert "line 3: --ids: expected integers like 1,2,3, found 'x'" in answers[2]["error"]
     assert answers[3]["token_ids"] == []
 
 
@@ -205,12 +213,29 @@ def test_records_that_have_no_such_field_are_errors(run, path):
     assert code == 1
     assert [answer.get("count") is None for answer in answers] == [False, *[True] * 5, False]
     assert [answer.get("error", "")[:40] for answer in answers[1:6]] == [
-        "line: no field 'text'; the record has 't",
-        "line: field 'text': expected a string, f",
-        "line: not a JSON record: Expecting value",
-        "line: expected a JSON object, found an a",
-        "line: not UTF-8: byte 11 of the line is ",
+        "line 2: no field 'text'; the record has ",
+        "line 3: field 'text': expected a string,",
+        "line 4: not a JSON record: Expecting val",
+        "line 5: expected a JSON object, found an",
+        "line 6: not UTF-8: byte 11 of the line i",
     ]
+
+
+def test_lines_are_numbered_as_they_stand(run, path, monkeypatch):
+    monkeypatch.setattr(answering, "GROUP", 2)
+    lines = b'\n{"text": "the"}\n\n  \n{"text": "a"}\n{"text": "b"}\n{"t": 1}\n\n{"t": 2}'
+    for command in ("count", "find"):
+        _, out, _ = run(command, path, "-", "--text-field", "text", stdin=lines)
+        errors = [json.loads(line).get("error") for line in out.splitlines()]
+        assert [error and error[:7] for error in errors] == [None] * 3 + ["line 7:", "line 9:"]
+
+
+def test_lines_that_are_not_utf_8_say_which_byte_is_wrong(run, path):
+    code, out, _ = run("count", path, "-", stdin="the\n\né caf".encode() + b"\xe9\nthe\n")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert answers[2] == {"error": "line 3: not UTF-8: byte 7 is 0xe9"}
+    assert answers[0] == answers[3]
 
 
 def test_json_lines_that_are_asked_as_they_stand_are_noticed(run, path):

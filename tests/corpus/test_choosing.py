@@ -95,7 +95,7 @@ def test_beside_tables_and_json_lines_only_these_are_read(tmp_path, kind):
     texts, passed = read(tmp_path)
     assert texts == TEXTS
     assert set(passed) == set(BESIDE)
-    assert passed["README.md"] == "beside tables or JSON lines, only these are read"
+    assert passed["README.md"].startswith("beside tables or JSON lines, other files are no data")
     assert passed["dataset_infos.json"] == "JSON, but no record of a text"
     # What is named itself is read, whatever lies beside it; of a pattern the same holds.
     put(tmp_path, "notes.txt", b"noted")
@@ -206,8 +206,9 @@ def test_the_plan_names_what_is_passed_over(run, tmp_path):
     assert sorted(plan.passed_over) == names
     _, out, _ = run("build", corpus, "--out", tmp_path / "index", "--dry-run")
     assert (
-        f"passed over     {', '.join(names[1:4])} and 2 more: checksums\n"
-        f"passed over     {names[0]}: beside tables or JSON lines, only these are read\n"
+        f"not read        {', '.join(names[1:4])} and 2 more: checksums\n"
+        f"not read        {names[0]}: beside tables or JSON lines, other files are no data; "
+        "to read one, name it\n"
     ) in out
     _, out, _ = run("build", corpus, "--out", tmp_path / "index", "--dry-run", "--json")
     assert json.loads(out)["passed_over"] == plan.passed_over
@@ -224,5 +225,5 @@ def test_reports_name_it_too(run, tmp_path):
     code, out, _ = run("add", tmp_path / "index", corpus)
     assert code == 0
     assert out.endswith(
-        f"passed over: {corpus}/README.md: {report.passed_over[f'{corpus}/README.md']}\n"
+        f"not read: {corpus}/README.md: {report.passed_over[f'{corpus}/README.md']}\n"
     )

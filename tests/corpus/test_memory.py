@@ -327,3 +327,11 @@ def test_a_data_set_of_several_splits_is_refused():
 def test_other_mappings_and_paths():
     Row = collections.UserDict  # noqa: N806
     assert read([Row(text="a", path=Path("b"))]) == [("a", {"path": "b"})]
+
+
+def test_a_field_that_no_mapping_has_is_in_the_report(tmp_path):
+    held = [{"text": "a", "s": 1}]
+    report = everygram.build(held, tmp_path / "index", metadata_fields=["sss", "s"])
+    (warning,) = report.warnings
+    assert warning == "no record has the metadata field 'sss'; the first has 'text', 's'"
+    assert everygram.build(held, tmp_path / "other", metadata_fields=["s"]).warnings == ()

@@ -446,7 +446,7 @@ REFUSED = [
     ("corpus", "document", {"number": 0, "query": "a"}, "a number or a query"),
     ("corpus", "document", {"query": "language", "occurrence": 5}, "occurs 5 times"),
     ("corpus", "document", {"query": "language", "occurrence": -1}, "occurrence: expected"),
-    ("corpus", "document", {"query": "absent"}, "occurs 0 times"),
+    ("corpus", "document", {"query": "absent"}, "the query does not occur: "),
 ]
 
 

@@ -33,12 +33,16 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Deletion:
-    """What a deletion removed, or with `dry_run` would remove: document numbers, and tokens."""
+    """What a deletion removed, or with `dry_run` would remove: document numbers, and tokens.
+
+    `missing_field`: the field of `where` if no document has it.
+    """
 
     path: Path
     documents: tuple[int, ...]
     num_tokens: int
     dry_run: bool
+    missing_field: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -48,6 +52,7 @@ class Deletion:
             "num_documents": len(self.documents),
             "num_tokens": self.num_tokens,
             "dry_run": self.dry_run,
+            "missing_field": self.missing_field,
         }
 
 
@@ -96,9 +101,17 @@ def delete(
         assert matching is not None
         return _matching(opened, matching, raw)
 
+    def missing(opened: Index) -> str | None:
+        known = field is None or any(
+            _value(metadata, field[0]) is not _ABSENT
+            for _, _, metadata in opened.engine.documents()
+        )
+        return None if known or field is None else field[0]
+
     if dry_run:
         with Index(path) as opened:
-            return _found(path, opened, choose(opened), dry_run)[0]
+            found = _found(path, opened, choose(opened), dry_run)[0]
+            return found if found.documents else replace(found, missing_field=missing(opened))
     with (
         disk(path),
         changed_index(path, "deletion") as (manifest, _, done),
@@ -117,7 +130,7 @@ def delete(
         numbers = choose(opened)
         found, ids = _found(path, opened, numbers, dry_run)
         if not found.documents:
-            return found
+            return replace(found, missing_field=missing(opened))
         entry = write_documents(
             path / free_segment(path, manifest),
             manifest.dtype,
@@ -186,9 +199,9 @@ def _checked(engine: Engine, documents: list[Any], missing_ok: bool) -> np.ndarr
         if segment.entry.sign > 0:
             live |= segment.local_of(numbers) >= 0
     live &= ~engine.deleted(numbers)
-    if not missing_ok:
-        for number in numbers[~live].tolist():
-            engine.document(number)  # raises
+    if not (missing_ok or live.all()):
+        number = int(numbers[~live][0])
+        raise QueryError(f"document {number}: it was deleted; pass missing_ok to ignore such ones")
     return numbers[live]
 
 
@@ -225,12 +238,18 @@ def _where(index: Index, field: str, value: str) -> np.ndarray:
     """
     numbers = []
     for number, _, metadata in index.engine.documents():
-        found: Any = metadata
-        for name in field.split("."):
-            found = found.get(name, _ABSENT) if isinstance(found, dict) else _ABSENT
+        found = _value(metadata, field)
         if found is not _ABSENT and (found if isinstance(found, str) else _json(found)) == value:
             numbers.append(number)
     return np.array(numbers, np.int64)
+
+
+def _value(metadata: dict[str, Any], field: str) -> Any:
+    """The value of a field, `a.b` for b inside a; _ABSENT if there is none."""
+    found: Any = metadata
+    for name in field.split("."):
+        found = found.get(name, _ABSENT) if isinstance(found, dict) else _ABSENT
+    return found
 
 
 def _json(value: object) -> str:

@@ -183,6 +183,8 @@ def _answer(done: Done, begun: BuildState, source: Source, path: Path) -> BuildR
             index_bytes=fields.integer("index_bytes"),
             again=tuple(fields.texts("again")),
             passed_over=source.corpus.passed_over,
+            first_document=fields.integer("first_document"),
+            warnings=tuple(fields.texts("warnings")),
         )
 
     if begun.inputs is None:  # it cannot be told whether they are the same
@@ -228,6 +230,7 @@ def _make_segment(
                 clock.report(corpus.bytes_read, corpus.total_bytes)
         clock.report(corpus.bytes_read, corpus.total_bytes)
         stages.state.skipped, stages.state.skips = corpus.skipped, corpus.skips
+        source.warnings = corpus.warnings
 
     memory = max(1, memory - source.beside)
     builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads)
@@ -261,6 +264,8 @@ def _publish(
         index_bytes=sum(f.bytes for s in made for f in s.files.values()),
         again=tuple(name for mark, name in marks.items() if mark in known),
         passed_over=source.corpus.passed_over,
+        first_document=manifest.next_document,
+        warnings=source.warnings,
     )
     publish(
         stages.path,

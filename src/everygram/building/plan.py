@@ -70,6 +70,7 @@ def plan_of(
         merged=merged,
         skips=tuple(source.corpus.skips),
         passed_over=source.corpus.passed_over,
+        warnings=source.corpus.warnings,
     )
 
 

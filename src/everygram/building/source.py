@@ -61,11 +61,13 @@ class Source(ABC):
 
     `tokenizer_name` is the specification of its tokenizer; None for ids without a tokenizer.
     `tokenizer` is None for these ids, and also before `prepare` if the tokenizer must be trained.
-    `beside`: bytes of memory that reading takes in addition to sorting.
+    `beside`: bytes of memory that reading takes in addition to sorting. `warnings`: the corpus's,
+    once all of it is read.
     """
 
     corpus: Corpus[Any]
     beside: int
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self, named: NamedCorpus, tokenizer_name: str | None, tokenizer: Tokenizer | None

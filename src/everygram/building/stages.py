@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from everygram.arguments import Size, function, natural, size
+from everygram.arguments import Size, function, natural, short, size
 from everygram.building.segment_builder import SegmentBuilder
 from everygram.errors import BuildError
 from everygram.progress import Clock, Progress
@@ -45,12 +45,11 @@ class Stages:
         self.path = path
         self.clock = Clock(function("progress", progress) or (lambda _: None))
         self.state = left or begun
-        for name in ("operation", "arguments", "inputs"):
-            if getattr(self.state, name) != getattr(begun, name):
-                raise BuildError(
-                    f"'{path}' holds an interrupted {self.state.operation} with other {name}: run "
-                    "it again as it was, or start over with --restart"
-                )
+        if difference := _difference(self.state, begun):
+            raise BuildError(
+                f"'{path}' holds an interrupted {self.state.operation}{difference}: run it again "
+                "as it was to finish it, or discard it with --restart"
+            )
         self.clock.seconds.update(self.state.seconds)
 
     @property
@@ -161,6 +160,28 @@ class Stages:
                 self.state.blocks = list(blocks)
                 self.save()
             self.clock.report(block.end, stream_len)
+
+
+def _difference(left: BuildState, begun: BuildState) -> str:
+    """How a change that was interrupted is another than one that has begun; "" if it is not."""
+    if left.operation != begun.operation:
+        corpus = left.arguments.get("corpus")
+        return f" of {_names(corpus)}" if corpus else ""
+    if left.arguments != begun.arguments:
+        before, now = left.arguments, begun.arguments
+        differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        each = [f"{n} {short(before.get(n))}, now {short(now.get(n))}" for n in differing]
+        return f" with other arguments ({'; '.join(each)})"
+    if left.inputs != begun.inputs:
+        files = [{name: rest for name, *rest in each.inputs or ()} for each in (left, begun)]
+        changed = [n for n in {**files[0], **files[1]} if files[0].get(n) != files[1].get(n)]
+        return f" with other inputs (changed: {_names(changed)})"
+    return ""
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(f"'{name}'" for name in names[:3]) + more
 
 
 def resources(memory: Size | None, threads: int | None) -> tuple[int, int]:

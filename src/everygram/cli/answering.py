@@ -19,7 +19,7 @@ import click
 import everygram
 from everygram.cli import compiling
 from everygram.cli.options import parse_ids
-from everygram.errors import EverygramError
+from everygram.errors import EverygramError, QueryError
 
 if TYPE_CHECKING:
     from everygram.encoding import Query
@@ -84,39 +84,48 @@ def answer(
 
 def _answers(
     index: "Index",
-    lines: list[str],
-    read: Callable[[str], "Query"],
+    lines: list[tuple[int, str]],
+    read: Callable[[str, str], "Query"],
     ask: Callable[["Index", "Query"], Any],
     ask_all: Callable[["Index", list["Query"]], Iterable[Any]] | None,
     as_dict: Callable[[Any], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The answer to each line, or its error."""
+    """The answer to each line, or its error, which names the line by its number."""
     if ask_all is not None and len(lines) > 1:
         # A line that is refused refuses its batch: then each line is asked alone.
         with contextlib.suppress(EverygramError):
-            queries = [read(line) for line in lines]
+            queries = [read(line, f"line {number}") for number, line in lines]
             return [as_dict(result) for result in ask_all(index, queries)]
     answers = []
-    for line in lines:
+    for number, line in lines:
+        place = f"line {number}"
         try:
-            answers.append(as_dict(ask(index, read(line))))
+            answers.append(as_dict(ask(index, read(line, place))))
         except EverygramError as error:
-            answers.append({"error": str(error)})
+            said = str(error)
+            answers.append({"error": said if said.startswith(f"{place}:") else f"{place}: {said}"})
     return answers
 
 
-def _reads(are_ids: bool, text_field: str | None) -> Callable[[str], "Query"]:
-    """What makes a line of standard input a query."""
+def _reads(are_ids: bool, text_field: str | None) -> Callable[[str, str], "Query"]:
+    """What makes a line of standard input, with its place for messages, a query."""
     if are_ids:
-        return parse_ids
+        return lambda line, place: parse_ids(line)
     if text_field is not None:
         from everygram.corpus.text import text_of_line
 
-        return lambda line: text_of_line(line, text_field)
+        return lambda line, place: text_of_line(line, text_field, place)
     first = True
 
-    def text(line: str) -> str:
+    def text(line: str, place: str) -> str:
         nonlocal first
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise QueryError(
+                f"{place}: not {sys.stdin.encoding.upper()}: byte "
+                f"{len(line[: error.start].encode()) + 1} is 0x{ord(line[error.start]) & 0xFF:02x}"
+            ) from None
         if first and _is_json(line):
             click.echo(
                 "the first line is JSON, and is asked as it stands: to ask a field of JSON lines, "
@@ -138,8 +147,10 @@ def _is_json(line: str) -> bool:
     return isinstance(value[0] if isinstance(value, list) and value else value, dict)
 
 
-def _lines(most: int, skip_blank: bool) -> Iterator[list[str]]:
-    """Lines of standard input, up to so many at a time; `skip_blank`: without blank ones.
+def _lines(most: int, skip_blank: bool) -> Iterator[list[tuple[int, str]]]:
+    """Lines of standard input with their numbers, up to so many at a time.
+
+    skip_blank: without blank ones.
 
     It does not wait for more than has arrived: a program at the other end of a pipe gets its
     answer before it sends the next query.
@@ -147,6 +158,7 @@ def _lines(most: int, skip_blank: bool) -> Iterator[list[str]]:
     stdin = cast(io.BufferedReader, sys.stdin.buffer)
     begun: list[bytes] = []
     first = True
+    number = 1
     while chunk := stdin.read1(1 << 20):
         *lines, rest = chunk.split(b"\n")
         if lines:
@@ -155,19 +167,21 @@ def _lines(most: int, skip_blank: bool) -> Iterator[list[str]]:
                 lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
             begun, first = [], False
         begun.append(rest)
+        numbered = list(enumerate(lines, number))
+        number += len(lines)
         if skip_blank:
-            lines = [line for line in lines if line and not line.isspace()]
-        for start in range(0, len(lines), most):
-            yield [_decoded(line) for line in lines[start : start + most]]
+            numbered = [each for each in numbered if each[1] and not each[1].isspace()]
+        for start in range(0, len(numbered), most):
+            yield [(at, _decoded(line)) for at, line in numbered[start : start + most]]
     last = b"".join(begun)
     if first:
         last = last.removeprefix(BYTE_ORDER_MARK)
     if last and not (skip_blank and last.isspace()):
-        yield [_decoded(last)]
+        yield [(number, _decoded(last))]
 
 
 def _decoded(line: bytes) -> str:
-    # Bytes that are not text become lone surrogates, which are refused as a query.
+    # Bytes that are not text become lone surrogates, by which they are found and refused.
     return line.removesuffix(b"\r").decode(sys.stdin.encoding, "surrogateescape")
 
 

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import io
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -88,11 +89,24 @@ def main(alone: bool = False) -> None:
     try:
         app(prog_name="everygram", obj=alone)
     except EverygramError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_with_flags(str(error))}", err=True)
         sys.exit(2 if isinstance(error, (QueryError, OptionError)) else 1)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+# Keywords of functions that are no words of English, and others where a message begins with them.
+KEYWORDS = re.compile(
+    r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
+    r"max_record|vocab_size|max_support|missing_ok|dry_run)(?![\w'\"`./=-])"
+    r"|^(split|quoting|memory|threads|where|matching|documents)(?=: | goes )"
+)
+
+
+def _with_flags(message: str) -> str:
+    """A message of the library with the flags of the command line for keywords of functions."""
+    return KEYWORDS.sub(lambda found: "--" + found[0].replace("_", "-"), message)
 
 
 class Commands(click.Group):

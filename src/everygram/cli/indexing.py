@@ -3,9 +3,10 @@
 import gc
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -40,6 +41,7 @@ from everygram.cli.show_indexing import (
     show_report,
 )
 from everygram.errors import OptionError
+from everygram.progress import BuildReport
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -163,14 +165,17 @@ def build(
     if dry_run:
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
         return
-    click.echo(show_plan(plan, options["text_field"]), err=True)
+    # (What is skipped is in the report, in full; what is not read is said once, before it begins.)
+    click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
     with build_progress() as progress:
         report = build_of(source, out, **limits, restart=restart, progress=progress)
+    _warn(corpus, report, "the index is empty")
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return
-    click.echo(show_report(report))
-    click.echo(f'ask it: everygram count {out} "some words"')
+    click.echo(show_report(replace(report, passed_over={})))
+    if report.num_tokens:
+        click.echo(f"ask it: everygram count {shlex.quote(str(out))} {_first_query(out)}")
 
 
 @click.command(
@@ -208,6 +213,7 @@ def add(
             _say_least(memory, 0 if found.info()["tokenizer"] == "none" else ENCODING)
     with build_progress() as progress:
         report = everygram.add(index, corpus, **options, progress=progress)
+    _warn(corpus, report, "the index is what it was")
     click.echo(json.dumps(asdict(report), default=str) if as_json else show_report(report))
 
 
@@ -355,6 +361,28 @@ def export(index: Path, out: Path | None) -> None:
         except BaseException:
             out.unlink(missing_ok=True)
             raise
+
+
+def _warn(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
+    """Say what is hardly meant: fields that no record has, and a corpus without documents."""
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if report.num_documents:
+        return
+    names = ", ".join(corpus[:3]) + (f" and {len(corpus) - 3:,} more" if len(corpus) > 3 else "")
+    said = f"warning: no documents were read from {names}: {so}"
+    if report.skipped:
+        said += f"; {report.skipped:,} skipped, the first: {report.skips[0]}"
+    click.echo(said, err=True)
+
+
+def _first_query(index: Path) -> str:
+    """What a new index may be asked: words, or, without a tokenizer, ids that it begins with."""
+    with opened(index) as found:
+        if found.info()["tokenizer"] != "none":
+            return '"some words"'
+        ids = next(ids for _, ids, _ in found.engine.documents() if ids.size)
+        return "--ids " + ",".join(map(str, ids[:3].tolist()))
 
 
 def _limit_libraries(threads: int | None) -> None:

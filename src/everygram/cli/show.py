@@ -119,6 +119,13 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def sized(number: int) -> str:
+    """A number of bytes, in the unit that people read best."""
+    if number < 1e6:
+        return counted(number, "byte")
+    return f"{number / 1e6:,.1f} MB" if number < 1e9 else f"{number / 1e9:,.1f} GB"
+
+
 def show_matches(answer: dict[str, Any]) -> str:
     """Occurrences, one line per occurrence."""
     lines = [show_count(answer)]
@@ -140,11 +147,11 @@ def show_document(answer: dict[str, Any]) -> str:
     shown = len(answer["token_ids"])
     head = f"document  {answer['number']}   {counted(answer['length'], 'token')}"
     if shown < answer["length"]:
-        head += f", {answer['start']:,} to {answer['start'] + shown:,} shown"
+        head += f", {_span(answer['start'], answer['start'] + shown)} shown"
     if answer["match"] is not None:
         head += (
-            f"   occurrence {answer['occurrence']} of {answer['count']:,}, at tokens "
-            f"{answer['match'][0]:,} to {answer['match'][1]:,}"
+            f"   occurrence {answer['occurrence']} of {answer['count']:,}, at "
+            f"{_span(*answer['match'])}"
         )
     lines = [head, *(f"{name}: {value}" for name, value in answer["metadata"].items()), ""]
     if answer["parts"] is not None:
@@ -157,9 +164,16 @@ def show_document(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _span(start: int, end: int) -> str:
+    """Tokens [start, end) of a document, in words: the first and the last."""
+    if end - start < 2:
+        return f"token {start:,}" if start < end else "no tokens"
+    return f"tokens {start:,}–{end - 1:,}"
+
+
 def show_info(answer: dict[str, Any]) -> str:
     """What an index is, one fact per line."""
-    return "\n".join(
-        f"{name:<18} {f'{value:,}' if isinstance(value, int) else repr(value)}"
-        for name, value in answer.items()
-    )
+    # (An id is no number of things: it is shown as users write it.)
+    numbers = (name for name, value in answer.items() if isinstance(value, int))
+    shown = {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
+    return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())

@@ -1,5 +1,6 @@
 """What the command line shows of builds and other changes: plans, progress, reports."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from everygram.cli import compiling
-from everygram.cli.show import counted
+from everygram.cli.show import counted, sized
 from everygram.progress import NOTICE, BuildPlan, BuildReport, Progress
 
 STAGES = {
@@ -34,7 +35,9 @@ def show_deletion(answer: dict[str, Any]) -> str:
     what = "would be deleted" if answer["dry_run"] else "deleted"
     documents = counted(answer["num_documents"], "document")
     tokens = counted(answer["num_tokens"], "token")
-    return f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+    said = f"{documents} {what}, {tokens}" + (f": {shown}" if shown else "")
+    missing = answer["missing_field"]
+    return said if missing is None else f"{said}: no document has the field {missing!r}"
 
 
 def show_compaction(answer: dict[str, Any]) -> str:
@@ -43,32 +46,34 @@ def show_compaction(answer: dict[str, Any]) -> str:
     if not answer["seconds"]:
         return f"nothing to do: {counted(after, 'segment')}"
     spent = sum(answer["seconds"].values())
+    freed = answer["freed_bytes"]
+    less = f"{sized(freed)} freed" if freed >= 0 else f"{sized(-freed)} more than before"
     return (
         f"{counted(before, 'segment')} before, {after} now; "
         f"{counted(answer['dropped_documents'], 'deleted document')} dropped, "
-        f"{counted(answer['dropped_tokens'], 'token')}; {answer['index_bytes']:,} bytes on disk, "
-        f"{answer['freed_bytes']:,} freed; {spent:.1f} s, "
+        f"{counted(answer['dropped_tokens'], 'token')}; {sized(answer['index_bytes'])} on disk, "
+        f"{less}; {spent:.1f} s, "
         f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
     )
 
 
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
-    tokens = f"about {plan.tokens:,}"
+    tokens = f"about {_estimated(plan.tokens)}"
     if plan.open_ended:
-        tokens = f"at least {plan.tokens:,}: not every file says how large it is"
+        tokens = f"at least {_estimated(plan.tokens)}: not every file says how large it is"
     rows = [
         (
             "files",
-            f"{plan.num_files:,}: {_of_each(plan.formats)}, {plan.corpus_bytes / 1e6:,.1f} MB",
+            f"{plan.num_files:,}: {_of_each(plan.formats)}, {sized(plan.corpus_bytes)}",
         ),
         ("tokenizer", plan.tokenizer or "none (token ids only)"),
         ("vocabulary", f"{plan.vocab_size:,} ids"),
         ("tokens", tokens),
         (
             "disk",
-            f"about {plan.disk_bytes / 1e6:,.1f} MB, {plan.index_bytes / 1e6:,.1f} of it for the "
-            f"index; {plan.free_bytes / 1e6:,.1f} MB free",
+            f"about {sized(plan.disk_bytes)}, {sized(plan.index_bytes)} of it for the index; "
+            f"{sized(plan.free_bytes)} free",
         ),
         (
             "memory",
@@ -77,10 +82,12 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         ),
     ]
     if plan.fields:
-        rows.insert(1, ("text, metadata", f"{text_field!r}; {', '.join(map(repr, plan.fields))}"))
+        fields = f"{text_field!r}; {', '.join(map(repr, plan.fields))} (of the first record)"
+        rows.insert(1, ("text, metadata", fields))
     lines = [f"{name:<16}{value}" for name, value in rows]
-    lines += [f"passed over     {each}" for each in _passed_over(plan.passed_over)]
-    return "\n".join([*lines, *(f"skipped         {skip}" for skip in plan.skips)])
+    lines += [f"not read        {each}" for each in _passed_over(plan.passed_over)]
+    lines += [f"skipped         {skip}" for skip in plan.skips]
+    return "\n".join([*lines, *(f"so far          {warning}" for warning in plan.warnings)])
 
 
 def show_report(report: BuildReport) -> str:
@@ -94,7 +101,10 @@ def show_report(report: BuildReport) -> str:
         ("tokens", f"{report.num_tokens:,}"),
         *((STAGES[stage], f"{spent:.1f} s") for stage, spent in report.seconds.items()),
         ("peak memory", f"{report.peak_bytes / 2**20:,.0f} MiB"),
-        ("on disk", f"{report.index_bytes:,} bytes, {report.index_bytes / tokens:.2f} per token"),
+        (
+            "on disk",
+            f"{sized(report.index_bytes)}, {report.index_bytes / tokens:.2f} bytes per token",
+        ),
     ]
     lines = [str(report.path), *(f"  {name:<24}{value}" for name, value in rows)]
     if report.skipped:
@@ -108,8 +118,44 @@ def show_report(report: BuildReport) -> str:
         lines += [f"  {name}" for name in report.again[:MOST_NAMES]]
         if len(report.again) > MOST_NAMES:
             lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
-    lines += [f"passed over: {each}" for each in _passed_over(report.passed_over)]
+        lines.append(_undoing(report))
+    lines += [f"not read: {each}" for each in _passed_over(report.passed_over)]
     return "\n".join(lines)
+
+
+def _undoing(report: BuildReport) -> str:
+    """Which documents are in the index twice, and what deletes the second of each."""
+    numbers = range(report.first_document, report.first_document + report.num_documents)
+    if not numbers:
+        return "it has no documents: nothing is there twice"
+    path = shlex.quote(str(report.path))
+    each = (
+        f"documents {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"document {numbers[0]}"
+    )
+    if len(report.again) < sum(report.formats.values()):
+        return f"their documents, of the new {each}, are there twice"
+    command = f"everygram delete {path} --documents "
+    if len(numbers) > 10:
+        command = f"seq {numbers[0]} {numbers[-1]} | {command}-"
+    else:
+        command += ",".join(map(str, numbers))
+    return f"{each} {'are' if len(numbers) > 1 else 'is'} there twice; to undo it: {command}"
+
+
+def _estimated(number: int) -> str:
+    """A number that is known to two or three digits."""
+    if number < 1e6:
+        return f"{number:,}"
+    return f"{number / 1e6:,.{int(number < 1e7)}f} M"
+
+
+def _time(seconds: float) -> str:
+    """A time, as `6 s`, `1:01` or `2:03:04`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def _of_each(formats: dict[str, int]) -> str:
@@ -139,16 +185,22 @@ def build_progress() -> Iterator[Callable[[Progress], None]]:
 @contextmanager
 def _bars() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Times(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            spent = task.finished_time if task.finished else task.elapsed
+            left = None if task.finished else task.time_remaining
+            shown = "" if left is None else f", {_time(left)} left"
+            return Text(f"{_time(spent or 0):>5}{shown}")
 
     bars = Bars(
         TextColumn("{task.description:<24}"),
         BarColumn(24),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        Times(),
         TextColumn("{task.fields[rates]}"),
         console=Console(stderr=True),
     )
@@ -158,6 +210,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
     def report(progress: Progress) -> None:
         nonlocal current
         if progress.stage != current:
+            if _continued(current, progress):
+                bars.console.print(_continuing(progress))
             finish_stage()
             current = progress.stage
             tasks.append(bars.add_task(STAGES[current], total=None, rates=""))
@@ -194,12 +248,14 @@ def _lines() -> Callable[[Progress], None]:
         if last is None or progress.stage != last.stage:
             if last is not None and last.stage == "read":
                 write(last, f"  {_rates(last)}")
+            if _continued("" if last is None else last.stage, progress):
+                write(progress, _continuing(progress))
             write(progress, STAGES[progress.stage])
             next_line = now + LINE_EVERY
         elif now >= next_line and progress.done:
             done = progress.done / progress.total
             left = progress.stage_seconds * (1 - done) / done
-            write(progress, f"  {done:.0%}, {left:.0f} s left, {_rates(progress)}".rstrip(", "))
+            write(progress, f"  {done:.0%}, {_time(left)} left, {_rates(progress)}".rstrip(", "))
             next_line = now + LINE_EVERY
         elif now >= next_line and progress.documents:  # the corpus does not say how large it is
             write(progress, f"  {_rates(progress)}")
@@ -209,11 +265,28 @@ def _lines() -> Callable[[Progress], None]:
     return report
 
 
+def _continued(before: str, progress: Progress) -> bool:
+    """Whether documents were read before this run: it comes from the stage `before` to another."""
+    stages = list(STAGES)
+    read = stages.index("read")
+    earlier = before == "" or stages.index(before) < read
+    return earlier and stages.index(progress.stage) > read and progress.documents > 0
+
+
+def _continuing(progress: Progress) -> str:
+    were = "was" if progress.documents == 1 else "were"
+    return f"continuing: {counted(progress.documents, 'document')} {were} read before"
+
+
 def _rates(progress: Progress) -> str:
     """How fast the stage goes, in its own unit."""
     rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
     if progress.stage == "read":
-        return f"{progress.documents:,} documents, {progress.tokens:,} tokens, {rate:.1f} MB/s"
+        documents, tokens = (
+            counted(progress.documents, "document"),
+            counted(progress.tokens, "token"),
+        )
+        return f"{documents}, {tokens}, {rate:.1f} MB/s"
     if not progress.done:
         return ""
     return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"

@@ -30,7 +30,7 @@ NEVER = [
         (r"__MACOSX|Thumbs\.db|desktop\.ini", "what a system keeps of a folder"),
     )
 ]
-BESIDE = "beside tables or JSON lines, only these are read"
+BESIDE = "beside tables or JSON lines, other files are no data; to read one, name it"
 NO_RECORD = "JSON, but no record of a text"
 NOT_IDS = "no file of token ids"
 SAVED = "the description of a saved data set"
@@ -108,7 +108,7 @@ def explained(passed: PassedOver, most: int = 3) -> list[str]:
 
 def nothing_left(given: object, passed: PassedOver, kind: str = "") -> CorpusError:
     """The error for a folder or a pattern of which no file is to be read."""
-    others = f"; passed over: {'; '.join(explained(passed))}" if passed else ""
+    others = f"; not read: {'; '.join(explained(passed))}" if passed else ""
     return CorpusError(f"{given}: no files{kind} to read there{others}")
 
 

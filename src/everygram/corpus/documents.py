@@ -43,7 +43,10 @@ class Corpus(ABC, Generic[DocumentT]):
     them in folders, by name, why they are not read. bytes_read: how far the iteration is, of
     `total_bytes`. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
     first of it listed in `skips`; otherwise it raises CorpusError, naming file and place.
+    warnings: of what was read so far, what is hardly meant.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, on_error: OnError) -> None:
         self.on_error = on_error

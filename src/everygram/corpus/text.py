@@ -64,6 +64,9 @@ class TextCorpus(Corpus[TextDocument]):
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
+        # Of the metadata's fields, those that no record had so far; and the fields of the first.
+        self._unseen = dict.fromkeys(metadata_fields or ())
+        self._first: list[str] | None = None
         self.split = split
         self._readers = READERS | {
             kind: partial(table, delimiter, usual, quoting)
@@ -99,6 +102,15 @@ class TextCorpus(Corpus[TextDocument]):
                     f"{', '.join(self.formats)}; leave it out"
                 )
         self._found_twice = list(self.skips)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Which of the fields to keep no record had, once there was one."""
+        if self._first is None or not self._unseen:
+            return ()
+        missing = ", ".join(map(repr, self._unseen))
+        has = ", ".join(map(repr, self._first)) or "no fields"
+        return (f"no record has the metadata field {missing}; the first has {has}",)
 
     @property
     def total_bytes(self) -> int:
@@ -138,6 +150,7 @@ class TextCorpus(Corpus[TextDocument]):
     def __iter__(self) -> Iterator[TextDocument]:
         self.skips, self.bytes_read = list(self._found_twice), 0
         self.skipped = len(self.skips)
+        self._unseen, self._first = dict.fromkeys(self.metadata_fields or ()), None
         for file in self.files:
             before = self.bytes_read
             try:
@@ -188,6 +201,8 @@ class TextCorpus(Corpus[TextDocument]):
         return [self.text_field, *identity, *self.metadata_fields]
 
     def _document(self, record: dict[str, Any], place: str) -> TextDocument:
+        if self._first is None:
+            self._first = list(record)
         text = _taken_text(record, self.text_field, place)
         metadata = record
         identity = None
@@ -201,7 +216,8 @@ class TextCorpus(Corpus[TextDocument]):
         if self.metadata_fields is not None:
             metadata = {}
             for field in self.metadata_fields:
-                _keep(record, field, metadata)
+                if _keep(record, field, metadata):
+                    self._unseen.pop(field, None)
         if self.id_field is not None:
             metadata = {"id": identity} | {k: v for k, v in metadata.items() if k != "id"}
         try:
@@ -222,9 +238,9 @@ def _as_it_is(document: TextDocument, place: str) -> TextDocument:
     return document
 
 
-def text_of_line(line: str, field: str) -> str:
+def text_of_line(line: str, field: str, place: str) -> str:
     """The text in a line that is a JSON record, as that of a corpus. Raises CorpusError."""
-    return _taken_text(json_record(line.encode(errors="surrogateescape"), "line"), field, "line")
+    return _taken_text(json_record(line.encode(errors="surrogateescape"), place), field, place)
 
 
 def _taken_text(record: dict[str, Any], field: str, place: str) -> str:
@@ -258,14 +274,16 @@ def _holder(record: dict[str, Any], field: str) -> tuple[dict[str, Any] | None, 
     return (inside, name) if isinstance(inside, dict) and name in inside else (None, name)
 
 
-def _keep(record: dict[str, Any], field: str, kept: dict[str, Any]) -> None:
-    """Copy a field, where it stands, if the record has it."""
+def _keep(record: dict[str, Any], field: str, kept: dict[str, Any]) -> bool:
+    """Copy a field, where it stands, if the record has it; says whether it has."""
     holder, name = _holder(record, field)
-    if holder is not None:
-        if holder is not record:
-            for part in field.split(".")[:-1]:
-                kept = kept.setdefault(part, {})
-        kept[name] = holder[name]
+    if holder is None:
+        return False
+    if holder is not record:
+        for part in field.split(".")[:-1]:
+            kept = kept.setdefault(part, {})
+    kept[name] = holder[name]
+    return True
 
 
 def _format(file: File) -> str:

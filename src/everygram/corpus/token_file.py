@@ -127,8 +127,8 @@ class TokenFile:
         if ids.size and (ids.min() < 0 or ids.max() > LARGEST_ID):
             bad = int(np.flatnonzero((ids < 0) | (ids > LARGEST_ID))[0])
             raise CorpusError(
-                f"{self.path}: token {start + bad:,} is {int(ids[bad]):,}: expected ids from 0 to "
-                f"{LARGEST_ID:,}; leave the file out, or write it again without such ids"
+                f"{self.path}: token {start + bad:,} is {int(ids[bad])}: expected ids from 0 to "
+                f"{LARGEST_ID}; leave the file out, or write it again without such ids"
             )
         return ids.astype(TOKEN_DTYPES[self.width])
 

@@ -124,9 +124,14 @@ def _format(path: Path) -> Callable[[Given], TokenFile]:
 
 def _raw(given: Given) -> TokenFile:
     if given.dtype is None or given.separator_id is None:
+        missing = []
+        if given.dtype is None:
+            missing.append(("their width", "--pretokenized u16"))
+        if given.separator_id is None:
+            missing.append(("where documents end", "--separator-id 50256"))
         raise OptionError(
-            f"{given.path}: raw token ids do not say their width or where documents end: pass "
-            "both, as in --pretokenized u16 --separator-id 50256"
+            f"{given.path}: raw token ids do not say {' or '.join(what for what, _ in missing)}: "
+            f"pass it, as in {' '.join(option for _, option in missing)}"
         )
     with given.path.open("rb") as file:
         head = file.read(max(map(len, NO_RAW_IDS)))

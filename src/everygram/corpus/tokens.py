@@ -175,8 +175,8 @@ class TokenCorpus(Corpus[TokenDocument]):
             )
             self._skip(
                 CorpusError(
-                    f"{file.path}: token {place:,} is {token:,}, which is outside {whose} (0 to "
-                    f"{vocab_size - 1:,}): another tokenizer, width or separator id?"
+                    f"{file.path}: token {place:,} is {token}, which is outside {whose} (0 to "
+                    f"{vocab_size - 1}): another tokenizer, width or separator id?"
                 )
             )
             self._files.remove(file)

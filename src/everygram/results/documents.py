@@ -141,9 +141,10 @@ class Document(Value):
         )
 
     def _repr_html_(self) -> str:
-        end = self.start + len(self.token_ids)
+        last = self.start + len(self.token_ids) - 1
         which = f", occurrence {self.occurrence:,} of {self.count:,}" if self.match else ""
-        said = f"document {self.number:,}, tokens {self.start:,}–{end:,} of {self.length:,}{which}"
+        part = f"tokens {self.start:,}–{last:,}" if len(self.token_ids) else "none"
+        said = f"document {self.number:,}, {part} of {self.length:,}{which}"
         metadata = json.dumps(self.metadata, ensure_ascii=False) if self.metadata else ""
         return html.lines(
             html.note(said),
