@@ -496,14 +496,17 @@ def test_an_index_of_ids_is_exported_as_ids(tmp_path):
         assert [record["ids"] for record in everygram.export(index)] == [[1, 2], [3]]
 
 
-def test_a_field_in_the_way_of_the_text_is_an_error(tmp_path):
+def test_a_field_in_the_way_of_the_text_is_an_error(tmp_path, capsys):
     corpus = write_jsonl(tmp_path / "0.jsonl", [{"body": "ab", "text": "title"}])
     everygram.build(corpus, tmp_path / "i", text_field="body")
-    with (
-        everygram.open(tmp_path / "i") as index,
-        pytest.raises(OptionError, match="a field 'text'"),
-    ):
-        list(everygram.export(index))
+    with everygram.open(tmp_path / "i") as index:
+        with pytest.raises(OptionError, match=r"a field 'text'.* text_field"):
+            list(everygram.export(index))
+        records = list(everygram.export(index, text_field="body"))
+    assert records == [{"body": "ab", "text": "title"}]
+    capsys.readouterr()
+    run("export", tmp_path / "i", "--text-field", "body")
+    assert json.loads(capsys.readouterr().out) == records[0]
     run("export", tmp_path / "i", "--out", tmp_path / "out.jsonl", code=2)
     assert not (tmp_path / "out.jsonl").exists()
 

@@ -23,9 +23,9 @@ from everygram.errors import EverygramError, OptionError, QueryError
 COMMANDS = {
     "build": ("indexing:build", "Index a corpus."),
     "add": ("indexing:add", "Add documents to an index."),
-    "delete": ("indexing:delete", "Delete documents from an index."),
-    "compact": ("indexing:compact", "Merge segments and drop deleted documents."),
-    "export": ("indexing:export", "Write the documents of an index as JSON lines."),
+    "delete": ("changing:delete", "Delete documents from an index."),
+    "compact": ("changing:compact", "Merge segments and drop deleted documents."),
+    "export": ("changing:export", "Write the documents of an index as JSON lines."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),
     "count": ("ngrams:count", "Count the occurrences of an n-gram."),

@@ -1,0 +1,182 @@
+"""The commands that change an index that is there, or write it out: delete, compact, export."""
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+import click
+
+import everygram
+from everygram.cli import compiling
+from everygram.cli.answering import opened, print_answer
+from everygram.cli.keeping import say_least, says_what_is_kept
+from everygram.cli.options import (
+    PATH,
+    examples,
+    index_argument,
+    json_option,
+    parse_ids,
+    parse_numbers,
+    raw_option,
+    resource_options,
+    restart_option,
+)
+from everygram.cli.show_indexing import (
+    build_progress,
+    show_compaction,
+    show_deletion,
+)
+from everygram.errors import OptionError
+
+
+@click.command(
+    epilog=examples(
+        "everygram delete my-index --where source=mailing-list --dry-run",
+        'everygram delete my-index --matching "a sentence to forget"',
+        "everygram delete my-index --documents 3,17",
+        "everygram delete my-index --documents numbers.txt --missing-ok",
+    )
+)
+@index_argument
+@click.option(
+    "--documents",
+    metavar="3,17|FILE|-",
+    help="Documents with these numbers, or with the numbers in a file or on standard input (-).",
+)
+@click.option(
+    "--where",
+    metavar="FIELD=VALUE",
+    help="Documents whose metadata has this value in this field (a.b: field b inside a).",
+)
+@click.option("--matching", metavar="TEXT", help="Documents that contain this n-gram.")
+@click.option("--matching-ids", metavar="1,2,3", help="Documents that contain these token ids.")
+@raw_option
+@click.option(
+    "--missing-ok",
+    is_flag=True,
+    help="With --documents: ignore documents that were deleted before.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be deleted, and stop. Needs no permission to write.",
+)
+@resource_options
+@json_option
+@says_what_is_kept("index")
+def delete(
+    index: Path,
+    documents: str | None,
+    where: str | None,
+    matching: str | None,
+    matching_ids: str | None,
+    raw: bool,
+    missing_ok: bool,
+    dry_run: bool,
+    memory: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Delete documents from an index.
+
+    No query sees them from then on. Their numbers are not used again. 'everygram compact' frees
+    their disk space.
+    """
+    ways = [way for way in (documents, where, matching, matching_ids) if way is not None]
+    if len(ways) != 1:
+        raise OptionError(
+            "expected one of --documents, --where, --matching and --matching-ids, "
+            f"found {len(ways) or 'none'}"
+        )
+    field, equals, value = (where or "").partition("=")
+    if where is not None and not (field and equals):
+        raise OptionError(f"--where: expected FIELD=VALUE, found {where!r}")
+    gc.enable()
+    say_least(memory, 0)
+    with compiling.announced():
+        deletion = everygram.delete(
+            index,
+            documents=None if documents is None else parse_numbers(documents, "--documents"),
+            where=None if where is None else (field, value),
+            matching=matching
+            if matching_ids is None
+            else parse_ids(matching_ids, "--matching-ids"),
+            raw=raw,
+            missing_ok=missing_ok,
+            dry_run=dry_run,
+            memory=memory,
+            threads=threads,
+        )
+    print_answer(deletion.as_dict(), show_deletion, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram compact my-index",
+        "everygram compact my-index --full --memory 4GiB",
+    )
+)
+@index_argument
+@click.option("--full", is_flag=True, help="Merge all segments, and drop every deleted document.")
+@resource_options
+@restart_option
+@json_option
+@says_what_is_kept("index")
+def compact(
+    index: Path, full: bool, memory: str | None, threads: int | None, restart: bool, as_json: bool
+) -> None:
+    """Merge segments and drop deleted documents.
+
+    Without --full only where it pays. Readers go on meanwhile.
+    """
+    gc.enable()
+    say_least(memory, 0)
+    with build_progress() as progress:
+        compaction = everygram.compact(
+            index,
+            full=full,
+            memory=memory,
+            threads=threads,
+            restart=restart,
+            progress=progress,
+        )
+    print_answer(compaction.as_dict(), show_compaction, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram export my-index --out documents.jsonl",
+        "everygram export my-index | zstd > documents.jsonl.zst",
+    )
+)
+@index_argument
+@click.option(
+    "--out",
+    type=PATH,
+    help="A new file (default: standard output).",
+)
+@click.option(
+    "--text-field",
+    metavar="NAME",
+    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
+)
+def export(index: Path, out: Path | None, text_field: str | None) -> None:
+    """Write the documents of an index as JSON lines.
+
+    With their metadata, as 'everygram build' reads them.
+    """
+    if out is not None and out.exists():
+        raise OptionError(f"--out: expected a new file, found '{out}'; choose another name")
+    with opened(index) as source:
+        records = everygram.export(source, text_field=text_field)
+        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in records)
+        if out is None:
+            sys.stdout.writelines(lines)
+            return
+        try:
+            with out.open("x", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,76 @@
+"""What commands that change an index say of interruptions and of too little memory."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from everygram.arguments import size
+from everygram.cli.show import counted
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def says_what_is_kept(name: str) -> Callable[[F], F]:
+    """Have an interrupted command say what is kept; `name`: the parameter with the index's path."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def run(**options: Any) -> None:
+            path = options[name]
+            before = _published(path)
+            try:
+                command(**options)
+            except KeyboardInterrupt:
+                click.echo(f"interrupted: {_kept(path, before)}", err=True)
+                raise
+
+        return cast(F, run)
+
+    return decorate
+
+
+def _published(path: Path) -> bytes | None:
+    """The manifest of the index at `path`, if there is one."""
+    from everygram.storage import format as fmt
+
+    try:
+        return (path / fmt.MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
+def _kept(path: Path, before: bytes | None) -> str:
+    """What an interrupted change keeps, and what to do. `before`: the manifest at its start."""
+    from everygram.storage.build_state import BuildState
+
+    state = BuildState.read(path)
+    if _published(path) != before:
+        return f"'{path}' is complete already"
+    if state is None or state.segment is None:
+        unchanged = "nothing is kept" if before is None else f"'{path}' is unchanged"
+        return f"{unchanged}; the same command starts over"
+    finished = f"{counted(state.segment.num_documents, 'document')} read"
+    if state.blocks:
+        finished += f", {counted(len(state.blocks), 'block')} sorted"
+    if state.merged:
+        finished += ", suffixes in order"
+    return (
+        f"'{path}' keeps what is finished ({finished}); run the same command again to continue, or "
+        "with --restart to start over"
+    )
+
+
+def say_least(memory: str | None, beside: int) -> None:
+    """Say when a limit is below the memory that a change takes in any case."""
+    from everygram.building.plan import least_memory
+
+    given, least = size("--memory", memory), least_memory(beside)
+    if given is not None and given < least:
+        click.echo(
+            f"--memory {memory} is too little: this takes about {least / 2**20:,.0f} MiB at least, "
+            "besides about 100 MiB for Python; it is done with that",
+            err=True,
+        )
