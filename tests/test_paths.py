@@ -97,7 +97,7 @@ def here(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "walk", small)
     monkeypatch.setattr(Engine, "warm_up", lambda engine: None)
-    monkeypatch.setattr("uvicorn.run", lambda app, **options: None)
+    monkeypatch.setattr("uvicorn.Server.run", lambda server: setattr(server, "started", True))
     return folder
 
 

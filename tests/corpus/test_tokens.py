@@ -163,8 +163,12 @@ def test_files_with_ids_outside_a_vocabulary_are_left_out(tmp_path):
 def test_what_raw_files_need(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(b"abc")
-    for options in ({}, {"dtype": "u16"}, {"separator_id": 0}):
-        with pytest.raises(OptionError, match=r"ids.bin: .* --pretokenized u16 --separator-id 502"):
+    for options, says in (
+        ({}, "their width or where documents end: .* --pretokenized u16 --separator-id 502"),
+        ({"dtype": "u16"}, "do not say where documents end: .* in --separator-id 502"),
+        ({"separator_id": 0}, "do not say their width: .* in --pretokenized u16$"),
+    ):
+        with pytest.raises(OptionError, match=rf"ids.bin: .*{says}"):
             TokenCorpus([path], **options)
     with pytest.raises(CorpusError, match="3 bytes is not a whole number of u16 tokens"):
         TokenCorpus([path], "u16", 0)

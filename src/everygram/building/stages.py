@@ -166,20 +166,28 @@ def _difference(left: BuildState, begun: BuildState) -> str:
     """How a change that was interrupted is another than one that has begun; "" if it is not."""
     if left.operation != begun.operation:
         corpus = left.arguments.get("corpus")
-        return f" of {_names(corpus)}" if corpus else ""
+        return f" of {_names(corpus)}" if isinstance(corpus, list) and corpus else ""
     if left.arguments != begun.arguments:
         before, now = left.arguments, begun.arguments
         differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         each = [f"{n} {short(before.get(n))}, now {short(now.get(n))}" for n in differing]
         return f" with other arguments ({'; '.join(each)})"
     if left.inputs != begun.inputs:
-        files = [{name: rest for name, *rest in each.inputs or ()} for each in (left, begun)]
+        # (A file that nobody has checked may hold anything.)
+        files = [
+            {
+                str(each[0]): each[1:]
+                for each in state.inputs or ()
+                if isinstance(each, list) and each
+            }
+            for state in (left, begun)
+        ]
         changed = [n for n in {**files[0], **files[1]} if files[0].get(n) != files[1].get(n)]
         return f" with other inputs (changed: {_names(changed)})"
     return ""
 
 
-def _names(names: list[str]) -> str:
+def _names(names: list[Any]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more
 
