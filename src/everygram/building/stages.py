@@ -187,7 +187,7 @@ def _difference(left: BuildState, begun: BuildState) -> str:
     return ""
 
 
-def _names(names: list[Any]) -> str:
+def _names(names: list[object]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more
 
