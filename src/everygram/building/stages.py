@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def _difference(left: BuildState, begun: BuildState) -> str:
     return ""
 
 
-def _names(names: list[object]) -> str:
+def _names(names: Sequence[object]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more
 
