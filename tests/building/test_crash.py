@@ -544,7 +544,7 @@ class Operation:
 # What an operation says that was done already, and whose writer came to its end.
 DONE = {
     "build": "already holds an index; remove the folder or choose another with --out",
-    "delete": ": it was deleted",
+    "delete": ": it was deleted; pass missing_ok to ignore such ones",
 }
 
 

@@ -168,12 +168,22 @@ def _warn(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
 
 
 def _first_query(index: Path) -> str:
-    """What a new index may be asked: words, or, without a tokenizer, ids that it begins with."""
-    with opened(index) as found:
-        if found.info()["tokenizer"] != "none":
-            return '"some words"'
-        ids = next(ids for _, ids, _ in found.engine.documents() if ids.size)
-        return "--ids " + ",".join(map(str, ids[:3].tolist()))
+    """What a new index may be asked: words, or, without a tokenizer, ids that it begins with.
+
+    (The index is not opened: a first small build does without what searches load.)
+    """
+    import numpy as np
+
+    from everygram.storage import directory
+    from everygram.storage import format as fmt
+
+    manifest = directory.read_manifest(index)
+    if manifest.tokenizer.kind != "none":
+        return '"some words"'
+    first = index / manifest.segments[0].name / fmt.TOKENS
+    ids = np.fromfile(first, fmt.TOKEN_DTYPES[manifest.dtype], count=100)
+    words = ids[ids != manifest.separator][:3].tolist()
+    return f"--ids {','.join(map(str, words or [manifest.separator]))}"
 
 
 def _limit_libraries(threads: int | None) -> None:
