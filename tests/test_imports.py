@@ -18,6 +18,7 @@ FLOORS = [
     ["tokenizer"],
     ["storage", "results"],
     ["corpus", "engine"],
+    ["search"],
     ["encoding"],
     ["index"],
     ["building"],
@@ -69,7 +70,7 @@ WIRE_HOMES = {"compat"}
 # No module is longer, but these, each with the length it must not pass and the reason.
 LONGEST = 450
 LONGER = {
-    "index.py": (560, "every method of Index, with its documentation"),
+    "index.py": (650, "every method of Index, with its documentation"),
 }
 
 

@@ -86,6 +86,10 @@ ASKED = {
     "score": [{"text": "natural laws of language"}, {"text": "natural laws", "order": 3}],
     "longest_matches": [{"text": "natural laws of language"}],
     "find": [{"query": "natural"}, {"query": "a", "limit": None}, {"query": "a", "sample": 5}],
+    "count_text": [{"text": "natural"}, {"text": "LAWS", "ignore_case": True}],
+    "count_text_batch": [{"texts": ["natural", "a"], "whole_words": True}],
+    "document_count_text": [{"text": "language"}],
+    "find_text": [{"text": "natural"}, {"text": "a", "limit": None}, {"text": "a", "sample": 3}],
     "document": [{"number": 0}, {"query": "language"}, {"query": "nature", "occurrence": 0}],
 }
 CHANGES = {"close", "refresh", "latest"}

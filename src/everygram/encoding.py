@@ -22,6 +22,7 @@ from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.tokenizer.base import RefusedTextError, Tokenizer, encode_query
 from everygram.tokenizer.choose import stored_tokenizer
+from everygram.tokenizer.vocabulary import TokenBytes
 
 Query = str | Ids
 # A list of queries, or one array of ids that offsets divide.
@@ -35,6 +36,8 @@ EMPTY_PROB = (
 # The tokenizers that this process has loaded. They stay: results that come one by one from another
 # process would otherwise load theirs each.
 _LOADED: dict[fmt.TokenizerEntry, Tokenizer] = {}
+# What their tokens spell, where texts have been looked for.
+_SPELLED: dict[fmt.TokenizerEntry, TokenBytes] = {}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,14 @@ class Reading:
                 )
             _LOADED[self.entry] = loaded
         return _LOADED[self.entry]
+
+    @property
+    def token_bytes(self) -> TokenBytes:
+        """What tokens spell. Raises TokenizerError where a text is not what its tokens spell."""
+        tokenizer = self._needed()
+        if self.entry not in _SPELLED:
+            _SPELLED[self.entry] = TokenBytes(tokenizer)
+        return _SPELLED[self.entry]
 
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError where there is no tokenizer."""

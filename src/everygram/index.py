@@ -19,7 +19,10 @@ from everygram.errors import QueryError
 from everygram.results.base import labels
 from everygram.results.documents import Document, Matches
 from everygram.results.ngrams import Count, Counts, Distribution, Distributions, Prob, Probs
+from everygram.results.strings import TextCount, TextMatches
 from everygram.results.texts import LongestMatches, Scores
+from everygram.search.pattern import Pattern
+from everygram.search.text import TextSearch
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.segment import PRELOADABLE
@@ -55,6 +58,7 @@ class _State(NamedTuple):
     encoding: Encoding
     reading: Reading
     manifest: fmt.Manifest
+    texts: TextSearch
 
 
 class _Closed:
@@ -113,7 +117,13 @@ class Index:
             manifest.tokenizer,
             tokenizer_json,
         )
-        self._state = _State(engine, Encoding(engine.vocabulary, reading), reading, manifest)
+        self._state = _State(
+            engine,
+            Encoding(engine.vocabulary, reading),
+            reading,
+            manifest,
+            TextSearch(engine, lambda: reading.token_bytes),
+        )
         # Held to change the state: of two that refresh at once the later must not bring back what
         # the earlier read.
         self._changing = threading.Lock()
@@ -233,13 +243,13 @@ class Index:
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
     ) -> np.ndarray:
         """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
-        engine, encoding, _, _ = self._state
+        engine, encoding, _, _, _ = self._state
         prompt, token = encoding.prompt(query, continuation, raw)
         return engine.vocabulary.check([*prompt, token])
 
     def decode(self, ids: Ids) -> str:
         """The text of ids, separators left out."""
-        engine, _, reading, manifest = self._state
+        engine, _, reading, manifest, _ = self._state
         checked = engine.vocabulary.check(ids, "ids")
         return reading.decode(checked[checked != manifest.separator])
 
@@ -248,7 +258,7 @@ class Index:
 
         The empty query counts every token and every document's end.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         ids = query if type(query) is list else encoding.ids(query, raw)
         packed, count = engine.count(ids)
         return Count.of(count, reading, packed)
@@ -262,7 +272,7 @@ class Index:
         up): query i is ids[offsets[i]:offsets[i + 1]]. It is searched together, if it is large on
         all cores, in a fraction of the time a query takes alone.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.queries(queries, offsets, raw)
         counts = engine.count_batch(asked)
         return Counts(reading, asked.ids, asked.starts, asked.ends, counts)
@@ -275,7 +285,7 @@ class Index:
         Without a continuation it is the query's last token, and the prompt what stands before.
         A string continuation must be one token.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         prompt: Ids
         if type(query) is list and type(continuation) is int:
             prompt, token = query, continuation
@@ -293,7 +303,7 @@ class Index:
         raw: bool = False,
     ) -> Probs:
         """`prob` of each of a batch (see `count_batch`), and of its continuation."""
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.prompts(queries, continuations, offsets, raw)
         return _probs(reading, asked, engine.prob_batch(asked), asked.ends - asked.starts - 1)
 
@@ -304,7 +314,7 @@ class Index:
 
         Never undefined in an index that has documents. Source: Liu et al. 2024, section 2.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         prompt: Ids
         if type(query) is list and type(continuation) is int:
             prompt, token = query, continuation
@@ -322,7 +332,7 @@ class Index:
         raw: bool = False,
     ) -> Probs:
         """`infgram_prob` of each of a batch (see `count_batch`), and of its continuation."""
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.prompts(queries, continuations, offsets, raw)
         lengths = engine.longest_suffix_batch(asked.ranges(asked.starts, asked.ends - 1))
         counts = engine.prob_batch(asked.ranges(asked.ends - 1 - lengths, asked.ends))
@@ -337,7 +347,7 @@ class Index:
         prompt that occurs more often, about that many occurrences are looked at, and the answer
         says by how much its counts may be wrong.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
         return _distribution(reading, engine.ntd(ids, False, _support(max_support)))
 
@@ -350,7 +360,7 @@ class Index:
         raw: bool = False,
     ) -> Distributions:
         """`ntd` of each of a batch of prompts (see `count_batch`)."""
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.queries(prompts, offsets, raw)
         return _distributions(reading, asked, engine.ntd_batch(asked, _support(max_support)))
 
@@ -358,7 +368,7 @@ class Index:
         self, prompt: Query, *, max_support: int | None = None, raw: bool = False
     ) -> Distribution:
         """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         ids = prompt if type(prompt) is list else encoding.ids(prompt, raw)
         return _distribution(reading, engine.ntd(ids, True, _support(max_support)))
 
@@ -371,7 +381,7 @@ class Index:
         raw: bool = False,
     ) -> Distributions:
         """`infgram_ntd` of each of a batch of prompts (see `count_batch`)."""
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.queries(prompts, offsets, raw)
         lengths = engine.longest_suffix_batch(asked)
         suffixes = asked.ranges(asked.ends - lengths, asked.ends)
@@ -388,7 +398,7 @@ class Index:
             order = natural("order", order, error=QueryError)
             if order == 0:
                 raise QueryError("order: expected 1 (unigram) or more, found 0")
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.query(text, raw, "text")
         return Scores(reading, asked.ids, order, *engine.score(asked, order))
 
@@ -397,7 +407,7 @@ class Index:
 
         What decontamination and attribution start from: which parts of a text are in the corpus.
         """
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.query(text, raw, "text")
         return LongestMatches(reading, asked.ids, *engine.longest_matches(asked))
 
@@ -423,7 +433,7 @@ class Index:
         if sample is not None:
             sample = natural("sample", sample, error=QueryError)
         seed = arguments.integer("seed", seed, QueryError)
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
@@ -434,6 +444,71 @@ class Index:
             drawn = random.Random(seed).sample(range(count), min(sample, count))
             chosen = np.array(sorted(drawn), np.int64)
         return _matches(engine, reading, asked, intervals[0], count, chosen)
+
+    def count_text(
+        self, text: str, *, ignore_case: bool = False, whole_words: bool = False
+    ) -> TextCount:
+        """How often a text occurs in the documents, however tokens divide it: an `int`.
+
+        Overlapping occurrences all count. ignore_case: by Unicode's simple case folding.
+        whole_words: no letter, mark, number, underscore or joiner on either side. Raises QueryError
+        for an empty text, TokenizerError where the index has no tokenizer, or one that does more
+        than put the texts of tokens one after another.
+        """
+        pattern, words = _pattern(text, ignore_case, whole_words)
+        return TextCount.of(self._state.texts.count(pattern, words), text)
+
+    def count_text_batch(
+        self, texts: Sequence[str], *, ignore_case: bool = False, whole_words: bool = False
+    ) -> list[TextCount]:
+        """`count_text` of each text."""
+        if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
+            raise QueryError(f"texts: expected a list of strings, found {arguments.short(texts)}")
+        searched = self._state.texts
+        counts = []
+        for text in texts:
+            pattern, words = _pattern(text, ignore_case, whole_words)
+            counts.append(TextCount.of(searched.count(pattern, words), text))
+        return counts
+
+    def document_count_text(
+        self, text: str, *, ignore_case: bool = False, whole_words: bool = False
+    ) -> int:
+        """In how many documents a text occurs; all of its occurrences are looked at."""
+        pattern, words = _pattern(text, ignore_case, whole_words)
+        return int(np.unique(self._state.texts.find(pattern, words)[:, 1]).shape[0])
+
+    def find_text(
+        self,
+        text: str,
+        *,
+        offset: int = 0,
+        limit: int | None = 10,
+        sample: int | None = None,
+        seed: int = 0,
+        ignore_case: bool = False,
+        whole_words: bool = False,
+    ) -> TextMatches:
+        """Where a text occurs, in characters, bytes and tokens of its documents.
+
+        `offset` and `limit` page through all occurrences in a fixed order (None: to the end);
+        `sample` draws that many different ones instead, the same for the same `seed`.
+        """
+        offset = natural("offset", offset, error=QueryError)
+        limit = None if limit is None else natural("limit", limit, error=QueryError)
+        if sample is not None:
+            sample = natural("sample", sample, error=QueryError)
+        seed = arguments.integer("seed", seed, QueryError)
+        pattern, words = _pattern(text, ignore_case, whole_words)
+        searched = self._state.texts
+        rows = searched.find(pattern, words)
+        count = rows.shape[0]
+        chosen = rows[offset : None if limit is None else offset + limit]
+        if sample is not None:
+            number = min(sample, count)
+            chosen = rows[sorted(random.Random(seed).sample(range(count), number))]
+        documents = int(np.unique(rows[:, 1]).shape[0])
+        return TextMatches(text, count, documents, searched.placed(chosen))
 
     def document(
         self,
@@ -457,7 +532,7 @@ class Index:
             raise QueryError("occurrence: goes with a query, not with a document's number")
         if context is not None:
             context = natural("context", context, error=QueryError)
-        engine, encoding, reading, _ = self._state
+        engine, encoding, reading, _, _ = self._state
         if number is not None:
             ids, metadata = engine.document(number)
             shown = ids[:context]
@@ -557,3 +632,9 @@ def _parts(preload: Any) -> tuple[str, ...]:
     if not listed or not all(isinstance(part, str) for part in parts):
         raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
     return tuple(parts)
+
+
+def _pattern(text: str, ignore_case: bool, whole_words: bool) -> tuple[Pattern, bool]:
+    """What is looked for, checked."""
+    ignore_case = arguments.flag("ignore_case", ignore_case, QueryError)
+    return Pattern(text, ignore_case), arguments.flag("whole_words", whole_words, QueryError)

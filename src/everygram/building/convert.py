@@ -30,7 +30,7 @@ def export(
     if text_field is not None:
         arguments.string("text_field", text_field)
     # (Taken once: what `refresh` brings meanwhile is not mixed in.)
-    engine, _, reading, manifest = index._state
+    engine, _, reading, manifest, _ = index._state
     return _records(engine, reading.tokenizer, manifest.num_documents, progress, text_field)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from everygram.engine.covers import Covers
 from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.documents import Documents
 from everygram.engine.queries import Vocabulary
@@ -26,7 +27,7 @@ from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
-class Engine(Texts, Documents):
+class Engine(Texts, Documents, Covers):
     """All queries over the segments of one index. Methods may be called from several threads."""
 
     def __init__(

@@ -47,6 +47,14 @@ class Tokenizer(ABC):
         inside a text; at the start of a text some tokenizers drop a space.
         """
 
+    def spellings(self) -> tuple[list[bytes], list[bytes]]:
+        """What each token spells inside a text, and what at the start of one.
+
+        Raises TokenizerError where a text is not what its tokens spell, one after another.
+        """
+        ids = np.arange(self.vocab_size)[:, None]
+        return [self.spelled(i, True) for i in ids], [self.spelled(i) for i in ids]
+
     def decode(self, ids: np.ndarray, inside: bool = False) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD. `inside`: see `spelled`."""
         return self.spelled(ids, inside).decode(errors="replace")

@@ -91,6 +91,14 @@ class HuggingFaceTokenizer(Tokenizer):
             return first.replace(b" ", b"") + spelled[len(first) :]
         return spelled[1:] if self._spelling.drops_space else spelled
 
+    def spellings(self) -> tuple[list[bytes], list[bytes]]:
+        if self._spelling is None:
+            raise TokenizerError(
+                f"tokenizer '{self.source}': its decoder puts spaces between tokens or takes them "
+                "away, so that a text is not what its tokens spell; query with token ids"
+            )
+        return super().spellings()
+
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False
     ) -> tuple[str, str, str]:

@@ -1,0 +1,328 @@
+"""Where tokens spell a text: as bytes of theirs, however they divide it.
+
+A text is an automaton over bytes (`everygram.search.pattern`): in state s, steps[s, i] is a byte
+that leads on, to targets[s, i]; the last state is the end. Arguments all share:
+
+- `blob`: u8, the bytes of all tokens, id after id; `starts`: int64, shape (V + 1,): token t is
+  blob[starts[t]:starts[t + 1]].
+- `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document.
+"""
+
+import numpy as np
+
+from everygram.kernels import array_at, inlined, kernel
+from everygram.kernels.rows import POSITIONS, TOKENS, WIDTH, N, ask_for, position_in
+
+# Occurrences whose tokens are requested together.
+TOGETHER = 32
+
+
+@inlined
+def step(steps: np.ndarray, targets: np.ndarray, state: int, byte: int) -> int:
+    """The state that a byte leads to, or −1."""
+    for way in range(steps.shape[1]):
+        if steps[state, way] == byte:
+            return np.int64(targets[state, way])
+        if steps[state, way] < 0:
+            break
+    return -1
+
+
+@kernel
+def beginnings(
+    places: np.ndarray,
+    owners: np.ndarray,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """Where the text begins inside tokens, looked for at `places` (int64, in the blob).
+
+    owners: int32, the token of each byte of the blob.
+    found: int64, shape (len(places), 3), receives the token, the offset among its bytes, and the
+    state at its end (the last state if the text ends inside the token). Returns how many.
+    """
+    end = steps.shape[0] - 1
+    number = 0
+    for i in range(places.shape[0]):
+        state = np.int64(0)
+        at, token = places[i], np.int64(owners[places[i]])
+        limit = starts[token + 1]
+        while at < limit and state >= 0 and state != end:
+            state = step(steps, targets, state, np.int64(blob[at]))
+            at += 1
+        if state > 0:
+            found[number, 0], found[number, 1] = token, places[i] - starts[token]
+            found[number, 2] = state
+            number += 1
+    return number
+
+
+@kernel
+def continuations(
+    state: int,
+    order: np.ndarray,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens that go on from a state.
+
+    order: int32, the tokens sorted by their bytes. Returns int64, shape (k, 2): tokens and the
+    states at their ends; and int64, shape (r, 2): the ranges [first, last) of `order` whose tokens
+    go up to the text's end, or beyond it.
+    """
+    end = steps.shape[0] - 1
+    inside, ends = [], []
+    # Ranges of tokens that begin with the same bytes: first, last, how many bytes, the state.
+    todo = [(np.int64(0), np.int64(order.shape[0]), np.int64(0), np.int64(state))]
+    while todo:
+        first, last, depth, at = todo.pop()
+        if at == end:
+            ends.append((first, last))
+            continue
+        # Tokens that end here come first.
+        while first < last:
+            token = order[first]
+            if starts[token + 1] - starts[token] > depth:
+                break
+            inside.append((np.int64(token), at))
+            first += 1
+        if first == last:
+            continue
+        for way in range(steps.shape[1]):
+            byte = np.int64(steps[at, way])
+            if byte < 0:
+                break
+            lo, hi = first, last
+            while lo < hi:
+                mid = (lo + hi) >> 1
+                if blob[starts[order[mid]] + depth] < byte:
+                    lo = mid + 1
+                else:
+                    hi = mid
+            low = lo
+            hi = last
+            while lo < hi:
+                mid = (lo + hi) >> 1
+                if blob[starts[order[mid]] + depth] <= byte:
+                    lo = mid + 1
+                else:
+                    hi = mid
+            if low < lo:
+                todo.append((low, lo, depth + 1, np.int64(targets[at, way])))
+    pieces = np.empty((len(inside), 2), np.int64)
+    for i in range(len(inside)):
+        pieces[i, 0], pieces[i, 1] = inside[i]
+    ranges = np.empty((len(ends), 2), np.int64)
+    for i in range(len(ends)):
+        ranges[i, 0], ranges[i, 1] = ends[i]
+    return pieces, ranges
+
+
+@inlined
+def is_word(code: int, size: int, table: np.ndarray) -> bool:
+    """Whether a code point that was read from so many bytes is a word character, and is one."""
+    least = np.int64(0)
+    if size > 1:
+        least = np.int64(0x80) if size == 2 else np.int64(0x800) if size == 3 else np.int64(0x10000)
+    if code < least or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+        return False
+    return table[code >> 3] >> (code & 7) & 1 == 1
+
+
+@kernel
+def is_word_at(
+    tokens: np.ndarray,
+    n: int,
+    separator: int,
+    token: int,
+    at: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    table: np.ndarray,
+) -> bool:
+    """Whether a word character begins at byte `at` of the token at position `token`, or after it.
+
+    The end of the document is none, and so is what is not UTF-8.
+    """
+    code, left, of = np.int64(0), np.int64(-1), np.int64(0)
+    while token < n:
+        number = np.int64(tokens[token])
+        if number == separator:
+            return False
+        size = starts[number + 1] - starts[number]
+        while at < size:
+            byte = np.int64(blob[starts[number] + at])
+            if left < 0:
+                if byte < 0x80:
+                    code, left = byte, 0
+                elif byte < 0xC0 or byte >= 0xF8:
+                    return False
+                elif byte < 0xE0:
+                    code, left = byte & 0x1F, 1
+                elif byte < 0xF0:
+                    code, left = byte & 0x0F, 2
+                else:
+                    code, left = byte & 0x07, 3
+                of = left + 1
+            elif byte & 0xC0 == 0x80:
+                code, left = code << 6 | byte & 0x3F, left - 1
+            else:
+                return False
+            if left == 0:
+                return is_word(code, of, table)
+            at += 1
+        token, at = token + 1, 0
+    return False
+
+
+@kernel
+def is_word_before(
+    tokens: np.ndarray,
+    separator: int,
+    token: int,
+    at: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    dropped: np.ndarray,
+    table: np.ndarray,
+) -> bool:
+    """Whether a word character ends in front of byte `at` of the token at position `token`."""
+    code, shift, after = np.int64(0), np.int64(0), np.int64(0)
+    while token >= 0:
+        number = np.int64(tokens[token])
+        if number == separator:
+            return False
+        least = np.int64(0)
+        if token == 0 or np.int64(tokens[token - 1]) == separator:
+            least = np.int64(dropped[number])
+        while at > least:
+            at -= 1
+            byte = np.int64(blob[starts[number] + at])
+            if byte & 0xC0 == 0x80:
+                code |= (byte & 0x3F) << shift
+                shift += 6
+                after += 1
+                if after > 3:
+                    return False
+                continue
+            if byte < 0x80:
+                if after:
+                    return False
+                code = byte
+            elif after == 1 and byte & 0xE0 == 0xC0:
+                code |= (byte & 0x1F) << shift
+            elif after == 2 and byte & 0xF0 == 0xE0:
+                code |= (byte & 0x0F) << shift
+            elif after == 3 and byte & 0xF8 == 0xF0:
+                code |= (byte & 0x07) << shift
+            else:
+                return False
+            return is_word(code, after + 1, table)
+        token -= 1
+        if token >= 0:
+            before = np.int64(tokens[token])
+            if before == separator:
+                return False
+            at = starts[before + 1] - starts[before]
+    return False
+
+
+@kernel
+def walk(
+    row: np.ndarray,
+    ids: np.ndarray,
+    separator: int,
+    intervals: np.ndarray,
+    offsets: np.ndarray,
+    state: int,
+    before: np.ndarray,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    dropped: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+    words: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """How often the text occurs at the suffixes whose ranks are in intervals, int64, shape (k, 2).
+
+    row: of a segment; ids: of the token dtype, for it alone. The text begins at byte offsets[i]
+    (int64) of the first token of a suffix of interval i. Or `before` has entries (int32, shape
+    (V,)): then the text begins inside the token before the suffix, whose entry is one more than the
+    offset there, and the suffix goes on from `state`; tokens without bytes may stand between.
+    words: a table of word characters if none may stand on either side, else empty.
+
+    found: int64, shape (n, 4), or empty: receives the position of the token in which the text
+    begins, the offset there, and the same of its end (behind its last byte).
+    """
+    n, width = row[N], row[WIDTH]
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    end = steps.shape[0] - 1
+    size = starts.shape[0] - 1
+    total = 0
+    for interval in range(intervals.shape[0]):
+        lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
+        offset = np.int64(offsets[interval])
+        for base in range(lo, hi, TOGETHER):
+            top = min(hi, base + TOGETHER)
+            for rank in range(base, top):
+                ask_for(tokens, position_in(sa, width, rank), False)
+            for rank in range(base, top):
+                position = position_in(sa, width, rank)
+                first, begin = position, offset
+                token, at, now = position, offset, np.int64(state)
+                fits = position < n
+                if before.shape[0]:
+                    begin = np.int64(-1)
+                    first -= 1
+                    while first >= 0:
+                        number = np.int64(tokens[first])
+                        if number >= size:  # the separator
+                            break
+                        if starts[number + 1] > starts[number]:
+                            begin = np.int64(before[number]) - 1
+                            break
+                        first -= 1
+                    fits = begin >= 0
+                if fits:
+                    # A space that the document does not have.
+                    number = np.int64(tokens[first])
+                    if begin < dropped[number] and (
+                        first == 0 or np.int64(tokens[first - 1]) == separator
+                    ):
+                        fits = False
+                while fits and now != end:
+                    if token >= n:
+                        fits = False
+                        break
+                    number = np.int64(tokens[token])
+                    if number >= size:
+                        fits = False
+                        break
+                    limit = starts[number + 1] - starts[number]
+                    while at < limit and now != end:
+                        now = step(steps, targets, now, np.int64(blob[starts[number] + at]))
+                        if now < 0:
+                            fits = False
+                            break
+                        at += 1
+                    if fits and now != end:
+                        token, at = token + 1, 0
+                if fits and words.shape[0]:
+                    fits = not is_word_at(tokens, n, separator, token, at, blob, starts, words)
+                    if fits:
+                        fits = not is_word_before(
+                            tokens, separator, first, begin, blob, starts, dropped, words
+                        )
+                if fits:
+                    if found.shape[0]:
+                        found[total, 0], found[total, 1] = first, begin
+                        found[total, 2], found[total, 3] = token, at
+                    total += 1
+    return total

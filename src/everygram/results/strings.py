@@ -1,0 +1,127 @@
+"""How often a text occurs, in how many documents, and where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from everygram.results.base import Value
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """One sequence of tokens that spells a text.
+
+    `offset`: of the text's first byte among the bytes of the first token; `count`: occurrences.
+    """
+
+    token_ids: list[int]
+    tokens: list[str]
+    offset: int
+    count: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "token_ids": self.token_ids,
+            "tokens": self.tokens,
+            "offset": self.offset,
+            "count": self.count,
+        }
+
+
+class TextCount(int):
+    """How often a text occurs: an integer that also knows the `text`.
+
+    `document_count` and `tokenizations` are None unless they were asked for.
+    """
+
+    text: str
+    document_count: int | None
+    tokenizations: list[Tokenization] | None
+
+    @staticmethod
+    def of(
+        count: int,
+        text: str,
+        document_count: int | None = None,
+        tokenizations: list[Tokenization] | None = None,
+    ) -> "TextCount":
+        """The count of that text."""
+        self = TextCount(count)
+        self.text, self.document_count = text, document_count
+        self.tokenizations = tokenizations
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextCount.of, (int(self), self.text, self.document_count, self.tokenizations)
+
+    @property
+    def count(self) -> int:
+        """The plain integer."""
+        return int(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        said: dict[str, Any] = {"text": self.text, "count": self.count}
+        if self.document_count is not None:
+            said["document_count"] = self.document_count
+        if self.tokenizations is not None:
+            said["tokenizations"] = [each.as_dict() for each in self.tokenizations]
+        return said
+
+
+@dataclass(frozen=True)
+class TextOccurrence:
+    """One place at which a text occurs.
+
+    start, end: characters of the document's text; byte_start, byte_end: its UTF-8 bytes. (Bytes of
+    a document that are not UTF-8 count as the character they are shown as.) token_start, token_end:
+    the tokens that have a part of it.
+    """
+
+    document: int
+    start: int
+    end: int
+    byte_start: int
+    byte_end: int
+    token_start: int
+    token_end: int
+
+
+@dataclass(eq=False, repr=False)
+class TextMatches(Value):
+    """Where a text occurs: the occurrences that were asked for, as an iterable of a length.
+
+    count, document_count: of all. positions: int64, shape (k, 7), a row per occurrence that is
+    listed, in the order of the fields of `TextOccurrence`.
+    """
+
+    text: str
+    count: int
+    document_count: int
+    positions: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"TextMatches({self.text!r}: {self.count:,} occurrences, {len(self):,} listed)"
+
+    def __len__(self) -> int:
+        return int(self.positions.shape[0])
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [TextOccurrence(*row) for row in self.positions[i].tolist()]
+        return TextOccurrence(*self.positions[i].tolist())
+
+    def __iter__(self) -> Iterator[TextOccurrence]:
+        return (TextOccurrence(*row) for row in self.positions.tolist())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "text": self.text,
+            "count": self.count,
+            "document_count": self.document_count,
+            "occurrences": [vars(each).copy() for each in self],
+        }

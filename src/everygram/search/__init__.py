@@ -1,0 +1,1 @@
+"""Searches for text and documents: strings over tokens."""

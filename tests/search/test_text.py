@@ -1,0 +1,241 @@
+"""Texts over tokens, against brute force over what the documents spell."""
+
+import random
+import unicodedata
+
+import numpy as np
+import pytest
+
+import everygram
+from campaign import sized
+from conftest import write_index, write_jsonl
+from everygram.errors import QueryError, TokenizerError
+from everygram.kernels import INTERPRETED
+from everygram.search import text as searching
+from everygram.search.pattern import Pattern, folded, forms_of, word_table
+from everygram.search.text import TextSearch
+from everygram.tokenizer.vocabulary import TokenBytes
+
+LETTERS = [
+    "a",
+    "b",
+    "A",
+    " ",
+    "é",
+    "É",
+    "s",
+    "ſ",
+    "K",
+    "k",
+    "\u212a",
+    "日",
+    "😀",
+    "_",
+    "\u0301",
+    ".",
+]
+
+
+def is_word(character):
+    category = unicodedata.category(character)
+    return category[0] in "LMN" or category == "Pc" or character in "\u200c\u200d"
+
+
+def character_at(data, place):
+    """The character whose bytes begin there, None if none does."""
+    for size in range(1, 5):
+        try:
+            return data[place : place + size].decode() or None
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def character_before(data, place):
+    for size in range(1, min(4, place) + 1):
+        try:
+            if len(data[place - size : place].decode()) == 1:
+                return data[place - size : place].decode()
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def spans(data, text, ignore_case, whole_words):
+    """(begin, end) in bytes of every occurrence in a document's bytes."""
+    found = []
+    for begin in range(len(data)):
+        end = begin
+        for character in text:
+            forms = forms_of(character) if ignore_case else character
+            here = [form for form in forms if data.startswith(form.encode(), end)]
+            if not here:
+                break
+            end += len(here[0].encode())
+        else:
+            beside = character_before(data, begin), character_at(data, end)
+            if not whole_words or not any(each and is_word(each) for each in beside):
+                found.append((begin, end))
+    return found
+
+
+class Spelling:
+    """A tokenizer that only spells: token bytes, of which some lose their first at a start."""
+
+    def __init__(self, spelled, lost):
+        self.spelled, self.lost = spelled, lost
+
+    def spellings(self):
+        at_start = [data[lost:] for data, lost in zip(self.spelled, self.lost, strict=True)]
+        return self.spelled, at_start
+
+    def text_of(self, ids):
+        data = b"".join(self.spelled[i] for i in ids)
+        return data[self.lost[ids[0]] :] if ids else data
+
+
+def random_spelling(rng, letters):
+    spelled = []
+    for _ in range(rng.randint(2, 25)):
+        data = "".join(rng.choices(letters, k=rng.randint(0, 3))).encode()
+        if data and rng.random() < 0.3:  # a part of a character, or of several
+            begin = rng.randrange(len(data))
+            data = data[begin : rng.randint(begin, len(data))]
+        if not data and rng.random() < 0.9:
+            data = bytes([rng.choice("".join(letters).encode())])
+        spelled.append(data)
+    some = rng.random() < 0.4
+    return Spelling(
+        spelled, [int(some and d.startswith(b" ") and rng.random() < 0.5) for d in spelled]
+    )
+
+
+@pytest.mark.parametrize("seed", range(2 if INTERPRETED else sized(12, 300)))
+def test_any_vocabulary_any_text(tmp_path, monkeypatch, seed):
+    """Bytes split over tokens, tokens without bytes, deletions, one or two segments."""
+    rng = random.Random(seed)
+    for number in range(6):
+        monkeypatch.setattr(searching, "FEW", rng.choice([0, 1, 3, 1024]))
+        monkeypatch.setattr(searching, "SEARCH", rng.choice([0, 1, 4, 64]))
+        letters = rng.sample(LETTERS, rng.randint(2, 5))
+        spelling = random_spelling(rng, letters)
+        size = len(spelling.spelled)
+        documents = [rng.choices(range(size), k=rng.randint(0, 12)) for _ in range(9)]
+        documents.append([rng.randrange(size)] * 30)
+        gone = sorted(rng.sample(range(len(documents)), rng.choice([0, 0, 3])))
+        path = write_index(tmp_path / str(number), documents, "u8", rng.randint(1, 3), size, [gone])
+        texts = {n: spelling.text_of(ids) for n, ids in enumerate(documents) if n not in set(gone)}
+        with everygram.open(path) as index:
+            search = TextSearch(index.engine, lambda of=spelling: TokenBytes(of))
+            for _ in range(20):
+                check(rng, search, texts, letters)
+
+
+def check(rng, search, texts, letters):
+    data = rng.choice(list(texts.values()))
+    begin = rng.randrange(len(data) + 1)
+    text = data[begin : begin + rng.randint(1, 8)].decode(errors="ignore")
+    if not text or rng.random() < 0.3:
+        text = "".join(rng.choices(letters, k=rng.randint(1, 4)))
+    ignore_case, whole_words = rng.random() < 0.4, rng.random() < 0.4
+    expected = [
+        (number, *span)
+        for number, data in texts.items()
+        for span in spans(data, text, ignore_case, whole_words)
+    ]
+    pattern = Pattern(text, ignore_case)
+    assert search.count(pattern, whole_words) == len(expected)
+    placed = search.placed(search.find(pattern, whole_words)).tolist()
+    assert sorted((row[0], row[3], row[4]) for row in placed) == expected
+    for number, start, end, *_ in placed:
+        found = texts[number].decode(errors="replace")[start:end]
+        assert [*map(folded, found)] == [*map(folded, text)] if ignore_case else found == text
+
+
+TEXTS = [
+    "The quick brown fox, the lazy dog. THE END; theory and bathe",
+    "Ελληνικά και ελληνικά: ΣΊΣΥΦΟΣ, Σίσυφος",
+    "Привет, мир! привет",
+    "العربيّة بالحركات: كَتَبَ كَتَبَ",
+    "हिन्दी में नमस्ते नमस्तेजी",
+    "ภาษาไทย ไม่มีช่องว่าง ภาษาไทย",
+    "東京都に行きました。東京",
+    "👩\u200d👩\u200d👧\u200d👦 family 👍🏽 👍 \ufffd broken \ufffd here",
+    "  two  spaces   three    the\n\nthe",
+]
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "train:300", "train:700"])
+def test_real_tokenizers_in_many_scripts(tmp_path, tokenizer):
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in TEXTS * 3])
+    everygram.build(corpus, tmp_path / "index", tokenizer)
+    rng = random.Random(tokenizer)
+    with everygram.open(tmp_path / "index") as index:
+        for _ in range(20 if INTERPRETED else 150):
+            text = rng.choice(TEXTS)
+            begin = rng.randrange(len(text))
+            asked = text[begin : begin + rng.randint(1, 9)]
+            for ignore_case, whole_words in ((False, False), (True, False), (True, True)):
+                options = {"ignore_case": ignore_case, "whole_words": whole_words}
+                expected = [
+                    (number, *span)
+                    for number, document in enumerate(TEXTS * 3)
+                    for span in spans(document.encode(), asked, ignore_case, whole_words)
+                ]
+                count = index.count_text(asked, **options)
+                assert (count, count.text) == (len(expected), asked)
+                matches = index.find_text(asked, limit=None, **options)
+                found = [(each.document, each.byte_start, each.byte_end) for each in matches]
+                assert found == expected
+                assert matches.document_count == len({number for number, *_ in expected})
+                for each in matches:
+                    document = index.document(each.document)
+                    assert len(document.text[each.start : each.end]) == len(asked)
+                    inside = document.token_ids[each.token_start : each.token_end]
+                    assert index.decode(inside)  # (of parts of characters, too)
+
+
+def test_pages_samples_and_batches(tmp_path):
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": "aaa b"}, {"text": "ba aa"}])
+    everygram.build(corpus, tmp_path / "index", "bytes")
+    with everygram.open(tmp_path / "index") as index:
+        everything = list(index.find_text("a", limit=None))
+        assert [(each.document, each.start) for each in everything] == [
+            (0, 0), (0, 1), (0, 2), (1, 1), (1, 3), (1, 4),
+        ]  # fmt: skip
+        paged = [*index.find_text("a", limit=4), *index.find_text("a", offset=4, limit=4)]
+        assert paged == everything
+        sampled = list(index.find_text("a", sample=3, seed=5))
+        assert sampled == list(index.find_text("a", sample=3, seed=5))
+        assert len(set(sampled)) == 3
+        assert set(sampled) <= set(everything)
+        assert index.count_text_batch(["a", "aa", "zz"]) == [6, 3, 0]
+        assert index.document_count_text("aaa") == 1
+        assert index.count_text("aa").as_dict() == {"text": "aa", "count": 3}
+
+
+@pytest.mark.parametrize(
+    "text", ["", None, 3, b"a", ["a"], "\ud800", "a\udfff"], ids=lambda text: ascii(text)
+)
+def test_what_is_no_text(tmp_path, text):
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": "a"}])
+    everygram.build(corpus, tmp_path / "index", "bytes")
+    with everygram.open(tmp_path / "index") as index:
+        for ask in (index.count_text, index.find_text, index.document_count_text):
+            with pytest.raises(QueryError, match=r"^text: "):
+                ask(text)
+
+
+def test_without_a_tokenizer(tmp_path):
+    write_index(tmp_path / "index", [[1, 2]], "u8")
+    with everygram.open(tmp_path / "index") as index, pytest.raises(TokenizerError):
+        index.count_text("a")
+
+
+def test_forms_and_word_characters():
+    assert set(forms_of("k")) == {"k", "K", "\u212a"}
+    assert set(forms_of("Σ")) == {"σ", "ς", "Σ"}
+    assert (folded("ẞ"), folded("İ"), forms_of("1")) == ("ß", "İ", "1")
+    table = np.unpackbits(word_table(), bitorder="little")
+    for number in [*range(0x3000), 0x200C, 0x1F600, 0x10FFFF]:
+        assert bool(table[number]) == is_word(chr(number))
