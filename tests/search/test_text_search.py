@@ -1,5 +1,6 @@
 """Texts over tokens, against brute force over what the documents spell."""
 
+import contextlib
 import random
 import unicodedata
 
@@ -9,11 +10,12 @@ import pytest
 import everygram
 from campaign import sized
 from conftest import write_index, write_jsonl
-from everygram.errors import QueryError, TokenizerError
+from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
 from everygram.search import text as searching
 from everygram.search.pattern import Pattern, folded, forms_of, word_table
 from everygram.search.text import TextSearch
+from everygram.storage import directory
 from everygram.tokenizer.vocabulary import TokenBytes
 
 LETTERS = [
@@ -239,3 +241,36 @@ def test_forms_and_word_characters():
     table = np.unpackbits(word_table(), bitorder="little")
     for number in [*range(0x3000), 0x200C, 0x1F600, 0x10FFFF]:
         assert bool(table[number]) == is_word(chr(number))
+
+
+def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch):
+    """Token ids outside the vocabulary, positions and bounds at random: nothing foreign is read."""
+    monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
+    rng = random.Random(7)
+    texts = ["the cat", "a hat the", "", "cat and the rest"] * 5
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in texts])
+    path = tmp_path / "index"
+    everygram.build(corpus, path, "train:300")
+    everygram.delete(path, documents=[1, 5])
+    for file in sorted(path.glob("segment-*/*.bin")) * (1 if INTERPRETED else 6):
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 20, 400])):
+            damaged[rng.randrange(len(damaged))] = rng.choice([0, 254, rng.randrange(256)])
+        file.write_bytes(damaged)
+        for asked in ("the", "t", "cat and", " "):
+            for words in (False, True):
+                with contextlib.suppress(EverygramError), everygram.open(path) as index:
+                    assert index.count_text(asked, whole_words=words) >= 0
+                    index.find_text(asked, limit=None, whole_words=words).as_dict()
+        file.write_bytes(content)
+
+
+def test_a_document_that_is_one_long_repeat(tmp_path):
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": "é" * 5000}])
+    everygram.build(corpus, tmp_path / "index", "bytes")
+    with everygram.open(tmp_path / "index") as index:
+        matches = list(index.find_text("éé", limit=None))
+    assert [(each.start, each.byte_end) for each in matches] == [
+        (i, 2 * i + 4) for i in range(4999)
+    ]

@@ -6,6 +6,8 @@ that leads on, to targets[s, i]; the last state is the end. Arguments all share:
 - `blob`: u8, the bytes of all tokens, id after id; `starts`: int64, shape (V + 1,): token t is
   blob[starts[t]:starts[t + 1]].
 - `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document.
+
+An id that is not below V is the separator, or in a damaged file: either way a document ends there.
 """
 
 import numpy as np
@@ -138,7 +140,6 @@ def is_word(code: int, size: int, table: np.ndarray) -> bool:
 def is_word_at(
     tokens: np.ndarray,
     n: int,
-    separator: int,
     token: int,
     at: int,
     blob: np.ndarray,
@@ -152,7 +153,7 @@ def is_word_at(
     code, left, of = np.int64(0), np.int64(-1), np.int64(0)
     while token < n:
         number = np.int64(tokens[token])
-        if number == separator:
+        if number >= starts.shape[0] - 1:
             return False
         size = starts[number + 1] - starts[number]
         while at < size:
@@ -195,7 +196,7 @@ def is_word_before(
     code, shift, after = np.int64(0), np.int64(0), np.int64(0)
     while token >= 0:
         number = np.int64(tokens[token])
-        if number == separator:
+        if number >= starts.shape[0] - 1:
             return False
         least = np.int64(0)
         if token == 0 or np.int64(tokens[token - 1]) == separator:
@@ -226,7 +227,7 @@ def is_word_before(
         token -= 1
         if token >= 0:
             before = np.int64(tokens[token])
-            if before == separator:
+            if before >= starts.shape[0] - 1:
                 return False
             at = starts[before + 1] - starts[before]
     return False
@@ -278,7 +279,7 @@ def walk(
                 first, begin = position, offset
                 token, at, now = position, offset, np.int64(state)
                 fits = position < n
-                if before.shape[0]:
+                if fits and before.shape[0]:
                     begin = np.int64(-1)
                     first -= 1
                     while first >= 0:
@@ -293,8 +294,9 @@ def walk(
                 if fits:
                     # A space that the document does not have.
                     number = np.int64(tokens[first])
-                    if begin < dropped[number] and (
-                        first == 0 or np.int64(tokens[first - 1]) == separator
+                    if number >= size or (
+                        begin < dropped[number]
+                        and (first == 0 or np.int64(tokens[first - 1]) == separator)
                     ):
                         fits = False
                 while fits and now != end:
@@ -302,7 +304,7 @@ def walk(
                         fits = False
                         break
                     number = np.int64(tokens[token])
-                    if number >= size:
+                    if number >= size or begin > starts[number + 1] - starts[number]:
                         fits = False
                         break
                     limit = starts[number + 1] - starts[number]
@@ -315,7 +317,7 @@ def walk(
                     if fits and now != end:
                         token, at = token + 1, 0
                 if fits and words.shape[0]:
-                    fits = not is_word_at(tokens, n, separator, token, at, blob, starts, words)
+                    fits = not is_word_at(tokens, n, token, at, blob, starts, words)
                     if fits:
                         fits = not is_word_before(
                             tokens, separator, first, begin, blob, starts, dropped, words

@@ -10,11 +10,13 @@ they are joined to pairs, then to longer sequences, until few occurrences are le
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from everygram.engine.covers import Spelled
 from everygram.engine.engine import Engine
+from everygram.errors import DamagedIndexError
 from everygram.kernels import covers
 from everygram.search.pattern import Pattern, word_table
 from everygram.tokenizer.vocabulary import TokenBytes
@@ -70,6 +72,11 @@ class TextSearch:
                 total += self._engine.read_on(
                     spelled, part.intervals, part.offsets, part.state, part.before
                 )
+        if total < 0:
+            raise DamagedIndexError(
+                "the index is damaged: a text occurs more often in deleted documents than in all; "
+                "see 'everygram verify'"
+            )
         return total
 
     def find(self, pattern: Pattern, whole_words: bool = False) -> np.ndarray:
@@ -99,33 +106,37 @@ class TextSearch:
         A row is the number of the document, the characters, the bytes and the tokens of it at which
         the text begins and ends.
         """
-        placed = np.empty((rows.shape[0], 7), np.int64)
-        spelled: tuple[tuple[int, int], int, np.ndarray, bytes] | None = None
-        for row, (number, document, first, begin, last, end) in zip(
-            placed, rows.tolist(), strict=True
-        ):
-            if spelled is None or spelled[0] != (number, document):
-                spelled = ((number, document), *self._document(number, first))
-            _, start, ends, data = spelled
-            a = int(ends[first - start]) + begin
-            b = int(ends[last - start]) + end
-            lost = int(ends[-1]) - len(data)
-            a, b = a - lost, b - lost
-            chars = [len(data[:place].decode(errors="replace")) for place in (a, b)]
-            row[:] = document, *chars, a, b, first - start, last - start + 1
-        return placed
+        bounds = np.flatnonzero(np.any(np.diff(rows[:, :2], axis=0), axis=1)) + 1
+        placed = [np.empty((0, 7), np.int64)]
+        placed += [self._in_document(each) for each in np.split(rows, bounds) if each.size]
+        return np.concatenate(placed)
 
-    def _document(self, number: int, position: int) -> tuple[int, np.ndarray, bytes]:
-        """Of the document there: where its tokens start in the stream, where each begins in the
-        bytes that all spell, shape (len + 1,), and those bytes without what the first loses."""
+    def _in_document(self, rows: np.ndarray) -> np.ndarray:
+        """`placed` of rows of one document."""
+        number, document = rows[0, :2].tolist()
+        first, begin, last, end = rows[:, 2:].T
         segment = self._engine.segments[number]
-        start, end = segment.document_bounds(int(segment.documents_at(np.array([position]))[0]))
-        ids = segment.tokens[start:end].astype(np.int64)
-        starts = self._bytes.starts
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(starts[ids + 1] - starts[ids])])
-        blob = self._bytes.blob
-        data = b"".join(blob[starts[i] : starts[i + 1]].tobytes() for i in ids.tolist())
-        return start, ends, data[int(self._bytes.dropped[ids[0]]) :]
+        start, stop = segment.document_bounds(int(segment.documents_at(first[:1])[0]))
+        ids = segment.tokens[start:stop].astype(np.int64)
+        of = self._bytes
+        if first.min() < start or last.max() >= stop or ids.max() >= of.order.shape[0]:
+            raise DamagedIndexError(
+                f"the index is damaged: a text that is found in document {document} is not in its "
+                "tokens; see 'everygram verify'"
+            )
+        # Where each token begins in the document's bytes.
+        places = np.cumsum(np.diff(of.starts)[ids]) - np.diff(of.starts)[ids] - of.dropped[ids[0]]
+        spelled = [of.blob[of.starts[i] : of.starts[i + 1]].tobytes() for i in ids.tolist()]
+        data = b"".join(spelled)[int(of.dropped[ids[0]]) :]
+        in_bytes = np.column_stack([places[first - start] + begin, places[last - start] + end])
+        # (No character goes over these places, so that the text may be decoded from one to the
+        # next.)
+        cuts, which = np.unique(in_bytes, return_inverse=True)
+        pieces = pairwise([0, *cuts.tolist()])
+        chars = np.cumsum([len(data[a:b].decode(errors="replace")) for a, b in pieces])
+        tokens = np.column_stack([first - start, last - start + 1])
+        documents = np.full(rows.shape[0], document)
+        return np.column_stack([documents, chars[which].reshape(-1, 2), in_bytes, tokens])
 
     def _spelled(self, pattern: Pattern, whole_words: bool) -> Spelled:
         words = word_table() if whole_words else np.empty(0, np.uint8)
