@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self, cast
 
@@ -427,22 +427,12 @@ class Index:
         without a limit (None) all from `offset` on are listed, each of which takes 40 bytes.
         `sample` instead draws that many different ones, the same for the same `seed`.
         """
-        offset = natural("offset", offset, error=QueryError)
-        if limit is not None:
-            limit = natural("limit", limit, error=QueryError)
-        if sample is not None:
-            sample = natural("sample", sample, error=QueryError)
-        seed = arguments.integer("seed", seed, QueryError)
+        choose = _choice(offset, limit, sample, seed)
         engine, encoding, reading, _, _ = self._state
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
-        if sample is None:
-            end = count if limit is None else min(offset + limit, count)
-            chosen = np.arange(min(offset, end), end)
-        else:
-            drawn = random.Random(seed).sample(range(count), min(sample, count))
-            chosen = np.array(sorted(drawn), np.int64)
+        chosen = choose(count)
         return _matches(engine, reading, asked, intervals[0], count, chosen)
 
     def count_text(
@@ -494,21 +484,12 @@ class Index:
         `offset` and `limit` page through all occurrences in a fixed order (None: to the end);
         `sample` draws that many different ones instead, the same for the same `seed`.
         """
-        offset = natural("offset", offset, error=QueryError)
-        limit = None if limit is None else natural("limit", limit, error=QueryError)
-        if sample is not None:
-            sample = natural("sample", sample, error=QueryError)
-        seed = arguments.integer("seed", seed, QueryError)
+        choose = _choice(offset, limit, sample, seed)
         pattern, words = _pattern(text, ignore_case, whole_words)
         searched = self._state.texts
         rows = searched.find(pattern, words)
-        count = rows.shape[0]
-        chosen = rows[offset : None if limit is None else offset + limit]
-        if sample is not None:
-            number = min(sample, count)
-            chosen = rows[sorted(random.Random(seed).sample(range(count), number))]
-        documents = int(np.unique(rows[:, 1]).shape[0])
-        return TextMatches(text, count, documents, searched.placed(chosen))
+        count, documents = rows.shape[0], int(np.unique(rows[:, 1]).shape[0])
+        return TextMatches(text, count, documents, searched.placed(rows[choose(count)]))
 
     def document(
         self,
@@ -632,6 +613,25 @@ def _parts(preload: Any) -> tuple[str, ...]:
     if not listed or not all(isinstance(part, str) for part in parts):
         raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
     return tuple(parts)
+
+
+def _choice(
+    offset: int, limit: int | None, sample: int | None, seed: int
+) -> Callable[[int], np.ndarray]:
+    """What chooses among so many occurrences, by number: int64, ascending. Checks the options."""
+    offset = natural("offset", offset, error=QueryError)
+    limit = None if limit is None else natural("limit", limit, error=QueryError)
+    drawn = None if sample is None else natural("sample", sample, error=QueryError)
+    seed = arguments.integer("seed", seed, QueryError)
+
+    def choose(count: int) -> np.ndarray:
+        if drawn is not None:
+            numbers = random.Random(seed).sample(range(count), min(drawn, count))
+            return np.array(sorted(numbers), np.int64)
+        end = count if limit is None else min(offset + limit, count)
+        return np.arange(min(offset, end), end)
+
+    return choose
 
 
 def _pattern(text: str, ignore_case: bool, whole_words: bool) -> tuple[Pattern, bool]:

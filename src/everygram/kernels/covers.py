@@ -292,19 +292,18 @@ def walk(
                         first -= 1
                     fits = begin >= 0
                 if fits:
-                    # A space that the document does not have.
                     number = np.int64(tokens[first])
-                    if number >= size or (
-                        begin < dropped[number]
-                        and (first == 0 or np.int64(tokens[first - 1]) == separator)
-                    ):
+                    if number >= size or begin > starts[number + 1] - starts[number]:
                         fits = False
+                    elif begin < dropped[number]:
+                        # A space that the document does not have, if it begins there.
+                        fits = first > 0 and np.int64(tokens[first - 1]) != separator
                 while fits and now != end:
                     if token >= n:
                         fits = False
                         break
                     number = np.int64(tokens[token])
-                    if number >= size or begin > starts[number + 1] - starts[number]:
+                    if number >= size:
                         fits = False
                         break
                     limit = starts[number + 1] - starts[number]

@@ -1,4 +1,4 @@
-"""How often a text occurs, in how many documents, and where."""
+"""How often a text occurs, and where."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,53 +9,20 @@ import numpy as np
 from everygram.results.base import Value
 
 
-@dataclass(frozen=True)
-class Tokenization:
-    """One sequence of tokens that spells a text.
-
-    `offset`: of the text's first byte among the bytes of the first token; `count`: occurrences.
-    """
-
-    token_ids: list[int]
-    tokens: list[str]
-    offset: int
-    count: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "token_ids": self.token_ids,
-            "tokens": self.tokens,
-            "offset": self.offset,
-            "count": self.count,
-        }
-
-
 class TextCount(int):
-    """How often a text occurs: an integer that also knows the `text`.
-
-    `document_count` and `tokenizations` are None unless they were asked for.
-    """
+    """How often a text occurs: an integer that also knows the `text`."""
 
     text: str
-    document_count: int | None
-    tokenizations: list[Tokenization] | None
 
     @staticmethod
-    def of(
-        count: int,
-        text: str,
-        document_count: int | None = None,
-        tokenizations: list[Tokenization] | None = None,
-    ) -> "TextCount":
+    def of(count: int, text: str) -> "TextCount":
         """The count of that text."""
         self = TextCount(count)
-        self.text, self.document_count = text, document_count
-        self.tokenizations = tokenizations
+        self.text = text
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TextCount.of, (int(self), self.text, self.document_count, self.tokenizations)
+        return TextCount.of, (int(self), self.text)
 
     @property
     def count(self) -> int:
@@ -64,12 +31,7 @@ class TextCount(int):
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        said: dict[str, Any] = {"text": self.text, "count": self.count}
-        if self.document_count is not None:
-            said["document_count"] = self.document_count
-        if self.tokenizations is not None:
-            said["tokenizations"] = [each.as_dict() for each in self.tokenizations]
-        return said
+        return {"text": self.text, "count": self.count}
 
 
 @dataclass(frozen=True)
