@@ -12,7 +12,7 @@ import re
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from everygram.errors import EverygramError, OptionError
 
@@ -99,12 +99,12 @@ def natural(
     return min(found, LARGEST)
 
 
-def as_integer(value: object) -> int | None:
+def as_integer(value: Any) -> int | None:
     """The value as a Python integer; None for a boolean and for anything that is no integer."""
     if type(value).__name__ in BOOLEANS:
         return None
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)
     except Exception:  # a tensor of several values raises errors of its library
         return None
 

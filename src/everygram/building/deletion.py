@@ -153,14 +153,14 @@ def _reported(path: Path, given: Fields) -> Deletion:
         return Deletion(path, documents, fields.integer("num_tokens"), dry_run=False)
 
 
-def _listed(documents: object) -> list[Any]:
+def _listed(documents: Any) -> list[Any]:
     """The document numbers as a list, not checked yet. Raises OptionError for other types."""
     if as_integer(documents) is not None:
         return [documents]
     try:
         if isinstance(documents, str | bytes | Mapping):
             raise TypeError
-        return list(documents)  # type: ignore[call-overload,no-any-return]
+        return list(documents)
     except TypeError:
         raise OptionError(
             f"documents: expected a list of numbers, found {short(documents)}"

@@ -225,7 +225,7 @@ def parse_numbers(text: str, option: str) -> list[int]:
         ) from None
 
 
-class OrAll(click.ParamType):  # type: ignore[type-arg]
+class OrAll(click.types.IntParamType):
     """An integer from 0 on, or `all`, which becomes None."""
 
     name = "integer or all"

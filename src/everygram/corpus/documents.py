@@ -43,10 +43,7 @@ class Corpus(ABC, Generic[DocumentT]):
     them in folders, by name, why they are not read. bytes_read: how far the iteration is, of
     `total_bytes`. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
     first of it listed in `skips`; otherwise it raises CorpusError, naming file and place.
-    warnings: of what was read so far, what is hardly meant.
     """
-
-    warnings: tuple[str, ...] = ()
 
     def __init__(self, on_error: OnError) -> None:
         self.on_error = on_error
@@ -55,6 +52,11 @@ class Corpus(ABC, Generic[DocumentT]):
         self.skipped = 0
         self.skips: list[str] = []
         self.bytes_read = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of what was read so far, what is hardly meant."""
+        return ()
 
     @property
     @abstractmethod

@@ -71,6 +71,11 @@ class File:
             )
 
 
+def names_a_file(text: str) -> bool:
+    """Whether there is a file or folder of that name; of any text, however long, no error."""
+    return os.path.exists(text)  # noqa: PTH110
+
+
 def is_address(given: str | os.PathLike[str]) -> bool:
     """Whether that is no path here but an address that fsspec reads."""
     return isinstance(given, str) and ADDRESS.match(given) is not None

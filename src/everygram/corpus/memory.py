@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 from everygram.corpus.arrow import data_set, stream
 from everygram.corpus.decoding import Limits
-from everygram.corpus.files import File
+from everygram.corpus.files import File, names_a_file
 from everygram.corpus.records import Records, raised
 from everygram.corpus.values import of_object
 from everygram.errors import CorpusError, OptionError
@@ -93,7 +93,7 @@ def names_or_held(corpus: Any, text_field: str) -> list[Name] | Held:
         return _names([first, *items] if begun else [])
     if not begun and once:
         raise CorpusError("corpus: the iterator has nothing left: it was used up before, or empty")
-    if isinstance(first, str) and os.path.exists(first):  # noqa: PTH110 (of any text, no error)
+    if isinstance(first, str) and names_a_file(first):
         raise OptionError(
             f"corpus: '{first}' is a text here, and the name of a file: pass a list of names to "
             'read files, or mappings like {"text": …} to index texts'
@@ -154,7 +154,7 @@ def _names(items: list[Any]) -> list[Name]:
                 f"{type(item).__name__} as number {number} of a list of names",
                 'texts and records do not stand beside names: pass each text as {"text": …}',
             )
-        if item and isinstance(item, str) and not NAME.fullmatch(item) and not os.path.exists(item):  # noqa: PTH110
+        if item and isinstance(item, str) and not NAME.fullmatch(item) and not names_a_file(item):
             raise _unexpected(
                 f"a text as number {number} of a list, which is one of names",
                 "pass texts as iter(corpus)",

@@ -1,7 +1,6 @@
 """What users name as a corpus, and what they say of it, checked: `NamedCorpus`."""
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,15 @@ from typing import Any, TypedDict
 from everygram import arguments
 from everygram.arguments import Size, short
 from everygram.corpus.documents import OnError
-from everygram.corpus.files import STANDARD_INPUT, STDIN, File, Lister, is_address, list_files
+from everygram.corpus.files import (
+    STANDARD_INPUT,
+    STDIN,
+    File,
+    Lister,
+    is_address,
+    list_files,
+    names_a_file,
+)
 from everygram.corpus.memory import Given, Held, Name, names_or_held
 from everygram.corpus.text import TextCorpus
 from everygram.corpus.tokens import TokenCorpus
@@ -186,7 +193,7 @@ class NamedCorpus:
         try:
             return list_files(name)
         except CorpusError as error:
-            if not self._may_be_texts or is_address(name) or os.path.exists(name):  # noqa: PTH110
+            if not self._may_be_texts or is_address(name) or names_a_file(name):
                 raise
             raise CorpusError(
                 f"{error} (strings in a list are names of files; for texts pass iter([...]))"

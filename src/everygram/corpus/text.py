@@ -104,7 +104,7 @@ class TextCorpus(Corpus[TextDocument]):
         self._found_twice = list(self.skips)
 
     @property
-    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
+    def warnings(self) -> tuple[str, ...]:
         """Which of the fields to keep no record had, once there was one."""
         if self._first is None or not self._unseen:
             return ()

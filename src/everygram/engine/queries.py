@@ -9,6 +9,7 @@ import contextlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -217,7 +218,7 @@ class Vocabulary:
         return np.frombuffer(ids.astype(self.dtype).tobytes(), self.dtype)
 
 
-def as_array(value: object, expected: str) -> np.ndarray:
+def as_array(value: Any, expected: str) -> np.ndarray:
     """A list, or any array that numpy can read (a tensor, a column, a buffer), as a numpy array.
 
     Raises QueryError, whose message starts with `expected`, for anything else: text, bytes, sets
@@ -233,7 +234,7 @@ def as_array(value: object, expected: str) -> np.ndarray:
         if not listed and not hasattr(value, "__array__"):
             if isinstance(value, str | bytes | bytearray):
                 raise TypeError
-            value = memoryview(value)  # type: ignore[arg-type]
+            value = memoryview(value)
     except TypeError:
         raise QueryError(f"{expected}, found {short(value)}") from None
     try:
