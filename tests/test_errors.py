@@ -116,7 +116,7 @@ FUNCTIONS = [
 ]
 METHODS = [
     name
-    for name, value in vars(everygram.Index).items()
+    for name, value in inspect.getmembers(everygram.Index)
     if name[0] != "_" and inspect.isfunction(value)
 ]
 # What stands for a parameter that has no default while others are tried.

@@ -67,11 +67,8 @@ INSIDE_FUNCTIONS = {
 # infini-gram's wire words, and where alone they may stand.
 WIRE_WORDS = {"cnt", "segment_by_shard", "ptr"}
 WIRE_HOMES = {"compat"}
-# No module is longer, but these, each with the length it must not pass and the reason.
+# No module is longer.
 LONGEST = 450
-LONGER = {
-    "index.py": (650, "every method of Index, with its documentation"),
-}
 
 
 def imports_of(tree):
@@ -166,11 +163,8 @@ def wrong_library(file, here, module, late):
 
 
 def wrong_length(file, lines):
-    most, reason = LONGER.get(file, (LONGEST, ""))
-    if lines > most:
-        yield f"{file}: {lines} lines, more than {most}"
-    if reason and lines <= LONGEST:
-        yield f"{file}: {lines} lines: an exception no longer needed"
+    if lines > LONGEST:
+        yield f"{file}: {lines} lines, more than {LONGEST}"
 
 
 def modules():
@@ -189,7 +183,6 @@ def test_every_module_keeps_the_rules():
 def test_every_name_in_the_rules_is_there():
     files = modules()
     assert {file.split("/")[0].removesuffix(".py") for file in files} == {*RANK}
-    assert LONGER.keys() <= files.keys()
     assert files.keys() >= INSIDE_HOMES
 
 
@@ -239,8 +232,6 @@ def test_every_name_in_the_rules_is_there():
         ("results/new.py", "segment_by_shard = 1", "a word of infini-gram's"),
         ("server/new.py", "class A:\n ptr: int", "a word of infini-gram's"),
         ("results/new.py", "\n" * (LONGEST + 1), "more than"),
-        ("index.py", "\n" * (LONGER["index.py"][0] + 1), "more than"),
-        ("index.py", "\n", "no longer needed"),
     ],
 )
 def test_each_rule_can_be_broken(file, text, says):

@@ -93,7 +93,9 @@ ASKED = {
     "document": [{"number": 0}, {"query": "language"}, {"query": "nature", "occurrence": 0}],
 }
 CHANGES = {"close", "refresh", "latest"}
-PROPERTIES = [name for name, value in vars(everygram.Index).items() if isinstance(value, property)]
+PROPERTIES = [
+    name for name, value in inspect.getmembers(everygram.Index) if isinstance(value, property)
+]
 
 
 def answer_of(index, name, given):
@@ -117,7 +119,7 @@ def plain(answer):
 def test_all_methods_are_asked():
     methods = {
         name
-        for name, value in vars(everygram.Index).items()
+        for name, value in inspect.getmembers(everygram.Index)
         if name[0] != "_" and inspect.isfunction(value)
     }
     assert methods == ASKED.keys() | CHANGES

@@ -1,7 +1,7 @@
 """What all requests and answers share: queries, batches, results, problems.
 
 Requests carry the parameters of `Index`' methods under their names, answers are what the results'
-`as_dict()` gives: `index.py` and `results/` say what they mean, the descriptions here say it to
+`as_dict()` gives: `index/` and `results/` say what they mean, the descriptions here say it to
 readers of `/docs`. Knows nothing of HTTP or of indexes.
 """
 

@@ -1,0 +1,43 @@
+"""`Index`: what `everygram.open` returns. Strings or token ids in, typed results out."""
+
+import os
+from collections.abc import Sequence
+
+from everygram.index.documents import DocumentQueries
+from everygram.index.ngrams import NgramQueries
+from everygram.index.strings import StringQueries
+from everygram.index.texts import TextQueries
+
+
+def open(
+    path: str | os.PathLike[str], *, preload: str | Sequence[str] = (), verify: bool = False
+) -> "Index":
+    """Open an index; it needs nothing but its folder.
+
+    Reads the manifest and checks the files' sizes: milliseconds at any size. With `verify`, and of
+    indexes of up to 16 MiB in any case, every byte is checked against its checksum first, at about
+    a gigabyte a second; any other that was damaged after it was written may answer wrongly.
+
+    What queries read of the files the system keeps in memory while there is room. `preload` reads
+    parts into memory of this process's own right away, where nothing drives them out: some of
+    "fences" (a tenth of the index; what every search reads), "suffix_array" and "tokens", or
+    "all". Raises FormatError for a folder that is no index of a version this one reads,
+    DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
+    arguments of a wrong type.
+    """
+    return Index(path, preload=preload, verify=verify)
+
+
+class Index(NgramQueries, TextQueries, DocumentQueries, StringQueries):
+    """An open index: exact counts, probabilities, distributions and documents.
+
+    Every query is a string or token ids: a list, or an integer array of anybody's (numpy, torch,
+    pandas, Arrow) of shape (m,) or (1, m). A string is encoded with the index's own tokenizer after
+    its `query_prefix` (`raw=True` leaves that out); the result's `token_ids` and `tokens` show what
+    it became. All raise QueryError for what is none, for booleans and masked arrays, and for ids
+    outside the vocabulary, and TokenizerError for a string where the index has no tokenizer or
+    its tokenizer fails. Methods may be called from several threads, and `refresh` beside them.
+
+    >>> with everygram.open("demo") as index:
+    ...     index.count("the standard library")
+    """

@@ -1,0 +1,221 @@
+"""An open index: its state, how it is opened, refreshed and closed, and what it says of itself."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Self, cast
+
+import numpy as np
+
+from everygram import arguments
+from everygram.encoding import Encoding, Query, Reading
+from everygram.engine.engine import Engine
+from everygram.engine.queries import Ids
+from everygram.errors import QueryError
+from everygram.search.text import TextSearch
+from everygram.storage import directory
+from everygram.storage import format as fmt
+from everygram.storage.segment import PRELOADABLE
+from everygram.tokenizer.base import Tokenizer
+
+
+class _State(NamedTuple):
+    """An index as it was at one moment. Every query takes it once."""
+
+    engine: Engine
+    encoding: Encoding
+    reading: Reading
+    manifest: fmt.Manifest
+    texts: TextSearch
+
+
+class _Closed:
+    """What a closed index has for a state: whatever is wanted of it, it raises."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> NoReturn:
+        raise QueryError(f"index '{self._path}' is closed")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise QueryError(f"index '{self._path}' is closed")
+
+
+class OpenIndex:
+    """An index that is open. Its queries are in the modules beside this one, by family."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        preload: str | Sequence[str] = (),
+        verify: bool = False,
+        before: "OpenIndex | None" = None,
+    ) -> None:
+        """As `open`; segments that are as they were in the index `before` are not opened again."""
+        self.path = arguments.path("index", path)
+        self._preload, self._verify = _parts(preload), arguments.flag("verify", verify)
+        opened = () if before is None else before.engine.segments
+        manifest, segments, tokenizer_json = directory.open_index(self.path, opened, self._verify)
+        engine = Engine(
+            segments,
+            manifest.vocab_size,
+            manifest.separator,
+            manifest.next_document,
+            PRELOADABLE if "all" in self._preload else self._preload,
+        )
+        # (Results keep the reading, which leads back to no file and no segment.)
+        reading = Reading(
+            self.path.absolute(),
+            fmt.TOKEN_DTYPES[manifest.dtype],
+            manifest.separator,
+            manifest.vocab_size,
+            manifest.tokenizer,
+            tokenizer_json,
+        )
+        self._state = _State(
+            engine,
+            Encoding(engine.vocabulary, reading),
+            reading,
+            manifest,
+            TextSearch(engine, lambda: reading.token_bytes),
+        )
+        # Held to change the state: of two that refresh at once the later must not bring back what
+        # the earlier read.
+        self._changing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files. Results already given stay good; further queries raise."""
+        # (Not looked for in every query, which would take longer than a part of some.)
+        with self._changing:
+            self._state = cast(_State, _Closed(self.path))
+
+    @property
+    def manifest(self) -> fmt.Manifest:
+        """What the index says of itself."""
+        return self._state.manifest
+
+    @property
+    def engine(self) -> Engine:
+        """Its queries over checked ids."""
+        return self._state.engine
+
+    def latest(self) -> Self:
+        """This index as it is on disk now: itself if nothing has changed, else a new one.
+
+        An index goes on answering from what it was when it was opened, whatever writers do. The
+        new one opens only what is new. Raises as `open`.
+        """
+        if directory.read_manifest(self.path) == self.manifest:
+            return self
+        return type(self)(self.path, preload=self._preload, verify=self._verify, before=self)
+
+    def refresh(self) -> bool:
+        """Become `latest`; returns whether anything had changed.
+
+        Queries that other threads are at are answered from before. Raises as `open`.
+        """
+        with self._changing:
+            latest = self.latest()
+            if latest is self:
+                return False
+            self._state = latest._state
+            return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens the index itself.
+        path = self.path.absolute()
+        return {"path": path, "preload": self._preload, "verify": self._verify}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        OpenIndex.__init__(self, **state)
+
+    def __repr__(self) -> str:
+        state = self._state
+        if not isinstance(state, _State):
+            return f"<everygram.Index '{self.path}': closed>"
+        manifest = state.manifest
+        return (
+            f"<everygram.Index '{self.path}': {manifest.num_tokens:,} tokens, "
+            f"{manifest.num_documents:,} documents, {len(manifest.segments)} segments, "
+            f"{manifest.dtype}, tokenizer {manifest.tokenizer.source!r}>"
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all documents, separators and deleted documents not counted."""
+        return self.manifest.num_tokens
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, deleted ones not counted."""
+        return self.manifest.num_documents
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are in [0, vocab_size)."""
+        return self.manifest.vocab_size
+
+    @property
+    def separator(self) -> int:
+        """The id that stands for a document's start and end."""
+        return self.manifest.separator
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer the index was built with, or None. Loaded when first needed."""
+        return self._state.reading.tokenizer
+
+    def info(self) -> dict[str, Any]:
+        """What the index is, as JSON values."""
+        manifest = self.manifest
+        return {
+            "path": str(self.path),
+            "num_documents": manifest.num_documents,
+            "num_tokens": manifest.num_tokens,
+            "num_segments": len(manifest.segments),
+            "bytes": manifest.bytes,
+            "dtype": manifest.dtype,
+            "separator": manifest.separator,
+            "vocab_size": manifest.vocab_size,
+            "tokenizer": manifest.tokenizer.source,
+            "tokenizer_sha256": manifest.tokenizer.sha256,
+            "query_prefix": manifest.tokenizer.query_prefix,
+            "format_version": manifest.format_version,
+            "everygram_version": manifest.everygram_version,
+        }
+
+    def encode(self, query: Query, *, raw: bool = False) -> np.ndarray:
+        """The ids a query becomes: int64, shape (m,)."""
+        return self._state.encoding.encode(query, raw)
+
+    def encode_prob(
+        self, query: Query, continuation: str | int | None = None, *, raw: bool = False
+    ) -> np.ndarray:
+        """The ids of a prompt and of its continuation, as `prob_batch` takes them: int64."""
+        engine, encoding, _, _, _ = self._state
+        prompt, token = encoding.prompt(query, continuation, raw)
+        return engine.vocabulary.check([*prompt, token])
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids, separators left out."""
+        engine, _, reading, manifest, _ = self._state
+        checked = engine.vocabulary.check(ids, "ids")
+        return reading.decode(checked[checked != manifest.separator])
+
+
+def _parts(preload: Any) -> tuple[str, ...]:
+    """The parts to preload, by name."""
+    parts = (preload,) if isinstance(preload, str) else preload
+    listed = isinstance(parts, list | tuple | set | frozenset)
+    if not listed or not all(isinstance(part, str) for part in parts):
+        raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
+    return tuple(parts)
