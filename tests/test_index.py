@@ -212,9 +212,9 @@ def test_documents_by_occurrence(text_index, texts):
         text_index.document(query="language", occurrence=3)
     with pytest.raises(QueryError, match=r"the query does not occur: \['z', 'z', 'z'\]$"):
         text_index.document(query="zzz")
-    with pytest.raises(QueryError, match="one of the two"):
+    with pytest.raises(QueryError, match="one of them"):
         text_index.document()
-    with pytest.raises(QueryError, match="one of the two"):
+    with pytest.raises(QueryError, match="one of them"):
         text_index.document(1, query="a")
     with pytest.raises(QueryError, match="occurrence: goes with a query"):
         text_index.document(1, occurrence=2)

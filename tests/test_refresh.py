@@ -249,6 +249,8 @@ REQUESTS = {
     "score": {"text": "natural laws"},
     "longest_matches": {"text": "natural laws of language"},
     "find": {"query": "natural"},
+    "count_text": {"text": "natural"},
+    "find_text": {"text": "language"},
     "document": {"query": "language"},
 }
 

@@ -20,7 +20,7 @@ from everygram.errors import DamagedIndexError, EverygramError, QueryError, Toke
 from everygram.results.base import token_texts
 from everygram.storage import directory
 from everygram.storage import format as fmt
-from everygram.tokenizer.base import RefusedTextError, Tokenizer, encode_query
+from everygram.tokenizer.base import RefusedTextError, Tokenizer, cut_text, encode_query
 from everygram.tokenizer.choose import stored_tokenizer
 from everygram.tokenizer.vocabulary import TokenBytes
 
@@ -109,6 +109,13 @@ class Reading:
         """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
         self._check(int(ids.max(initial=0)))
         return self._needed().cut(ids, begin, end, inside)
+
+    def cut_bytes(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """As `cut`, at bytes of what the ids spell."""
+        self._check(int(ids.max(initial=0)))
+        return cut_text(self._needed().spelled(ids, inside), begin, end)
 
     def _needed(self) -> Tokenizer:
         if self.tokenizer is None:

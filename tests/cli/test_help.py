@@ -59,6 +59,10 @@ def with_current_help(manual):
     return re.sub(r"\$ everygram (\S+) --help\n.*?\n```", current, manual, flags=re.DOTALL)
 
 
+# Options of --text that `count_text` and `find_text` have, and `count` and `find` do not.
+TEXT_RULES = {"ignore_case", "whole_words"}
+
+
 def defaults_of(name, *arguments):
     """Each parameter of a command as it is when nothing but the arguments is given."""
     return command_of(name).make_context(name, list(arguments)).params
@@ -114,6 +118,8 @@ def test_queries_have_the_same_defaults_everywhere(name):
     method = inspect.signature(getattr(everygram.Index, name.replace("-", "_"))).parameters
     fields = REQUESTS[name].model_fields
     options = set(shell) - {"index", "ids", "as_json", "text", "query", "text_field", "every"}
+    # (Of --text: `count_text`, `find_text`.)
+    options -= {"as_text", "tokenizations"} | (TEXT_RULES if name != "document" else set())
     options.discard("continuation_id")  # over HTTP and in Python `continuation` may be an id
     assert options <= set(fields)
     assert options - {"top"} == {n for n in method if n not in ("self", "query", "prompt", "text")}

@@ -267,3 +267,71 @@ def test_a_byte_order_mark_is_no_part_of_a_query(run, path):
             assert json.loads(out.splitlines()[0])["tokens"] == ["t", "h", "e"]
     _, out, _ = run("count", path, "--ids", "-", stdin="\ufeff116,104\n")
     assert json.loads(out)["token_ids"] == [116, 104]
+
+
+def test_a_text_is_counted_in_occurrences_and_documents(run, path, text_index):
+    found = text_index.find_text("he", limit=0)
+    out = run("count", path, "he", "--text", "--json")[1]
+    assert json.loads(out) == {
+        "text": "he",
+        "count": found.count,
+        "document_count": found.document_count,
+    }
+    shown = run("count", path, "he", "--text")[1]
+    documents = f"{found.document_count} document{'s' * (found.document_count != 1)}"
+    assert shown == f"count     {found.count} in {documents}\ntext      'he'\n"
+    for options in (["--ignore-case"], ["--whole-words"], ["--ignore-case", "--whole-words"]):
+        rules = {option[2:].replace("-", "_"): True for option in options}
+        answer = json.loads(run("count", path, "THE", "--text", *options, "--json")[1])
+        assert answer["count"] == text_index.count_text("THE", **rules)
+        assert answer["document_count"] == text_index.document_count_text("THE", **rules)
+    lines = run("count", path, "-", "--text", stdin="he\nthe\n")[1].splitlines()
+    assert [json.loads(line)["count"] for line in lines] == [found.count, 7]
+
+
+def test_a_text_is_found(run, path, text_index):
+    out = run("find", path, "he", "--text", "--limit", "3", "--offset", "1", "--json")[1]
+    assert json.loads(out) == text_index.find_text("he", limit=3, offset=1).as_dict()
+    shown = run("find", path, "he", "--text", "--limit", "3")[1].splitlines()
+    assert shown[2].split() == ["document", "start", "end", "token_start", "token_end"]
+    place = text_index.find_text("he")[0]
+    assert shown[3].split() == [
+        f"{value}"
+        for value in (place.document, place.start, place.end, place.token_start, place.token_end)
+    ]
+    out = run("document", path, "he", "--text", "--occurrence", "2", "--context", "3", "--json")[1]
+    assert json.loads(out) == text_index.document(text="he", occurrence=2, context=3).as_dict()
+
+
+@pytest.mark.parametrize("options", [["the"], ["he", "--text"]])
+def test_a_concordance_has_its_matches_below_one_another(run, path, text_index, options):
+    asked = ["find", path, *options, "--context", "6", "--limit", "5"]
+    out = run(*asked, "--json")[1]
+    found = text_index.find_text("he", limit=5, context=6)
+    if "--text" not in options:
+        found = text_index.find("the", limit=5, context=6)
+    assert json.loads(out) == found.as_dict()
+    lines = run(*asked)[1].splitlines()[2:]
+    assert len(lines) == 5
+    assert len({line.index("»") for line in lines}) == 1
+    for line, place in zip(lines, found, strict=True):
+        before, match, after = (part.replace("\n", " ") for part in place.parts)
+        assert line == f"{place.document:>10}  {line[12:].split('»')[0]}»{match}«{after}".rstrip()
+        assert line[12:].split("»")[0].lstrip() == before.lstrip()
+
+
+def test_options_of_texts_go_with_texts(run, path):
+    for options, says in [
+        (["the", "--ignore-case"], "--ignore-case goes with --text"),
+        (["the", "--whole-words"], "--whole-words goes with --text"),
+        (["--ids", "1", "--text"], "--ids does not go with --text"),
+        (["the", "--raw", "--text"], "--raw does not go with --text"),
+    ]:
+        for command in ("count", "find", "document"):
+            code, _, err = run(command, path, *options)
+            assert code == 2 and says in err
+    code, _, err = run("document", path, "--number", "0", "--text")
+    assert code == 2 and "not both" in err
+    code, _, err = run("count", path, "", "--text")
+    assert code == 2 and "text" in err
+    assert run("document", path, "xyzzy", "--text")[0] == 2

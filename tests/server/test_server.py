@@ -92,6 +92,12 @@ def check_problem(response, status):
 
 
 # Each body, and the call of the Python API that answers the same.
+def text_count(index, text, **rules):
+    found = index.find_text(text, limit=0, **rules).as_dict()
+    del found["occurrences"]
+    return found
+
+
 TEXT_CASES = {
     "count": [
         ({"query": "language"}, lambda i: i.count("language")),
@@ -161,6 +167,22 @@ TEXT_CASES = {
         ({"query": "a", "limit": MAX_OCCURRENCES}, lambda i: i.find("a", limit=10**9)),
         ({"query": [255]}, lambda i: i.find([255])),
         ({"query": "absent"}, lambda i: i.find("absent")),
+        ({"query": "a", "context": 3}, lambda i: i.find("a", context=3)),
+    ],
+    "count_text": [
+        ({"text": "language"}, lambda i: text_count(i, "language")),
+        ({"text": "LANG", "ignore_case": True}, lambda i: text_count(i, "LANG", ignore_case=True)),
+        ({"text": "a", "whole_words": True}, lambda i: text_count(i, "a", whole_words=True)),
+        ({"text": "日"}, lambda i: text_count(i, "日")),
+    ],
+    "find_text": [
+        ({"text": "language"}, lambda i: i.find_text("language")),
+        ({"text": "a", "offset": 2, "limit": 3}, lambda i: i.find_text("a", offset=2, limit=3)),
+        ({"text": "a", "sample": 2, "seed": 1}, lambda i: i.find_text("a", sample=2, seed=1)),
+        (
+            {"text": "A", "context": 2, "ignore_case": True, "whole_words": True},
+            lambda i: i.find_text("A", context=2, ignore_case=True, whole_words=True),
+        ),
     ],
     "document": [
         ({"number": 0}, lambda i: i.document(0)),
@@ -170,6 +192,10 @@ TEXT_CASES = {
         (
             {"query": [97], "occurrence": 3, "context": 4},
             lambda i: i.document(query="a", occurrence=3, context=4),
+        ),
+        (
+            {"text": "LANG", "occurrence": 1, "context": 4, "ignore_case": True},
+            lambda i: i.document(text="LANG", occurrence=1, context=4, ignore_case=True),
         ),
     ],
 }
@@ -670,7 +696,7 @@ def test_the_manual_lists_the_fields_of_every_request(description):
             row = re.search(rf"^\| `POST .*/{operation}`.*$", manual, re.MULTILINE)[0]
             listed = row.split(" | ")[1]
             assert re.findall("`(.*?)`", listed) == list(schema["properties"]), operation
-            required = schema.get("required", ["number", "query"])  # one of the two
+            required = schema.get("required", ["number", "query", "text"])  # one of them
             assert re.findall(r"\*\*`(.*?)`", listed) == required, operation
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "export": ("changing:export", "Write the documents of an index as JSON lines."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),
-    "count": ("ngrams:count", "Count the occurrences of an n-gram."),
+    "count": ("ngrams:count", "Count the occurrences of an n-gram, or of a text."),
     "prob": ("ngrams:prob", "Compute the n-gram probability of a token after a prompt."),
     "ntd": ("ngrams:ntd", "Compute the next-token distribution after a prompt."),
     "infgram-prob": (
@@ -44,7 +44,7 @@ COMMANDS = {
         "texts:longest_matches",
         "Find the longest match in the corpus at every token of a text.",
     ),
-    "find": ("documents:find", "List where an n-gram occurs."),
+    "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "serve": ("serving:serve", "Serve indexes over HTTP."),
     "warmup": ("inspecting:warmup", "Compile everything now, so that no later command waits."),

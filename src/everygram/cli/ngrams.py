@@ -7,15 +7,20 @@ import click
 from everygram.cli.answering import answer
 from everygram.cli.options import (
     answer_options,
+    check_text_options,
     continuation_options,
     distribution_options,
     examples,
     given,
     query_arguments,
+    text_options,
 )
 from everygram.cli.show import show_count, show_distribution, show_prob
+from everygram.cli.show_documents import show_text_count
 
 if TYPE_CHECKING:
+    from everygram.encoding import Query
+    from everygram.index import Index
     from everygram.results.ngrams import Distribution
 
 # Distributions that are held at once: one can be as long as the vocabulary.
@@ -26,16 +31,41 @@ DISTRIBUTIONS = 64
     epilog=examples(
         'everygram count my-index "natural language processing"',
         "everygram count my-index --ids 11802,3303,7587 --json",
+        'everygram count my-index --text "natural lang" --ignore-case',
         "everygram count my-index - < queries.txt > answers.jsonl",
     )
 )
 @query_arguments
+@text_options
 @answer_options
-def count(raw: bool, **asked: Any) -> None:
-    """Count the occurrences of an n-gram.
+def count(
+    as_text: bool,
+    ignore_case: bool,
+    whole_words: bool,
+    raw: bool,
+    **asked: Any,
+) -> None:
+    """Count the occurrences of an n-gram, or of a text.
 
     The n-gram may be of any length. An empty one counts every token and every document's end.
+    With --text the documents that contain the text are counted, too.
     """
+    check_text_options(
+        as_text,
+        ignore_case=ignore_case,
+        whole_words=whole_words,
+        ids=asked["ids"],
+        raw=raw,
+    )
+    if as_text:
+        rules = {"ignore_case": ignore_case, "whole_words": whole_words}
+        answer(
+            **asked,
+            show=show_text_count,
+            ask=lambda index, text: _text_count(index, text, rules),
+            as_dict=dict,
+        )
+        return
     answer(
         **asked,
         show=show_count,
@@ -153,6 +183,13 @@ def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **ask
         group=DISTRIBUTIONS,
         few_steps=True,
     )
+
+
+def _text_count(index: "Index", text: "Query", rules: dict[str, bool]) -> dict[str, Any]:
+    assert isinstance(text, str)
+    found = index.find_text(text, limit=0, **rules).as_dict()
+    del found["occurrences"]
+    return found
 
 
 def _continuation(text: str | None, token_id: int | None) -> str | int | None:

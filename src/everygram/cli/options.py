@@ -93,6 +93,23 @@ text_arguments = together(
 raw_option = click.option(
     "--raw", is_flag=True, help="Encode the text as given, without the index's query prefix."
 )
+text_options = together(
+    click.option(
+        "--text",
+        "as_text",
+        is_flag=True,
+        help="Look for QUERY as a text: wherever these characters stand, however tokens divide "
+        "them.",
+    ),
+    click.option(
+        "--ignore-case", is_flag=True, help="With --text: upper case and lower case are the same."
+    ),
+    click.option(
+        "--whole-words",
+        is_flag=True,
+        help="With --text: only where no letter, number or _ stands on either side.",
+    ),
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 answer_options = together(raw_option, json_option)
 continuation_options = together(
@@ -190,6 +207,21 @@ resource_options = together(memory_option, threads_option)
 restart_option = click.option(
     "--restart", is_flag=True, help="Start over, and discard what an interrupted run finished."
 )
+
+
+def check_text_options(as_text: bool, **others: Any) -> None:
+    """Raise click.UsageError for options that do not go together with --text, or without it.
+
+    others: values of parameters, by name.
+    """
+    for name in () if as_text else ("ignore_case", "whole_words", "tokenizations"):
+        if others.get(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --text")
+    for name in ("ids", "raw") if as_text else ():
+        if others.get(name):
+            raise click.UsageError(
+                f"--{name} does not go with --text: a text is looked for as it is, not as tokens"
+            )
 
 
 def given(name: str) -> bool:

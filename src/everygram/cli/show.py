@@ -126,51 +126,6 @@ def sized(number: int) -> str:
     return f"{number / 1e6:,.1f} MB" if number < 1e9 else f"{number / 1e9:,.1f} GB"
 
 
-def show_matches(answer: dict[str, Any]) -> str:
-    """Occurrences, one line per occurrence."""
-    lines = [show_count(answer)]
-    if answer["occurrences"]:
-        lines.append(_row("document", "offset", "segment", "rank", "position"))
-    lines += [
-        _row(o["document"], o["offset"], o["segment"], o["rank"], o["position"])
-        for o in answer["occurrences"]
-    ]
-    return "\n".join(lines)
-
-
-def _row(document: object, offset: object, segment: object, rank: object, position: object) -> str:
-    return f"{document:>10}  {offset:>9}  {segment:>7}  {rank:>12}  {position:>12}"
-
-
-def show_document(answer: dict[str, Any]) -> str:
-    """A document or the part around a match, the match between » and «."""
-    shown = len(answer["token_ids"])
-    head = f"document  {answer['number']}   {counted(answer['length'], 'token')}"
-    if shown < answer["length"]:
-        head += f", {_span(answer['start'], answer['start'] + shown)} shown"
-    if answer["match"] is not None:
-        head += (
-            f"   occurrence {answer['occurrence']} of {answer['count']:,}, at "
-            f"{_span(*answer['match'])}"
-        )
-    lines = [head, *(f"{name}: {value}" for name, value in answer["metadata"].items()), ""]
-    if answer["parts"] is not None:
-        before, match, after = answer["parts"]
-        lines.append(f"{before}»{match}«{after}")
-    elif answer["text"] is not None:
-        lines.append(answer["text"])
-    else:
-        lines.append(" ".join(map(str, answer["token_ids"])))
-    return "\n".join(lines)
-
-
-def _span(start: int, end: int) -> str:
-    """Tokens [start, end) of a document, in words: the first and the last."""
-    if end - start < 2:
-        return f"token {start:,}" if start < end else "no tokens"
-    return f"tokens {start:,}–{end - 1:,}"
-
-
 def show_info(answer: dict[str, Any]) -> str:
     """What an index is, one fact per line."""
     # (An id is no number of things: it is shown as users write it.)

@@ -20,7 +20,7 @@ from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
     """An index as it was at one moment. Every query takes it once."""
 
     engine: Engine
@@ -75,7 +75,7 @@ class OpenIndex:
             manifest.tokenizer,
             tokenizer_json,
         )
-        self._state = _State(
+        self._state = State(
             engine,
             Encoding(engine.vocabulary, reading),
             reading,
@@ -96,7 +96,7 @@ class OpenIndex:
         """Let go of the files. Results already given stay good; further queries raise."""
         # (Not looked for in every query, which would take longer than a part of some.)
         with self._changing:
-            self._state = cast(_State, _Closed(self.path))
+            self._state = cast(State, _Closed(self.path))
 
     @property
     def manifest(self) -> fmt.Manifest:
@@ -140,7 +140,7 @@ class OpenIndex:
 
     def __repr__(self) -> str:
         state = self._state
-        if not isinstance(state, _State):
+        if not isinstance(state, State):
             return f"<everygram.Index '{self.path}': closed>"
         manifest = state.manifest
         return (

@@ -6,14 +6,17 @@ from collections.abc import Callable
 import numpy as np
 
 from everygram import arguments
-from everygram.arguments import natural
+from everygram.arguments import flag, natural
 from everygram.encoding import Query, Reading
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Queries
 from everygram.errors import QueryError
-from everygram.index.base import OpenIndex
+from everygram.index.base import OpenIndex, State
+from everygram.index.passages import Parts, bytes_between, of_tokens
 from everygram.results.base import labels
 from everygram.results.documents import Document, Matches
+from everygram.results.strings import TextOccurrence
+from everygram.search.pattern import Pattern
 
 # Tokens on each side of a match that `document` shows by default.
 CONTEXT = 50
@@ -30,44 +33,57 @@ class DocumentQueries(OpenIndex):
         limit: int | None = 10,
         sample: int | None = None,
         seed: int = 0,
+        context: int | None = None,
         raw: bool = False,
     ) -> Matches:
         """Where the query occurs: its intervals, and some of its occurrences.
 
         `offset` and `limit` page through all occurrences in a fixed order (by segment and rank);
         without a limit (None) all from `offset` on are listed, each of which takes 40 bytes.
-        `sample` instead draws that many different ones, the same for the same `seed`.
+        `sample` instead draws that many different ones, the same for the same `seed`. With a
+        `context` each has `parts`: its text, and that of so many tokens on each side.
         """
         choose = choice(offset, limit, sample, seed)
+        context = checked_context(context)
         engine, encoding, reading, _, _ = self._state
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
         count = int(engine.counts_of(intervals)[0])
         chosen = choose(count)
-        return _matches(engine, reading, asked, intervals[0], count, chosen)
+        return _matches(engine, reading, asked, intervals[0], count, chosen, context)
 
     def document(
         self,
         number: int | None = None,
         *,
         query: Query | None = None,
+        text: str | None = None,
         occurrence: int = 0,
         context: int | None = None,
+        ignore_case: bool = False,
+        whole_words: bool = False,
         raw: bool = False,
     ) -> Document:
-        """A document: by its number, or by an occurrence of a query.
+        """A document: by its number, or by an occurrence of a query or of a text.
 
-        With a query, `occurrence` counts through what `find` lists in order, `match` is set, and
-        only `context` tokens (default: 50) around the match are fetched. By number, all of
-        the document is, or its first `context` tokens.
+        With a query, `occurrence` counts through what `find` lists in order, with a text, through
+        what `find_text` does with these `ignore_case` and `whole_words`; `match` is set, and only
+        `context` tokens (default: 50) around the match are fetched. By number, all of the document
+        is, or its first `context` tokens.
         """
-        if (number is None) == (query is None):
-            raise QueryError("document: expected a number or a query, one of the two")
+        if sum(given is not None for given in (number, query, text)) != 1:
+            raise QueryError("document: expected a number or a query, or a text, one of them")
         occurrence = natural("occurrence", occurrence, error=QueryError)
-        if query is None and occurrence != 0:
+        if number is not None and occurrence != 0:
             raise QueryError("occurrence: goes with a query, not with a document's number")
-        if context is not None:
-            context = natural("context", context, error=QueryError)
+        context = checked_context(context)
+        if text is not None:
+            pattern = checked_pattern(text, ignore_case, whole_words)
+            return _document_of_text(self._state, text, pattern, occurrence, context)
+        if flag("ignore_case", ignore_case, QueryError) or flag(
+            "whole_words", whole_words, QueryError
+        ):
+            raise QueryError("ignore_case and whole_words go with a text, found none")
         engine, encoding, reading, _, _ = self._state
         if number is not None:
             ids, metadata = engine.document(number)
@@ -82,14 +98,9 @@ class DocumentQueries(OpenIndex):
         if not count:
             tokens = labels(asked.ids.tolist(), reading)
             raise QueryError(f"the query does not occur: {arguments.short(tokens)}")
-        if occurrence >= count:
-            times = "once" if count == 1 else f"{count:,} times"
-            raise QueryError(
-                f"occurrence {arguments.short(occurrence)}: the query occurs {times}, numbered "
-                f"from 0 to {count - 1}"
-            )
+        _check_occurrence(occurrence, count, "query")
         (place,) = _matches(
-            engine, reading, asked, intervals[0], count, np.array([occurrence])
+            engine, reading, asked, intervals[0], count, np.array([occurrence]), None
         ).occurrences
         ids, metadata = engine.document(place.document)
         length = ids.shape[0]
@@ -111,12 +122,79 @@ def _matches(
     intervals: np.ndarray,
     count: int,
     chosen: np.ndarray,
+    context: int | None,
 ) -> Matches:
     """Those of the occurrences in these intervals that are chosen, by number: int64, shape (k,)."""
     segments, ranks, positions = engine.locate(intervals, chosen)
     documents, offsets = engine.documents_at(segments, positions)
-    found = count, intervals, segments, ranks, positions, documents, offsets
+    passages: list[Parts] | None = None
+    if context is not None:
+        passages = []
+        for document, offset in zip(documents.tolist(), offsets.tolist(), strict=True):
+            ids, _ = engine.document(document)
+            begin = max(0, offset)
+            end = max(begin, min(ids.shape[0], offset + asked.ids.shape[0]))
+            passages.append(of_tokens(reading, ids, begin, end, context))
+    found = count, intervals, segments, ranks, positions, documents, offsets, passages
     return Matches(reading, asked.ids, *found)
+
+
+def _document_of_text(
+    state: State,
+    text: str,
+    pattern: tuple[Pattern, bool],
+    occurrence: int,
+    context: int | None,
+) -> Document:
+    """The document of an occurrence of a text, or the part of it around the occurrence."""
+    engine, _, reading, _, searched = state
+    rows = searched.find(*pattern)
+    count = rows.shape[0]
+    if not count:
+        raise QueryError(f"the text does not occur: {arguments.short(text)}")
+    _check_occurrence(occurrence, count, "text")
+    chosen = rows[occurrence : occurrence + 1]
+    place = TextOccurrence(*searched.placed(chosen)[0].tolist())
+    ids, metadata = engine.document(place.document)
+    match, length = (place.token_start, place.token_end), ids.shape[0]
+    around = CONTEXT if context is None else context
+    start, end = max(0, match[0] - around), min(length, match[1] + around)
+    at = bytes_between(reading, ids, start, match[0]) + int(chosen[0, 3])
+    bounds = at, at + place.byte_end - place.byte_start
+    shown = ids[start:end]
+    return Document(
+        reading,
+        place.document,
+        metadata,
+        length,
+        start,
+        shown,
+        match,
+        occurrence,
+        count,
+        bounds,
+    )
+
+
+def _check_occurrence(occurrence: int, count: int, what: str) -> None:
+    """Raise QueryError for an occurrence that is not there."""
+    if occurrence >= count:
+        times = "once" if count == 1 else f"{count:,} times"
+        raise QueryError(
+            f"occurrence {arguments.short(occurrence)}: the {what} occurs {times}, numbered "
+            f"from 0 to {count - 1}"
+        )
+
+
+def checked_context(context: int | None) -> int | None:
+    """The context, checked."""
+    return None if context is None else natural("context", context, error=QueryError)
+
+
+def checked_pattern(text: str, ignore_case: bool, whole_words: bool) -> tuple[Pattern, bool]:
+    """What is looked for, checked."""
+    ignore_case = flag("ignore_case", ignore_case, QueryError)
+    return Pattern(text, ignore_case), flag("whole_words", whole_words, QueryError)
 
 
 def choice(

@@ -7,9 +7,9 @@ import numpy as np
 from everygram import arguments
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
-from everygram.index.documents import choice
+from everygram.index.documents import checked_context, checked_pattern, choice
+from everygram.index.passages import Parts, of_text
 from everygram.results.strings import TextCount, TextMatches
-from everygram.search.pattern import Pattern
 
 
 class StringQueries(OpenIndex):
@@ -25,7 +25,7 @@ class StringQueries(OpenIndex):
         for an empty text, TokenizerError where the index has no tokenizer, or one that does more
         than put the texts of tokens one after another.
         """
-        pattern, words = _pattern(text, ignore_case, whole_words)
+        pattern, words = checked_pattern(text, ignore_case, whole_words)
         return TextCount.of(self._state.texts.count(pattern, words), text)
 
     def count_text_batch(
@@ -37,7 +37,7 @@ class StringQueries(OpenIndex):
         searched = self._state.texts
         counts = []
         for text in texts:
-            pattern, words = _pattern(text, ignore_case, whole_words)
+            pattern, words = checked_pattern(text, ignore_case, whole_words)
             counts.append(TextCount.of(searched.count(pattern, words), text))
         return counts
 
@@ -45,7 +45,7 @@ class StringQueries(OpenIndex):
         self, text: str, *, ignore_case: bool = False, whole_words: bool = False
     ) -> int:
         """In how many documents a text occurs; all of its occurrences are looked at."""
-        pattern, words = _pattern(text, ignore_case, whole_words)
+        pattern, words = checked_pattern(text, ignore_case, whole_words)
         return int(np.unique(self._state.texts.find(pattern, words)[:, 1]).shape[0])
 
     def find_text(
@@ -56,23 +56,30 @@ class StringQueries(OpenIndex):
         limit: int | None = 10,
         sample: int | None = None,
         seed: int = 0,
+        context: int | None = None,
         ignore_case: bool = False,
         whole_words: bool = False,
     ) -> TextMatches:
         """Where a text occurs, in characters, bytes and tokens of its documents.
 
         `offset` and `limit` page through all occurrences in a fixed order (None: to the end);
-        `sample` draws that many different ones instead, the same for the same `seed`.
+        `sample` draws that many different ones instead, the same for the same `seed`. With a
+        `context` each has `parts`: the text itself, and that of so many tokens on each side.
         """
         choose = choice(offset, limit, sample, seed)
-        pattern, words = _pattern(text, ignore_case, whole_words)
-        searched = self._state.texts
+        pattern, words = checked_pattern(text, ignore_case, whole_words)
+        context = checked_context(context)
+        engine, _, reading, _, searched = self._state
         rows = searched.find(pattern, words)
         count, documents = rows.shape[0], int(np.unique(rows[:, 1]).shape[0])
-        return TextMatches(text, count, documents, searched.placed(rows[choose(count)]))
-
-
-def _pattern(text: str, ignore_case: bool, whole_words: bool) -> tuple[Pattern, bool]:
-    """What is looked for, checked."""
-    ignore_case = arguments.flag("ignore_case", ignore_case, QueryError)
-    return Pattern(text, ignore_case), arguments.flag("whole_words", whole_words, QueryError)
+        rows = rows[choose(count)]
+        positions = searched.placed(rows)
+        passages: list[Parts] | None = None
+        if context is not None:
+            passages = []
+            for skipped, place in zip(rows[:, 3].tolist(), positions.tolist(), strict=True):
+                document, _, _, begin_byte, end_byte, begin, end = place
+                ids, _ = engine.document(document)
+                size = end_byte - begin_byte
+                passages.append(of_text(reading, ids, begin, end, context, skipped, size))
+        return TextMatches(text, count, documents, positions, passages)

@@ -43,6 +43,11 @@ class Reading(Protocol):
     ) -> tuple[str, str, str]:
         """The text of ids in three parts: before ids[begin:end], of ids[begin:end], and after."""
 
+    def cut_bytes(
+        self, ids: np.ndarray, begin: int, end: int, inside: bool = False
+    ) -> tuple[str, str, str]:
+        """As `cut`, at bytes of what the ids spell."""
+
 
 def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
     """The ids of a query: int64, shape (m,)."""
@@ -64,6 +69,12 @@ def labels(ids: Iterable[int], reading: Reading) -> list[str | int]:
         texts = None
     # (For an empty text the id is shown.)
     return [*known] if texts is None else [a or b for a, b in zip(texts, known, strict=True)]
+
+
+def listed(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON values: a tuple as a list."""
+    fields = vars(value).items()
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in fields}
 
 
 def divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:

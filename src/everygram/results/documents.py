@@ -10,7 +10,7 @@ import numpy as np
 
 from everygram.errors import TokenizerError
 from everygram.results import html
-from everygram.results.base import Reading, Result, Value, labels
+from everygram.results.base import Reading, Result, Value, labels, listed
 
 # Characters of a document's metadata that a notebook shows.
 METADATA_CHARS = 500
@@ -23,7 +23,8 @@ class Occurrence:
     """One place where a query occurs.
 
     `position` counts tokens in the segment's stream. `offset` counts tokens in the document; it is
-    −1 if the query starts with the separator before the document.
+    −1 if the query starts with the separator before the document. `parts`, if a context was asked
+    for: the text before the match, of it, and after it.
     """
 
     segment: int
@@ -31,6 +32,7 @@ class Occurrence:
     position: int
     document: int
     offset: int
+    parts: tuple[str, str, str] | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -39,7 +41,7 @@ class Matches(Result):
 
     intervals: int64, shape (segments, 2), half-open ranges of ranks. count: the number of all
     occurrences. segments, ranks, positions, documents, offsets: of the occurrences requested, each
-    int64, shape (k,) (see Occurrence).
+    int64, shape (k,) (see Occurrence). passages: their `parts`, if a context was asked for.
     """
 
     count: int
@@ -49,6 +51,7 @@ class Matches(Result):
     positions: np.ndarray
     documents: np.ndarray
     offsets: np.ndarray
+    passages: list[tuple[str, str, str]] | None = None
 
     def __repr__(self) -> str:
         return f"Matches({self.count:,} occurrences, {len(self):,} listed)"
@@ -79,7 +82,8 @@ class Matches(Result):
     def occurrences(self) -> list[Occurrence]:
         """The occurrences requested, as a list."""
         columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
+        passages = [None] * len(self) if self.passages is None else self.passages
+        rows = zip(*(column.tolist() for column in columns), passages, strict=True)
         return [Occurrence(*row) for row in rows]
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,7 +91,7 @@ class Matches(Result):
         return super().as_dict() | {
             "count": self.count,
             "intervals": self.intervals.tolist(),
-            "occurrences": [vars(occurrence) for occurrence in self.occurrences],
+            "occurrences": [listed(occurrence) for occurrence in self.occurrences],
         }
 
 
@@ -98,7 +102,8 @@ class Document(Value):
     token_ids: shape (k,), tokens of the document from `start` on (0 for a whole document).
     `length`: the number of tokens of the whole document. For a document requested by an occurrence
     of a query: `match` is the half-open range of the match in the document's tokens, `occurrence`
-    the number of the occurrence, `count` how often the query occurs in the index.
+    the number of the occurrence, `count` how often the query occurs in the index. (`_bytes`: of a
+    text, where it begins and ends in what `token_ids` spell.)
     """
 
     _reading: Reading
@@ -110,6 +115,7 @@ class Document(Value):
     match: tuple[int, int] | None
     occurrence: int | None
     count: int | None
+    _bytes: tuple[int, int] | None = None
 
     @property
     def text(self) -> str | None:
@@ -126,6 +132,8 @@ class Document(Value):
         """
         if self.match is None or not self._reading.has_tokenizer:
             return None
+        if self._bytes is not None:
+            return self._reading.cut_bytes(self.token_ids, *self._bytes, inside=self.start > 0)
         begin, end = (place - self.start for place in self.match)
         return self._reading.cut(self.token_ids, begin, end, inside=self.start > 0)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from everygram.results.base import Value
+from everygram.results.base import Value, listed
 
 
 class TextCount(int):
@@ -40,7 +40,8 @@ class TextOccurrence:
 
     start, end: characters of the document's text; byte_start, byte_end: its UTF-8 bytes. (Bytes of
     a document that are not UTF-8 count as the character they are shown as.) token_start, token_end:
-    the tokens that have a part of it.
+    the tokens that have a part of it. `parts`, if a context was asked for: the text before it, of
+    it, and after it.
     """
 
     document: int
@@ -50,6 +51,7 @@ class TextOccurrence:
     byte_end: int
     token_start: int
     token_end: int
+    parts: tuple[str, str, str] | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -57,13 +59,15 @@ class TextMatches(Value):
     """Where a text occurs: the occurrences that were asked for, as an iterable of a length.
 
     count, document_count: of all. positions: int64, shape (k, 7), a row per occurrence that is
-    listed, in the order of the fields of `TextOccurrence`.
+    listed, in the order of the fields of `TextOccurrence`. passages: their `parts`, if a context
+    was asked for.
     """
 
     text: str
     count: int
     document_count: int
     positions: np.ndarray
+    passages: list[tuple[str, str, str]] | None = None
 
     def __repr__(self) -> str:
         return f"TextMatches({self.text!r}: {self.count:,} occurrences, {len(self):,} listed)"
@@ -73,11 +77,12 @@ class TextMatches(Value):
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
-            return [TextOccurrence(*row) for row in self.positions[i].tolist()]
-        return TextOccurrence(*self.positions[i].tolist())
+            return [self[place] for place in range(*i.indices(len(self)))]
+        parts = None if self.passages is None else self.passages[i]
+        return TextOccurrence(*self.positions[i].tolist(), *[parts])
 
     def __iter__(self) -> Iterator[TextOccurrence]:
-        return (TextOccurrence(*row) for row in self.positions.tolist())
+        return (self[i] for i in range(len(self)))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -85,5 +90,5 @@ class TextMatches(Value):
             "text": self.text,
             "count": self.count,
             "document_count": self.document_count,
-            "occurrences": [vars(each).copy() for each in self],
+            "occurrences": [listed(each) for each in self],
         }

@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.server import indexes, problems
 from everygram.server.models.base import Problem
-from everygram.server.routes import documents, ngrams, service, texts
+from everygram.server.routes import documents, ngrams, service, strings, texts
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -81,7 +81,7 @@ def create_app(
         },
     )
     app.state.indexes = indexes.open_all(paths, preload, verify)
-    for routes in (service, ngrams, texts, documents):
+    for routes in (service, ngrams, texts, strings, documents):
         app.include_router(routes.router)
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")

@@ -9,6 +9,23 @@ from everygram.server.models.base import Batch, Either, Query, QueryField, Raw, 
 # The occurrences one query may list: a client pages on, so that no answer outgrows the memory.
 MAX_OCCURRENCES = 10_000
 
+Context = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=1_000,
+        description="Give each occurrence its `parts`: its text, and that of so many tokens on "
+        "each side.",
+    ),
+]
+Parts = Annotated[
+    tuple[str, str, str] | None,
+    Field(
+        description="The text before the match, of it, and after it; null without a `context`.",
+        examples=[["the study of ", "natural language", " has"]],
+    ),
+]
+
 
 class FindRequest(Request):
     """An n-gram to find, and which of its occurrences to list."""
@@ -36,11 +53,12 @@ class FindRequest(Request):
     seed: Annotated[
         int, Field(description="The same seed draws the same sample from the same index.")
     ] = 0
+    context: Context = None
     raw: Raw = False
 
 
 class DocumentRequest(Request):
-    """A document, by its number or by an occurrence of a query (give one of the two)."""
+    """A document, by its number or by an occurrence of a query or a text (give one of them)."""
 
     number: Annotated[
         int | None, Field(description="The document's number, from 0.", examples=[0])
@@ -52,9 +70,19 @@ class DocumentRequest(Request):
             examples=["natural language processing", [11802, 3303]],
         ),
     ] = None
+    text: Annotated[
+        str | None,
+        Field(
+            description="As in `find_text`: the document of one of its occurrences.",
+            examples=["natural lang"],
+        ),
+    ] = None
     occurrence: Annotated[
         int,
-        Field(description="Which occurrence of `query`, from 0, in the order of `find`."),
+        Field(
+            description="Which occurrence, from 0, of `query`, in the order of `find`, or of "
+            "`text`, in the order of `find_text`."
+        ),
     ] = 0
     context: Annotated[
         int | None,
@@ -64,6 +92,8 @@ class DocumentRequest(Request):
             "from the document's start (null: all).",
         ),
     ] = None
+    ignore_case: Annotated[bool, Field(description="Of `text`: as in `find_text`.")] = False
+    whole_words: Annotated[bool, Field(description="Of `text`: as in `find_text`.")] = False
     raw: Raw = False
 
 
@@ -85,6 +115,7 @@ class Occurrence(BaseModel):
             "separator before it."
         ),
     ]
+    parts: Parts
 
 
 class Matches(Result):

@@ -12,7 +12,11 @@ from everygram.server.routes.answering import answer, examples, query_router
 router = query_router()
 
 
-@router.post("/find", summary="Find an n-gram", response_model=Matches | Results[Matches])
+@router.post(
+    "/find",
+    summary="Find an n-gram",
+    response_model=Matches | Results[Matches],
+)
 def find(
     index: ServedIndex,
     body: Annotated[
@@ -31,7 +35,13 @@ def find(
     return answer(
         body,
         lambda q: index.find(
-            q.query, offset=q.offset, limit=q.limit, sample=q.sample, seed=q.seed, raw=q.raw
+            q.query,
+            offset=q.offset,
+            limit=q.limit,
+            sample=q.sample,
+            seed=q.seed,
+            context=q.context,
+            raw=q.raw,
         ).as_dict(),
     )
 
@@ -45,10 +55,11 @@ def document(
             by_number={"number": 0},
             by_occurrence={"query": "natural language processing", "occurrence": 2},
             with_context={"query": [11802, 3303], "context": 10},
+            by_text={"text": "natural lang", "occurrence": 2},
         ),
     ],
 ) -> Any:
-    """A document and its metadata: by number, or by an occurrence of a query.
+    """A document and its metadata: by number, or by an occurrence of a query or a text.
 
     By number it is whole, or its first `context` tokens; by occurrence, `context` tokens on each
     side of the match.
@@ -58,7 +69,14 @@ def document(
         answer(
             body,
             lambda q: index.document(
-                q.number, query=q.query, occurrence=q.occurrence, context=q.context, raw=q.raw
+                q.number,
+                query=q.query,
+                text=q.text,
+                occurrence=q.occurrence,
+                context=q.context,
+                ignore_case=q.ignore_case,
+                whole_words=q.whole_words,
+                raw=q.raw,
             ).as_dict(),
         )
     )

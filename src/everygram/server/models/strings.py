@@ -1,0 +1,93 @@
+"""Requests and answers about texts that are looked for however tokens divide them."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from everygram.server.models.base import Batch, Either, Request
+from everygram.server.models.documents import MAX_OCCURRENCES, Context, Parts
+
+
+class CountTextRequest(Request):
+    """A text to count."""
+
+    text: Annotated[
+        str,
+        Field(
+            description="What to look for: wherever these characters stand in a document, however "
+            "tokens divide them.",
+            examples=["natural language"],
+        ),
+    ]
+    ignore_case: Annotated[
+        bool, Field(description="Whether upper and lower case are the same (simple case folding).")
+    ] = False
+    whole_words: Annotated[
+        bool,
+        Field(
+            description="Only where no letter, mark, number or underscore stands on either side."
+        ),
+    ] = False
+
+
+class FindTextRequest(CountTextRequest):
+    """A text to find, and which of its occurrences to list."""
+
+    offset: Annotated[
+        int, Field(ge=0, description="How many occurrences to skip. Their order is fixed.")
+    ] = 0
+    limit: Annotated[
+        int, Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the occurrences to list.")
+    ] = 10
+    sample: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_OCCURRENCES,
+            description="In place of `offset` and `limit`: list that many different occurrences, "
+            "drawn at random.",
+        ),
+    ] = None
+    seed: Annotated[
+        int, Field(description="The same seed draws the same sample from the same index.")
+    ] = 0
+    context: Context = None
+
+
+CountTextBody = Either[CountTextRequest, Batch[CountTextRequest]]
+FindTextBody = Either[FindTextRequest, Batch[FindTextRequest]]
+
+
+class TextCount(BaseModel):
+    """How often a text occurs, and in how many documents."""
+
+    text: Annotated[str, Field(description="The text.", examples=["natural language"])]
+    count: Annotated[
+        int,
+        Field(description="Its occurrences; overlapping ones all count.", examples=[50]),
+    ]
+    document_count: Annotated[
+        int, Field(description="The documents that contain it.", examples=[21])
+    ]
+
+
+class TextOccurrence(BaseModel):
+    """One place at which a text occurs."""
+
+    document: Annotated[int, Field(description="The document's number, from 0.")]
+    start: Annotated[int, Field(description="Its first character in the document's text.")]
+    end: Annotated[int, Field(description="The character after its last one.")]
+    byte_start: Annotated[int, Field(description="The same in bytes of UTF-8.")]
+    byte_end: Annotated[int, Field(description="The byte after its last one.")]
+    token_start: Annotated[int, Field(description="The first token that has a part of it.")]
+    token_end: Annotated[int, Field(description="The token after the last one.")]
+    parts: Parts
+
+
+class TextMatches(TextCount):
+    """Where a text occurs."""
+
+    occurrences: Annotated[
+        list[TextOccurrence],
+        Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
+    ]
