@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everygram.engine.intervals import Intervals
-from everygram.kernels import covers
+from everygram.kernels import covers, rows, runs
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,23 @@ class Covers(Intervals):
                 size = self._walked(number, spelled, intervals, offsets, state, before, found)
             places.append(found[:size])
         return places
+
+    def total_of(self, intervals: np.ndarray) -> int:
+        """Occurrences of all intervals together. (Of one alone, deletions may be counted apart.)"""
+        return int(rows.counted(self._rows, intervals).sum())
+
+    def runs_of(
+        self, number: int, intervals: np.ndarray, depth: int, wanted: np.ndarray
+    ) -> np.ndarray:
+        """Runs of ranks of one segment that go on with wanted tokens, as `kernels.runs` has them.
+
+        intervals: int64, shape (k, 2), of suffixes that have their first `depth` tokens in common.
+        """
+        none = np.empty(0, self.vocabulary.dtype)
+        found: np.ndarray = runs.runs(
+            self._rows[number], none, np.ascontiguousarray(intervals), depth, wanted, self._pace.cold
+        )
+        return found
 
     def _walked(
         self,

@@ -7,6 +7,7 @@ from their bytes, and whichever are rarer are looked up and read on from. Where 
 they are joined to pairs, then to longer sequences, until few occurrences are left.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,9 +23,19 @@ from everygram.search.pattern import Pattern, word_table
 from everygram.tokenizer.vocabulary import TokenBytes
 
 # To search for one more sequence takes as long as to read on from so many occurrences.
-SEARCH = 64
+SEARCH = 16
 # Occurrences that are read rather than divided further.
 FEW = 1024
+# To read off one more next token takes as long as to read on from so many occurrences.
+RUN = 4
+# Tokens of a text that are read off one after another, at most.
+DEEP = 64
+# Groups of suffixes whose next tokens are read off: by how many tokens have been, segment, state at
+# their end, and kind; their intervals (int64, shape (k, 2)) and offsets. Suffixes of a kind may be
+# read (ANY), or not, for some begin with a token that has lost what it begins with (LOSING), or
+# each begins with the separator before such a token (LOST).
+ANY, LOSING, LOST = 0, 1, 2
+Groups = dict[tuple[int, int, int, int], list[tuple[np.ndarray, np.ndarray]]]
 
 NOTHING = np.empty(0, np.int32)
 
@@ -35,7 +46,8 @@ class Part:
 
     intervals: int64, shape (k, segments, 2). The text begins at byte offsets[i] of the first token,
     or `before` the suffix, as `kernels.covers.walk` takes both. certain: it occurs at all of them,
-    but for those that begin like `lost`: there a document's first token loses what it begins with.
+    but for those in which a document's first token loses what it begins with: these are in other
+    parts, which are `lost`.
     """
 
     intervals: np.ndarray
@@ -43,7 +55,7 @@ class Part:
     state: int = 0
     before: np.ndarray = field(default_factory=NOTHING.copy)
     certain: bool = False
-    lost: Sequence[list[int]] = ()
+    lost: bool = False
 
 
 class TextSearch:
@@ -64,11 +76,9 @@ class TextSearch:
         total = 0
         for part in self._parts(pattern):
             if part.certain and not whole_words:
-                total += int(self._engine.counts_of(part.intervals).sum())
-                if part.lost:
-                    lost = self._engine.vocabulary.queries(part.lost)
-                    total -= int(self._engine.count_batch(lost).sum())
-            else:
+                number = self._engine.total_of(part.intervals)
+                total += -number if part.lost else number
+            elif not part.lost:
                 total += self._engine.read_on(
                     spelled, part.intervals, part.offsets, part.state, part.before
                 )
@@ -90,6 +100,7 @@ class TextSearch:
         parts = [
             self._engine.places_of(spelled, part.intervals, part.offsets, part.state, part.before)
             for part in self._parts(pattern)
+            if not part.lost
         ]
         found = [np.empty((0, 6), np.int64)]
         for number, segment in enumerate(self._engine.segments):
@@ -161,17 +172,20 @@ class TextSearch:
 
     def _certain(
         self, intervals: np.ndarray, offsets: np.ndarray, sequences: Sequence[Sequence[int]]
-    ) -> Part:
-        """The part of these sequences of tokens, which spell the text from those offsets on."""
-        lost: list[list[int]] = []
-        if self._bytes.dropped.any():
-            separator = int(self._engine.vocabulary.separator)
-            lost = [
-                [separator, *tokens]
-                for tokens, offset in zip(sequences, offsets.tolist(), strict=True)
-                if offset < self._bytes.dropped[tokens[0]]
-            ]
-        return Part(intervals, offsets, certain=True, lost=lost)
+    ) -> Iterator[Part]:
+        """Parts for these sequences of tokens, which spell the text from those offsets on."""
+        yield Part(intervals, offsets, certain=True)
+        of = np.array([each[0] for each in sequences], np.int64)
+        lost = np.flatnonzero(offsets < self._bytes.dropped[of])
+        if lost.shape[0]:
+            found = self._at_start([sequences[i] for i in lost.tolist()])
+            yield Part(found, offsets[lost], certain=True, lost=True)
+
+    def _at_start(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+        """The intervals of these sequences of tokens at the start of documents."""
+        separator = int(self._engine.vocabulary.separator)
+        asked = [[separator, *tokens] for tokens in sequences]
+        return self._engine.find_batch(self._engine.vocabulary.queries(asked))
 
     def _parts(self, pattern: Pattern) -> Iterator[Part]:
         """Parts that have every occurrence between them, once."""
@@ -193,10 +207,16 @@ class TextSearch:
         tokens, offsets, states = found.T
         inside = states == pattern.end
         if inside.any():
-            yield self._certain(singles[tokens[inside]], offsets[inside], tokens[inside][:, None])
+            single = tokens[inside][:, None].tolist()
+            yield from self._certain(singles[tokens[inside]], offsets[inside], single)
+        known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        off: Groups = defaultdict(list)
         for state in np.unique(states[~inside]).tolist():
             of_state = states == state
-            yield from self._over_an_end(pattern, state, tokens[of_state], offsets[of_state])
+            yield from self._over_an_end(
+                pattern, known, state, tokens[of_state], offsets[of_state], off
+            )
+        yield from self._read_off(pattern, known, off)
 
     def _going_on(self, pattern: Pattern, state: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens that occur and go on from a state: those that end in one before the end, int64,
@@ -211,21 +231,39 @@ class TextSearch:
         return pieces[sizes[pieces[:, 0]] > 0], last[sizes[last] > 0]
 
     def _over_an_end(
-        self, pattern: Pattern, state: int, tokens: np.ndarray, offsets: np.ndarray
+        self,
+        pattern: Pattern,
+        known: dict[int, tuple[np.ndarray, np.ndarray]],
+        state: int,
+        tokens: np.ndarray,
+        offsets: np.ndarray,
+        off: Groups,
     ) -> Iterator[Part]:
-        """Parts for what begins inside one of `tokens`, at `offsets`, and leaves it in `state`."""
+        """Parts for what begins inside one of `tokens`, at `offsets`, and leaves it in `state`.
+
+        What had better be read off the order of suffixes is put into `off` instead.
+        """
         singles, sizes = self._singles, self._sizes
-        pieces, ends = self._going_on(pattern, state)
-        if not pieces.shape[0] + ends.shape[0]:
+        if state not in known:
+            known[state] = self._going_on(pattern, state)
+        pieces, ends = known[state]
+        number = pieces.shape[0] + ends.shape[0]
+        if not number:
             return
-        left = int(sizes[tokens].sum())
-        right = int(sizes[ends].sum() + np.minimum(sizes[pieces[:, 0]], FEW).sum())
-        pairs = tokens.shape[0] * (pieces.shape[0] + ends.shape[0])
-        if left <= min(right, pairs * SEARCH):
+        # How much is to be read in each way.
+        of_tokens, of_pieces = sizes[tokens], sizes[pieces[:, 0]]
+        left = int(of_tokens.sum())
+        right = int(sizes[ends].sum() + np.minimum(of_pieces, FEW + of_pieces**0.6).sum())
+        pairs = tokens.shape[0] * number * SEARCH
+        runs = np.minimum(of_tokens, RUN * (1 + np.minimum(of_tokens**0.6, number)))
+        least = min(left, right, pairs)
+        if FEW + int(runs.sum()) < least:
+            self._begin_off(state, tokens, offsets, off)
+            return
+        if left == least:
             yield Part(singles[tokens], offsets)
             return
-        known = {state: (pieces, ends)}
-        if right <= pairs * SEARCH:
+        if right <= pairs:
             before = np.zeros(sizes.shape[0], np.int32)
             before[tokens] = offsets + 1
             if ends.shape[0]:
@@ -241,6 +279,55 @@ class TextSearch:
                 for token, offset in zip(tokens.tolist(), offsets.tolist(), strict=True)
             ]
             yield from self._longer(pattern, known, begun, singles[tokens], state, NOTHING)
+
+    def _begin_off(
+        self, state: int, tokens: np.ndarray, offsets: np.ndarray, off: Groups
+    ) -> None:
+        """Put into `off` what `_read_off` begins with: tokens that are left in a state."""
+        lost = offsets < self._bytes.dropped[tokens]
+        start = self._at_start(tokens[lost][:, None].tolist()) if lost.any() else None
+        for segment in range(self._singles.shape[1]):
+            intervals = self._singles[tokens, segment]
+            off[1, segment, state, ANY].append((intervals[~lost], offsets[~lost]))
+            if start is not None:
+                off[1, segment, state, LOSING].append((intervals[lost], offsets[lost]))
+                off[2, segment, state, LOST].append((start[:, segment], offsets[lost]))
+
+    def _read_off(
+        self, pattern: Pattern, known: dict[int, tuple[np.ndarray, np.ndarray]], off: Groups
+    ) -> Iterator[Part]:
+        """Parts for what goes on from groups of suffixes, read off the order of suffixes."""
+        while off:
+            depth, segment, state, kind = key = min(off)
+            group = off.pop(key)
+            intervals = np.concatenate([each for each, _ in group])
+            offsets = np.concatenate([each for _, each in group])
+            if kind == ANY and (int(np.diff(intervals).sum()) <= FEW or depth > DEEP):
+                yield self._of_segment(segment, intervals, offsets, kind, False)
+                continue
+            if state not in known:
+                known[state] = self._going_on(pattern, state)
+            pieces, ends = known[state]
+            # Tokens by id, and the states that they lead to (the last for all up to the end).
+            ids = np.concatenate([pieces[:, 0], ends])
+            order = np.argsort(ids)
+            leads = np.append(pieces[:, 1], np.full_like(ends, pattern.end))[order]
+            found = self._engine.runs_of(segment, intervals, depth, ids[order])
+            to = leads[found[:, 1]]
+            done = found[to == pattern.end]
+            if done.shape[0]:
+                yield self._of_segment(segment, done[:, 2:], offsets[done[:, 0]], kind, True)
+            for after in np.unique(to[to != pattern.end]).tolist():
+                runs = _joined(found[to == after])
+                off[depth + 1, segment, after, kind].append((runs[:, 2:], offsets[runs[:, 0]]))
+
+    def _of_segment(
+        self, segment: int, intervals: np.ndarray, offsets: np.ndarray, kind: int, certain: bool
+    ) -> Part:
+        """A part of one segment alone."""
+        of_all = np.zeros((intervals.shape[0], self._singles.shape[1], 2), np.int64)
+        of_all[:, segment] = intervals
+        return Part(of_all, offsets, certain=certain, lost=kind == LOST)
 
     def _longer(
         self,
@@ -287,6 +374,16 @@ class TextSearch:
                 if before.shape[0]:
                     yield Part(those, offsets, state, before)
                 else:
-                    yield self._certain(those, offsets, [over[i][0] for i in done.tolist()])
+                    yield from self._certain(those, offsets, [over[i][0] for i in done.tolist()])
             going = np.flatnonzero(occurs[: len(longer)])
             begun, intervals = [longer[i] for i in going.tolist()], found[going]
+
+
+def _joined(runs: np.ndarray) -> np.ndarray:
+    """Runs as `kernels.runs` has them, with those that follow one another made one."""
+    runs = runs[np.lexsort((runs[:, 2], runs[:, 0]))]
+    same = (runs[1:, :2] == runs[:-1, :2]).all(1) & (runs[1:, 2] == runs[:-1, 3])
+    firsts = np.flatnonzero(np.append(True, ~same))
+    joined = runs[firsts]
+    joined[:, 3] = runs[np.append(firsts[1:], runs.shape[0]) - 1, 3]
+    return joined
