@@ -12,7 +12,7 @@ from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
-from everygram.search import text as searching
+from everygram.search import parts
 from everygram.search.pattern import Pattern, folded, forms_of, word_table
 from everygram.search.text import TextSearch
 from everygram.storage import directory
@@ -117,8 +117,10 @@ def test_any_vocabulary_any_text(tmp_path, monkeypatch, seed):
     """Bytes split over tokens, tokens without bytes, deletions, one or two segments."""
     rng = random.Random(seed)
     for number in range(6):
-        monkeypatch.setattr(searching, "FEW", rng.choice([0, 1, 3, 1024]))
-        monkeypatch.setattr(searching, "SEARCH", rng.choice([0, 1, 4, 64]))
+        monkeypatch.setattr(parts, "FEW", rng.choice([-9, 0, 1, 3, 1024]))
+        monkeypatch.setattr(parts, "SEARCH", rng.choice([0, 1, 4, 64]))
+        monkeypatch.setattr(parts, "RUN", rng.choice([0, 0, 1, 64]))
+        monkeypatch.setattr(parts, "DEEP", rng.choice([1, 2, 64]))
         letters = rng.sample(LETTERS, rng.randint(2, 5))
         spelling = random_spelling(rng, letters)
         size = len(spelling.spelled)

@@ -4,7 +4,6 @@ Knows tokens and bytes; knows nothing of texts that are looked for, or of indexe
 """
 
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -36,8 +35,32 @@ class TokenBytes:
         return np.repeat(np.arange(self.order.shape[0], dtype=np.int32), np.diff(self.starts))
 
     @cached_property
-    def places(self) -> list[np.ndarray]:
-        """Of each byte, where it stands in the blob: int64, ascending."""
-        order = np.argsort(self.blob, kind="stable")
-        bounds = np.searchsorted(self.blob[order], np.arange(257))
-        return [order[begin:end] for begin, end in pairwise(bounds.tolist())]
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the blob before another byte of the same token, in the order of both bytes, and
+        where those of each pair of bytes begin."""
+        places = np.arange(max(0, self.blob.shape[0] - 1))
+        places = places[self.owners[:-1] == self.owners[1:]]
+        pairs = self.blob[places].astype(np.uint16) << 8 | self.blob[places + 1]
+        order = np.argsort(pairs, kind="stable")
+        return places[order], np.searchsorted(pairs[order], np.arange((1 << 16) + 1))
+
+    @cached_property
+    def _lasts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens with bytes in the order of their last one, and where those of each begin."""
+        tokens = np.flatnonzero(np.diff(self.starts))
+        lasts = self.blob[self.starts[tokens + 1] - 1]
+        order = np.argsort(lasts, kind="stable")
+        return tokens[order], np.searchsorted(lasts[order], np.arange(257))
+
+    def places(self, byte: int, after: int | None = None) -> np.ndarray:
+        """Where a byte stands in the blob with another behind it in the same token (which is
+        `after` unless that is None): int64."""
+        places, bounds = self._pairs
+        first = byte << 8 | (after or 0)
+        last = first + (256 if after is None else 1)
+        return places[bounds[first] : bounds[last]]
+
+    def ending_in(self, byte: int) -> np.ndarray:
+        """The tokens that end with a byte: int64."""
+        tokens, bounds = self._lasts
+        return tokens[bounds[byte] : bounds[byte + 1]]

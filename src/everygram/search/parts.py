@@ -1,0 +1,298 @@
+"""At which suffixes a text may occur: all of its occurrences, in parts.
+
+An occurrence begins inside one token and ends inside it or a later one. Those inside one token are
+where the token occurs. All others go over a token's end, in a state of the text's automaton: the
+tokens that can stand before that end and those that can go on from there are known from their
+bytes. Whichever are rarer are looked up and read on from; tokens that are few are joined to pairs,
+then to longer sequences, until few occurrences are left; and where all are many, those that go on
+are read off the order of suffixes.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everygram.engine.engine import Engine
+from everygram.kernels import covers
+from everygram.search.pattern import Pattern
+from everygram.tokenizer.vocabulary import TokenBytes
+
+# What takes as long as to read on from so many occurrences: to search for one more sequence, to
+# read off one more next token.
+SEARCH, RUN = 16, 4
+# Occurrences that are read rather than divided further.
+FEW = 1024
+# Tokens of a text that are read off one after another, at most.
+DEEP = 64
+# Suffixes that are read off are of a kind. They may be read on from (ANY); they may not, for they
+# begin with a token that loses what it begins with at a document's start (LOSING); or they are
+# those at a document's start, each with the separator before (LOST).
+ANY, LOSING, LOST = 0, 1, 2
+
+NOTHING = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Suffixes at which the text may occur; together all parts have each occurrence once.
+
+    intervals: int64, shape (k, segments, 2). The text begins at byte offsets[i] of the first token,
+    or `before` the suffix, as `kernels.covers.walk` takes both. certain: it occurs at all of them,
+    but for those in which a document's first token loses what it begins with: these are in other
+    parts, which are `lost`.
+    """
+
+    intervals: np.ndarray
+    offsets: np.ndarray
+    state: int = 0
+    before: np.ndarray = field(default_factory=NOTHING.copy)
+    certain: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Sequences of tokens that occur and spell a part of the text.
+
+    tokens: the index's dtype, shape (k, length). The text begins at offsets[i] of the first token
+    (or before it), and is in states[i] after the last. intervals: as in a part.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    states: np.ndarray
+    intervals: np.ndarray
+
+    def __getitem__(self, some: np.ndarray | slice) -> "Begun":
+        """Some of them."""
+        return Begun(
+            self.tokens[some], self.offsets[some], self.states[some], self.intervals[some]
+        )
+
+
+@dataclass(frozen=True)
+class Singles:
+    """The tokens of an engine's segments one by one.
+
+    intervals: int64, shape (V, segments, 2); sizes: int64, shape (V,): in how many suffixes of all
+    segments each token comes first.
+    """
+
+    intervals: np.ndarray
+    sizes: np.ndarray
+
+    @staticmethod
+    def of(engine: Engine, spelled: int) -> "Singles":
+        """Those of `spelled` ids; what is not in the engine's vocabulary does not occur."""
+        vocabulary = engine.vocabulary
+        size = min(vocabulary.vocab_size, spelled)
+        intervals = np.zeros((spelled, len(engine.segments), 2), np.int64)
+        intervals[:size] = engine.find_batch(vocabulary.split(np.arange(size), np.arange(size + 1)))
+        return Singles(intervals, (intervals[:, :, 1] - intervals[:, :, 0]).sum(1))
+
+
+class Parts:
+    """The parts of one text; iterate over them once."""
+
+    def __init__(self, engine: Engine, of: TokenBytes, singles: Singles, pattern: Pattern) -> None:
+        self._engine = engine
+        self._of = of
+        self._intervals, self._sizes = singles.intervals, singles.sizes
+        self._pattern = pattern
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # Groups of suffixes to be read off: by how many tokens have been, segment, state at their
+        # end, and kind; their intervals (int64, shape (k, 2)) and offsets.
+        self._off: dict[tuple[int, int, int, int], list[tuple[np.ndarray, np.ndarray]]]
+        self._off = defaultdict(list)
+
+    def __iter__(self) -> Iterator[Part]:
+        begun = self.beginnings()
+        inside = begun.states == self._pattern.end
+        if inside.any():
+            yield from self._certain(begun[inside])
+        for state in np.unique(begun.states[~inside]).tolist():
+            yield from self._over_an_end(state, begun[begun.states == state])
+        yield from self._read_off()
+
+    def beginnings(self) -> Begun:
+        """The tokens that occur and in which the text begins, up to their end or its own."""
+        of, pattern = self._of, self._pattern
+        places, found = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
+        for byte, state in pattern.ways(0):
+            tokens = of.ending_in(byte)
+            lengths = of.starts[tokens + 1] - of.starts[tokens]
+            found.append(np.column_stack([tokens, lengths - 1, np.full_like(tokens, state)]))
+            if state == pattern.end:
+                places.append(of.places(byte))
+            places += [of.places(byte, after) for after, _ in pattern.ways(state)]
+        at = np.concatenate(places)
+        found.append(np.empty((at.shape[0], 3), np.int64))
+        number = covers.beginnings(
+            at, of.owners, of.blob, of.starts, pattern.steps, pattern.targets, found[-1]
+        )
+        found[-1] = found[-1][:number]
+        every = np.concatenate(found)
+        tokens, offsets, states = every[self._sizes[every[:, 0]] > 0].T
+        ids = tokens.astype(self._engine.vocabulary.dtype)[:, None]
+        return Begun(ids, offsets, states, self._intervals[tokens])
+
+    def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens that occur and go on from a state, and the states that they lead to (the last
+        for all that go up to the text's end, or beyond it): int64, shape (k,), twice."""
+        if state not in self._known:
+            of, pattern = self._of, self._pattern
+            pieces, ranges = covers.continuations(
+                state, of.order, of.blob, of.starts, pattern.steps, pattern.targets
+            )
+            ends = np.concatenate([NOTHING, *(of.order[a:b] for a, b in ranges.tolist())])
+            tokens = np.append(pieces[:, 0], ends)
+            states = np.append(pieces[:, 1], np.full(ends.shape[0], pattern.end))
+            occurs = np.flatnonzero(self._sizes[tokens] > 0)
+            occurs = occurs[np.argsort(tokens[occurs])]
+            self._known[state] = tokens[occurs], states[occurs]
+        return self._known[state]
+
+    def lost(self, begun: Begun) -> tuple[np.ndarray, np.ndarray]:
+        """Which of them lose a part of the text at a document's start (int64, ascending); the
+        intervals of their tokens behind a separator, as in a part."""
+        lost = np.flatnonzero(begun.offsets < self._of.dropped[begun.tokens[:, 0]])
+        if not lost.shape[0]:
+            return lost, begun.intervals[lost]
+        separators = np.full((lost.shape[0], 1), self._engine.vocabulary.separator)
+        return lost, self._found(np.hstack([separators, begun.tokens[lost]]))
+
+    def _found(self, sequences: np.ndarray) -> np.ndarray:
+        """The intervals of sequences of tokens of one length: int64, shape (k, segments, 2)."""
+        bounds = np.arange(sequences.shape[0] + 1) * sequences.shape[1]
+        return self._engine.find_batch(self._engine.vocabulary.split(sequences.ravel(), bounds))
+
+    def _certain(self, begun: Begun) -> Iterator[Part]:
+        """Parts for sequences that spell the text from their offsets on."""
+        yield Part(begun.intervals, begun.offsets, certain=True)
+        lost, intervals = self.lost(begun)
+        if lost.shape[0]:
+            yield Part(intervals, begun.offsets[lost], certain=True, lost=True)
+
+    def _over_an_end(self, state: int, begun: Begun) -> Iterator[Part]:
+        """Parts for tokens that are all in one state at their end. Some are left to be read off."""
+        tokens, states = self.going_on(state)
+        if not tokens.shape[0]:
+            return
+        over = states == self._pattern.end
+        # How much is to be read in each way.
+        firsts, nexts = self._sizes[begun.tokens[:, 0]], self._sizes[tokens]
+        left = int(firsts.sum())
+        right = int(np.where(over, nexts, np.minimum(nexts, FEW + nexts**0.6)).sum())
+        pairs = firsts.shape[0] * nexts.shape[0] * SEARCH
+        off = np.minimum(firsts, RUN * (1 + np.minimum(firsts**0.6, nexts.shape[0])))
+        least = min(left, right, pairs)
+        if FEW + int(off.sum()) < least:
+            self._begin_off(state, begun)
+        elif left == least:
+            yield Part(begun.intervals, begun.offsets)
+        elif pairs == least:
+            yield from self._longer(begun, 0, NOTHING)
+        else:
+            before = np.zeros(self._sizes.shape[0], np.int32)
+            before[begun.tokens[:, 0]] = begun.offsets + 1
+            # (A token without bytes is passed over on the way back to the one before.)
+            going = ~over & (np.diff(self._of.starts)[tokens] > 0)
+            ends, tokens, states = tokens[over], tokens[going], states[going]
+            if ends.shape[0]:
+                yield Part(self._intervals[ends], np.zeros_like(ends), state, before)
+            ids = tokens.astype(begun.tokens.dtype)[:, None]
+            begun = Begun(ids, np.zeros_like(tokens), states, self._intervals[tokens])
+            yield from self._longer(begun, state, before)
+
+    def _longer(self, begun: Begun, state: int, before: np.ndarray) -> Iterator[Part]:
+        """Parts for sequences, which become longer until few occurrences are left, or the text
+        ends. state, before: as in a part."""
+        while begun.tokens.shape[0]:
+            sizes = (begun.intervals[:, :, 1] - begun.intervals[:, :, 0]).sum(1)
+            read = np.zeros(sizes.shape[0], np.bool_)
+            longer = [np.empty((0, 3), np.int64)]
+            for at in np.unique(begun.states).tolist():
+                tokens, states = self.going_on(at)
+                those = np.flatnonzero(begun.states == at)
+                small = sizes[those] <= max(FEW, SEARCH * tokens.shape[0])
+                read[those[small]] = tokens.shape[0] > 0
+                those = those[~small]
+                further = np.empty((those.shape[0], tokens.shape[0], 3), np.int64)
+                further[:, :, 0], further[:, :, 1], further[:, :, 2] = those[:, None], tokens, states
+                longer.append(further.reshape(-1, 3))
+            if read.any():
+                yield Part(begun.intervals[read], begun.offsets[read], state, before)
+            of, tokens, states = np.concatenate(longer).T
+            sequences = np.column_stack([begun.tokens[of], tokens.astype(begun.tokens.dtype)])
+            begun = Begun(sequences, begun.offsets[of], states, self._found(sequences))
+            begun = begun[np.any(begun.intervals[:, :, 1] > begun.intervals[:, :, 0], axis=1)]
+            done = begun.states == self._pattern.end
+            if done.any() and before.shape[0]:
+                yield Part(begun.intervals[done], begun.offsets[done], state, before)
+            elif done.any():
+                yield from self._certain(begun[done])
+            begun = begun[~done]
+
+    def _begin_off(self, state: int, begun: Begun) -> None:
+        """Leave tokens, which are all in this state at their end, to be read off."""
+        lost, starts = self.lost(begun)
+        any_ = np.ones(begun.offsets.shape[0], np.bool_)
+        any_[lost] = False
+        for segment in range(self._intervals.shape[1]):
+            of = begun.intervals[:, segment]
+            self._off[1, segment, state, ANY].append((of[any_], begun.offsets[any_]))
+            if lost.shape[0]:
+                offsets = begun.offsets[lost]
+                self._off[1, segment, state, LOSING].append((of[lost], offsets))
+                self._off[2, segment, state, LOST].append((starts[:, segment], offsets))
+
+    def _read_off(self) -> Iterator[Part]:
+        """Parts for what goes on from groups of suffixes, read off the order of suffixes.
+
+        Groups of the same state are one, whichever way they came to it.
+        """
+        end = self._pattern.end
+        while self._off:
+            depth, segment, state, kind = key = min(self._off)
+            group = self._off.pop(key)
+            intervals = np.concatenate([each for each, _ in group])
+            offsets = np.concatenate([each for _, each in group])
+            if kind == ANY and (int(np.diff(intervals).sum()) <= FEW or depth > DEEP):
+                yield self._of_segment(segment, intervals, offsets)
+                continue
+            tokens, states = self.going_on(state)
+            found = self._engine.runs_of(segment, intervals, depth, tokens)
+            to = states[found[:, 1]]
+            done = found[to == end]
+            if done.shape[0]:
+                part = done[:, 2:], offsets[done[:, 0]]
+                yield self._of_segment(segment, *part, certain=True, lost=kind == LOST)
+            for after in np.unique(to[to != end]).tolist():
+                runs = joined(found[to == after])
+                further = runs[:, 2:], offsets[runs[:, 0]]
+                self._off[depth + 1, segment, after, kind].append(further)
+
+    def _of_segment(
+        self,
+        segment: int,
+        intervals: np.ndarray,
+        offsets: np.ndarray,
+        certain: bool = False,
+        lost: bool = False,
+    ) -> Part:
+        """A part of one segment alone."""
+        of_all = np.zeros((intervals.shape[0], self._intervals.shape[1], 2), np.int64)
+        of_all[:, segment] = intervals
+        return Part(of_all, offsets, certain=certain, lost=lost)
+
+
+def joined(runs: np.ndarray) -> np.ndarray:
+    """Runs as `kernels.runs` has them, in order, those that follow one another made one."""
+    runs = runs[np.lexsort((runs[:, 2], runs[:, 0]))]
+    same = (runs[1:, :2] == runs[:-1, :2]).all(1) & (runs[1:, 2] == runs[:-1, 3])
+    firsts = np.flatnonzero(np.append(True, ~same))
+    made = runs[firsts]
+    made[:, 3] = runs[np.append(firsts[1:], runs.shape[0]) - 1, 3]
+    return made
