@@ -17,6 +17,9 @@ from everygram.kernels.rows import POSITIONS, TOKENS, WIDTH, N, ask_for, positio
 
 # Occurrences whose tokens are requested together.
 TOGETHER = 32
+# What a token's bytes say of a word character beside a text: there is none, there is one, or it is
+# open: that is in the bytes of the token before or behind.
+NONE, WORD, OPEN = 0, 1, 2
 
 
 @inlined
@@ -136,6 +139,72 @@ def is_word(code: int, size: int, table: np.ndarray) -> bool:
     return table[code >> 3] >> (code & 7) & 1 == 1
 
 
+@inlined
+def word_from(at: int, last: int, blob: np.ndarray, table: np.ndarray) -> int:
+    """Whether a word character begins at blob[at], of a token up to `last`: NONE, WORD or OPEN."""
+    if at >= last:
+        return OPEN
+    code, size = np.int64(blob[at]), np.int64(1)
+    if code >= 0x80:
+        if code < 0xC0 or code >= 0xF8:
+            return NONE
+        size = np.int64(2) if code < 0xE0 else np.int64(3) if code < 0xF0 else np.int64(4)
+        code &= 0x7F >> size
+    for i in range(at + 1, at + size):
+        if i >= last:
+            return OPEN
+        byte = np.int64(blob[i])
+        if byte & 0xC0 != 0x80:
+            return NONE
+        code = code << 6 | byte & 0x3F
+    return WORD if is_word(code, size, table) else NONE
+
+
+@inlined
+def word_up_to(first: int, at: int, blob: np.ndarray, table: np.ndarray) -> int:
+    """Whether a word character ends before blob[at], of a token from `first`: as `word_from`."""
+    for size in range(1, 5):
+        if at - size < first:
+            return OPEN
+        lead = np.int64(blob[at - size])
+        if lead & 0xC0 != 0x80:
+            # (Of more or fewer bytes than are there it is no character.)
+            whole = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return word_from(at - size, at, blob, table) if whole == size else NONE
+    return NONE
+
+
+@kernel
+def around(
+    tokens: np.ndarray,
+    offsets: np.ndarray,
+    state: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+    table: np.ndarray,
+    beside: np.ndarray,
+) -> None:
+    """Whether word characters stand around the text in tokens (int64, shape (k,)), as far as the
+    tokens themselves say: NONE, WORD or OPEN.
+
+    The text begins at an offset (int64, shape (k,)), or goes on in `state` if that is 0. beside:
+    int64, shape (k, 2), receives what stands before it (OPEN at offset 0), and what stands behind
+    it (OPEN if it goes on in the next token).
+    """
+    end = steps.shape[0] - 1
+    for i in range(tokens.shape[0]):
+        first, last = starts[tokens[i]], starts[tokens[i] + 1]
+        at = first + offsets[i]
+        beside[i, 0] = word_up_to(first, at, blob, table)
+        now = np.int64(state)
+        while at < last and now >= 0 and now != end:
+            now = step(steps, targets, now, np.int64(blob[at]))
+            at += 1
+        beside[i, 1] = word_from(at, last, blob, table) if now == end else OPEN
+
+
 @kernel
 def is_word_at(
     tokens: np.ndarray,
@@ -248,6 +317,8 @@ def walk(
     steps: np.ndarray,
     targets: np.ndarray,
     words: np.ndarray,
+    bits: int,
+    counts: np.ndarray,
     found: np.ndarray,
 ) -> int:
     """How often the text occurs at the suffixes whose ranks are in intervals, int64, shape (k, 2).
@@ -258,8 +329,9 @@ def walk(
     offset there, and the suffix goes on from `state`; tokens without bytes may stand between.
     words: a table of word characters if none may stand on either side, else empty.
 
-    found: int64, shape (n, 4), or empty: receives the position of the token in which the text
-    begins, the offset there, and the same of its end (behind its last byte).
+    counts: int64, shape (k,), or empty: receives how often it occurs in each interval.
+    found: int64, shape (n,), or empty: receives the places where it begins, the position of the
+    token shifted left by `bits`, and the offset among its bytes.
     """
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
@@ -323,7 +395,67 @@ def walk(
                         )
                 if fits:
                     if found.shape[0]:
-                        found[total, 0], found[total, 1] = first, begin
-                        found[total, 2], found[total, 3] = token, at
+                        found[total] = first << bits | begin
+                    if counts.shape[0]:
+                        counts[interval] += 1
                     total += 1
     return total
+
+
+@kernel
+def listed(
+    row: np.ndarray, intervals: np.ndarray, offsets: np.ndarray, bits: int, found: np.ndarray
+) -> int:
+    """As `walk`, for a text that is known to occur at all suffixes: only its places are found."""
+    n, width = row[N], row[WIDTH]
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    total = 0
+    for interval in range(intervals.shape[0]):
+        lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
+        offset = np.int64(offsets[interval])
+        for rank in range(lo, hi):
+            position = position_in(sa, width, rank)
+            if position < n:
+                found[total] = position << bits | offset
+                total += 1
+    return total
+
+
+@kernel
+def ended(
+    row: np.ndarray,
+    ids: np.ndarray,
+    places: np.ndarray,
+    bits: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """The places where the text ends that begins at `places`, which are as `walk` finds them.
+
+    found: int64, shape (len(places), 4), receives the position of the token in which it begins, the
+    offset there, and the same of its end (behind its last byte). Returns how many places it is not
+    at, which are none in a sound index.
+    """
+    n = row[N]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    end = steps.shape[0] - 1
+    missing = 0
+    for i in range(places.shape[0]):
+        token, at = places[i] >> bits, places[i] & ((1 << bits) - 1)
+        found[i, 0], found[i, 1] = token, at
+        state = np.int64(0)
+        while state >= 0 and state != end:
+            number = np.int64(tokens[token]) if token < n else np.int64(starts.shape[0])
+            if number >= starts.shape[0] - 1:
+                state = -1
+            elif at >= starts[number + 1] - starts[number]:
+                token, at = token + 1, 0
+            else:
+                state = step(steps, targets, state, np.int64(blob[starts[number] + at]))
+                at += 1
+        found[i, 2], found[i, 3] = token, at
+        missing += state != end
+    return missing

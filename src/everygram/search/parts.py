@@ -26,10 +26,11 @@ SEARCH, RUN = 16, 4
 FEW = 1024
 # Tokens of a text that are read off one after another, at most.
 DEEP = 64
-# Suffixes that are read off are of a kind. They may be read on from (ANY); they may not, for they
-# begin with a token that loses what it begins with at a document's start (LOSING); or they are
-# those at a document's start, each with the separator before (LOST).
-ANY, LOSING, LOST = 0, 1, 2
+# Suffixes that are read off are of a kind. They may be read on from (ANY), or must be, for the token
+# before them says whether a word begins there (OPEN); they may not, for they begin with a token
+# that loses what it begins with at a document's start (LOSING); or they are those at a document's
+# start, each with the separator before (LOST).
+ANY, OPEN, LOSING, LOST = 0, 1, 2, 3
 
 NOTHING = np.empty(0, np.int32)
 
@@ -39,8 +40,8 @@ class Part:
     """Suffixes at which the text may occur; together all parts have each occurrence once.
 
     intervals: int64, shape (k, segments, 2). The text begins at byte offsets[i] of the first token,
-    or `before` the suffix, as `kernels.covers.walk` takes both. certain: it occurs at all of them,
-    but for those in which a document's first token loses what it begins with: these are in other
+    or `before` the suffix, as `kernels.covers.walk` takes both. certain: it occurs at all of them
+    (as whole words, if that is looked for), but for those in which a document's first token loses what it begins with: these are in other
     parts, which are `lost`.
     """
 
@@ -94,13 +95,26 @@ class Singles:
 
 
 class Parts:
-    """The parts of one text; iterate over them once."""
+    """The parts of one text; iterate over them once.
 
-    def __init__(self, engine: Engine, of: TokenBytes, singles: Singles, pattern: Pattern) -> None:
+    A state past the pattern's end is one in which the text has ended with a token, and what the
+    next one begins with says whether that is the end of a word.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        of: TokenBytes,
+        singles: Singles,
+        pattern: Pattern,
+        words: np.ndarray = NOTHING,
+    ) -> None:
+        """words: a table of word characters if whole words are looked for."""
         self._engine = engine
         self._of = of
         self._intervals, self._sizes = singles.intervals, singles.sizes
-        self._pattern = pattern
+        self._pattern, self._end = pattern, pattern.end
+        self._words = words
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         # Groups of suffixes to be read off: by how many tokens have been, segment, state at their
         # end, and kind; their intervals (int64, shape (k, 2)) and offsets.
@@ -108,13 +122,29 @@ class Parts:
         self._off = defaultdict(list)
 
     def __iter__(self) -> Iterator[Part]:
-        begun = self.beginnings()
-        inside = begun.states == self._pattern.end
-        if inside.any():
-            yield from self._certain(begun[inside])
-        for state in np.unique(begun.states[~inside]).tolist():
-            yield from self._over_an_end(state, begun[begun.states == state])
+        every = self.beginnings()
+        open_ = np.zeros(every.offsets.shape[0], np.bool_)
+        if self._words.shape[0]:
+            beside = self._beside(every.tokens[:, 0], every.offsets, 0)
+            inside = every.states == self._end
+            every.states[inside & (beside[:, 1] == covers.OPEN)] = self._end + 1
+            kept = beside[:, 0] != covers.WORD
+            kept &= ~inside | (beside[:, 1] != covers.WORD)
+            every, open_ = every[kept], beside[kept, 0] == covers.OPEN
+        for begun, kind in ((every[~open_], ANY), (every[open_], OPEN)):
+            inside = begun.states >= self._end
+            yield from self._ended(begun[inside], kind)
+            for state in np.unique(begun.states[~inside]).tolist():
+                yield from self._over_an_end(state, begun[begun.states == state], kind)
         yield from self._read_off()
+
+    def _beside(self, tokens: np.ndarray, offsets: np.ndarray, state: int) -> np.ndarray:
+        """Whether word characters stand around the text in tokens, as `covers.around` finds it."""
+        of, pattern = self._of, self._pattern
+        beside = np.empty((tokens.shape[0], 2), np.int64)
+        given = of.blob, of.starts, pattern.steps, pattern.targets, self._words
+        covers.around(tokens.astype(np.int64), offsets, state, *given, beside)
+        return beside
 
     def beginnings(self) -> Begun:
         """The tokens that occur and in which the text begins, up to their end or its own."""
@@ -139,8 +169,8 @@ class Parts:
         return Begun(ids, offsets, states, self._intervals[tokens])
 
     def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens that occur and go on from a state, and the states that they lead to (the last
-        for all that go up to the text's end, or beyond it): int64, shape (k,), twice."""
+        """The tokens that occur and go on from a state, and the states that they lead to (the last,
+        or the one past it, for all that go up to the text's end): int64, shape (k,), twice."""
         if state not in self._known:
             of, pattern = self._of, self._pattern
             pieces, ranges = covers.continuations(
@@ -151,7 +181,14 @@ class Parts:
             states = np.append(pieces[:, 1], np.full(ends.shape[0], pattern.end))
             occurs = np.flatnonzero(self._sizes[tokens] > 0)
             occurs = occurs[np.argsort(tokens[occurs])]
-            self._known[state] = tokens[occurs], states[occurs]
+            tokens, states = tokens[occurs], states[occurs]
+            if self._words.shape[0]:
+                behind = self._beside(tokens, np.zeros_like(tokens), state)[:, 1]
+                over = states == self._end
+                states[over & (behind == covers.OPEN)] = self._end + 1
+                kept = ~over | (behind != covers.WORD)
+                tokens, states = tokens[kept], states[kept]
+            self._known[state] = tokens, states
         return self._known[state]
 
     def lost(self, begun: Begun) -> tuple[np.ndarray, np.ndarray]:
@@ -168,19 +205,29 @@ class Parts:
         bounds = np.arange(sequences.shape[0] + 1) * sequences.shape[1]
         return self._engine.find_batch(self._engine.vocabulary.split(sequences.ravel(), bounds))
 
-    def _certain(self, begun: Begun) -> Iterator[Part]:
-        """Parts for sequences that spell the text from their offsets on."""
-        yield Part(begun.intervals, begun.offsets, certain=True)
-        lost, intervals = self.lost(begun)
-        if lost.shape[0]:
-            yield Part(intervals, begun.offsets[lost], certain=True, lost=True)
+    def _ended(self, begun: Begun, kind: int) -> Iterator[Part]:
+        """Parts for sequences that spell the text from their offsets on; some are left to be read
+        off."""
+        if kind == OPEN:
+            if begun.offsets.shape[0]:
+                yield Part(begun.intervals, begun.offsets)
+            return
+        certain = begun.states == self._end
+        if not certain.all():
+            self._begin_off(self._end + 1, begun[~certain], kind)
+            begun = begun[certain]
+        if begun.offsets.shape[0]:
+            yield Part(begun.intervals, begun.offsets, certain=True)
+            lost, intervals = self.lost(begun)
+            if lost.shape[0]:
+                yield Part(intervals, begun.offsets[lost], certain=True, lost=True)
 
-    def _over_an_end(self, state: int, begun: Begun) -> Iterator[Part]:
+    def _over_an_end(self, state: int, begun: Begun, kind: int) -> Iterator[Part]:
         """Parts for tokens that are all in one state at their end. Some are left to be read off."""
         tokens, states = self.going_on(state)
         if not tokens.shape[0]:
             return
-        over = states == self._pattern.end
+        over = states >= self._end
         # How much is to be read in each way.
         firsts, nexts = self._sizes[begun.tokens[:, 0]], self._sizes[tokens]
         left = int(firsts.sum())
@@ -189,11 +236,11 @@ class Parts:
         off = np.minimum(firsts, RUN * (1 + np.minimum(firsts**0.6, nexts.shape[0])))
         least = min(left, right, pairs)
         if FEW + int(off.sum()) < least:
-            self._begin_off(state, begun)
+            self._begin_off(state, begun, kind)
         elif left == least:
             yield Part(begun.intervals, begun.offsets)
         elif pairs == least:
-            yield from self._longer(begun, 0, NOTHING)
+            yield from self._longer(begun, kind, 0, NOTHING)
         else:
             before = np.zeros(self._sizes.shape[0], np.int32)
             before[begun.tokens[:, 0]] = begun.offsets + 1
@@ -204,9 +251,11 @@ class Parts:
                 yield Part(self._intervals[ends], np.zeros_like(ends), state, before)
             ids = tokens.astype(begun.tokens.dtype)[:, None]
             begun = Begun(ids, np.zeros_like(tokens), states, self._intervals[tokens])
-            yield from self._longer(begun, state, before)
+            yield from self._longer(begun, kind, state, before)
 
-    def _longer(self, begun: Begun, state: int, before: np.ndarray) -> Iterator[Part]:
+    def _longer(
+        self, begun: Begun, kind: int, state: int, before: np.ndarray
+    ) -> Iterator[Part]:
         """Parts for sequences, which become longer until few occurrences are left, or the text
         ends. state, before: as in a part."""
         while begun.tokens.shape[0]:
@@ -228,58 +277,85 @@ class Parts:
             sequences = np.column_stack([begun.tokens[of], tokens.astype(begun.tokens.dtype)])
             begun = Begun(sequences, begun.offsets[of], states, self._found(sequences))
             begun = begun[np.any(begun.intervals[:, :, 1] > begun.intervals[:, :, 0], axis=1)]
-            done = begun.states == self._pattern.end
-            if done.any() and before.shape[0]:
+            done = begun.states >= self._end
+            if before.shape[0] and done.any():
                 yield Part(begun.intervals[done], begun.offsets[done], state, before)
-            elif done.any():
-                yield from self._certain(begun[done])
+            elif not before.shape[0]:
+                yield from self._ended(begun[done], kind)
             begun = begun[~done]
 
-    def _begin_off(self, state: int, begun: Begun) -> None:
-        """Leave tokens, which are all in this state at their end, to be read off."""
-        lost, starts = self.lost(begun)
-        any_ = np.ones(begun.offsets.shape[0], np.bool_)
-        any_[lost] = False
+    def _begin_off(self, state: int, begun: Begun, kind: int) -> None:
+        """Leave sequences, which are all in this state at their end, to be read off."""
+        depth, rest = begun.tokens.shape[1], np.ones(begun.offsets.shape[0], np.bool_)
+        lost, starts = self.lost(begun) if kind == ANY else (NOTHING, NOTHING)
+        rest[lost] = False
         for segment in range(self._intervals.shape[1]):
             of = begun.intervals[:, segment]
-            self._off[1, segment, state, ANY].append((of[any_], begun.offsets[any_]))
+            self._off[depth, segment, state, kind].append((of[rest], begun.offsets[rest]))
             if lost.shape[0]:
                 offsets = begun.offsets[lost]
-                self._off[1, segment, state, LOSING].append((of[lost], offsets))
-                self._off[2, segment, state, LOST].append((starts[:, segment], offsets))
+                self._off[depth, segment, state, LOSING].append((of[lost], offsets))
+                self._off[depth + 1, segment, state, LOST].append((starts[:, segment], offsets))
 
     def _read_off(self) -> Iterator[Part]:
         """Parts for what goes on from groups of suffixes, read off the order of suffixes.
 
         Groups of the same state are one, whichever way they came to it.
         """
-        end = self._pattern.end
         while self._off:
             depth, segment, state, kind = key = min(self._off)
             group = self._off.pop(key)
             intervals = np.concatenate([each for each, _ in group])
             offsets = np.concatenate([each for _, each in group])
-            if kind == ANY and (int(np.diff(intervals).sum()) <= FEW or depth > DEEP):
-                yield self._of_segment(segment, intervals, offsets)
+            few = int(np.diff(intervals).sum()) <= FEW or depth > DEEP
+            if few and kind in (ANY, OPEN):
+                yield self._of_segment(segment, intervals, offsets, False)
+                continue
+            if state > self._end:
+                yield from self._word_ends(depth, segment, kind, intervals, offsets)
                 continue
             tokens, states = self.going_on(state)
             found = self._engine.runs_of(segment, intervals, depth, tokens)
             to = states[found[:, 1]]
-            done = found[to == end]
+            done = found[to == self._end]
             if done.shape[0]:
                 part = done[:, 2:], offsets[done[:, 0]]
-                yield self._of_segment(segment, *part, certain=True, lost=kind == LOST)
-            for after in np.unique(to[to != end]).tolist():
+                yield self._of_segment(segment, *part, kind != OPEN, kind == LOST)
+            for after in np.unique(to[to != self._end]).tolist():
                 runs = joined(found[to == after])
                 further = runs[:, 2:], offsets[runs[:, 0]]
                 self._off[depth + 1, segment, after, kind].append(further)
+
+    def _word_ends(
+        self, depth: int, segment: int, kind: int, intervals: np.ndarray, offsets: np.ndarray
+    ) -> Iterator[Part]:
+        """Parts for suffixes whose first `depth` tokens end with the text: where a word ends."""
+        if kind == OPEN:
+            yield self._of_segment(segment, intervals, offsets, False)
+            return
+        tokens = np.flatnonzero(self._sizes)
+        # (Of a text of no characters that begins before the first byte of a token.)
+        behind = self._beside(tokens, np.zeros_like(tokens), self._end)[:, 1]
+        tokens = tokens[behind != covers.NONE]
+        runs = joined(self._engine.runs_of(segment, intervals, depth, tokens))
+        open_ = runs[behind[behind != covers.NONE][runs[:, 1]] == covers.OPEN]
+        if open_.shape[0] and kind != LOST:
+            yield self._of_segment(segment, open_[:, 2:], offsets[open_[:, 0]], False)
+        # The other ranks, which are between the runs.
+        of = np.append(runs[:, 0], np.arange(offsets.shape[0]))
+        firsts = np.append(runs[:, 3], intervals[:, 0])
+        lasts = np.append(runs[:, 2], intervals[:, 1])
+        firsts, lasts = firsts[np.lexsort((firsts, of))], lasts[np.lexsort((lasts, of))]
+        some = lasts > firsts
+        rest = np.column_stack([firsts, lasts])[some]
+        yield self._of_segment(segment, rest, offsets[np.sort(of)][some], True, kind == LOST)
 
     def _of_segment(
         self,
         segment: int,
         intervals: np.ndarray,
         offsets: np.ndarray,
-        certain: bool = False,
+        certain: bool,
         lost: bool = False,
     ) -> Part:
         """A part of one segment alone."""
@@ -290,6 +366,8 @@ class Parts:
 
 def joined(runs: np.ndarray) -> np.ndarray:
     """Runs as `kernels.runs` has them, in order, those that follow one another made one."""
+    if not runs.shape[0]:
+        return runs
     runs = runs[np.lexsort((runs[:, 2], runs[:, 0]))]
     same = (runs[1:, :2] == runs[:-1, :2]).all(1) & (runs[1:, 2] == runs[:-1, 3])
     firsts = np.flatnonzero(np.append(True, ~same))

@@ -14,7 +14,65 @@ from everygram.engine.engine import Engine
 from everygram.errors import DamagedIndexError
 from everygram.search.parts import Parts, Singles
 from everygram.search.pattern import Pattern, word_table
+from everygram.storage import format as fmt
 from everygram.tokenizer.vocabulary import TokenBytes
+
+NONE = np.empty(0, np.int64)
+
+
+class Occurrences:
+    """Where a text occurs, in the order of segments and positions. Held in 8 bytes for each."""
+
+    def __init__(self, engine: Engine, spelled: Spelled, places: list[np.ndarray]) -> None:
+        """places: as `engine.places_of` has them, in any order; they are sorted."""
+        self._engine, self._spelled, self._places = engine, spelled, places
+        self.document_count = 0
+        for number, of_segment in enumerate(places):
+            of_segment.sort()
+            self._places[number], documents = self._alive(number, of_segment)
+            self.document_count += documents
+
+    def __len__(self) -> int:
+        return sum(of_segment.shape[0] for of_segment in self._places)
+
+    def _alive(self, number: int, places: np.ndarray) -> tuple[np.ndarray, int]:
+        """The places that are not in deleted documents, and in how many documents these are."""
+        segment = self._engine.segments[number]
+        offsets = segment.document_offsets
+        if places.shape[0] < offsets.shape[0]:
+            local = segment.documents_at(places >> self._spelled.bits)
+            firsts = np.flatnonzero(np.append(True, local[1:] != local[:-1]))[: local.shape[0]]
+            documents, counts = local[firsts], np.diff(firsts, append=local.shape[0])
+        else:
+            begins = offsets.astype(np.int64) << self._spelled.bits
+            counts = np.diff(np.searchsorted(places, begins), append=places.shape[0])
+            documents = np.flatnonzero(counts)
+            counts = counts[documents]
+        if counts.min(initial=1) < 0 or counts.sum() != places.shape[0]:
+            raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend from 0")
+        gone = self._engine.deleted(segment.numbers_of(documents))
+        if gone.any():
+            places = places[np.repeat(~gone, counts)]
+        return places, int((~gone).sum())
+
+    def rows(self, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Those of these numbers (int64, any order): int64, shape (k, 6).
+
+        A row is the segment, the number of the document, the position of the token in which the
+        text begins, the offset among that token's bytes, and the same two of its end. Raises
+        DamagedIndexError.
+        """
+        which = np.arange(len(self))[which]
+        made = np.empty((which.shape[0], 6), np.int64)
+        first = 0
+        for number, places in enumerate(self._places):
+            those = (which >= first) & (which < first + places.shape[0])
+            rows = self._engine.ends_of(number, self._spelled, places[which[those] - first])
+            segment = self._engine.segments[number]
+            documents = segment.numbers_of(segment.documents_at(rows[:, 0]))
+            made[those] = np.column_stack([np.full_like(documents, number), documents, rows])
+            first += places.shape[0]
+        return made
 
 
 class TextSearch:
@@ -33,14 +91,13 @@ class TextSearch:
         """How often the text occurs, overlapping occurrences each."""
         spelled = self._spelled(pattern, whole_words)
         total = 0
-        for part in self._parts(pattern):
-            if part.certain and not whole_words:
+        for part in self._parts(pattern, spelled):
+            if part.certain:
                 number = self._engine.total_of(part.intervals)
                 total += -number if part.lost else number
             elif not part.lost:
-                total += self._engine.read_on(
-                    spelled, part.intervals, part.offsets, part.state, part.before
-                )
+                read = part.intervals, part.offsets, part.state, part.before
+                total += int(self._engine.read_on(spelled, *read).sum())
         if total < 0:
             raise DamagedIndexError(
                 "the index is damaged: a text occurs more often in deleted documents than in all; "
@@ -48,27 +105,28 @@ class TextSearch:
             )
         return total
 
-    def find(self, pattern: Pattern, whole_words: bool = False) -> np.ndarray:
-        """Where it occurs: int64, shape (k, 6), in the order of segments and positions.
-
-        A row is the segment, the number of the document, the position of the token in which it
-        begins, the offset among that token's bytes, and the same two of its end. What occurs in
-        deleted documents is left out.
-        """
+    def occurrences(self, pattern: Pattern, whole_words: bool = False) -> "Occurrences":
+        """Where it occurs. What occurs in deleted documents is left out."""
         spelled = self._spelled(pattern, whole_words)
+        engine, dropped = self._engine, self._bytes.dropped.any()
         parts = [
-            self._engine.places_of(spelled, part.intervals, part.offsets, part.state, part.before)
-            for part in self._parts(pattern)
+            engine.places_of(
+                spelled,
+                part.intervals,
+                part.offsets,
+                part.state,
+                part.before,
+                part.certain and not dropped,
+            )
+            for part in self._parts(pattern, spelled)
             if not part.lost
         ]
-        found = [np.empty((0, 6), np.int64)]
-        for number, segment in enumerate(self._engine.segments):
-            rows = np.concatenate([np.empty((0, 4), np.int64), *(part[number] for part in parts)])
-            rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
-            documents = segment.numbers_of(segment.documents_at(rows[:, 0]))
-            rows = np.column_stack([np.full_like(documents, number), documents, rows])
-            found.append(rows[~self._engine.deleted(documents)])
-        return np.concatenate(found)
+        every = [np.concatenate([NONE, *of_segment]) for of_segment in zip(*parts, strict=True)]
+        return Occurrences(engine, spelled, every)
+
+    def find(self, pattern: Pattern, whole_words: bool = False) -> np.ndarray:
+        """The rows of all its `occurrences`."""
+        return self.occurrences(pattern, whole_words).rows()
 
     def placed(self, rows: np.ndarray) -> np.ndarray:
         """Rows of `find` in their documents: int64, shape (k, 7).
@@ -87,17 +145,19 @@ class TextSearch:
         first, begin, last, end = rows[:, 2:].T
         segment = self._engine.segments[number]
         start, stop = segment.document_bounds(int(segment.documents_at(first[:1])[0]))
-        ids = segment.tokens[start:stop].astype(np.int64)
-        of = self._bytes
-        if first.min() < start or last.max() >= stop or ids.max() >= of.order.shape[0]:
+        of, after = self._bytes, int(last.max()) + 1
+        ids = segment.tokens[start:after].astype(np.int64)
+        if first.min() < start or after > stop or ids.max() >= of.order.shape[0]:
             raise DamagedIndexError(
                 f"the index is damaged: a text that is found in document {document} is not in its "
                 "tokens; see 'everygram verify'"
             )
-        # Where each token begins in the document's bytes.
-        places = np.cumsum(np.diff(of.starts)[ids]) - np.diff(of.starts)[ids] - of.dropped[ids[0]]
-        spelled = [of.blob[of.starts[i] : of.starts[i + 1]].tobytes() for i in ids.tolist()]
-        data = b"".join(spelled)[int(of.dropped[ids[0]]) :]
+        # The document's bytes up to there, and where each token begins in them.
+        lengths = np.diff(of.starts)[ids]
+        places = np.cumsum(lengths) - lengths
+        data = of.blob[np.repeat(of.starts[ids] - places, lengths) + np.arange(lengths.sum())]
+        data = data[of.dropped[ids[0]] :].tobytes()
+        places -= of.dropped[ids[0]]
         in_bytes = np.column_stack([places[first - start] + begin, places[last - start] + end])
         # (No character goes over these places, so that the text may be decoded from one to the
         # next.)
@@ -117,5 +177,5 @@ class TextSearch:
     def _singles(self) -> Singles:
         return Singles.of(self._engine, self._bytes.order.shape[0])
 
-    def _parts(self, pattern: Pattern) -> Parts:
-        return Parts(self._engine, self._bytes, self._singles, pattern)
+    def _parts(self, pattern: Pattern, spelled: Spelled) -> Parts:
+        return Parts(self._engine, self._bytes, self._singles, pattern, spelled.words)
