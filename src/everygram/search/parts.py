@@ -113,7 +113,7 @@ class Parts:
         self._engine = engine
         self._of = of
         self._intervals, self._sizes = singles.intervals, singles.sizes
-        self._pattern, self._end = pattern, pattern.end
+        self._pattern, self.end = pattern, pattern.end
         self._words = words
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         # Groups of suffixes to be read off: by how many tokens have been, segment, state at their
@@ -122,17 +122,9 @@ class Parts:
         self._off = defaultdict(list)
 
     def __iter__(self) -> Iterator[Part]:
-        every = self.beginnings()
-        open_ = np.zeros(every.offsets.shape[0], np.bool_)
-        if self._words.shape[0]:
-            beside = self._beside(every.tokens[:, 0], every.offsets, 0)
-            inside = every.states == self._end
-            every.states[inside & (beside[:, 1] == covers.OPEN)] = self._end + 1
-            kept = beside[:, 0] != covers.WORD
-            kept &= ~inside | (beside[:, 1] != covers.WORD)
-            every, open_ = every[kept], beside[kept, 0] == covers.OPEN
+        every, open_ = self._beginnings()
         for begun, kind in ((every[~open_], ANY), (every[open_], OPEN)):
-            inside = begun.states >= self._end
+            inside = begun.states >= self.end
             yield from self._ended(begun[inside], kind)
             for state in np.unique(begun.states[~inside]).tolist():
                 yield from self._over_an_end(state, begun[begun.states == state], kind)
@@ -148,13 +140,17 @@ class Parts:
 
     def beginnings(self) -> Begun:
         """The tokens that occur and in which the text begins, up to their end or its own."""
+        return self._beginnings()[0]
+
+    def _beginnings(self) -> tuple[Begun, np.ndarray]:
+        """As `beginnings`, and whether the token before says if a word begins there: bool."""
         of, pattern = self._of, self._pattern
         places, found = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
         for byte, state in pattern.ways(0):
             tokens = of.ending_in(byte)
             lengths = of.starts[tokens + 1] - of.starts[tokens]
             found.append(np.column_stack([tokens, lengths - 1, np.full_like(tokens, state)]))
-            if state == pattern.end:
+            if state == self.end:
                 places.append(of.places(byte))
             places += [of.places(byte, after) for after, _ in pattern.ways(state)]
         at = np.concatenate(places)
@@ -166,7 +162,14 @@ class Parts:
         every = np.concatenate(found)
         tokens, offsets, states = every[self._sizes[every[:, 0]] > 0].T
         ids = tokens.astype(self._engine.vocabulary.dtype)[:, None]
-        return Begun(ids, offsets, states, self._intervals[tokens])
+        begun = Begun(ids, offsets, states, self._intervals[tokens])
+        if not self._words.shape[0]:
+            return begun, np.zeros(offsets.shape[0], np.bool_)
+        before, behind = self._beside(tokens, offsets, 0).T
+        inside = states == self.end
+        states[inside & (behind == covers.OPEN)] = self.end + 1
+        kept = (before != covers.WORD) & (~inside | (behind != covers.WORD))
+        return begun[kept], before[kept] == covers.OPEN
 
     def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that occur and go on from a state, and the states that they lead to (the last,
@@ -184,8 +187,8 @@ class Parts:
             tokens, states = tokens[occurs], states[occurs]
             if self._words.shape[0]:
                 behind = self._beside(tokens, np.zeros_like(tokens), state)[:, 1]
-                over = states == self._end
-                states[over & (behind == covers.OPEN)] = self._end + 1
+                over = states == self.end
+                states[over & (behind == covers.OPEN)] = self.end + 1
                 kept = ~over | (behind != covers.WORD)
                 tokens, states = tokens[kept], states[kept]
             self._known[state] = tokens, states
@@ -212,9 +215,9 @@ class Parts:
             if begun.offsets.shape[0]:
                 yield Part(begun.intervals, begun.offsets)
             return
-        certain = begun.states == self._end
+        certain = begun.states == self.end
         if not certain.all():
-            self._begin_off(self._end + 1, begun[~certain], kind)
+            self._begin_off(self.end + 1, begun[~certain], kind)
             begun = begun[certain]
         if begun.offsets.shape[0]:
             yield Part(begun.intervals, begun.offsets, certain=True)
@@ -227,7 +230,7 @@ class Parts:
         tokens, states = self.going_on(state)
         if not tokens.shape[0]:
             return
-        over = states >= self._end
+        over = states >= self.end
         # How much is to be read in each way.
         firsts, nexts = self._sizes[begun.tokens[:, 0]], self._sizes[tokens]
         left = int(firsts.sum())
@@ -277,7 +280,7 @@ class Parts:
             sequences = np.column_stack([begun.tokens[of], tokens.astype(begun.tokens.dtype)])
             begun = Begun(sequences, begun.offsets[of], states, self._found(sequences))
             begun = begun[np.any(begun.intervals[:, :, 1] > begun.intervals[:, :, 0], axis=1)]
-            done = begun.states >= self._end
+            done = begun.states >= self.end
             if before.shape[0] and done.any():
                 yield Part(begun.intervals[done], begun.offsets[done], state, before)
             elif not before.shape[0]:
@@ -311,17 +314,17 @@ class Parts:
             if few and kind in (ANY, OPEN):
                 yield self._of_segment(segment, intervals, offsets, False)
                 continue
-            if state > self._end:
+            if state > self.end:
                 yield from self._word_ends(depth, segment, kind, intervals, offsets)
                 continue
             tokens, states = self.going_on(state)
             found = self._engine.runs_of(segment, intervals, depth, tokens)
             to = states[found[:, 1]]
-            done = found[to == self._end]
+            done = found[to == self.end]
             if done.shape[0]:
                 part = done[:, 2:], offsets[done[:, 0]]
                 yield self._of_segment(segment, *part, kind != OPEN, kind == LOST)
-            for after in np.unique(to[to != self._end]).tolist():
+            for after in np.unique(to[to != self.end]).tolist():
                 runs = joined(found[to == after])
                 further = runs[:, 2:], offsets[runs[:, 0]]
                 self._off[depth + 1, segment, after, kind].append(further)
@@ -335,7 +338,7 @@ class Parts:
             return
         tokens = np.flatnonzero(self._sizes)
         # (Of a text of no characters that begins before the first byte of a token.)
-        behind = self._beside(tokens, np.zeros_like(tokens), self._end)[:, 1]
+        behind = self._beside(tokens, np.zeros_like(tokens), self.end)[:, 1]
         tokens = tokens[behind != covers.NONE]
         runs = joined(self._engine.runs_of(segment, intervals, depth, tokens))
         open_ = runs[behind[behind != covers.NONE][runs[:, 1]] == covers.OPEN]

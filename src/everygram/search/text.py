@@ -14,6 +14,7 @@ from everygram.engine.engine import Engine
 from everygram.errors import DamagedIndexError
 from everygram.search.parts import Parts, Singles
 from everygram.search.pattern import Pattern, word_table
+from everygram.search.tokenizations import Sequences, most_frequent
 from everygram.storage import format as fmt
 from everygram.tokenizer.vocabulary import TokenBytes
 
@@ -127,6 +128,16 @@ class TextSearch:
     def find(self, pattern: Pattern, whole_words: bool = False) -> np.ndarray:
         """The rows of all its `occurrences`."""
         return self.occurrences(pattern, whole_words).rows()
+
+    def tokenizations(
+        self, pattern: Pattern, whole_words: bool = False, limit: int | None = None
+    ) -> Sequences:
+        """The sequences of tokens that it is written with, the most frequent first.
+
+        The counts of all are together what `count` gives. limit: how many are listed at most.
+        """
+        spelled = self._spelled(pattern, whole_words)
+        return most_frequent(self._engine, spelled, self._parts(pattern, spelled), limit)
 
     def placed(self, rows: np.ndarray) -> np.ndarray:
         """Rows of `find` in their documents: int64, shape (k, 7).
