@@ -87,10 +87,13 @@ class Singles:
     @staticmethod
     def of(engine: Engine, spelled: int) -> "Singles":
         """Those of `spelled` ids; what is not in the engine's vocabulary does not occur."""
-        vocabulary = engine.vocabulary
-        size = min(vocabulary.vocab_size, spelled)
+        size = min(engine.vocabulary.vocab_size, spelled)
         intervals = np.zeros((spelled, len(engine.segments), 2), np.int64)
-        intervals[:size] = engine.find_batch(vocabulary.split(np.arange(size), np.arange(size + 1)))
+        for number, segment in enumerate(engine.segments):
+            ids, counts = segment.unigrams_counted()
+            known = np.searchsorted(ids, size)
+            intervals[ids[:known], number, 1] = np.cumsum(counts)[:known]
+            intervals[ids[:known], number, 0] = intervals[ids[:known], number, 1] - counts[:known]
         return Singles(intervals, (intervals[:, :, 1] - intervals[:, :, 0]).sum(1))
 
 
