@@ -82,18 +82,25 @@ def spans(data, text, ignore_case, whole_words):
 
 
 class Spelling:
-    """A tokenizer that only spells: token bytes, of which some lose their first at a start."""
+    """A tokenizer that only spells: token bytes, of which some lose their first at a start.
 
-    def __init__(self, spelled, lost):
-        self.spelled, self.lost = spelled, lost
+    until: all do, up to the first token of which something is left.
+    """
+
+    def __init__(self, spelled, lost, until):
+        self.bytes_of, self.lost, self.until = spelled, lost, until
 
     def spellings(self):
-        at_start = [data[lost:] for data, lost in zip(self.spelled, self.lost, strict=True)]
-        return self.spelled, at_start
+        at_start = [data[lost:] for data, lost in zip(self.bytes_of, self.lost, strict=True)]
+        return self.bytes_of, at_start
 
-    def text_of(self, ids):
-        data = b"".join(self.spelled[i] for i in ids)
-        return data[self.lost[ids[0]] :] if ids else data
+    def spelled(self, ids, inside=False):
+        parts = [self.bytes_of[i] for i in ids]
+        for place in range(0 if inside else len(parts)):
+            parts[place] = parts[place][self.lost[ids[place]] :]
+            if parts[place] or not self.until:
+                break
+        return b"".join(parts)
 
 
 def random_spelling(rng, letters):
@@ -107,9 +114,8 @@ def random_spelling(rng, letters):
             data = bytes([rng.choice("".join(letters).encode())])
         spelled.append(data)
     some = rng.random() < 0.4
-    return Spelling(
-        spelled, [int(some and d.startswith(b" ") and rng.random() < 0.5) for d in spelled]
-    )
+    lost = [int(some and data.startswith(b" ") and rng.random() < 0.5) for data in spelled]
+    return Spelling(spelled, lost, rng.random() < 0.5)
 
 
 @pytest.mark.parametrize("seed", range(2 if INTERPRETED else sized(12, 300)))
@@ -123,12 +129,12 @@ def test_any_vocabulary_any_text(tmp_path, monkeypatch, seed):
         monkeypatch.setattr(parts, "DEEP", rng.choice([1, 2, 64]))
         letters = rng.sample(LETTERS, rng.randint(2, 5))
         spelling = random_spelling(rng, letters)
-        size = len(spelling.spelled)
+        size = len(spelling.bytes_of)
         documents = [rng.choices(range(size), k=rng.randint(0, 12)) for _ in range(9)]
         documents.append([rng.randrange(size)] * 30)
         gone = sorted(rng.sample(range(len(documents)), rng.choice([0, 0, 3])))
         path = write_index(tmp_path / str(number), documents, "u8", rng.randint(1, 3), size, [gone])
-        texts = {n: spelling.text_of(ids) for n, ids in enumerate(documents) if n not in set(gone)}
+        texts = {n: spelling.spelled(ids) for n, ids in enumerate(documents) if n not in set(gone)}
         with everygram.open(path) as index:
             search = TextSearch(index.engine, lambda of=spelling: TokenBytes(of))
             for _ in range(20):

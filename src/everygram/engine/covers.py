@@ -13,13 +13,14 @@ from everygram.kernels import covers, rows, runs
 class Spelled:
     """What is read for, as arrays; see `everygram.kernels.covers`.
 
-    blob, starts, dropped: the bytes of tokens. steps, targets: the automaton. words: of word
+    blob, starts, dropped, vanishes: the bytes of tokens. steps, targets: the automaton. words: of word
     characters, or empty.
     """
 
     blob: np.ndarray
     starts: np.ndarray
     dropped: np.ndarray
+    vanishes: np.ndarray
     steps: np.ndarray
     targets: np.ndarray
     words: np.ndarray
@@ -149,6 +150,7 @@ class Covers(Intervals):
                 spelled.blob,
                 spelled.starts,
                 spelled.dropped,
+                spelled.vanishes,
                 spelled.steps,
                 spelled.targets,
                 spelled.words,

@@ -5,7 +5,8 @@ that leads on, to targets[s, i]; the last state is the end. Arguments all share:
 
 - `blob`: u8, the bytes of all tokens, id after id; `starts`: int64, shape (V + 1,): token t is
   blob[starts[t]:starts[t + 1]].
-- `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document.
+- `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document;
+  `vanishes`: bool, shape (V,): whether the next token then begins the document as well.
 
 An id that is not below V is the separator, or in a damaged file: either way a document ends there.
 """
@@ -314,6 +315,7 @@ def walk(
     blob: np.ndarray,
     starts: np.ndarray,
     dropped: np.ndarray,
+    vanishes: np.ndarray,
     steps: np.ndarray,
     targets: np.ndarray,
     words: np.ndarray,
@@ -369,7 +371,13 @@ def walk(
                         fits = False
                     elif begin < dropped[number]:
                         # A space that the document does not have, if it begins there.
-                        fits = first > 0 and np.int64(tokens[first - 1]) != separator
+                        ahead = first - 1
+                        while ahead >= 0:
+                            number = np.int64(tokens[ahead])
+                            if number >= size or not vanishes[number]:
+                                break
+                            ahead -= 1
+                        fits = ahead >= 0 and np.int64(tokens[ahead]) != separator
                 while fits and now != end:
                     if token >= n:
                         fits = False

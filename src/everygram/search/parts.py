@@ -78,23 +78,31 @@ class Singles:
     """The tokens of an engine's segments one by one.
 
     intervals: int64, shape (V, segments, 2); sizes: int64, shape (V,): in how many suffixes of all
-    segments each token comes first.
+    segments each token comes first. chained: whether a document begins with a token that vanishes
+    there, so that others lose what they begin with, too.
     """
 
     intervals: np.ndarray
     sizes: np.ndarray
+    chained: bool
 
     @staticmethod
-    def of(engine: Engine, spelled: int) -> "Singles":
-        """Those of `spelled` ids; what is not in the engine's vocabulary does not occur."""
-        size = min(engine.vocabulary.vocab_size, spelled)
-        intervals = np.zeros((spelled, len(engine.segments), 2), np.int64)
-        for number, segment in enumerate(engine.segments):
+    def of(engine: Engine, spelled: TokenBytes) -> "Singles":
+        """Those of all ids that spell; what is not in the engine's vocabulary does not occur."""
+        number = spelled.order.shape[0]
+        size = min(engine.vocabulary.vocab_size, number)
+        intervals = np.zeros((number, len(engine.segments), 2), np.int64)
+        for segment_number, segment in enumerate(engine.segments):
             ids, counts = segment.unigrams_counted()
             known = np.searchsorted(ids, size)
-            intervals[ids[:known], number, 1] = np.cumsum(counts)[:known]
-            intervals[ids[:known], number, 0] = intervals[ids[:known], number, 1] - counts[:known]
-        return Singles(intervals, (intervals[:, :, 1] - intervals[:, :, 0]).sum(1))
+            last = np.cumsum(counts)[:known]
+            of_segment = np.column_stack([last - counts[:known], last])
+            intervals[ids[:known], segment_number] = of_segment
+        sizes = (intervals[:, :, 1] - intervals[:, :, 0]).sum(1)
+        vanishing = np.flatnonzero(spelled.vanishes & (sizes > 0))
+        starts = [[int(engine.vocabulary.separator), token] for token in vanishing.tolist()]
+        found = engine.find_batch(engine.vocabulary.queries(starts))
+        return Singles(intervals, sizes, bool((found[:, :, 1] > found[:, :, 0]).any()))
 
 
 class Parts:
@@ -116,6 +124,7 @@ class Parts:
         self._engine = engine
         self._of = of
         self._intervals, self._sizes = singles.intervals, singles.sizes
+        self._chained = singles.chained
         self._pattern, self.end = pattern, pattern.end
         self._words = words
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -146,7 +155,7 @@ class Parts:
         return self._beginnings()[0]
 
     def _beginnings(self) -> tuple[Begun, np.ndarray]:
-        """As `beginnings`, and whether the token before says if a word begins there: bool."""
+        """As `beginnings`, and whether the tokens before say if it occurs like that: bool."""
         of, pattern = self._of, self._pattern
         places, found = [np.empty(0, np.int64)], [np.empty((0, 3), np.int64)]
         for byte, state in pattern.ways(0):
@@ -166,13 +175,15 @@ class Parts:
         tokens, offsets, states = every[self._sizes[every[:, 0]] > 0].T
         ids = tokens.astype(self._engine.vocabulary.dtype)[:, None]
         begun = Begun(ids, offsets, states, self._intervals[tokens])
+        # (What several tokens lose at a document's start is not told from the first one.)
+        open_ = (offsets < of.dropped[tokens]) & self._chained
         if not self._words.shape[0]:
-            return begun, np.zeros(offsets.shape[0], np.bool_)
+            return begun, open_
         before, behind = self._beside(tokens, offsets, 0).T
         inside = states == self.end
         states[inside & (behind == covers.OPEN)] = self.end + 1
         kept = (before != covers.WORD) & (~inside | (behind != covers.WORD))
-        return begun[kept], before[kept] == covers.OPEN
+        return begun[kept], (open_ | (before == covers.OPEN))[kept]
 
     def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that occur and go on from a state, and the states that they lead to (the last,

@@ -167,8 +167,10 @@ class TextSearch:
         lengths = np.diff(of.starts)[ids]
         places = np.cumsum(lengths) - lengths
         data = of.blob[np.repeat(of.starts[ids] - places, lengths) + np.arange(lengths.sum())]
-        data = data[of.dropped[ids[0]] :].tobytes()
-        places -= of.dropped[ids[0]]
+        # (Tokens of which nothing is left there, and the first of which something is.)
+        lost = int(of.dropped[ids[: np.append(of.vanishes[ids], False).argmin() + 1]].sum())
+        data = data[lost:].tobytes()
+        places -= lost
         in_bytes = np.column_stack([places[first - start] + begin, places[last - start] + end])
         # (No character goes over these places, so that the text may be decoded from one to the
         # next.)
@@ -182,11 +184,13 @@ class TextSearch:
     def _spelled(self, pattern: Pattern, whole_words: bool) -> Spelled:
         words = word_table() if whole_words else np.empty(0, np.uint8)
         of = self._bytes
-        return Spelled(of.blob, of.starts, of.dropped, pattern.steps, pattern.targets, words)
+        return Spelled(
+            of.blob, of.starts, of.dropped, of.vanishes, pattern.steps, pattern.targets, words
+        )
 
     @cached_property
     def _singles(self) -> Singles:
-        return Singles.of(self._engine, self._bytes.order.shape[0])
+        return Singles.of(self._engine, self._bytes)
 
     def _parts(self, pattern: Pattern, spelled: Spelled) -> Parts:
         return Parts(self._engine, self._bytes, self._singles, pattern, spelled.words)

@@ -42,7 +42,7 @@ def most_frequent(engine: Engine, spelled: Spelled, parts: Parts, limit: int | N
     best: list[tuple[int, tuple[int, ...], int]] = []
     number = total = 0
     for begun in _written(engine, parts):
-        counts = _counts(engine, spelled, parts, begun)
+        counts = _counts(engine, spelled, begun)
         number, total = number + int((counts > 0).sum()), total + int(counts.sum())
         # (A list that is full needs none that is rarer than its last.)
         least = 1 if limit is None or len(best) < limit or not best else -best[-1][0]
@@ -59,13 +59,14 @@ def most_frequent(engine: Engine, spelled: Spelled, parts: Parts, limit: int | N
     return Sequences([Sequence(ids, at, -count) for count, ids, at in best], number, total)
 
 
-def _counts(engine: Engine, spelled: Spelled, parts: Parts, begun: Begun) -> np.ndarray:
+def _counts(engine: Engine, spelled: Spelled, begun: Begun) -> np.ndarray:
     """How often each sequence has the text: int64, shape (k,)."""
-    if spelled.words.shape[0]:
-        return engine.read_on(spelled, begun.intervals, begun.offsets, 0, NOTHING)
     counts = engine.counts_of(begun.intervals)
-    lost, intervals = parts.lost(begun)
-    counts[lost] -= engine.counts_of(intervals)
+    # Those that neighbours decide on are read.
+    lost = begun.offsets < spelled.dropped[begun.tokens[:, 0]]
+    some = np.flatnonzero(lost | (spelled.words.shape[0] > 0))
+    read = begun[some]
+    counts[some] = engine.read_on(spelled, read.intervals, read.offsets, 0, NOTHING)
     return counts
 
 

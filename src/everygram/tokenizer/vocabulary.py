@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from everygram.errors import TokenizerError
 from everygram.tokenizer.base import Tokenizer
 
 
@@ -15,7 +16,8 @@ class TokenBytes:
 
     blob: uint8, the bytes of all tokens, id after id. starts: int64, shape (V + 1,): token t is
     blob[starts[t]:starts[t + 1]]. dropped: int32, shape (V,): how many of its first bytes a token
-    loses where it begins a document (SentencePiece's own space). order: int32, shape (V,): the ids
+    loses where it begins a document (SentencePiece's own space); vanishes: bool, shape (V,): whether
+    the token after it then loses the same as if it was the first. order: int32, shape (V,): the ids
     sorted by their bytes.
     """
 
@@ -27,6 +29,17 @@ class TokenBytes:
         self.blob = np.frombuffer(b"".join(spelled), np.uint8)
         kept = np.fromiter(map(len, at_start), np.int64, len(at_start))
         self.dropped = (lengths - kept).astype(np.int32)
+        losing = np.flatnonzero(self.dropped)
+        for token in losing.tolist():
+            if not spelled[token].endswith(at_start[token]):
+                raise TokenizerError(
+                    f"tokenizer: token {token} spells {spelled[token]!r}, but {at_start[token]!r} "
+                    "at the start of a document, which is no end of it; query with token ids"
+                )
+        self.vanishes = np.zeros(lengths.shape[0], np.bool_)
+        for token in np.flatnonzero(kept == 0).tolist() if losing.shape[0] else ():
+            both = tokenizer.spelled(np.array([token, losing[-1]]))
+            self.vanishes[token] = both == at_start[losing[-1]]
         self.order = np.array(sorted(range(len(spelled)), key=spelled.__getitem__), np.int32)
 
     @cached_property
