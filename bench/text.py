@@ -22,6 +22,7 @@ usage: python bench/text.py --work WORK --corpus DATA/medium.jsonl \
 
 import argparse
 import json
+import multiprocessing
 import random
 import re
 import sys
@@ -31,7 +32,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -44,6 +44,8 @@ from query import INFINI, Process
 
 NUM_WORDS, NUM_STRINGS, LONGEST = 500, 2000, 40
 COMMONEST = 948
+# So many texts of a set are counted by the peer that reads all of the corpus.
+NUM_PEER = 100
 # No text has this byte, so no text occurs over two documents.
 BETWEEN = b"\xff"
 WORDS, PHRASES, STRINGS = "words of 4–12 letters", "phrases of two words", "strings, held out"
@@ -91,42 +93,26 @@ def main() -> None:
     peer_python = str(args.peers.absolute() / "bin" / "python")
     peer = Process(INFINI, peer_python, work, work / "text_queries.json")
 
-    exact = BETWEEN.join(text.encode() for text in documents)
-    folding = {number: folded(chr(number)) for number in set().union(*(map(ord, set(text)) for text in documents))}
+    truth = Truth(documents, work / "text_counts.json", args.corpus)
+    expected = {name: truth.counts(texts, False) for name, texts in drawn.items()}
+    expected_folded = {name: truth.counts(texts, True) for name, texts in drawn.items()}
     results = []
-    without = BETWEEN.join(text.translate(folding).encode() for text in documents)
     for name, texts in drawn.items():
-        expected = [overlapping(exact, text.encode()) for text in texts]
-        results.append(timed(name, "count_text", texts, index.count_text, expected, args.rounds))
-        expected_folded = [overlapping(without, "".join(map(folded, text)).encode()) for text in texts]
-        results.append(
-            timed(
-                name,
-                "count_text, ignore_case",
-                texts,
-                lambda text: index.count_text(text, ignore_case=True),
-                expected_folded,
-                args.rounds,
-            )
-        )
-        some = texts[:: max(1, len(texts) // 200)]
-        results.append(
-            timed(
-                name,
-                "bytes.count",
-                some,
-                lambda text: exact.count(text.encode()),
-                expected[:: max(1, len(texts) // 200)],
-                1,
-            )
-        )
-        counts = peer.ask(name, "count", "answers")
+        for how, call, counts in (
+            ("count_text", index.count_text, expected[name]),
+            ("count_text, ignore_case", ignoring_case(index), expected_folded[name]),
+        ):
+            results.append(timed(name, how, texts, call, counts, args.rounds))
+        step = max(1, len(texts) // NUM_PEER)
+        how, some = "bytes.count", texts[::step]
+        results.append(timed(name, how, some, truth.count, expected[name][::step], 1))
+        answers = peer.ask(name, "count", "answers")
         nanoseconds = [peer.ask(name, "count", "times") for _ in range(args.rounds)]
         times = np.median(np.array(nanoseconds), axis=0) / 1e6
-        results.append(made(name, "infini-gram, count of ids", texts, times, counts, expected))
+        how = "infini-gram, count of ids"
+        results.append(made(name, how, texts, times, answers, expected[name]))
         print(f"{name}: done", flush=True)
     peer.close()
-    del exact, without
 
     words = commonest_words(documents)
     (whole, times), as_ids = whole_word_counts(index, words)
@@ -146,10 +132,10 @@ def main() -> None:
     print(f"\n{targets_table(results)}")
     found = facts["whole_words"]
     print(
-        f"\nThe {found['words']} commonest words, as whole words: {found['right']} counts equal the "
-        f"regular expression's (median {found['median_ms']:.2f} ms, p99 {found['p99_ms']:.1f}). "
-        f"Counts of their ids: {found['ids_right']} are equal; off by {found['ids_off'][0]:.1%} in "
-        f"the median, by {found['ids_off'][1]:.1%} at the 90th percentile."
+        f"\nThe {found['words']} commonest words, as whole words: {found['right']} counts equal "
+        f"the regular expression's (median {found['median_ms']:.2f} ms, p99 {found['p99_ms']:.1f})."
+        f" Counts of their ids: {found['ids_right']} are equal; off by {found['ids_off'][0]:.1%} "
+        f"in the median, by {found['ids_off'][1]:.1%} at the 90th percentile."
     )
     print(f"The first count after opening: {facts['first_seconds']:.2f} s.")
     write_json(args.json, facts | {"results": [asdict(result) for result in results]})
@@ -184,13 +170,56 @@ def ids_of(index: everygram.Index, text: str) -> list[int]:
     return ids
 
 
-def overlapping(data: bytes, text: bytes) -> int:
+def ignoring_case(index: everygram.Index) -> Callable[[str], int]:
+    """`count_text` of an index, the case ignored."""
+    return lambda text: index.count_text(text, ignore_case=True)
+
+
+class Truth:
+    """How often texts occur in documents, by looking. Counts are kept in a file."""
+
+    def __init__(self, documents: Sequence[str], kept: Path, corpus: Path) -> None:
+        """corpus: where the documents are from; counts of another are not used."""
+        characters = set().union(*map(set, documents))
+        folding = {ord(character): folded(character) for character in characters}
+        self._data = {
+            False: BETWEEN.join(text.encode() for text in documents),
+            True: BETWEEN.join(text.translate(folding).encode() for text in documents),
+        }
+        self._kept, self._corpus = kept, [corpus.name, corpus.stat().st_size]
+
+    def count(self, text: str) -> int:
+        """What `bytes.count` gives."""
+        return self._data[False].count(text.encode())
+
+    def counts(self, texts: Sequence[str], ignore_case: bool) -> list[int]:
+        """Of each text, overlapping occurrences each."""
+        known = json.loads(self._kept.read_text()) if self._kept.exists() else {}
+        if known.get("corpus") != self._corpus:
+            known = {"corpus": self._corpus, "False": {}, "True": {}}
+        of_case = known[str(ignore_case)]
+        missing = [text for text in dict.fromkeys(texts) if text not in of_case]
+        global searched
+        searched = self._data[ignore_case]
+        asked = ["".join(map(folded, text)) if ignore_case else text for text in missing]
+        with multiprocessing.get_context("fork").Pool() as pool:
+            of_case |= zip(missing, pool.map(overlapping, asked, 20), strict=True)
+        self._kept.write_text(json.dumps(known))
+        return [of_case[text] for text in texts]
+
+
+# What `overlapping` looks through, in processes that were forked with it.
+searched = b""
+
+
+def overlapping(text: str) -> int:
     """How often the text occurs, overlapping occurrences each."""
-    if not any(text.startswith(text[i:]) for i in range(1, len(text))):
-        return data.count(text)
-    number, place = 0, data.find(text)
+    data, wanted = searched, text.encode()
+    if not any(wanted.startswith(wanted[i:]) for i in range(1, len(wanted))):
+        return data.count(wanted)
+    number, place = 0, data.find(wanted)
     while place >= 0:
-        number, place = number + 1, data.find(text, place + 1)
+        number, place = number + 1, data.find(wanted, place + 1)
     return number
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_kernels import DTYPES, SLOW, Rows
 
-from everygram.kernels.covers import NONE, OPEN, WORD, around, is_word_at, is_word_before
+from everygram.kernels.characters import NONE, OPEN, WORD, is_word_at, is_word_before
+from everygram.kernels.covers import around
 from everygram.kernels.runs import runs
 from everygram.search.pattern import Pattern, word_table
 

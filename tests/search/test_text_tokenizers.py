@@ -5,6 +5,7 @@ import io
 import json
 import random
 
+import numpy as np
 import pytest
 from test_text_search import spans
 
@@ -17,7 +18,7 @@ from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.choose import stored_tokenizer
 
 TEXTS = [
-    "The quick brown fox jumps over the lazy dog. THE END; theory, bathe, the-the.\n\nOver the hill",
+    "The quick brown fox jumps over the lazy dog. THE END; theory, bathe, the-the.\n\nOver it",
     "Mañana el niño comió crème brûlée à la carte; Straße, STRASSE, naïve cafe\u0301 café.",
     "Η γρήγορη αλεπού πηδά πάνω από το σκυλί. ΣΊΣΥΦΟΣ, Σίσυφος· η ΑΛΕΠΟΎ πηδά.",
     "Быстрая лисица прыгает через ленивую собаку. ЛИСИЦА, лисицы; ещё и ещё раз.",
@@ -111,9 +112,7 @@ def tiktoken_like():
     byte_of = {char: byte for byte, char in tiktoken_files.byte_level_chars()}
     ranks = {bytes(map(byte_of.__getitem__, piece)): i for piece, i in vocabulary.items()}
     special = {len(ranks) + 7: "<|endoftext|>"}
-    return tiktoken_files.convert(
-        ranks, tiktoken_files.Family("like", "", family.pattern, special)
-    )
+    return tiktoken_files.convert(ranks, tiktoken_files.Family("like", "", family.pattern, special))
 
 
 def sentencepiece_like(**settings):
@@ -240,7 +239,7 @@ def test_tokenizations_are_those_of_all_occurrences(index, documents, monkeypatc
             pattern = Pattern(asked, ignore_case)
             for limit in (None, 0, 1, 3):
                 found = search.tokenizations(pattern, whole_words, limit)
-                listed = [(-count, ids, at) for ids, at, count in found.listed]
+                listed = [(-each.count, each.token_ids, each.offset) for each in found.listed]
                 assert listed == ranked[:limit]
                 assert (found.number, found.count) == (len(ranked), sum(expected.values()))
 
@@ -262,10 +261,4 @@ def test_what_is_stored_is_read_again(index):
     for i, (inside, at_start) in enumerate(zip(*tokenizer.spellings(), strict=True)):
         assert inside.endswith(at_start)
         assert inside[: len(inside) - len(at_start)].strip(b" ") == b""
-        assert spelled(index, documents_ids(i)) == inside
-
-
-def documents_ids(token_id):
-    import numpy as np
-
-    return np.array([token_id])
+        assert spelled(index, np.array([i])) == inside

@@ -13,8 +13,8 @@ from everygram.kernels import covers, rows, runs
 class Spelled:
     """What is read for, as arrays; see `everygram.kernels.covers`.
 
-    blob, starts, dropped, vanishes: the bytes of tokens. steps, targets: the automaton. words: of word
-    characters, or empty.
+    blob, starts, dropped, vanishes: the bytes of tokens. steps, targets: the automaton. words: of
+    word characters, or empty.
     """
 
     blob: np.ndarray
@@ -121,9 +121,9 @@ class Covers(Intervals):
 
         intervals: int64, shape (k, 2), of suffixes that have their first `depth` tokens in common.
         """
-        none = np.empty(0, self.vocabulary.dtype)
+        none, intervals = np.empty(0, self.vocabulary.dtype), np.ascontiguousarray(intervals)
         found: np.ndarray = runs.runs(
-            self._rows[number], none, np.ascontiguousarray(intervals), depth, wanted, self._pace.cold
+            self._rows[number], none, intervals, depth, wanted, self._pace.cold
         )
         return found
 

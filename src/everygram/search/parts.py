@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from everygram.engine.engine import Engine
-from everygram.kernels import covers
+from everygram.kernels import characters, covers
 from everygram.search.pattern import Pattern
 from everygram.tokenizer.vocabulary import TokenBytes
 
@@ -26,10 +26,10 @@ SEARCH, RUN = 16, 4
 FEW = 1024
 # Tokens of a text that are read off one after another, at most.
 DEEP = 64
-# Suffixes that are read off are of a kind. They may be read on from (ANY), or must be, for the token
-# before them says whether a word begins there (OPEN); they may not, for they begin with a token
-# that loses what it begins with at a document's start (LOSING); or they are those at a document's
-# start, each with the separator before (LOST).
+# Suffixes that are read off are of a kind. They may be read on from (ANY), or must be, for the
+# tokens before them say if the text occurs (OPEN); they may not, for they begin with a token that
+# loses what it begins with at a document's start (LOSING); or they are those at a document's start,
+# each with the separator before (LOST).
 ANY, OPEN, LOSING, LOST = 0, 1, 2, 3
 
 NOTHING = np.empty(0, np.int32)
@@ -41,8 +41,8 @@ class Part:
 
     intervals: int64, shape (k, segments, 2). The text begins at byte offsets[i] of the first token,
     or `before` the suffix, as `kernels.covers.walk` takes both. certain: it occurs at all of them
-    (as whole words, if that is looked for), but for those in which a document's first token loses what it begins with: these are in other
-    parts, which are `lost`.
+    (as whole words, if that is looked for), but for those in which a document's first token loses
+    what it begins with: these are in other parts, which are `lost`.
     """
 
     intervals: np.ndarray
@@ -68,9 +68,7 @@ class Begun:
 
     def __getitem__(self, some: np.ndarray | slice) -> "Begun":
         """Some of them."""
-        return Begun(
-            self.tokens[some], self.offsets[some], self.states[some], self.intervals[some]
-        )
+        return Begun(self.tokens[some], self.offsets[some], self.states[some], self.intervals[some])
 
 
 @dataclass(frozen=True)
@@ -181,9 +179,9 @@ class Parts:
             return begun, open_
         before, behind = self._beside(tokens, offsets, 0).T
         inside = states == self.end
-        states[inside & (behind == covers.OPEN)] = self.end + 1
-        kept = (before != covers.WORD) & (~inside | (behind != covers.WORD))
-        return begun[kept], (open_ | (before == covers.OPEN))[kept]
+        states[inside & (behind == characters.OPEN)] = self.end + 1
+        kept = (before != characters.WORD) & (~inside | (behind != characters.WORD))
+        return begun[kept], (open_ | (before == characters.OPEN))[kept]
 
     def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that occur and go on from a state, and the states that they lead to (the last,
@@ -202,8 +200,8 @@ class Parts:
             if self._words.shape[0]:
                 behind = self._beside(tokens, np.zeros_like(tokens), state)[:, 1]
                 over = states == self.end
-                states[over & (behind == covers.OPEN)] = self.end + 1
-                kept = ~over | (behind != covers.WORD)
+                states[over & (behind == characters.OPEN)] = self.end + 1
+                kept = ~over | (behind != characters.WORD)
                 tokens, states = tokens[kept], states[kept]
             self._known[state] = tokens, states
         return self._known[state]
@@ -270,9 +268,7 @@ class Parts:
             begun = Begun(ids, np.zeros_like(tokens), states, self._intervals[tokens])
             yield from self._longer(begun, kind, state, before)
 
-    def _longer(
-        self, begun: Begun, kind: int, state: int, before: np.ndarray
-    ) -> Iterator[Part]:
+    def _longer(self, begun: Begun, kind: int, state: int, before: np.ndarray) -> Iterator[Part]:
         """Parts for sequences, which become longer until few occurrences are left, or the text
         ends. state, before: as in a part."""
         while begun.tokens.shape[0]:
@@ -286,7 +282,8 @@ class Parts:
                 read[those[small]] = tokens.shape[0] > 0
                 those = those[~small]
                 further = np.empty((those.shape[0], tokens.shape[0], 3), np.int64)
-                further[:, :, 0], further[:, :, 1], further[:, :, 2] = those[:, None], tokens, states
+                further[:, :, 0], further[:, :, 1] = those[:, None], tokens
+                further[:, :, 2] = states
                 longer.append(further.reshape(-1, 3))
             if read.any():
                 yield Part(begun.intervals[read], begun.offsets[read], state, before)
@@ -353,9 +350,9 @@ class Parts:
         tokens = np.flatnonzero(self._sizes)
         # (Of a text of no characters that begins before the first byte of a token.)
         behind = self._beside(tokens, np.zeros_like(tokens), self.end)[:, 1]
-        tokens = tokens[behind != covers.NONE]
+        tokens = tokens[behind != characters.NONE]
         runs = joined(self._engine.runs_of(segment, intervals, depth, tokens))
-        open_ = runs[behind[behind != covers.NONE][runs[:, 1]] == covers.OPEN]
+        open_ = runs[behind[behind != characters.NONE][runs[:, 1]] == characters.OPEN]
         if open_.shape[0] and kind != LOST:
             yield self._of_segment(segment, open_[:, 2:], offsets[open_[:, 0]], False)
         # The other ranks, which are between the runs.

@@ -5,7 +5,7 @@ none is left together with others, for each is counted.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from everygram.search.parts import NOTHING, Begun, Parts, joined
 TOGETHER = 1 << 18
 
 
-class Sequence(NamedTuple):
+@dataclass(frozen=True)
+class Sequence:
     """A sequence of tokens in which the text begins at byte `offset` of the first and ends in the
     last, and how often it occurs like this."""
 
@@ -26,7 +27,8 @@ class Sequence(NamedTuple):
     count: int
 
 
-class Sequences(NamedTuple):
+@dataclass(frozen=True)
+class Sequences:
     """The most frequent sequences, in this order; how many there are, and the count of all."""
 
     listed: list[Sequence]

@@ -16,8 +16,8 @@ class TokenBytes:
 
     blob: uint8, the bytes of all tokens, id after id. starts: int64, shape (V + 1,): token t is
     blob[starts[t]:starts[t + 1]]. dropped: int32, shape (V,): how many of its first bytes a token
-    loses where it begins a document (SentencePiece's own space); vanishes: bool, shape (V,): whether
-    the token after it then loses the same as if it was the first. order: int32, shape (V,): the ids
+    loses where it begins a document (SentencePiece's own space). vanishes: bool, shape (V,): if the
+    token behind it then loses the same as if it was the first. order: int32, shape (V,): the ids
     sorted by their bytes.
     """
 
