@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_kernels import DTYPES, SLOW, Rows
 
-from everygram.kernels.characters import NONE, OPEN, WORD, is_word_at, is_word_before
+from everygram.kernels.characters import CUT, NONE, OPEN, WORD, is_word_at, is_word_before
 from everygram.kernels.covers import around
 from everygram.kernels.runs import runs
 from everygram.search.pattern import Pattern, word_table
@@ -72,7 +72,8 @@ def test_what_stands_around_a_text_as_far_as_a_token_says():
             left = is_word_before(stream, 255, at, len(before), blob, starts, dropped, table)
             right = is_word_at(stream, len(tokens), at, len(before) + 1, blob, starts, table)
             for kind, found in zip(beside[0].tolist(), (left, right), strict=True):
-                assert kind == OPEN or kind == (WORD if found else NONE)
+                assert kind in (OPEN, CUT) or kind == (WORD if found else NONE)
+        assert (beside[0, 1] == OPEN) == (not behind)
         # Only what a neighbour can change is open.
         assert (beside[0, 0] == OPEN) == all(0x80 <= byte < 0xC0 for byte in before[-4:]) * (
             len(before) < 4

@@ -9,8 +9,9 @@ import numpy as np
 from everygram.kernels import inlined, kernel
 
 # What a token's bytes say of a word character beside a text: there is none, there is one, or it is
-# open: that is in the bytes of the token before or behind.
-NONE, WORD, OPEN = 0, 1, 2
+# open: that is in the bytes of the token before or behind; or a character begins behind the text
+# that the token's end cuts.
+NONE, WORD, OPEN, CUT = 0, 1, 2, 3
 
 
 @inlined
@@ -26,7 +27,8 @@ def is_word(code: int, size: int, table: np.ndarray) -> bool:
 
 @inlined
 def word_from(at: int, last: int, blob: np.ndarray, table: np.ndarray) -> int:
-    """Whether a word character begins at blob[at], of a token up to `last`: NONE, WORD or OPEN."""
+    """Whether a word character begins at blob[at], of a token up to `last`: NONE, WORD, OPEN or
+    CUT."""
     if at >= last:
         return OPEN
     code, size = np.int64(blob[at]), np.int64(1)
@@ -37,7 +39,7 @@ def word_from(at: int, last: int, blob: np.ndarray, table: np.ndarray) -> int:
         code &= 0x7F >> size
     for i in range(at + 1, at + size):
         if i >= last:
-            return OPEN
+            return CUT
         byte = np.int64(blob[i])
         if byte & 0xC0 != 0x80:
             return NONE
@@ -47,7 +49,8 @@ def word_from(at: int, last: int, blob: np.ndarray, table: np.ndarray) -> int:
 
 @inlined
 def word_up_to(first: int, at: int, blob: np.ndarray, table: np.ndarray) -> int:
-    """Whether a word character ends before blob[at], of a token from `first`: as `word_from`."""
+    """Whether a word character ends before blob[at], of a token from `first`: NONE, WORD or
+    OPEN."""
     for size in range(1, 5):
         if at - size < first:
             return OPEN

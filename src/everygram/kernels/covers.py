@@ -140,7 +140,7 @@ def around(
     beside: np.ndarray,
 ) -> None:
     """Whether word characters stand around the text in tokens (int64, shape (k,)), as far as the
-    tokens themselves say: NONE, WORD or OPEN.
+    tokens themselves say: NONE, WORD, OPEN or CUT.
 
     The text begins at an offset (int64, shape (k,)), or goes on in `state` if that is 0. beside:
     int64, shape (k, 2), receives what stands before it (OPEN at offset 0), and what stands behind

@@ -106,8 +106,9 @@ class Singles:
 class Parts:
     """The parts of one text; iterate over them once.
 
-    A state past the pattern's end is one in which the text has ended with a token, and what the
-    next one begins with says whether that is the end of a word.
+    There are two states past the pattern's end. In the first the text has ended with a token, and
+    what the next one begins with says whether that is the end of a word. In the second this is in
+    a character that the token's end cuts, so that suffixes are read.
     """
 
     def __init__(
@@ -180,12 +181,13 @@ class Parts:
         before, behind = self._beside(tokens, offsets, 0).T
         inside = states == self.end
         states[inside & (behind == characters.OPEN)] = self.end + 1
+        states[inside & (behind == characters.CUT)] = self.end + 2
         kept = (before != characters.WORD) & (~inside | (behind != characters.WORD))
         return begun[kept], (open_ | (before == characters.OPEN))[kept]
 
     def going_on(self, state: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that occur and go on from a state, and the states that they lead to (the last,
-        or the one past it, for all that go up to the text's end): int64, shape (k,), twice."""
+        or one past it, for all that go up to the text's end): int64, shape (k,), twice."""
         if state not in self._known:
             of, pattern = self._of, self._pattern
             pieces, ranges = covers.continuations(
@@ -201,6 +203,7 @@ class Parts:
                 behind = self._beside(tokens, np.zeros_like(tokens), state)[:, 1]
                 over = states == self.end
                 states[over & (behind == characters.OPEN)] = self.end + 1
+                states[over & (behind == characters.CUT)] = self.end + 2
                 kept = ~over | (behind != characters.WORD)
                 tokens, states = tokens[kept], states[kept]
             self._known[state] = tokens, states
@@ -227,10 +230,12 @@ class Parts:
             if begun.offsets.shape[0]:
                 yield Part(begun.intervals, begun.offsets)
             return
-        certain = begun.states == self.end
-        if not certain.all():
-            self._begin_off(self.end + 1, begun[~certain], kind)
-            begun = begun[certain]
+        open_, cut = begun.states == self.end + 1, begun.states == self.end + 2
+        if open_.any():
+            self._begin_off(self.end + 1, begun[open_], kind)
+        if cut.any():
+            yield Part(begun.intervals[cut], begun.offsets[cut])
+        begun = begun[~open_ & ~cut]
         if begun.offsets.shape[0]:
             yield Part(begun.intervals, begun.offsets, certain=True)
             lost, intervals = self.lost(begun)
@@ -337,6 +342,11 @@ class Parts:
                 yield self._of_segment(segment, *part, kind != OPEN, kind == LOST)
             for after in np.unique(to[to != self.end]).tolist():
                 runs = joined(found[to == after])
+                if after == self.end + 2:
+                    if kind != LOST:
+                        read = runs[:, 2:], offsets[runs[:, 0]]
+                        yield self._of_segment(segment, *read, False)
+                    continue
                 further = runs[:, 2:], offsets[runs[:, 0]]
                 self._off[depth + 1, segment, after, kind].append(further)
 
@@ -352,7 +362,7 @@ class Parts:
         behind = self._beside(tokens, np.zeros_like(tokens), self.end)[:, 1]
         tokens = tokens[behind != characters.NONE]
         runs = joined(self._engine.runs_of(segment, intervals, depth, tokens))
-        open_ = runs[behind[behind != characters.NONE][runs[:, 1]] == characters.OPEN]
+        open_ = runs[behind[behind != characters.NONE][runs[:, 1]] != characters.WORD]
         if open_.shape[0] and kind != LOST:
             yield self._of_segment(segment, open_[:, 2:], offsets[open_[:, 0]], False)
         # The other ranks, which are between the runs.
