@@ -289,12 +289,12 @@ def test_a_character_behind_a_word_that_a_token_cuts(tmp_path, monkeypatch, few)
     """b"b\\xc5" and "\\xbf" behind it are a word of two letters; behind it "\\xc5" is no letter."""
     monkeypatch.setattr(parts, "FEW", few)
     monkeypatch.setattr(parts, "RUN", 0)
-    spelling = Spelling([b"b\xc5", b"\xbf", b"\xc5", b"b", b"."], [0] * 5, False)
+    spelling = Spelling([b".b\xc5", b"\xbf", b"\xc5", b".b", b"."], [0] * 5, False)
     documents = [[0, 1], [0, 2], [4, 0, 2], [4, 0, 1], [3], [3, 2, 1], [3, 2, 2]]
     path = write_index(tmp_path / "index", documents, "u8", 1, 5)
     with everygram.open(path) as index:
         search = TextSearch(index.engine, lambda: TokenBytes(spelling))
-        for text, expected in (("b", 4), (".b", 1)):
+        for text, expected in (("b", 4), (".b", 4), ("..b", 1)):
             assert search.count(Pattern(text), True) == expected
             assert search.find(Pattern(text), True).shape[0] == expected
             assert search.tokenizations(Pattern(text), True).count == expected
