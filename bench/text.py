@@ -45,7 +45,7 @@ from query import INFINI, Process
 NUM_WORDS, NUM_STRINGS, LONGEST = 500, 2000, 40
 COMMONEST = 948
 # So many texts of a set are counted by the peer that reads all of the corpus.
-NUM_PEER = 100
+NUM_PEER = 20
 # No text has this byte, so no text occurs over two documents.
 BETWEEN = b"\xff"
 WORDS, PHRASES, STRINGS = "words of 4–12 letters", "phrases of two words", "strings, held out"
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="what they were built from")
     parser.add_argument("--held-out", type=Path, required=True, help="text not in the corpus")
     parser.add_argument("--peers", type=Path, required=True, help="what bench/peers.sh made")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the results here")
     args = parser.parse_args()
