@@ -149,12 +149,13 @@ GOALS = [
 class Process:
     """A side's process, which answers and times sets of queries."""
 
-    def __init__(self, side: str, python: str, work: Path) -> None:
+    def __init__(self, side: str, python: str, work: Path, queries: Path | None = None) -> None:
+        """queries: a file of sets of queries (default: WORK/queries.json)."""
         self._file = work / "answers.json"
         script = Path(__file__).with_name("query_side.py")
         self._side = side
         self._process = subprocess.Popen(
-            [python, str(script), side, str(work), str(work / "queries.json")],
+            [python, str(script), side, str(work), str(queries or work / "queries.json")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,6 +6,7 @@ and tokenizer, which is loaded when text is first wanted, and once per process f
 that have it; knows nothing of segments or searches.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,8 +37,10 @@ EMPTY_PROB = (
 # The tokenizers that this process has loaded. They stay: results that come one by one from another
 # process would otherwise load theirs each.
 _LOADED: dict[fmt.TokenizerEntry, Tokenizer] = {}
-# What their tokens spell, where texts have been looked for.
-_SPELLED: dict[fmt.TokenizerEntry, TokenBytes] = {}
+# What their tokens spell, where texts have been looked for: made once for all indexes with the same
+# tokenizer (a second time would take a tenth of a second, and megabytes).
+_SPELLED: dict[tuple[str, str], TokenBytes] = {}
+_SPELLING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,12 @@ class Reading:
     def token_bytes(self) -> TokenBytes:
         """What tokens spell. Raises TokenizerError where a text is not what its tokens spell."""
         tokenizer = self._needed()
-        if self.entry not in _SPELLED:
-            _SPELLED[self.entry] = TokenBytes(tokenizer)
-        return _SPELLED[self.entry]
+        # (The same file is the same tokenizer, wherever it was found.)
+        known = self.entry.kind, self.entry.sha256 or self.entry.source
+        with _SPELLING:
+            if known not in _SPELLED:
+                _SPELLED[known] = TokenBytes(tokenizer)
+            return _SPELLED[known]
 
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError where there is no tokenizer."""

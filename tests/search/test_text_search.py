@@ -12,7 +12,7 @@ from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
-from everygram.search import text as searching
+from everygram.search import parts
 from everygram.search.pattern import Pattern, folded, forms_of, word_table
 from everygram.search.text import TextSearch
 from everygram.storage import directory
@@ -82,18 +82,25 @@ def spans(data, text, ignore_case, whole_words):
 
 
 class Spelling:
-    """A tokenizer that only spells: token bytes, of which some lose their first at a start."""
+    """A tokenizer that only spells: token bytes, of which some lose their first at a start.
 
-    def __init__(self, spelled, lost):
-        self.spelled, self.lost = spelled, lost
+    until: all do, up to the first token of which something is left.
+    """
+
+    def __init__(self, spelled, lost, until):
+        self.bytes_of, self.lost, self.until = spelled, lost, until
 
     def spellings(self):
-        at_start = [data[lost:] for data, lost in zip(self.spelled, self.lost, strict=True)]
-        return self.spelled, at_start
+        at_start = [data[lost:] for data, lost in zip(self.bytes_of, self.lost, strict=True)]
+        return self.bytes_of, at_start
 
-    def text_of(self, ids):
-        data = b"".join(self.spelled[i] for i in ids)
-        return data[self.lost[ids[0]] :] if ids else data
+    def spelled(self, ids, inside=False):
+        parts = [self.bytes_of[i] for i in ids]
+        for place in range(0 if inside else len(parts)):
+            parts[place] = parts[place][self.lost[ids[place]] :]
+            if parts[place] or not self.until:
+                break
+        return b"".join(parts)
 
 
 def random_spelling(rng, letters):
@@ -107,9 +114,8 @@ def random_spelling(rng, letters):
             data = bytes([rng.choice("".join(letters).encode())])
         spelled.append(data)
     some = rng.random() < 0.4
-    return Spelling(
-        spelled, [int(some and d.startswith(b" ") and rng.random() < 0.5) for d in spelled]
-    )
+    lost = [int(some and data.startswith(b" ") and rng.random() < 0.5) for data in spelled]
+    return Spelling(spelled, lost, rng.random() < 0.5)
 
 
 @pytest.mark.parametrize("seed", range(2 if INTERPRETED else sized(12, 300)))
@@ -117,16 +123,18 @@ def test_any_vocabulary_any_text(tmp_path, monkeypatch, seed):
     """Bytes split over tokens, tokens without bytes, deletions, one or two segments."""
     rng = random.Random(seed)
     for number in range(6):
-        monkeypatch.setattr(searching, "FEW", rng.choice([0, 1, 3, 1024]))
-        monkeypatch.setattr(searching, "SEARCH", rng.choice([0, 1, 4, 64]))
+        monkeypatch.setattr(parts, "FEW", rng.choice([-9, 0, 1, 3, 1024]))
+        monkeypatch.setattr(parts, "SEARCH", rng.choice([0, 1, 4, 64]))
+        monkeypatch.setattr(parts, "RUN", rng.choice([0, 0, 1, 64]))
+        monkeypatch.setattr(parts, "DEEP", rng.choice([1, 2, 64]))
         letters = rng.sample(LETTERS, rng.randint(2, 5))
         spelling = random_spelling(rng, letters)
-        size = len(spelling.spelled)
+        size = len(spelling.bytes_of)
         documents = [rng.choices(range(size), k=rng.randint(0, 12)) for _ in range(9)]
         documents.append([rng.randrange(size)] * 30)
         gone = sorted(rng.sample(range(len(documents)), rng.choice([0, 0, 3])))
         path = write_index(tmp_path / str(number), documents, "u8", rng.randint(1, 3), size, [gone])
-        texts = {n: spelling.text_of(ids) for n, ids in enumerate(documents) if n not in set(gone)}
+        texts = {n: spelling.spelled(ids) for n, ids in enumerate(documents) if n not in set(gone)}
         with everygram.open(path) as index:
             search = TextSearch(index.engine, lambda of=spelling: TokenBytes(of))
             for _ in range(20):
@@ -274,3 +282,19 @@ def test_a_document_that_is_one_long_repeat(tmp_path):
     assert [(each.start, each.byte_end) for each in matches] == [
         (i, 2 * i + 4) for i in range(4999)
     ]
+
+
+@pytest.mark.parametrize("few", [-9, 1024])
+def test_a_character_behind_a_word_that_a_token_cuts(tmp_path, monkeypatch, few):
+    """b"b\\xc5" and "\\xbf" behind it are a word of two letters; behind it "\\xc5" is no letter."""
+    monkeypatch.setattr(parts, "FEW", few)
+    monkeypatch.setattr(parts, "RUN", 0)
+    spelling = Spelling([b".b\xc5", b"\xbf", b"\xc5", b".b", b"."], [0] * 5, False)
+    documents = [[0, 1], [0, 2], [4, 0, 2], [4, 0, 1], [3], [3, 2, 1], [3, 2, 2]]
+    path = write_index(tmp_path / "index", documents, "u8", 1, 5)
+    with everygram.open(path) as index:
+        search = TextSearch(index.engine, lambda: TokenBytes(spelling))
+        for text, expected in (("b", 4), (".b", 4), ("..b", 1)):
+            assert search.count(Pattern(text), True) == expected
+            assert search.find(Pattern(text), True).shape[0] == expected
+            assert search.tokenizations(Pattern(text), True).count == expected

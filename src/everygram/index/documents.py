@@ -148,12 +148,12 @@ def _document_of_text(
 ) -> Document:
     """The document of an occurrence of a text, or the part of it around the occurrence."""
     engine, _, reading, _, searched = state
-    rows = searched.find(*pattern)
-    count = rows.shape[0]
+    found = searched.occurrences(*pattern)
+    count = len(found)
     if not count:
         raise QueryError(f"the text does not occur: {arguments.short(text)}")
     _check_occurrence(occurrence, count, "text")
-    chosen = rows[occurrence : occurrence + 1]
+    chosen = found.rows(slice(occurrence, occurrence + 1))
     place = TextOccurrence(*searched.placed(chosen)[0].tolist())
     ids, metadata = engine.document(place.document)
     match, length = (place.token_start, place.token_end), ids.shape[0]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from everygram import arguments
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
@@ -46,7 +44,7 @@ class StringQueries(OpenIndex):
     ) -> int:
         """In how many documents a text occurs; all of its occurrences are looked at."""
         pattern, words = checked_pattern(text, ignore_case, whole_words)
-        return int(np.unique(self._state.texts.find(pattern, words)[:, 1]).shape[0])
+        return self._state.texts.occurrences(pattern, words).document_count
 
     def find_text(
         self,
@@ -70,9 +68,8 @@ class StringQueries(OpenIndex):
         pattern, words = checked_pattern(text, ignore_case, whole_words)
         context = checked_context(context)
         engine, _, reading, _, searched = self._state
-        rows = searched.find(pattern, words)
-        count, documents = rows.shape[0], int(np.unique(rows[:, 1]).shape[0])
-        rows = rows[choose(count)]
+        found = searched.occurrences(pattern, words)
+        rows = found.rows(choose(len(found)))
         positions = searched.placed(rows)
         passages: list[Parts] | None = None
         if context is not None:
@@ -82,4 +79,4 @@ class StringQueries(OpenIndex):
                 ids, _ = engine.document(document)
                 size = end_byte - begin_byte
                 passages.append(of_text(reading, ids, begin, end, context, skipped, size))
-        return TextMatches(text, count, documents, positions, passages)
+        return TextMatches(text, len(found), found.document_count, positions, passages)

@@ -5,7 +5,8 @@ that leads on, to targets[s, i]; the last state is the end. Arguments all share:
 
 - `blob`: u8, the bytes of all tokens, id after id; `starts`: int64, shape (V + 1,): token t is
   blob[starts[t]:starts[t + 1]].
-- `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document.
+- `dropped`: int32, shape (V,): how many bytes of a token are left out where it begins a document;
+  `vanishes`: bool, shape (V,): whether the next token then begins the document as well.
 
 An id that is not below V is the separator, or in a damaged file: either way a document ends there.
 """
@@ -13,6 +14,7 @@ An id that is not below V is the separator, or in a damaged file: either way a d
 import numpy as np
 
 from everygram.kernels import array_at, inlined, kernel
+from everygram.kernels.characters import OPEN, is_word_at, is_word_before, word_from, word_up_to
 from everygram.kernels.rows import POSITIONS, TOKENS, WIDTH, N, ask_for, position_in
 
 # Occurrences whose tokens are requested together.
@@ -125,112 +127,35 @@ def continuations(
     return pieces, ranges
 
 
-@inlined
-def is_word(code: int, size: int, table: np.ndarray) -> bool:
-    """Whether a code point that was read from so many bytes is a word character, and is one."""
-    least = np.int64(0)
-    if size > 1:
-        least = np.int64(0x80) if size == 2 else np.int64(0x800) if size == 3 else np.int64(0x10000)
-    if code < least or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-        return False
-    return table[code >> 3] >> (code & 7) & 1 == 1
-
-
 @kernel
-def is_word_at(
+def around(
     tokens: np.ndarray,
-    n: int,
-    token: int,
-    at: int,
+    offsets: np.ndarray,
+    state: int,
     blob: np.ndarray,
     starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
     table: np.ndarray,
-) -> bool:
-    """Whether a word character begins at byte `at` of the token at position `token`, or after it.
+    beside: np.ndarray,
+) -> None:
+    """Whether word characters stand around the text in tokens (int64, shape (k,)), as far as the
+    tokens themselves say: NONE, WORD, OPEN or CUT.
 
-    The end of the document is none, and so is what is not UTF-8.
+    The text begins at an offset (int64, shape (k,)), or goes on in `state` if that is 0. beside:
+    int64, shape (k, 2), receives what stands before it (OPEN at offset 0), and what stands behind
+    it (OPEN if it goes on in the next token).
     """
-    code, left, of = np.int64(0), np.int64(-1), np.int64(0)
-    while token < n:
-        number = np.int64(tokens[token])
-        if number >= starts.shape[0] - 1:
-            return False
-        size = starts[number + 1] - starts[number]
-        while at < size:
-            byte = np.int64(blob[starts[number] + at])
-            if left < 0:
-                if byte < 0x80:
-                    code, left = byte, 0
-                elif byte < 0xC0 or byte >= 0xF8:
-                    return False
-                elif byte < 0xE0:
-                    code, left = byte & 0x1F, 1
-                elif byte < 0xF0:
-                    code, left = byte & 0x0F, 2
-                else:
-                    code, left = byte & 0x07, 3
-                of = left + 1
-            elif byte & 0xC0 == 0x80:
-                code, left = code << 6 | byte & 0x3F, left - 1
-            else:
-                return False
-            if left == 0:
-                return is_word(code, of, table)
+    end = steps.shape[0] - 1
+    for i in range(tokens.shape[0]):
+        first, last = starts[tokens[i]], starts[tokens[i] + 1]
+        at = first + offsets[i]
+        beside[i, 0] = word_up_to(first, at, blob, table)
+        now = np.int64(state)
+        while at < last and now >= 0 and now != end:
+            now = step(steps, targets, now, np.int64(blob[at]))
             at += 1
-        token, at = token + 1, 0
-    return False
-
-
-@kernel
-def is_word_before(
-    tokens: np.ndarray,
-    separator: int,
-    token: int,
-    at: int,
-    blob: np.ndarray,
-    starts: np.ndarray,
-    dropped: np.ndarray,
-    table: np.ndarray,
-) -> bool:
-    """Whether a word character ends in front of byte `at` of the token at position `token`."""
-    code, shift, after = np.int64(0), np.int64(0), np.int64(0)
-    while token >= 0:
-        number = np.int64(tokens[token])
-        if number >= starts.shape[0] - 1:
-            return False
-        least = np.int64(0)
-        if token == 0 or np.int64(tokens[token - 1]) == separator:
-            least = np.int64(dropped[number])
-        while at > least:
-            at -= 1
-            byte = np.int64(blob[starts[number] + at])
-            if byte & 0xC0 == 0x80:
-                code |= (byte & 0x3F) << shift
-                shift += 6
-                after += 1
-                if after > 3:
-                    return False
-                continue
-            if byte < 0x80:
-                if after:
-                    return False
-                code = byte
-            elif after == 1 and byte & 0xE0 == 0xC0:
-                code |= (byte & 0x1F) << shift
-            elif after == 2 and byte & 0xF0 == 0xE0:
-                code |= (byte & 0x0F) << shift
-            elif after == 3 and byte & 0xF8 == 0xF0:
-                code |= (byte & 0x07) << shift
-            else:
-                return False
-            return is_word(code, after + 1, table)
-        token -= 1
-        if token >= 0:
-            before = np.int64(tokens[token])
-            if before >= starts.shape[0] - 1:
-                return False
-            at = starts[before + 1] - starts[before]
-    return False
+        beside[i, 1] = word_from(at, last, blob, table) if now == end else OPEN
 
 
 @kernel
@@ -245,9 +170,12 @@ def walk(
     blob: np.ndarray,
     starts: np.ndarray,
     dropped: np.ndarray,
+    vanishes: np.ndarray,
     steps: np.ndarray,
     targets: np.ndarray,
     words: np.ndarray,
+    bits: int,
+    counts: np.ndarray,
     found: np.ndarray,
 ) -> int:
     """How often the text occurs at the suffixes whose ranks are in intervals, int64, shape (k, 2).
@@ -258,8 +186,9 @@ def walk(
     offset there, and the suffix goes on from `state`; tokens without bytes may stand between.
     words: a table of word characters if none may stand on either side, else empty.
 
-    found: int64, shape (n, 4), or empty: receives the position of the token in which the text
-    begins, the offset there, and the same of its end (behind its last byte).
+    counts: int64, shape (k,), or empty: receives how often it occurs in each interval.
+    found: int64, shape (n,), or empty: receives the places where it begins, the position of the
+    token shifted left by `bits`, and the offset among its bytes.
     """
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
@@ -297,7 +226,13 @@ def walk(
                         fits = False
                     elif begin < dropped[number]:
                         # A space that the document does not have, if it begins there.
-                        fits = first > 0 and np.int64(tokens[first - 1]) != separator
+                        ahead = first - 1
+                        while ahead >= 0:
+                            number = np.int64(tokens[ahead])
+                            if number >= size or not vanishes[number]:
+                                break
+                            ahead -= 1
+                        fits = ahead >= 0 and np.int64(tokens[ahead]) != separator
                 while fits and now != end:
                     if token >= n:
                         fits = False
@@ -323,7 +258,67 @@ def walk(
                         )
                 if fits:
                     if found.shape[0]:
-                        found[total, 0], found[total, 1] = first, begin
-                        found[total, 2], found[total, 3] = token, at
+                        found[total] = first << bits | begin
+                    if counts.shape[0]:
+                        counts[interval] += 1
                     total += 1
     return total
+
+
+@kernel
+def listed(
+    row: np.ndarray, intervals: np.ndarray, offsets: np.ndarray, bits: int, found: np.ndarray
+) -> int:
+    """As `walk`, for a text that is known to occur at all suffixes: only its places are found."""
+    n, width = row[N], row[WIDTH]
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    total = 0
+    for interval in range(intervals.shape[0]):
+        lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
+        offset = np.int64(offsets[interval])
+        for rank in range(lo, hi):
+            position = position_in(sa, width, rank)
+            if position < n:
+                found[total] = position << bits | offset
+                total += 1
+    return total
+
+
+@kernel
+def ended(
+    row: np.ndarray,
+    ids: np.ndarray,
+    places: np.ndarray,
+    bits: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    steps: np.ndarray,
+    targets: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """The places where the text ends that begins at `places`, which are as `walk` finds them.
+
+    found: int64, shape (len(places), 4), receives the position of the token in which it begins, the
+    offset there, and the same of its end (behind its last byte). Returns how many places it is not
+    at, which are none in a sound index.
+    """
+    n = row[N]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    end = steps.shape[0] - 1
+    missing = 0
+    for i in range(places.shape[0]):
+        token, at = places[i] >> bits, places[i] & ((1 << bits) - 1)
+        found[i, 0], found[i, 1] = token, at
+        state = np.int64(0)
+        while state >= 0 and state != end:
+            number = np.int64(tokens[token]) if token < n else np.int64(starts.shape[0])
+            if number >= starts.shape[0] - 1:
+                state = -1
+            elif at >= starts[number + 1] - starts[number]:
+                token, at = token + 1, 0
+            else:
+                state = step(steps, targets, state, np.int64(blob[starts[number] + at]))
+                at += 1
+        found[i, 2], found[i, 3] = token, at
+        missing += state != end
+    return missing

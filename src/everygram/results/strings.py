@@ -35,6 +35,64 @@ class TextCount(int):
 
 
 @dataclass(frozen=True)
+class Tokenization:
+    """A sequence of tokens that a text is written with.
+
+    The text begins at byte `offset` of the first token and ends inside the last; it occurs `count`
+    times like this. tokens: the ids as text, as elsewhere.
+    """
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    offset: int
+    count: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "token_ids": list(self.token_ids),
+            "tokens": list(self.tokens),
+            "offset": self.offset,
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True)
+class Tokenizations:
+    """The sequences of tokens that a text is written with, the most frequent first: an iterable of
+    those that are listed.
+
+    count: how often the text occurs. tokenization_count: the number of all sequences.
+    """
+
+    text: str
+    count: int
+    tokenization_count: int
+    listed: tuple[Tokenization, ...]
+
+    @property
+    def other_count(self) -> int:
+        """How often the text occurs in sequences that are not listed."""
+        return self.count - sum(each.count for each in self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def __iter__(self) -> Iterator[Tokenization]:
+        return iter(self.listed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "text": self.text,
+            "count": self.count,
+            "tokenization_count": self.tokenization_count,
+            "tokenizations": [each.as_dict() for each in self.listed],
+            "other_count": self.other_count,
+        }
+
+
+@dataclass(frozen=True)
 class TextOccurrence:
     """One place at which a text occurs.
 

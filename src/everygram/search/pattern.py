@@ -63,6 +63,11 @@ class Pattern:
             self.steps[state, : len(on)] = list(on)
             self.targets[state, : len(on)] = list(on.values())
 
+    def ways(self, state: int) -> list[tuple[int, int]]:
+        """The bytes that lead on from a state, each with the state that it leads to."""
+        pairs = zip(self.steps[state].tolist(), self.targets[state].tolist(), strict=True)
+        return [(byte, to) for byte, to in pairs if byte >= 0]
+
     @property
     def end(self) -> int:
         """The state in which all of the text has been read."""

@@ -53,7 +53,13 @@ class Tokenizer(ABC):
         Raises TokenizerError where a text is not what its tokens spell, one after another.
         """
         ids = np.arange(self.vocab_size)[:, None]
-        return [self.spelled(i, True) for i in ids], [self.spelled(i) for i in ids]
+        inside = [self.spelled(i, True) for i in ids]
+        # (Nothing but spaces is dropped.)
+        at_start = [
+            self.spelled(i) if spelled.startswith(b" ") else spelled
+            for i, spelled in zip(ids, inside, strict=True)
+        ]
+        return inside, at_start
 
     def decode(self, ids: np.ndarray, inside: bool = False) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD. `inside`: see `spelled`."""

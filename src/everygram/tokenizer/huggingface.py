@@ -97,7 +97,11 @@ class HuggingFaceTokenizer(Tokenizer):
                 f"tokenizer '{self.source}': its decoder puts spaces between tokens or takes them "
                 "away, so that a text is not what its tokens spell; query with token ids"
             )
-        return super().spellings()
+        with library(f"tokenizer '{self.source}' cannot decode its ids"):
+            inside = [self._make_spelled(token_id) for token_id in range(self.vocab_size)]
+        self._spelled = dict(enumerate(inside))
+        drops = self._spelling.drops_space or self._spelling.drops_spaces
+        return super().spellings() if drops else (inside, inside)
 
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False

@@ -8,7 +8,17 @@ from typing import Any
 from everygram.tokenizer.tiktoken import byte_level_chars
 
 BYTE_TOKEN = re.compile("<0x[0-9A-Fa-f]{2}>")
-BYTE_OF = {char: byte for byte, char in byte_level_chars()}
+
+
+class _Bytes(dict[int, str]):
+    """For `str.translate`: the Latin-1 character of the byte that a character stands for, and one
+    that Latin-1 has not for any other."""
+
+    def __missing__(self, char: int) -> str:
+        return "\ufffd"
+
+
+BYTE_OF = _Bytes({ord(char): chr(byte) for byte, char in byte_level_chars()})
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,10 @@ class Spelling:
     def of(self, token: str) -> bytes:
         """The bytes that a token stands for inside a text."""
         if self.byte_level:
-            spelled = [BYTE_OF.get(char, -1) for char in token]
-            return token.encode() if -1 in spelled else bytes(spelled)
+            try:
+                return token.translate(BYTE_OF).encode("latin-1")
+            except UnicodeEncodeError:
+                return token.encode()
         if self.byte_tokens and BYTE_TOKEN.fullmatch(token):
             return bytes.fromhex(token[3:5])
         return token.replace(self.space, " ").encode()

@@ -4,10 +4,10 @@ Knows tokens and bytes; knows nothing of texts that are looked for, or of indexe
 """
 
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
+from everygram.errors import TokenizerError
 from everygram.tokenizer.base import Tokenizer
 
 
@@ -16,7 +16,8 @@ class TokenBytes:
 
     blob: uint8, the bytes of all tokens, id after id. starts: int64, shape (V + 1,): token t is
     blob[starts[t]:starts[t + 1]]. dropped: int32, shape (V,): how many of its first bytes a token
-    loses where it begins a document (SentencePiece's own space). order: int32, shape (V,): the ids
+    loses where it begins a document (SentencePiece's own space). vanishes: bool, shape (V,): if the
+    token behind it then loses the same as if it was the first. order: int32, shape (V,): the ids
     sorted by their bytes.
     """
 
@@ -28,6 +29,17 @@ class TokenBytes:
         self.blob = np.frombuffer(b"".join(spelled), np.uint8)
         kept = np.fromiter(map(len, at_start), np.int64, len(at_start))
         self.dropped = (lengths - kept).astype(np.int32)
+        losing = np.flatnonzero(self.dropped)
+        for token in losing.tolist():
+            if not spelled[token].endswith(at_start[token]):
+                raise TokenizerError(
+                    f"tokenizer: token {token} spells {spelled[token]!r}, but {at_start[token]!r} "
+                    "at the start of a document, which is no end of it; query with token ids"
+                )
+        self.vanishes = np.zeros(lengths.shape[0], np.bool_)
+        for token in np.flatnonzero(kept == 0).tolist() if losing.shape[0] else ():
+            both = tokenizer.spelled(np.array([token, losing[-1]]))
+            self.vanishes[token] = both == at_start[losing[-1]]
         self.order = np.array(sorted(range(len(spelled)), key=spelled.__getitem__), np.int32)
 
     @cached_property
@@ -36,8 +48,32 @@ class TokenBytes:
         return np.repeat(np.arange(self.order.shape[0], dtype=np.int32), np.diff(self.starts))
 
     @cached_property
-    def places(self) -> list[np.ndarray]:
-        """Of each byte, where it stands in the blob: int64, ascending."""
-        order = np.argsort(self.blob, kind="stable")
-        bounds = np.searchsorted(self.blob[order], np.arange(257))
-        return [order[begin:end] for begin, end in pairwise(bounds.tolist())]
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the blob before another byte of the same token, in the order of both bytes, and
+        where those of each pair of bytes begin."""
+        places = np.arange(max(0, self.blob.shape[0] - 1))
+        places = places[self.owners[:-1] == self.owners[1:]]
+        pairs = self.blob[places].astype(np.uint16) << 8 | self.blob[places + 1]
+        order = np.argsort(pairs, kind="stable")
+        return places[order], np.searchsorted(pairs[order], np.arange((1 << 16) + 1))
+
+    @cached_property
+    def _lasts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens with bytes in the order of their last one, and where those of each begin."""
+        tokens = np.flatnonzero(np.diff(self.starts))
+        lasts = self.blob[self.starts[tokens + 1] - 1]
+        order = np.argsort(lasts, kind="stable")
+        return tokens[order], np.searchsorted(lasts[order], np.arange(257))
+
+    def places(self, byte: int, after: int | None = None) -> np.ndarray:
+        """Where a byte stands in the blob with another behind it in the same token (which is
+        `after` unless that is None): int64."""
+        places, bounds = self._pairs
+        first = byte << 8 | (after or 0)
+        last = first + (256 if after is None else 1)
+        return places[bounds[first] : bounds[last]]
+
+    def ending_in(self, byte: int) -> np.ndarray:
+        """The tokens that end with a byte: int64."""
+        tokens, bounds = self._lasts
+        return tokens[bounds[byte] : bounds[byte + 1]]
