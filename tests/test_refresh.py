@@ -88,6 +88,7 @@ ASKED = {
     "find": [{"query": "natural"}, {"query": "a", "limit": None}, {"query": "a", "sample": 5}],
     "count_text": [{"text": "natural"}, {"text": "LAWS", "ignore_case": True}],
     "count_text_batch": [{"texts": ["natural", "a"], "whole_words": True}],
+    "tokenizations": [{"text": "natural"}, {"text": "A", "ignore_case": True}],
     "document_count_text": [{"text": "language"}],
     "find_text": [{"text": "natural"}, {"text": "a", "limit": None}, {"text": "a", "sample": 3}],
     "document": [{"number": 0}, {"query": "language"}, {"query": "nature", "occurrence": 0}],
@@ -250,6 +251,7 @@ REQUESTS = {
     "longest_matches": {"text": "natural laws of language"},
     "find": {"query": "natural"},
     "count_text": {"text": "natural"},
+    "tokenizations": {"text": "language"},
     "find_text": {"text": "language"},
     "document": {"query": "language"},
 }

@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+import everygram
+from conftest import write_jsonl
 from everygram.cli import answering, ngrams
 
 # Those that are searched together, and those that are not.
@@ -335,3 +337,27 @@ def test_options_of_texts_go_with_texts(run, path):
     code, _, err = run("count", path, "", "--text")
     assert code == 2 and "text" in err
     assert run("document", path, "xyzzy", "--text")[0] == 2
+
+
+def test_the_tokenizations_of_a_text(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "a.jsonl", [{"text": "a cat, cats, a cat; scatter"}] * 9)
+    everygram.build(corpus, tmp_path / "index", "train:300")
+    out = run("count", tmp_path / "index", "cat", "--text", "--tokenizations", "50", "--json")[1]
+    answer = json.loads(out)
+    with everygram.open(tmp_path / "index") as index:
+        assert answer == {
+            **index.tokenizations("cat").as_dict(),
+            "document_count": 9,
+        }
+    assert answer["count"] == 36 == sum(each["count"] for each in answer["tokenizations"])
+    assert len(answer["tokenizations"]) == answer["tokenization_count"] > 1
+    for each in answer["tokenizations"]:
+        spelled = "".join(each["tokens"])
+        assert spelled[each["offset"] :].startswith("cat")
+    shown = run("count", tmp_path / "index", "cat", "--text", "--tokenizations", "1")[1]
+    lines = shown.splitlines()
+    first = answer["tokenizations"][0]
+    assert lines[3].split()[:2] == [str(first["count"]), str(first["offset"])]
+    assert lines[4].split() == [
+        str(36 - first["count"]), "in", str(answer["tokenization_count"] - 1), "other", "sequences",
+    ]  # fmt: skip

@@ -175,6 +175,13 @@ TEXT_CASES = {
         ({"text": "a", "whole_words": True}, lambda i: text_count(i, "a", whole_words=True)),
         ({"text": "日"}, lambda i: text_count(i, "日")),
     ],
+    "tokenizations": [
+        ({"text": "language"}, lambda i: i.tokenizations("language")),
+        (
+            {"text": "A", "limit": 1, "ignore_case": True, "whole_words": True},
+            lambda i: i.tokenizations("A", limit=1, ignore_case=True, whole_words=True),
+        ),
+    ],
     "find_text": [
         ({"text": "language"}, lambda i: i.find_text("language")),
         ({"text": "a", "offset": 2, "limit": 3}, lambda i: i.find_text("a", offset=2, limit=3)),

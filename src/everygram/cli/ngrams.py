@@ -31,17 +31,25 @@ DISTRIBUTIONS = 64
     epilog=examples(
         'everygram count my-index "natural language processing"',
         "everygram count my-index --ids 11802,3303,7587 --json",
-        'everygram count my-index --text "natural lang" --ignore-case',
+        'everygram count my-index --text "natural lang" --tokenizations 5',
         "everygram count my-index - < queries.txt > answers.jsonl",
     )
 )
 @query_arguments
 @text_options
+@click.option(
+    "--tokenizations",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --text: list the N most frequent sequences of tokens that the text is written in, "
+    "and at which byte of its first token the text begins.",
+)
 @answer_options
 def count(
     as_text: bool,
     ignore_case: bool,
     whole_words: bool,
+    tokenizations: int | None,
     raw: bool,
     **asked: Any,
 ) -> None:
@@ -54,6 +62,7 @@ def count(
         as_text,
         ignore_case=ignore_case,
         whole_words=whole_words,
+        tokenizations=tokenizations,
         ids=asked["ids"],
         raw=raw,
     )
@@ -62,7 +71,7 @@ def count(
         answer(
             **asked,
             show=show_text_count,
-            ask=lambda index, text: _text_count(index, text, rules),
+            ask=lambda index, text: _text_count(index, text, rules, tokenizations),
             as_dict=dict,
         )
         return
@@ -185,10 +194,14 @@ def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **ask
     )
 
 
-def _text_count(index: "Index", text: "Query", rules: dict[str, bool]) -> dict[str, Any]:
+def _text_count(
+    index: "Index", text: "Query", rules: dict[str, Any], tokenizations: int | None
+) -> dict[str, Any]:
     assert isinstance(text, str)
     found = index.find_text(text, limit=0, **rules).as_dict()
     del found["occurrences"]
+    if tokenizations is not None:
+        found |= index.tokenizations(text, limit=tokenizations, **rules).as_dict()
     return found
 
 

@@ -19,13 +19,16 @@ def show_text_count(answer: dict[str, Any]) -> str:
         f"count     {answer['count']:,} in {counted(documents, 'document')}",
         f"text      {answer['text']!r}",
     ]
-    listed = answer.get("tokenizations", [])
+    listed = answer.get("tokenizations") or []
     if listed:
         lines.append(f"{'count':>12}  {'from byte':>9}  tokens")
     for each in listed:
         tokens = " ".join(map(repr, each["tokens"]))
         ids = " ".join(map(str, each["token_ids"]))
         lines.append(f"{each['count']:>12,}  {each['offset']:>9}  {tokens}   ids {ids}")
+    left = answer.get("tokenization_count", 0) - len(listed)
+    if left:
+        lines.append(f"{answer['other_count']:>12,}  in {left:,} other sequences")
     return "\n".join(lines)
 
 

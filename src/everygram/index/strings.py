@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from everygram import arguments
+from everygram.arguments import natural
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_context, checked_pattern, choice
 from everygram.index.passages import Parts, of_text
-from everygram.results.strings import TextCount, TextMatches
+from everygram.results.base import token_texts
+from everygram.results.strings import TextCount, TextMatches, Tokenization, Tokenizations
 
 
 class StringQueries(OpenIndex):
@@ -45,6 +47,33 @@ class StringQueries(OpenIndex):
         """In how many documents a text occurs; all of its occurrences are looked at."""
         pattern, words = checked_pattern(text, ignore_case, whole_words)
         return self._state.texts.occurrences(pattern, words).document_count
+
+    def tokenizations(
+        self,
+        text: str,
+        *,
+        limit: int | None = 100,
+        ignore_case: bool = False,
+        whole_words: bool = False,
+    ) -> Tokenizations:
+        """The sequences of tokens that a text is written with, the most frequent first.
+
+        Their counts are together `count_text`. limit: how many are listed at most (None: all).
+        """
+        most = None if limit is None else natural("limit", limit, error=QueryError)
+        pattern, words = checked_pattern(text, ignore_case, whole_words)
+        _, _, reading, _, searched = self._state
+        found = searched.tokenizations(pattern, words, most)
+        listed = (
+            Tokenization(
+                each.token_ids,
+                tuple(token_texts(each.token_ids, reading) or ()),
+                each.offset,
+                each.count,
+            )
+            for each in found.listed
+        )
+        return Tokenizations(text, found.count, found.number, tuple(listed))
 
     def find_text(
         self,

@@ -30,6 +30,15 @@ class CountTextRequest(Request):
     ] = False
 
 
+class TokenizationsRequest(CountTextRequest):
+    """A text whose tokenizations to list."""
+
+    limit: Annotated[
+        int,
+        Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the sequences to list."),
+    ] = 100
+
+
 class FindTextRequest(CountTextRequest):
     """A text to find, and which of its occurrences to list."""
 
@@ -55,6 +64,7 @@ class FindTextRequest(CountTextRequest):
 
 
 CountTextBody = Either[CountTextRequest, Batch[CountTextRequest]]
+TokenizationsBody = Either[TokenizationsRequest, Batch[TokenizationsRequest]]
 FindTextBody = Either[FindTextRequest, Batch[FindTextRequest]]
 
 
@@ -69,6 +79,29 @@ class TextCount(BaseModel):
     document_count: Annotated[
         int, Field(description="The documents that contain it.", examples=[21])
     ]
+
+
+class Tokenization(BaseModel):
+    """A sequence of tokens that the text is written with."""
+
+    token_ids: Annotated[list[int], Field(description="The sequence.", examples=[[3288, 3303]])]
+    tokens: Annotated[list[str], Field(description="The same as text.")]
+    offset: Annotated[
+        int, Field(description="The byte of its first token at which the text begins.")
+    ]
+    count: Annotated[int, Field(description="How often the text occurs like this.")]
+
+
+class Tokenizations(BaseModel):
+    """The sequences of tokens that a text is written with."""
+
+    text: Annotated[str, Field(description="The text.", examples=["natural language"])]
+    count: Annotated[int, Field(description="Its occurrences.", examples=[50])]
+    tokenization_count: Annotated[int, Field(description="The number of all sequences.")]
+    tokenizations: Annotated[
+        list[Tokenization], Field(description="The most frequent ones, in this order.")
+    ]
+    other_count: Annotated[int, Field(description="Occurrences in sequences that are not listed.")]
 
 
 class TextOccurrence(BaseModel):

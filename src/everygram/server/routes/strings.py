@@ -9,6 +9,8 @@ from everygram.server.models.strings import (
     FindTextBody,
     TextCount,
     TextMatches,
+    Tokenizations,
+    TokenizationsBody,
 )
 from everygram.server.routes.answering import answer, examples, query_router
 
@@ -35,6 +37,24 @@ def count_text(
         body,
         lambda q: index.find_text(
             q.text, limit=0, ignore_case=q.ignore_case, whole_words=q.whole_words
+        ).as_dict(),
+    )
+
+
+@router.post(
+    "/tokenizations",
+    summary="List a text's tokenizations",
+    response_model=Tokenizations | Results[Tokenizations],
+)
+def tokenizations(
+    index: ServedIndex,
+    body: Annotated[TokenizationsBody, examples(text={"text": "natural lang", "limit": 5})],
+) -> Any:
+    """The sequences of tokens that a text is written with, the most frequent first."""
+    return answer(
+        body,
+        lambda q: index.tokenizations(
+            q.text, limit=q.limit, ignore_case=q.ignore_case, whole_words=q.whole_words
         ).as_dict(),
     )
 
