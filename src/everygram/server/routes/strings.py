@@ -48,7 +48,13 @@ def count_text(
 )
 def tokenizations(
     index: ServedIndex,
-    body: Annotated[TokenizationsBody, examples(text={"text": "natural lang", "limit": 5})],
+    body: Annotated[
+        TokenizationsBody,
+        examples(
+            text={"text": "natural lang", "limit": 5},
+            in_any_case={"text": "natural lang", "limit": 5, "ignore_case": True},
+        ),
+    ],
 ) -> Any:
     """The sequences of tokens that a text is written with, the most frequent first."""
     return answer(
