@@ -24,6 +24,7 @@ import everygram
 from conftest import write_index, write_jsonl
 from everygram.engine import copies
 from everygram.errors import EverygramError, OptionError, QueryError
+from everygram.index.union import UnionIndex
 from everygram.results.documents import UnionOccurrence
 from everygram.storage import directory
 from everygram.storage import format as fmt
@@ -328,6 +329,18 @@ def test_documents_are_named_by_index_and_number(folder):
             assert pickle.loads(pickle.dumps(result)) == result
 
 
+def test_the_export_of_a_union_names_a_document_by_its_index(folder):
+    with everygram.open([folder / "wiki", folder / "books"]) as union:
+        records = list(everygram.export(union))
+        assert [(each["text"], each["n"]) for each in records[2:5]] == [
+            ("the bird", 2),
+            ("the cat", 0),
+            ("the mouse", 1),
+        ]
+        with pytest.raises(OptionError, match="document 0 of index 'wiki': its metadata"):
+            list(everygram.export(union, text_field="n"))
+
+
 def test_one_index_says_no_more_than_before(folder):
     with everygram.open(folder / "wiki") as index:
         assert "index" not in index.document(0).as_dict()
@@ -351,6 +364,7 @@ def test_a_list_of_one_is_a_union_and_minus_makes_one(folder):
         assert union.document(0, index=0).index_name == "wiki"
     with everygram.open(folder / "wiki", minus=[]) as union:
         assert union.document(0, index=0).index_name == "wiki"
+        assert union.document(2) == union.document(2, index=0)
 
 
 def test_info_lists_the_members_and_the_sums(folder):
@@ -472,6 +486,14 @@ def test_a_union_shows_what_writers_change_in_any_member(folder):
         assert union.refresh() and union.count("the end") == 0
         everygram.compact(books, full=True)
         assert union.refresh() and union.count("the end") == 0
+        # A document of the same length is another one.
+        manifests = [union.manifest]
+        for text in ("the owl", "the fox"):
+            everygram.add(takedown, [{"text": text}])
+            everygram.delete(takedown, matching=text)
+            assert union.refresh()
+            manifests.append(union.manifest)
+        assert len({json.dumps(each.build) for each in manifests}) == 3
         # What is to be taken away is deleted.
         everygram.delete(wiki, matching="bird")
         with pytest.raises(OptionError, match="1 of its 4 documents have no copy"):
@@ -479,6 +501,20 @@ def test_a_union_shows_what_writers_change_in_any_member(folder):
         assert union.count("the end") == 0
         everygram.delete(takedown, matching="bird")
         assert union.refresh() and union.num_documents == 4
+
+
+def test_a_union_of_open_indexes_opens_nothing(folder):
+    indexes = [everygram.open(folder / name, preload="all") for name in ("wiki", "books")]
+    union = UnionIndex.of(indexes)
+    segments = [segment for index in indexes for segment in index.engine.segments]
+    for one, view in zip(segments, union.engine.segments, strict=True):
+        assert view.tokens is one.tokens and view.suffix_array is one.suffix_array
+    assert union.renewed(indexes) is union
+    everygram.add(folder / "books", [{"text": "the end"}])
+    indexes[1] = indexes[1].latest()
+    later = union.renewed(indexes)
+    assert (union.count("the"), later.count("the")) == (4, 5)
+    assert later.engine.segments[2].tokens is indexes[1].engine.segments[1].tokens
 
 
 def test_a_union_is_opened_again_where_it_arrives(folder, monkeypatch):

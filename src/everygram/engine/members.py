@@ -45,6 +45,8 @@ class Members:
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise QueryError(f"document: expected a number, found {short(number)}")
         number = int(number)
+        if index is None and len(self.names) == 1:
+            index = 0
         if index is None:
             raise QueryError(
                 f"document {short(number)}: expected its index, too, 0 to {len(self.names) - 1}: "

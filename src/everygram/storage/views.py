@@ -72,7 +72,7 @@ class Subtracted(Segment):
 
 
 class Part(Segment):
-    """Some of a segment's documents, as a segment in memory. They lose their metadata.
+    """Some of a segment's documents, as a segment in memory. They lose their numbers and metadata.
 
     local: their places in the segment, int64, shape (D,), ascending, at least one. Linear in the
     segment: nothing is sorted, for what is left of its suffix array is in order. Raises
