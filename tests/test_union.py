@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everygram
+from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.engine import copies
 from everygram.errors import EverygramError, OptionError, QueryError
@@ -183,7 +184,7 @@ def made(folder, given, name="i"):
     return [make(folder / f"{name}{i}", *each) for i, each in enumerate(given)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sized(60, 1000), deadline=None)
 @given(given=corpora(), query=QUERY, text=TEXT)
 def test_a_union_answers_as_one_index(tmp_path_factory, given, query, text):
     folder = tmp_path_factory.mktemp("union")
@@ -203,7 +204,7 @@ def test_a_union_answers_as_one_index(tmp_path_factory, given, query, text):
     shutil.rmtree(folder)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sized(60, 1000), deadline=None)
 @given(data=st.data(), given=corpora(), query=QUERY, text=TEXT)
 def test_documents_of_minus_are_no_documents_of_a_union(tmp_path_factory, data, given, query, text):
     folder = tmp_path_factory.mktemp("minus")
@@ -238,7 +239,7 @@ def test_documents_of_minus_are_no_documents_of_a_union(tmp_path_factory, data, 
     shutil.rmtree(folder)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=sized(25, 400), deadline=None)
 @given(data=st.data(), given=corpora(), query=QUERY, text=TEXT)
 def test_what_is_not_there_is_said_or_ignored(tmp_path_factory, data, given, query, text):
     folder = tmp_path_factory.mktemp("missing")
