@@ -60,6 +60,7 @@ ASKED = [
     ("count_text", lambda index, query, text: index.count_text(text, ignore_case=True)),
     ("count_text_batch", lambda index, query, text: index.count_text_batch([text, "a"])),
     ("document_count_text", lambda index, query, text: index.document_count_text(text)),
+    ("tokenizations", lambda index, query, text: index.tokenizations(text, ignore_case=True)),
 ]
 # As these, answers that name documents: as a list of a document each, with what is said of it.
 LISTED = [
