@@ -32,6 +32,8 @@ REQUESTS = {
     "find": documents.FindRequest,
     "document": documents.DocumentRequest,
 }
+# Arguments, and what goes with unions of indexes, which no command asks.
+NO_OPTIONS = ("self", "query", "prompt", "text", "index")
 CHANGES = ["build", "add", "delete", "compact"]
 
 
@@ -122,7 +124,7 @@ def test_queries_have_the_same_defaults_everywhere(name):
     options -= {"as_text", "tokenizations"} | (TEXT_RULES if name != "document" else set())
     options.discard("continuation_id")  # over HTTP and in Python `continuation` may be an id
     assert options <= set(fields)
-    assert options - {"top"} == {n for n in method if n not in ("self", "query", "prompt", "text")}
+    assert options - {"top"} == {n for n in method if n not in NO_OPTIONS}
     for option in options:
         assert fields[option].default == shell[option], option
         if option in method:

@@ -55,4 +55,4 @@ def test_what_is_preloaded(run, path, monkeypatch, options, preload):
     monkeypatch.setattr("everygram.server.app.serve", lambda *given: calls.append(given))
     assert run("serve", path, *options)[0] == 0
     verify = "--verify" in options
-    assert calls == [((path,), "127.0.0.1", 8000, preload, verify)]
+    assert calls == [((path,), "127.0.0.1", 8000, preload, verify, None)]

@@ -45,8 +45,9 @@ def _records(
     for done, (number, ids, metadata) in enumerate(engine.documents()):
         if name in metadata:
             raise OptionError(
-                f"document {number}: its metadata already has a field {name!r}, which the exported "
-                "record needs for the document's content; give that another name with text_field"
+                f"{engine.called(number)}: its metadata already has a field {name!r}, which the "
+                "exported record needs for the document's content; give that another name with "
+                "text_field"
             )
         yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
         if progress is not None:

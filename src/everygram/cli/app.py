@@ -100,7 +100,7 @@ def main(alone: bool = False) -> None:
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
     r"max_record|vocab_size|max_support|missing_ok|dry_run)(?![\w'\"`./=-])"
-    r"|^(split|quoting|memory|threads|where|matching|documents)(?=: | goes )"
+    r"|^(split|quoting|memory|threads|where|matching|documents|union)(?=: | goes )"
 )
 
 

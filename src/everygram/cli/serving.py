@@ -13,6 +13,7 @@ from everygram.errors import MissingExtraError
 @click.command(
     epilog=examples(
         "everygram serve my-index other-index --port 8000",
+        "everygram serve my-index other-index --union both",
         "everygram serve my-index --preload fences --preload tokens",
     )
 )
@@ -43,8 +44,16 @@ from everygram.errors import MissingExtraError
 @click.option(
     "--verify", is_flag=True, help="Check every byte against its checksum before serving."
 )
+@click.option(
+    "--union", metavar="NAME", help="Serve all of them as one index, too, under this name."
+)
 def serve(
-    indexes: tuple[Path, ...], host: str, port: int, preload: tuple[str, ...], verify: bool
+    indexes: tuple[Path, ...],
+    host: str,
+    port: int,
+    preload: tuple[str, ...],
+    verify: bool,
+    union: str | None,
 ) -> None:
     """Serve indexes over HTTP.
 
@@ -59,4 +68,4 @@ def serve(
         ) from None
     gc.enable()
     with compiling.announced(bar=False):
-        serve_all(indexes, host, port, preload, verify)
+        serve_all(indexes, host, port, preload, verify, union)

@@ -7,6 +7,7 @@ import numpy as np
 
 from everygram.arguments import short
 from everygram.engine.intervals import Intervals, damaged
+from everygram.engine.members import Members
 from everygram.errors import QueryError
 from everygram.storage import format as fmt
 
@@ -20,6 +21,8 @@ class Documents(Intervals):
 
     # Larger than the numbers of all documents, deleted ones included.
     next_document: int
+    # The indexes whose segments these are, if there are several.
+    members: Members | None
 
     def locate(
         self, intervals: np.ndarray, occurrences: np.ndarray
@@ -99,6 +102,28 @@ class Documents(Intervals):
                 start, end = segment.document_bounds(local)
                 yield int(numbers[local]), segment.tokens[start:end], segment.metadata(local)
 
+    def number_of(self, number: int, index: int | None) -> int:
+        """The number here of a document that has this one in an index of the union.
+
+        (index: its place there. Without a union the number is the same, and no index is given.)
+        """
+        if self.members is not None:
+            return self.members.number(number, index)
+        if index is not None:
+            raise QueryError("index: goes with a union of indexes, and this is one index")
+        return number
+
+    def owned(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+        """Documents as users name them: numbers; in a union whose (places), and all names."""
+        if self.members is None:
+            return documents, None, ()
+        indexes, numbers = self.members.divided(documents)
+        return numbers, indexes, self.members.names
+
+    def called(self, number: int) -> str:
+        """A document, for messages."""
+        return f"document {number}" if self.members is None else self.members.called(number)
+
     def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """A document's ids (a view of the index, shape (len,)) and its metadata."""
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
@@ -115,4 +140,4 @@ class Documents(Intervals):
                 if local >= 0:
                     start, end = segment.document_bounds(local)
                     return segment.tokens[start:end], segment.metadata(local)
-        raise QueryError(f"document {number}: it was deleted")
+        raise QueryError(f"{self.called(number)}: it was deleted")

@@ -1,4 +1,4 @@
-"""Exact queries over the segments of one index: checked ids in, numbers and arrays out.
+"""Exact queries over the segments of an index, or several: checked ids in, arrays out.
 
 Knows nothing of text, files or wire formats. Segments share no documents, so the occurrences of a
 query in an index are those in all its segments: counts add up, distributions are merged by token,
@@ -16,19 +16,21 @@ is followed by every token of every document and by every document's end.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from everygram.engine.covers import Covers
 from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.documents import Documents
+from everygram.engine.members import Members
 from everygram.engine.queries import Vocabulary
 from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
 class Engine(Texts, Documents, Covers):
-    """All queries over the segments of one index. Methods may be called from several threads."""
+    """All queries over the segments of an index. Methods may be called from several threads."""
 
     def __init__(
         self,
@@ -37,10 +39,17 @@ class Engine(Texts, Documents, Covers):
         separator: int,
         next_document: int,
         preload: Sequence[str] = (),
+        members: Members | None = None,
     ) -> None:
-        """`preload` names the parts to read into memory: fences, suffix_array, tokens."""
+        """`preload` names the parts to read into memory: fences, suffix_array, tokens.
+
+        members: the indexes that the segments are of, if they are of several.
+        """
         super().__init__(segments, Vocabulary(vocab_size, separator), preload)
         self.next_document = next_document
+        self.members = members
+        if members is not None:
+            self.path = Path(members.label)
 
     def warm_up(self) -> None:
         """Compile every kernel that this index's dtype needs, or load it from the disk cache."""

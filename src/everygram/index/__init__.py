@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 
+from everygram import arguments
+from everygram.errors import OptionError
 from everygram.index.documents import DocumentQueries
 from everygram.index.ngrams import NgramQueries
 from everygram.index.strings import StringQueries
@@ -10,9 +12,14 @@ from everygram.index.texts import TextQueries
 
 
 def open(
-    path: str | os.PathLike[str], *, preload: str | Sequence[str] = (), verify: bool = False
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    preload: str | Sequence[str] = (),
+    verify: bool = False,
+    minus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    missing_ok: bool = False,
 ) -> "Index":
-    """Open an index; it needs nothing but its folder.
+    """Open an index, which needs nothing but its folder, or several as one.
 
     Reads the manifest and checks the files' sizes: milliseconds at any size. With `verify`, and of
     indexes of up to 16 MiB in any case, every byte is checked against its checksum first, at about
@@ -21,11 +28,28 @@ def open(
     What queries read of the files the system keeps in memory while there is room. `preload` reads
     parts into memory of this process's own right away, where nothing drives them out: some of
     "fences" (a tenth of the index; what every search reads), "suffix_array" and "tokens", or
-    "all". Raises FormatError for a folder that is no index of a version this one reads,
+    "all".
+
+    A list of folders is a union: every query is answered as by one index of all their documents,
+    which are known by their index (its place in the list) and number. `minus`, an index or a list
+    of them, takes documents away: for each of its documents one with the same tokens, of several
+    the lowest; then no query sees it. That reads the tokens of `minus`. A document of `minus` that
+    is not there is an error; `missing_ok` ignores such ones. A path with `minus` is a union, too.
+
+    Raises FormatError for a folder that is no index of a version this one reads,
     DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
-    arguments of a wrong type.
+    arguments of a wrong type, OptionError for indexes whose token ids are not the same.
     """
-    return Index(path, preload=preload, verify=verify)
+    if isinstance(path, list | tuple) or minus is not None:
+        from everygram.index.union import UnionIndex  # which needs this module
+
+        without = () if minus is None else minus
+        return UnionIndex(
+            path, preload=preload, verify=verify, minus=without, missing_ok=missing_ok
+        )
+    if arguments.flag("missing_ok", missing_ok):
+        raise OptionError("missing_ok: goes with minus")
+    return Index(arguments.path("index", path), preload=preload, verify=verify)
 
 
 class Index(NgramQueries, TextQueries, DocumentQueries, StringQueries):

@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,7 @@ class DocumentQueries(OpenIndex):
         self,
         number: int | None = None,
         *,
+        index: int | None = None,
         query: Query | None = None,
         text: str | None = None,
         occurrence: int = 0,
@@ -69,13 +72,16 @@ class DocumentQueries(OpenIndex):
         With a query, `occurrence` counts through what `find` lists in order, with a text, through
         what `find_text` does with these `ignore_case` and `whole_words`; `match` is set, and only
         `context` tokens (default: 50) around the match are fetched. By number, all of the document
-        is, or its first `context` tokens.
+        is, or its first `context` tokens; in a union of indexes a number goes with its `index`, the
+        place of that in the union.
         """
         if sum(given is not None for given in (number, query, text)) != 1:
             raise QueryError("document: expected a number or a query, or a text, one of them")
         occurrence = natural("occurrence", occurrence, error=QueryError)
         if number is not None and occurrence != 0:
             raise QueryError("occurrence: goes with a query, not with a document's number")
+        if number is None and index is not None:
+            raise QueryError("index: goes with a document's number, not with a query")
         context = checked_context(context)
         if text is not None:
             pattern = checked_pattern(text, ignore_case, whole_words)
@@ -86,10 +92,11 @@ class DocumentQueries(OpenIndex):
             raise QueryError("ignore_case and whole_words go with a text, found none")
         engine, encoding, reading, _, _ = self._state
         if number is not None:
-            ids, metadata = engine.document(number)
+            place = engine.number_of(number, index)
+            ids, metadata = engine.document(place)
             shown = ids[:context]
-            return Document(
-                reading, int(number), metadata, ids.shape[0], 0, shown, None, None, None
+            return _document(
+                engine, reading, place, metadata, ids.shape[0], 0, shown, None, None, None
             )
         assert query is not None
         asked = encoding.query(query, raw)
@@ -99,20 +106,29 @@ class DocumentQueries(OpenIndex):
             tokens = labels(asked.ids.tolist(), reading)
             raise QueryError(f"the query does not occur: {arguments.short(tokens)}")
         _check_occurrence(occurrence, count, "query")
-        (place,) = _matches(
-            engine, reading, asked, intervals[0], count, np.array([occurrence]), None
-        ).occurrences
-        ids, metadata = engine.document(place.document)
+        segments, _, positions = engine.locate(intervals[0], np.array([occurrence]))
+        (place,), (offset,) = (each.tolist() for each in engine.documents_at(segments, positions))
+        ids, metadata = engine.document(place)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
-        begin = max(0, place.offset)
-        match = begin, max(begin, min(length, place.offset + asked.ids.shape[0]))
+        begin = max(0, offset)
+        match = begin, max(begin, min(length, offset + asked.ids.shape[0]))
         around = CONTEXT if context is None else context
         start, end = max(0, match[0] - around), min(length, match[1] + around)
         shown = ids[start:end]
-        return Document(
-            reading, place.document, metadata, length, start, shown, match, occurrence, count
+        return _document(
+            engine, reading, place, metadata, length, start, shown, match, occurrence, count
         )
+
+
+def _document(engine: Engine, reading: Reading, place: int, *shown: Any) -> Document:
+    """The document of this number in the engine, as a user names it; `shown`: its other fields."""
+    numbers, indexes, names = engine.owned(np.array([place]))
+    document = Document(reading, int(numbers[0]), *shown)
+    if indexes is None:
+        return document
+    index = int(indexes[0])
+    return replace(document, index=index, index_name=names[index])
 
 
 def _matches(
@@ -135,8 +151,9 @@ def _matches(
             begin = max(0, offset)
             end = max(begin, min(ids.shape[0], offset + asked.ids.shape[0]))
             passages.append(of_tokens(reading, ids, begin, end, context))
-    found = count, intervals, segments, ranks, positions, documents, offsets, passages
-    return Matches(reading, asked.ids, *found)
+    numbers, indexes, names = engine.owned(documents)
+    found = count, intervals, segments, ranks, positions, numbers, offsets, passages
+    return Matches(reading, asked.ids, *found, indexes, names)
 
 
 def _document_of_text(
@@ -162,7 +179,8 @@ def _document_of_text(
     at = bytes_between(reading, ids, start, match[0]) + int(chosen[0, 3])
     bounds = at, at + place.byte_end - place.byte_start
     shown = ids[start:end]
-    return Document(
+    return _document(
+        engine,
         reading,
         place.document,
         metadata,

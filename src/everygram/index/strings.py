@@ -108,4 +108,6 @@ class StringQueries(OpenIndex):
                 ids, _ = engine.document(document)
                 size = end_byte - begin_byte
                 passages.append(of_text(reading, ids, begin, end, context, skipped, size))
-        return TextMatches(text, len(found), found.document_count, positions, passages)
+        count, documents = len(found), found.document_count
+        positions[:, 0], indexes, names = engine.owned(positions[:, 0])
+        return TextMatches(text, count, documents, positions, passages, indexes, names)

@@ -35,13 +35,27 @@ class Occurrence:
     parts: tuple[str, str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnionOccurrence(Occurrence):
+    """One place where a query occurs in a union of indexes.
+
+    `document` is its number in one of them: the one at place `index`, called `index_name`.
+    `segment` counts through the segments of all.
+    """
+
+    index: int
+    index_name: str
+
+
 @dataclass(eq=False, repr=False)
 class Matches(Result):
     """Where a query occurs.
 
     intervals: int64, shape (segments, 2), half-open ranges of ranks. count: the number of all
     occurrences. segments, ranks, positions, documents, offsets: of the occurrences requested, each
-    int64, shape (k,) (see Occurrence). passages: their `parts`, if a context was asked for.
+    int64, shape (k,) (see Occurrence). passages: their `parts`, if a context was asked for. In a
+    union of indexes, indexes: int64, shape (k,), whose the documents are, and index_names: what all
+    of its indexes are called.
     """
 
     count: int
@@ -52,6 +66,8 @@ class Matches(Result):
     documents: np.ndarray
     offsets: np.ndarray
     passages: list[tuple[str, str, str]] | None = None
+    indexes: np.ndarray | None = None
+    index_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Matches({self.count:,} occurrences, {len(self):,} listed)"
@@ -59,14 +75,15 @@ class Matches(Result):
     def _repr_html_(self) -> str:
         occurrences = self.occurrences[: html.ROWS]
         more = len(self) - len(occurrences)
+        columns = COLUMNS if self.indexes is None else ("index_name", *COLUMNS)
         return html.lines(
             html.query(
                 labels(self.query, self._reading),
                 f"occurrences: {self.count:,}; listed: {len(self):,}",
             ),
             html.table(
-                COLUMNS,
-                ([f"{getattr(each, name):,}" for name in COLUMNS] for each in occurrences),
+                columns,
+                ([_cell(getattr(each, name)) for name in columns] for each in occurrences),
             ),
             html.note(f"… and {more:,} more" if more else ""),
         )
@@ -84,7 +101,12 @@ class Matches(Result):
         columns = (self.segments, self.ranks, self.positions, self.documents, self.offsets)
         passages = [None] * len(self) if self.passages is None else self.passages
         rows = zip(*(column.tolist() for column in columns), passages, strict=True)
-        return [Occurrence(*row) for row in rows]
+        if self.indexes is None:
+            return [Occurrence(*row) for row in rows]
+        return [
+            UnionOccurrence(*row, index=index, index_name=self.index_names[index])
+            for row, index in zip(rows, self.indexes.tolist(), strict=True)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -95,6 +117,10 @@ class Matches(Result):
         }
 
 
+def _cell(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
 @dataclass(eq=False, repr=False)
 class Document(Value):
     """A document, or the part of a document around a match.
@@ -103,7 +129,8 @@ class Document(Value):
     `length`: the number of tokens of the whole document. For a document requested by an occurrence
     of a query: `match` is the half-open range of the match in the document's tokens, `occurrence`
     the number of the occurrence, `count` how often the query occurs in the index. (`_bytes`: of a
-    text, where it begins and ends in what `token_ids` spell.)
+    text, where it begins and ends in what `token_ids` spell.) In a union of indexes, `number` is
+    that in one of them: at place `index`, called `index_name`.
     """
 
     _reading: Reading
@@ -116,6 +143,8 @@ class Document(Value):
     occurrence: int | None
     count: int | None
     _bytes: tuple[int, int] | None = None
+    index: int | None = None
+    index_name: str | None = None
 
     @property
     def text(self) -> str | None:
@@ -143,8 +172,9 @@ class Document(Value):
         except TokenizerError:
             text = None
         shown = str(self.token_ids) if text is None else text
+        whose = "" if self.index is None else f"index={self.index} ({self.index_name!r}), "
         return (
-            f"Document({self.number}, {self.length:,} tokens, metadata={self.metadata!r}, "
+            f"Document({self.number}, {whose}{self.length:,} tokens, metadata={self.metadata!r}, "
             f"{shown[:80]!r}{'…' if len(shown) > 80 else ''})"
         )
 
@@ -152,7 +182,8 @@ class Document(Value):
         last = self.start + len(self.token_ids) - 1
         which = f", occurrence {self.occurrence:,} of {self.count:,}" if self.match else ""
         part = f"tokens {self.start:,}–{last:,}" if len(self.token_ids) else "none"
-        said = f"document {self.number:,}, {part} of {self.length:,}{which}"
+        whose = "" if self.index_name is None else f" of {self.index_name}"
+        said = f"document {self.number:,}{whose}, {part} of {self.length:,}{which}"
         metadata = json.dumps(self.metadata, ensure_ascii=False) if self.metadata else ""
         return html.lines(
             html.note(said),
@@ -180,8 +211,10 @@ class Document(Value):
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         parts = self.parts
+        whose = {} if self.index is None else {"index": self.index, "index_name": self.index_name}
         return {
             "number": self.number,
+            **whose,
             "metadata": self.metadata,
             "length": self.length,
             "start": self.start,

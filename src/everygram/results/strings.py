@@ -112,13 +112,25 @@ class TextOccurrence:
     parts: tuple[str, str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnionTextOccurrence(TextOccurrence):
+    """One place at which a text occurs in a union of indexes.
+
+    `document` is its number in one of them: the one at place `index`, called `index_name`.
+    """
+
+    index: int
+    index_name: str
+
+
 @dataclass(eq=False, repr=False)
 class TextMatches(Value):
     """Where a text occurs: the occurrences that were asked for, as an iterable of a length.
 
     count, document_count: of all. positions: int64, shape (k, 7), a row per occurrence that is
     listed, in the order of the fields of `TextOccurrence`. passages: their `parts`, if a context
-    was asked for.
+    was asked for. In a union of indexes, indexes: int64, shape (k,), whose the documents are, and
+    index_names: what all of its indexes are called.
     """
 
     text: str
@@ -126,6 +138,8 @@ class TextMatches(Value):
     document_count: int
     positions: np.ndarray
     passages: list[tuple[str, str, str]] | None = None
+    indexes: np.ndarray | None = None
+    index_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"TextMatches({self.text!r}: {self.count:,} occurrences, {len(self):,} listed)"
@@ -137,7 +151,11 @@ class TextMatches(Value):
         if isinstance(i, slice):
             return [self[place] for place in range(*i.indices(len(self)))]
         parts = None if self.passages is None else self.passages[i]
-        return TextOccurrence(*self.positions[i].tolist(), *[parts])
+        row = [*self.positions[i].tolist(), parts]
+        if self.indexes is None:
+            return TextOccurrence(*row)
+        index = int(self.indexes[i])
+        return UnionTextOccurrence(*row, index=index, index_name=self.index_names[index])
 
     def __iter__(self) -> Iterator[TextOccurrence]:
         return (self[i] for i in range(len(self)))

@@ -52,13 +52,18 @@ use the longest suffix of the prompt that does occur (Liu et al. 2024).
 
 
 def create_app(
-    paths: Sequence[Path], preload: str | Sequence[str] = (), verify: bool = False
+    paths: Sequence[Path],
+    preload: str | Sequence[str] = (),
+    verify: bool = False,
+    union: str | None = None,
 ) -> FastAPI:
     """The service over the indexes in these folders, each under its folder's name.
 
-    `preload` and `verify` as in `everygram.open`, for all of them.
+    `preload` and `verify` as in `everygram.open`, for all of them. `union`: the name under which
+    all of them are served as one, too.
 
-    Raises FormatError for no folder, two of one name, or one that is no index, and what else
+    Raises FormatError for no folder, two of one name, or one that is no index, OptionError for a
+    union's name that is taken and for indexes that cannot be asked as one, and what else
     `everygram.open` raises; nothing is served then. Kernels are compiled, or loaded from the
     disk cache, when the application starts up, before it answers.
     """
@@ -80,7 +85,7 @@ def create_app(
             Exception: problems.on_unexpected,
         },
     )
-    app.state.indexes = indexes.open_all(paths, preload, verify)
+    app.state.indexes = indexes.open_all(paths, preload, verify, union)
     for routes in (service, ngrams, texts, strings, documents):
         app.include_router(routes.router)
     # (Of that package only the files of Swagger UI are of use here.)
@@ -95,13 +100,14 @@ def serve(
     port: int,
     preload: str | Sequence[str] = (),
     verify: bool = False,
+    union: str | None = None,
 ) -> None:
     """Serve the indexes in these folders until interrupted.
 
     Raises as `create_app` does, and EverygramError for a port that is in use.
     """
     _check_port(host, port)
-    server = _Server(create_app(paths, preload, verify), host, port)
+    server = _Server(create_app(paths, preload, verify, union), host, port)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:  # its log says why

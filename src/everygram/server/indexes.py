@@ -13,16 +13,25 @@ from fastapi import Depends, HTTPException, Request
 from fastapi import Path as PathParameter
 
 from everygram import arguments
-from everygram.errors import EverygramError, FormatError
+from everygram.errors import EverygramError, FormatError, OptionError
 from everygram.index import Index
+from everygram.index.union import UnionIndex
 
 logger = logging.getLogger("uvicorn.error")
 # How often the service looks whether an index has changed.
 FOLLOW_SECONDS = 1.0
 
 
-def open_all(paths: Sequence[Path], preload: str | Sequence[str], verify: bool) -> dict[str, Index]:
-    """The indexes in these folders, by their folders' names. Raises FormatError, and as `open`."""
+def open_all(
+    paths: Sequence[Path],
+    preload: str | Sequence[str],
+    verify: bool,
+    union: str | None = None,
+) -> dict[str, Index]:
+    """The indexes in these folders, by their folders' names; last, under `union`, all as one.
+
+    Raises FormatError, OptionError, and as `open`.
+    """
     if not paths:
         raise FormatError("no index to serve: expected at least one folder")
     indexes: dict[str, Index] = {}
@@ -37,6 +46,11 @@ def open_all(paths: Sequence[Path], preload: str | Sequence[str], verify: bool) 
         # Loaded now, so that a tokenizer that cannot be stops the service and not a query.
         _ = index.tokenizer
         indexes[path.name] = index
+    if union is not None:
+        if union in indexes or not union or "/" in union:
+            why = "an index has it" if union in indexes else "it is part of the service's paths"
+            raise OptionError(f"union: expected a name of its own, found '{union}': {why}")
+        indexes[union] = UnionIndex.of([*indexes.values()])
     return indexes
 
 
@@ -47,13 +61,20 @@ async def follow(indexes: dict[str, Index]) -> None:
         await asyncio.sleep(FOLLOW_SECONDS)
         for name, index in indexes.items():
             try:
-                indexes[name] = await asyncio.to_thread(index.latest)
+                indexes[name] = await asyncio.to_thread(_latest, index, indexes)
                 said.pop(name, None)
             except (EverygramError, OSError) as error:
                 # Such as a folder that is being moved.
                 if said.get(name) != str(error):
                     said[name] = str(error)
                     logger.warning("'%s' is served as it was: %s", name, error)
+
+
+def _latest(index: Index, indexes: dict[str, Index]) -> Index:
+    """An index as it is now. (A union is of the others as they are served, and comes last.)"""
+    if isinstance(index, UnionIndex):
+        return index.renewed([each for each in indexes.values() if each is not index])
+    return index.latest()
 
 
 def served(
@@ -75,4 +96,7 @@ ServedIndex = Annotated[Index, Depends(served)]
 
 def info(name: str, index: Index) -> dict[str, Any]:
     """What an index is, with the name it is served under."""
-    return index.info() | {"name": name}
+    said = index.info() | {"name": name}
+    if isinstance(index, UnionIndex):
+        said["indexes"] = [each["name"] for each in said["indexes"]]
+    return said

@@ -77,6 +77,10 @@ class DocumentRequest(Request):
             examples=["natural lang"],
         ),
     ] = None
+    index: Annotated[
+        int | None,
+        Field(description="In a union, with `number`: the place of the document's index, from 0."),
+    ] = None
     occurrence: Annotated[
         int,
         Field(
@@ -118,6 +122,24 @@ class Occurrence(BaseModel):
     parts: Parts
 
 
+IndexField = Annotated[
+    int,
+    Field(
+        description="The place of the document's index in the union, from 0: whose number it is."
+    ),
+]
+IndexName = Annotated[
+    str, Field(description="The name of that index in this service's paths.", examples=["books"])
+]
+
+
+class UnionOccurrence(Occurrence):
+    """One place where a query occurs in a union; segments are counted through all its indexes."""
+
+    index: IndexField
+    index_name: IndexName
+
+
 class Matches(Result):
     """Where a query occurs."""
 
@@ -132,7 +154,7 @@ class Matches(Result):
         ),
     ]
     occurrences: Annotated[
-        list[Occurrence],
+        list[UnionOccurrence | Occurrence],
         Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
     ]
 
@@ -181,3 +203,13 @@ class Document(BaseModel):
     count: Annotated[
         int | None, Field(description="The number of all occurrences of the query; null by number.")
     ]
+
+
+class UnionDocument(Document):
+    """A document of a union."""
+
+    index: IndexField
+    index_name: IndexName
+
+
+DocumentAnswer = UnionDocument | Document

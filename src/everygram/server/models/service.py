@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 
-class IndexInfo(BaseModel):
-    """What an index is."""
+class Info(BaseModel):
+    """What an index or a union of indexes is."""
 
     name: Annotated[
         str, Field(description="Its name in this service's paths.", examples=["wikipedia"])
@@ -40,9 +40,23 @@ class IndexInfo(BaseModel):
             examples=[" "],
         ),
     ]
+
+
+class IndexInfo(Info):
+    """What an index is."""
+
     format_version: Annotated[int, Field(description="Version of its format on disk.")]
     everygram_version: Annotated[
         str, Field(description="Version of everygram that built it.", examples=["0.1.0"])
+    ]
+
+
+class UnionInfo(Info):
+    """What a union of indexes is: the sums over all of them."""
+
+    indexes: Annotated[
+        list[str],
+        Field(description="The names of its indexes, in order.", examples=[["wiki", "books"]]),
     ]
 
 
@@ -50,7 +64,8 @@ class Indexes(BaseModel):
     """The indexes served."""
 
     indexes: Annotated[
-        list[IndexInfo], Field(description="The indexes, in the order of the command line.")
+        list[UnionInfo | IndexInfo],
+        Field(description="The indexes, in the order of the command line."),
     ]
 
 

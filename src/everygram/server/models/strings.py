@@ -5,7 +5,13 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from everygram.server.models.base import Batch, Either, Request
-from everygram.server.models.documents import MAX_OCCURRENCES, Context, Parts
+from everygram.server.models.documents import (
+    MAX_OCCURRENCES,
+    Context,
+    IndexField,
+    IndexName,
+    Parts,
+)
 
 
 class CountTextRequest(Request):
@@ -117,10 +123,17 @@ class TextOccurrence(BaseModel):
     parts: Parts
 
 
+class UnionTextOccurrence(TextOccurrence):
+    """One place at which a text occurs in a union."""
+
+    index: IndexField
+    index_name: IndexName
+
+
 class TextMatches(TextCount):
     """Where a text occurs."""
 
     occurrences: Annotated[
-        list[TextOccurrence],
+        list[UnionTextOccurrence | TextOccurrence],
         Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
     ]

@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse
 
 from everygram.server.indexes import ServedIndex
 from everygram.server.models.base import Results
-from everygram.server.models.documents import Document, DocumentBody, FindBody, Matches
+from everygram.server.models.documents import DocumentAnswer, DocumentBody, FindBody, Matches
 from everygram.server.routes.answering import answer, examples, query_router
 
 router = query_router()
@@ -46,7 +46,9 @@ def find(
     )
 
 
-@router.post("/document", summary="Fetch a document", response_model=Document | Results[Document])
+@router.post(
+    "/document", summary="Fetch a document", response_model=DocumentAnswer | Results[DocumentAnswer]
+)
 def document(
     index: ServedIndex,
     body: Annotated[
@@ -70,6 +72,7 @@ def document(
             body,
             lambda q: index.document(
                 q.number,
+                index=q.index,
                 query=q.query,
                 text=q.text,
                 occurrence=q.occurrence,

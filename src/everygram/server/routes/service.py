@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from everygram.index import Index
 from everygram.server.indexes import ServedIndex, info
 from everygram.server.models.base import Problem
-from everygram.server.models.service import Health, Indexes, IndexInfo
+from everygram.server.models.service import Health, Indexes, IndexInfo, UnionInfo
 
 router = APIRouter()
 # The folder under which the files of Swagger UI are served.
@@ -52,7 +52,7 @@ def indexes(request: Request) -> Any:
     "/v1/indexes/{name}",
     tags=["indexes"],
     summary="Describe an index",
-    response_model=IndexInfo,
+    response_model=UnionInfo | IndexInfo,
     responses={404: {"model": Problem, "description": "No such index."}},
 )
 def index(name: str, index: ServedIndex) -> Any:

@@ -1,0 +1,119 @@
+"""Segments as a union of indexes sees them: under other numbers, or with counts to subtract.
+
+A view maps nothing anew: it has the arrays of the segment that it is of, and keeps it alive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from everygram.storage import format as fmt
+from everygram.storage.disk import position_entries, positions_in
+from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
+from everygram.storage.segment import Segment
+
+
+class Renumbered(Segment):
+    """A segment whose documents have numbers from `base` on: each its own, plus `base`."""
+
+    def __init__(self, segment: Segment, base: int) -> None:
+        # (Everything but the numbers is the segment's own.)
+        self.__dict__.update(segment.__dict__)
+        self._of, self._base = segment, base
+        self.first_document = segment.first_document + base
+
+    def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
+        """As `Segment.prepare`: the segment's own row."""
+        return self._of.prepare(vocab_size, preload)
+
+    def numbers_of(self, local: np.ndarray) -> np.ndarray:
+        """As `Segment.numbers_of`."""
+        return self._of.numbers_of(local) + self._base
+
+    def local_of(self, numbers: np.ndarray) -> np.ndarray:
+        """As `Segment.local_of`."""
+        return self._of.local_of(numbers - self._base)
+
+    def _metadata_of(self, local: int) -> str:
+        return self._of._metadata_of(local)
+
+
+class Subtracted(Segment):
+    """A segment that takes away documents of other segments, which have these numbers.
+
+    numbers: int64, shape (D,), one for each of its documents, none twice.
+    """
+
+    def __init__(self, segment: Segment, numbers: np.ndarray) -> None:
+        self.__dict__.update(segment.__dict__)
+        self._of, self._taken, self._order = segment, numbers, np.argsort(numbers)
+        self.entry = replace(segment.entry, sign=-1)
+        self.first_document = int(numbers.min())
+
+    def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
+        """As `Segment.prepare`: the segment's row, with the other sign."""
+        from everygram.kernels import rows  # loads numba
+
+        row = self._of.prepare(vocab_size, preload).copy()
+        row[rows.SIGN] = -1
+        return row
+
+    def numbers_of(self, local: np.ndarray) -> np.ndarray:
+        """As `Segment.numbers_of`."""
+        numbers: np.ndarray = self._taken[local]
+        return numbers
+
+    def local_of(self, numbers: np.ndarray) -> np.ndarray:
+        """As `Segment.local_of`."""
+        places = np.searchsorted(self._taken, numbers, sorter=self._order)
+        local = self._order[np.minimum(places, self.num_documents - 1)]
+        return np.where(self._taken[local] == numbers, local, -1)
+
+
+class Part(Segment):
+    """Some of a segment's documents, as a segment in memory. They lose their numbers and metadata.
+
+    local: their places in the segment, int64, shape (D,), ascending, at least one. Linear in the
+    segment: nothing is sorted, for what is left of its suffix array is in order. Raises
+    DamagedIndexError.
+    """
+
+    def __init__(self, segment: Segment, local: np.ndarray) -> None:
+        self.__dict__.update(segment.__dict__)
+        self._row = None
+        # (Document counts of the whole segment are not those of a part.)
+        self.document_counts = None
+        starts = segment.document_offsets.astype(np.int64)
+        lengths = np.diff(starts, append=segment.stream_len)
+        if starts[0] != 0 or lengths.min() < 1:
+            raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend from 0")
+        kept = np.zeros(segment.num_documents, np.bool_)
+        kept[local] = True
+        inside = np.repeat(kept, lengths)
+        self.tokens = segment.tokens[inside]
+        self.stream_len = self.tokens.shape[0]
+        self.num_documents = local.shape[0]
+        # Where each kept position stands now.
+        places = np.cumsum(inside) - 1
+        positions = positions_in(segment.suffix_array)
+        if positions.max() >= segment.stream_len:
+            raise segment.damaged(fmt.SUFFIX_ARRAY, "a position past the segment's end")
+        positions = places[positions[inside[positions]]]
+        if positions.shape[0] != self.stream_len:
+            raise segment.damaged(fmt.SUFFIX_ARRAY, "a position that is there twice")
+        self.suffix_array = position_entries(positions, segment.entry.position_bytes)
+        bits, spacing = segment.entry.key_bits, segment.fence_spacing
+        level = fence_keys_of(self.tokens, self.suffix_array, self.separator, bits, spacing)
+        self.fences = np.concatenate(list(fence_tree(level)))
+        self.unigrams = unigrams = unigram_table(self.tokens)
+        distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
+        self.unigram_ranks = unigrams[: 8 * distinct].view(fmt.OFFSET)
+        self.unigram_ids = unigrams[8 * distinct :].view("<u4")
+        self.document_offsets = places[starts[local]].astype(fmt.OFFSET)
+        self.entry = replace(
+            segment.entry,
+            num_documents=self.num_documents,
+            num_tokens=self.stream_len - self.num_documents,
+            files={},
+        )
