@@ -3,7 +3,6 @@
 No segment is rewritten: the deleted documents form a new segment, whose counts are subtracted.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,11 +23,10 @@ from everygram.index import Index
 from everygram.storage.build_state import Done
 from everygram.storage.directory import changed_index, free_segment, publish
 from everygram.storage.fields import Fields
+from everygram.storage.metadata import ABSENT, has_value, value_of, written
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
-# In place of a field that a document does not have, which is not the same as null.
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def delete(
 
     def missing(opened: Index) -> str | None:
         known = field is None or any(
-            _value(metadata, field[0]) is not _ABSENT
+            value_of(metadata, field[0]) is not ABSENT
             for _, _, metadata in opened.engine.documents()
         )
         return None if known or field is None else field[0]
@@ -177,7 +175,7 @@ def _field_and_value(where: object) -> tuple[str, str]:
             "where: expected a field and its value, a string, number, boolean or None, like "
             f"('year', 1999), found {short(where)}"
         )
-    return field, value if isinstance(value, str) else _json(value)
+    return field, value if isinstance(value, str) else written(value)
 
 
 def _written(number: object) -> str:
@@ -238,22 +236,9 @@ def _where(index: Index, field: str, value: str) -> np.ndarray:
     """
     numbers = []
     for number, _, metadata in index.engine.documents():
-        found = _value(metadata, field)
-        if found is not _ABSENT and (found if isinstance(found, str) else _json(found)) == value:
+        if has_value(metadata, field, value):
             numbers.append(number)
     return np.array(numbers, np.int64)
-
-
-def _value(metadata: dict[str, Any], field: str) -> Any:
-    """The value of a field, `a.b` for b inside a; _ABSENT if there is none."""
-    found: Any = metadata
-    for name in field.split("."):
-        found = found.get(name, _ABSENT) if isinstance(found, dict) else _ABSENT
-    return found
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _matching(index: Index, query: Query, raw: bool) -> np.ndarray:

@@ -18,13 +18,32 @@ shell takes the quotes from "new york", and the answer to another question would
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from everygram.arguments import LARGEST, as_integer, short
 from everygram.errors import ExpressionError, QueryError
-from everygram.search.pattern import JOINERS, WORD_CATEGORIES
+from everygram.search.nodes import (
+    BARE,
+    ESCAPES,
+    KINDS,
+    NAME,
+    NEAR,
+    OPERATORS,
+    And,
+    Near,
+    Node,
+    Not,
+    Or,
+    Term,
+    Where,
+    has_word,
+    misplaced,
+    nears_inside,
+    quoted,
+    what_is,
+)
 
 # Parentheses, NOTs and NEARs inside one another, terms, and characters of an expression.
 MAX_DEPTH = 50
@@ -33,144 +52,7 @@ MAX_LENGTH = 100_000
 # Characters of an expression that an error shows on each side of the place.
 SHOWN = 30
 
-Kind = Literal["words", "text", "tokens", "ids"]
-KINDS = ("text", "tokens", "ids")
-ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
-ESCAPED = {value: f"\\{name}" for name, value in ESCAPES.items()}
-
-_NAME = re.compile(r"[^\W\d][\w.-]*(?=:)")
-_BARE = re.compile(r'[^\s()"]+')
-_NEAR = re.compile(r"(NEAR|BEFORE)(?:/(.*))?", re.DOTALL)
 _IDS = re.compile(r"[0-9]+(?:,[0-9]+)*")
-OPERATORS = ("AND", "OR", "NOT")
-
-
-@dataclass(frozen=True)
-class Term:
-    """What is looked for: a text, or for kind "ids" a tuple of token ids."""
-
-    kind: Kind
-    value: str | tuple[int, ...]
-
-    def __str__(self) -> str:
-        if isinstance(self.value, tuple):
-            return "ids:" + ",".join(map(str, self.value))
-        if self.kind != "words":
-            return f"{self.kind}:{_quoted(self.value)}"
-        return self.value if _is_bare_word(self.value) else _quoted(self.value)
-
-
-@dataclass(frozen=True)
-class Where:
-    """The documents whose metadata has this value in a field (`a.b` for b inside a).
-
-    value: a string as it is, or the JSON of any other value, as `everygram.delete` takes it.
-    """
-
-    field: str
-    value: str
-
-    def __str__(self) -> str:
-        name = _NAME.match(f"{self.field}:")
-        bare = name is not None and name.end() == len(self.field) and self.field not in KINDS
-        value = self.value if _BARE.fullmatch(self.value) else _quoted(self.value)
-        return f"{self.field if bare else _quoted(self.field)}:{value}"
-
-
-@dataclass(frozen=True)
-class And:
-    """All of them. An And among the children is replaced by its own."""
-
-    children: "tuple[Node, ...]"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "children", tuple(_flat(And, self.children)))
-
-    def __str__(self) -> str:
-        return " AND ".join(_inside(child, (Or,)) for child in self.children)
-
-
-@dataclass(frozen=True)
-class Or:
-    """Any of them. An Or among the children is replaced by its own."""
-
-    children: "tuple[Node, ...]"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "children", tuple(_flat(Or, self.children)))
-
-    def __str__(self) -> str:
-        return " OR ".join(map(str, self.children))
-
-
-@dataclass(frozen=True)
-class Not:
-    """Whatever has it not."""
-
-    child: "Node"
-
-    def __str__(self) -> str:
-        return f"NOT {_inside(self.child, (And, Or, Near))}"
-
-
-@dataclass(frozen=True)
-class Near:
-    """Two that have at most `distance` tokens between them; if `ordered`, the left one first.
-
-    left, right: terms, Or of such, or Near.
-    """
-
-    left: "Node"
-    right: "Node"
-    distance: int
-    ordered: bool
-
-    def __str__(self) -> str:
-        operator = "BEFORE" if self.ordered else "NEAR"
-        left, right = _inside(self.left, (Or,)), _inside(self.right, (Or, Near))
-        return f"{left} {operator}/{self.distance} {right}"
-
-
-Node = Term | Where | And | Or | Not | Near
-
-
-def _flat(kind: type[And | Or], children: "Sequence[Node]") -> "Iterator[Node]":
-    for child in children:
-        if isinstance(child, And | Or) and isinstance(child, kind):
-            yield from child.children
-        else:
-            yield child
-
-
-def _inside(node: Node, weaker: tuple[type, ...]) -> str:
-    """A node as an operand: in parentheses if its operator is one of those."""
-    return f"({node})" if isinstance(node, weaker) else str(node)
-
-
-def _quoted(text: str) -> str:
-    return '"' + "".join(ESCAPED.get(character, character) for character in text) + '"'
-
-
-def _is_bare_word(text: str) -> bool:
-    operator = text in OPERATORS or _NEAR.fullmatch(text)
-    return bool(_BARE.fullmatch(text)) and not operator and not _NAME.match(text)
-
-
-def has_word(text: str) -> bool:
-    """Whether any character of a text is one of words."""
-    return any(
-        unicodedata.category(character).startswith(WORD_CATEGORIES) or character in JOINERS
-        for character in text
-    )
-
-
-def children_of(node: Node) -> "tuple[Node, ...]":
-    """The operands of a node, in order."""
-    if isinstance(node, And | Or):
-        return node.children
-    if isinstance(node, Near):
-        return node.left, node.right
-    return (node.child,) if isinstance(node, Not) else ()
 
 
 def parse(text: str) -> Node:
@@ -378,16 +260,16 @@ class _Parser:
             if text.startswith(":", self._at):
                 return self._where(start, value)
             return self._words(start, value)
-        name = _NAME.match(text, start)
+        name = NAME.match(text, start)
         if name is not None:
             self._at = name.end()
             return self._where(start, name[0]) if name[0] not in KINDS else self._kind(name[0])
-        bare = _BARE.match(text, start)
+        bare = BARE.match(text, start)
         assert bare is not None
         self._at = bare.end()
         if bare[0] in OPERATORS:
             return _Token(bare[0], start, self._at)
-        near = _NEAR.fullmatch(bare[0])
+        near = NEAR.fullmatch(bare[0])
         if near is not None:
             distance = near[2] or ""
             if not (distance.isascii() and distance.isdigit()):
@@ -406,8 +288,8 @@ class _Parser:
         if not has_word(value):
             self._fail(
                 start,
-                f"expected a word, found no letter or number in {_quoted(value[:SHOWN])}; for "
-                f"characters as they are write text:{_quoted(value[:SHOWN])}",
+                f"expected a word, found no letter or number in {quoted(value[:SHOWN])}; for "
+                f"characters as they are write text:{quoted(value[:SHOWN])}",
             )
         return _Token("term", start, self._at, Term("words", value))
 
@@ -440,7 +322,7 @@ class _Parser:
         place = self._at
         if self._text.startswith('"', place):
             return place, self._string()
-        bare = _BARE.match(self._text, place)
+        bare = BARE.match(self._text, place)
         if bare is None:
             found = "the end" if place == len(self._text) else repr(self._text[place])
             self._fail(
@@ -455,7 +337,7 @@ class _Parser:
         """A quoted string, at whose first quote it is read on."""
         text, start = self._text, self._at
         self._at += 1
-        pieces = []
+        pieces: list[str] = []
         while self._at < len(text):
             character = text[self._at]
             self._at += 1
@@ -472,50 +354,18 @@ class _Parser:
                 character = ESCAPES[escaped]
                 self._at += 1
             pieces.append(character)
-        self._fail(start, "expected another quote that closes this one, found the end")
+        return self._fail(start, "expected another quote that closes this one, found the end")
 
     def _check_text(self, position: int, value: str) -> None:
         if not value:
             self._fail(position, 'expected a text of at least one character, found ""')
         for character in value:
             if 0xD800 <= ord(character) < 0xE000:
-                self._fail(
-                    position, f"expected a text, found the lone surrogate {ascii(character)}"
-                )
+                self._fail(position, f"expected a text, found the lone surrogate {character!a}")
 
     def _fail(self, position: int, message: str) -> NoReturn:
         shown = _pointed(self._text, position)
         raise ExpressionError(f"expression, character {position + 1}: {message}\n{shown}", position)
-
-
-def misplaced(node: Node) -> Node | None:
-    """What in an operand of NEAR or BEFORE may not stand there."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, And | Not | Where):
-            return node
-        if isinstance(node, Or):
-            stack += reversed(node.children)
-    return None
-
-
-def nears_inside(node: Node) -> int:
-    """How many Near of an operand of NEAR or BEFORE are inside one another."""
-    deepest, stack = 0, [(node, 0)]
-    while stack:
-        node, depth = stack.pop()
-        depth += isinstance(node, Near)
-        deepest = max(deepest, depth)
-        stack += [(child, depth) for child in children_of(node)]
-    return deepest
-
-
-def what_is(node: Node) -> str:
-    """A node in the words of a message."""
-    if isinstance(node, Where):
-        return f"the field {short(node.field)}"
-    return {And: "AND", Or: "OR", Not: "NOT", Near: "NEAR", Term: "a term"}[type(node)]
 
 
 def _pointed(text: str, position: int) -> str:
