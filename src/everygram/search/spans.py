@@ -91,10 +91,14 @@ def _followed(first: Spans, second: Spans, distance: int) -> tuple[np.ndarray, n
     fits = behind < second.begins.shape[0]
     a, b = here[fits], behind[fits]
     # For each of the second, the nearest before it: with the latest end, then the latest begin.
-    order = np.lexsort((first.begins, first.ends))
-    before = np.searchsorted(first.ends[order], second.begins, "right") - 1
+    ends, order = first.ends, None
+    if (ends[1:] <= ends[:-1]).any():
+        order = np.lexsort((first.begins, ends))
+        ends = ends[order]
+    before = np.searchsorted(ends, second.begins, "right") - 1
     fits = before >= 0
-    a = np.concatenate([a, order[before[fits]]])
+    before = before[fits]
+    a = np.concatenate([a, before if order is None else order[before]])
     b = np.concatenate([b, np.flatnonzero(fits)])
     # (Two in one token have none between.)
     between = second.token_starts[b] - first.token_ends[a]
