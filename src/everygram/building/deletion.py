@@ -23,7 +23,7 @@ from everygram.index import Index
 from everygram.storage.build_state import Done
 from everygram.storage.directory import changed_index, free_segment, publish
 from everygram.storage.fields import Fields
-from everygram.storage.metadata import ABSENT, has_value, value_of, written
+from everygram.storage.metadata import ABSENT, field_and_value, has_value, value_of
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
@@ -87,7 +87,7 @@ def delete(
     if missing_ok and documents is None:
         raise OptionError("missing_ok: goes with documents, not with where or matching")
     wanted = None if documents is None else _listed(documents)
-    field = None if where is None else _field_and_value(where)
+    field = None if where is None else field_and_value(where)
     memory, threads = resources(memory, threads)
     path = arguments.path("index", index)
 
@@ -163,19 +163,6 @@ def _listed(documents: Any) -> list[Any]:
         raise OptionError(
             f"documents: expected a list of numbers, found {short(documents)}"
         ) from None
-
-
-def _field_and_value(where: object) -> tuple[str, str]:
-    """The field, and the value as `_where` takes it. Raises OptionError for what is no pair."""
-    field, value = where if isinstance(where, tuple | list) and len(where) == 2 else (None, None)
-    if as_integer(value) is not None:  # numpy's, too
-        value = as_integer(value)
-    if not isinstance(field, str) or not isinstance(value, str | int | float | None):
-        raise OptionError(
-            "where: expected a field and its value, a string, number, boolean or None, like "
-            f"('year', 1999), found {short(where)}"
-        )
-    return field, value if isinstance(value, str) else written(value)
 
 
 def _written(number: object) -> str:

@@ -1,7 +1,7 @@
 """Documents: where an n-gram occurs, and what stands there."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,17 @@ class DocumentQueries(OpenIndex):
         chosen = choose(count)
         return _matches(engine, reading, asked, intervals[0], count, chosen, context)
 
+    def documents(self, numbers: Sequence[int], *, context: int | None = None) -> list[Document]:
+        """`document` of each number: all of it, or its first `context` tokens."""
+        listed = isinstance(numbers, Sequence) and not isinstance(numbers, str | bytes)
+        if not listed and getattr(numbers, "ndim", 0) != 1:
+            raise QueryError(
+                f"documents: expected a list of numbers, found {arguments.short(numbers)}"
+            )
+        context = checked_context(context)
+        engine, _, reading, _, _ = self._state
+        return [_by_number(engine, reading, number, context) for number in numbers]
+
     def document(
         self,
         number: int | None = None,
@@ -92,12 +103,7 @@ class DocumentQueries(OpenIndex):
             raise QueryError("ignore_case and whole_words go with a text, found none")
         engine, encoding, reading, _, _ = self._state
         if number is not None:
-            place = engine.number_of(number, index)
-            ids, metadata = engine.document(place)
-            shown = ids[:context]
-            return _document(
-                engine, reading, place, metadata, ids.shape[0], 0, shown, None, None, None
-            )
+            return _by_number(engine, reading, engine.number_of(number, index), context)
         assert query is not None
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
@@ -129,6 +135,13 @@ def _document(engine: Engine, reading: Reading, place: int, *shown: Any) -> Docu
         return document
     index = int(indexes[0])
     return replace(document, index=index, index_name=names[index])
+
+
+def _by_number(engine: Engine, reading: Reading, place: int, context: int | None) -> Document:
+    """A whole document by its number in the engine, or its first `context` tokens."""
+    ids, metadata = engine.document(place)
+    length, shown = ids.shape[0], ids[:context]
+    return _document(engine, reading, place, metadata, length, 0, shown, None, None, None)
 
 
 def _matches(

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+from everygram.arguments import as_integer, short
+from everygram.errors import EverygramError, OptionError
+
 # In place of a field that a document does not have, which is not the same as null.
 ABSENT = object()
 
@@ -24,3 +27,16 @@ def has_value(metadata: dict[str, Any], field: str, value: str) -> bool:
 def written(value: object) -> str:
     """The JSON of a value, as `has_value` compares it."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def field_and_value(where: object, error: type[EverygramError] = OptionError) -> tuple[str, str]:
+    """A field, and the value as `has_value` takes it. Raises `error` for what is no such pair."""
+    field, value = where if isinstance(where, tuple | list) and len(where) == 2 else (None, None)
+    if as_integer(value) is not None:  # numpy's, too
+        value = as_integer(value)
+    if not isinstance(field, str) or not isinstance(value, str | int | float | None):
+        raise error(
+            "where: expected a field and its value, a string, number, boolean or None, like "
+            f"('year', 1999), found {short(where)}"
+        )
+    return field, value if isinstance(value, str) else written(value)
