@@ -225,6 +225,8 @@ def _hits(
     context: int,
 ) -> list[Hit]:
     """The hits of some of the matching documents, by their places in `found.documents`."""
+    if not chosen.shape[0]:
+        return []
     documents = found.documents[chosen]
     rows = found.rows(np.sort(documents))
     hits = []
