@@ -83,9 +83,7 @@ def main() -> None:
     given = parser.parse_args()
     index = everygram.open(given.work / "everygram")
     words = words_of(index)
-    counts = dict(
-        zip(words, index.count_batch([[w] for w in words]).counts.tolist(), strict=True)
-    )
+    counts = dict(zip(words, index.count_batch([[w] for w in words]).counts.tolist(), strict=True))
     draw = random.Random(1)
     medium = [word for word in words if MEDIUM[0] <= counts[word] <= MEDIUM[1]]
     sets = {

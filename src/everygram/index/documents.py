@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -54,8 +54,17 @@ class DocumentQueries(OpenIndex):
         chosen = choose(count)
         return _matches(engine, reading, asked, intervals[0], count, chosen, context)
 
-    def documents(self, numbers: Sequence[int], *, context: int | None = None) -> list[Document]:
-        """`document` of each number: all of it, or its first `context` tokens."""
+    def documents(
+        self,
+        numbers: Sequence[int],
+        *,
+        index: int | Sequence[int] | None = None,
+        context: int | None = None,
+    ) -> list[Document]:
+        """`document` of each number: all of it, or its first `context` tokens.
+
+        index: in a union of indexes whose they are: a place for all, or one for each.
+        """
         listed = isinstance(numbers, Sequence) and not isinstance(numbers, str | bytes)
         if not listed and getattr(numbers, "ndim", 0) != 1:
             raise QueryError(
@@ -63,7 +72,11 @@ class DocumentQueries(OpenIndex):
             )
         context = checked_context(context)
         engine, _, reading, _, _ = self._state
-        return [_by_number(engine, reading, number, context) for number in numbers]
+        whose = _whose(index, len(numbers))
+        return [
+            _by_number(engine, reading, engine.number_of(number, place), context)
+            for number, place in zip(numbers, whose, strict=True)
+        ]
 
     def document(
         self,
@@ -127,6 +140,26 @@ class DocumentQueries(OpenIndex):
         )
 
 
+def _whose(index: int | Sequence[int] | None, number: int) -> Sequence[int | None]:
+    """The index of each of so many documents."""
+    if index is None or isinstance(index, int) or arguments.as_integer(index) is not None:
+        return [cast(int | None, index)] * number
+    listed = isinstance(index, Sequence) and not isinstance(index, str | bytes)
+    if not (listed or getattr(index, "ndim", 0) == 1) or len(index) != number:
+        raise QueryError(
+            f"index: expected the place of an index, or one for each of {number:,} documents, "
+            f"found {arguments.short(index)}"
+        )
+    return index
+
+
+def _by_number(engine: Engine, reading: Reading, place: int, context: int | None) -> Document:
+    """A whole document, or its first `context` tokens."""
+    ids, metadata = engine.document(place)
+    length, shown = ids.shape[0], ids[:context]
+    return _document(engine, reading, place, metadata, length, 0, shown, None, None, None)
+
+
 def _document(engine: Engine, reading: Reading, place: int, *shown: Any) -> Document:
     """The document of this number in the engine, as a user names it; `shown`: its other fields."""
     numbers, indexes, names = engine.owned(np.array([place]))
@@ -135,13 +168,6 @@ def _document(engine: Engine, reading: Reading, place: int, *shown: Any) -> Docu
         return document
     index = int(indexes[0])
     return replace(document, index=index, index_name=names[index])
-
-
-def _by_number(engine: Engine, reading: Reading, place: int, context: int | None) -> Document:
-    """A whole document by its number in the engine, or its first `context` tokens."""
-    ids, metadata = engine.document(place)
-    length, shown = ids.shape[0], ids[:context]
-    return _document(engine, reading, place, metadata, length, 0, shown, None, None, None)
 
 
 def _matches(

@@ -17,7 +17,7 @@ from everygram.engine.engine import Engine
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.index.passages import DocumentText
-from everygram.results.search import Hit, Hits, Span, TermCount
+from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
 from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows
 from everygram.search.expression import from_cnf, parse
 from everygram.search.nodes import And, Node, Where
@@ -230,7 +230,8 @@ def _hits(
     documents = found.documents[chosen]
     rows = found.rows(np.sort(documents))
     hits = []
-    for place, document in zip(chosen.tolist(), documents.tolist(), strict=True):
+    numbers, indexes, names = engine.owned(documents)
+    for i, (place, document) in enumerate(zip(chosen.tolist(), documents.tolist(), strict=True)):
         ids, metadata = engine.document(document)
         text = DocumentText(reading, ids) if reading.has_tokenizer else None
         spans = _spans(rows, document, text)
@@ -239,19 +240,21 @@ def _hits(
             begin, end = np.searchsorted(rows.windows[:, 0], [document, document + 1])
             windows = [(int(a), int(z)) for _, a, z in rows.windows[begin:end].tolist()]
         snippet, marks = (None, []) if text is None else _snippet(text, spans, context)
-        hits.append(
-            Hit(
-                document,
-                metadata,
-                ids.shape[0],
-                len(spans) if windows is None else len(windows),
-                None if scores is None else float(scores[place]),
-                spans,
-                windows,
-                snippet,
-                marks,
-            )
+        said = (
+            int(numbers[i]),
+            metadata,
+            ids.shape[0],
+            len(spans) if windows is None else len(windows),
+            None if scores is None else float(scores[place]),
+            spans,
+            windows,
+            snippet,
+            marks,
         )
+        if indexes is None:
+            hits.append(Hit(*said))
+        else:
+            hits.append(UnionHit(*said, index=int(indexes[i]), index_name=names[int(indexes[i])]))
     return hits
 
 

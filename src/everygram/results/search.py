@@ -57,6 +57,17 @@ class Hit:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnionHit(Hit):
+    """A document of a union of indexes that matches.
+
+    `document` is its number in one of them: the one at place `index`, called `index_name`.
+    """
+
+    index: int
+    index_name: str
+
+
 @dataclass(frozen=True)
 class TermCount:
     """A term of an expression, and how many of its occurrences take part in all matches."""
@@ -101,7 +112,10 @@ class Hits(Value):
         passages = []
         for hit in self.hits:
             metadata = ", ".join(f"{name}: {value}" for name, value in hit.metadata.items())
-            passages.append(html.note(f"document {hit.document:,} {metadata[:METADATA_CHARS]}"))
+            whose = f"of {hit.index_name} " if isinstance(hit, UnionHit) else ""
+            passages.append(
+                html.note(f"document {hit.document:,} {whose}{metadata[:METADATA_CHARS]}")
+            )
             if hit.snippet is not None:
                 passages.append(html.marked(hit.snippet, hit.marks))
         return html.lines(html.note(f"{self.expression} — {said}; listed: {len(self)}"), *passages)

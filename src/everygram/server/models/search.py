@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from everygram.server.models.base import IDS, TEXT, Batch, Either, Query, Request, tag_of_value
+from everygram.server.models.documents import IndexField, IndexName
 
 # The hits one request may list: a client pages on.
 MAX_HITS = 1_000
@@ -134,6 +135,13 @@ class Hit(BaseModel):
     ]
 
 
+class UnionHit(Hit):
+    """A document of a union that matches."""
+
+    index: IndexField
+    index_name: IndexName
+
+
 class TermCount(BaseModel):
     """A term of the expression."""
 
@@ -161,7 +169,7 @@ class Hits(BaseModel):
     ]
     terms: Annotated[list[TermCount], Field(description="The terms, in the expression's order.")]
     order: Annotated[str, Field(description="The order of the hits.")]
-    hits: Annotated[list[Hit], Field(description="The documents that were asked for.")]
+    hits: Annotated[list[UnionHit | Hit], Field(description="The documents that were asked for.")]
     cursor: Annotated[
         str | None, Field(description="Where the next page starts; null if there is none.")
     ]
