@@ -514,3 +514,18 @@ def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch):
                     assert found.document_count >= 0
                     found.rows(found.documents)
         file.write_bytes(content)
+
+
+def test_several_indexes_as_one(tmp_path):
+    """By the numbers of the union, and without what is taken away."""
+    texts = ["the cat", "a hat the cat", "cat", "the hat"]
+    for name, some in (("a", texts[:2]), ("b", texts[2:]), ("c", texts[:1])):
+        records = [{"text": text, "n": name} for text in some]
+        everygram.build(write_jsonl(tmp_path / f"{name}.jsonl", records), tmp_path / name, "bytes")
+    paths = [tmp_path / "a", tmp_path / "b"]
+    with everygram.open(paths) as index, everygram.open(paths, minus=tmp_path / "c") as less:
+        for opened, expected in ((index, [[0, 1], [0, 1, 2], [3]]), (less, [[1], [1, 2], [3]])):
+            search = opened_search(opened)
+            asked = "the AND cat", "cat OR (hat AND n:a)", "hat AND NOT n:a"
+            found = [search.evaluate(parse(text)).documents.tolist() for text in asked]
+            assert found == expected
