@@ -28,28 +28,30 @@ if not CAMPAIGN:
     settings.load_profile("sample")
 
 
-def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=()):
+def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=(), metadata=None):
     """An index of id lists in that many segments (some empty of documents are left out).
 
-    deleted: numbers of documents, a list for each segment of deleted ones.
+    deleted: numbers of documents, a list for each segment of deleted ones. metadata: an object for
+    each document.
     """
     # What a test reads at once need not outlive a power cut: nine tenths of the time.
     with mock.patch.object(os, "fsync"):
-        return _write_index(path, documents, dtype, segments, vocab_size, deleted)
+        return _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata)
 
 
-def _write_index(path, documents, dtype, segments, vocab_size, deleted):
+def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata):
     cuts = [len(documents) * i // segments for i in range(segments + 1)]
     entries = []
     with new_index(path):
         for start, end in itertools.pairwise(cuts):
             if start == end:
                 continue
-            entries.append(_write_segment(path, documents[start:end], dtype, len(entries), start))
+            some, kept = documents[start:end], metadata and metadata[start:end]
+            entries.append(_write_segment(path, some, dtype, len(entries), start, 1, kept))
         for numbers in filter(None, deleted):
             gone = [documents[number] for number in numbers]
             numbers = np.array(numbers)
-            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, sign=-1))
+            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, -1))
         publish(
             path,
             fmt.Manifest(
@@ -67,11 +69,11 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted):
     return path
 
 
-def _write_segment(path, documents, dtype, before, numbers, sign=1):
+def _write_segment(path, documents, dtype, before, numbers, sign, metadata=None):
     folder = path / fmt.segment_name(before + 1)
     writer = SegmentWriter(folder, dtype)
-    for document in documents:
-        writer.add(as_ids(document, dtype), b"{}")
+    for document, kept in zip(documents, metadata or [{}] * len(documents), strict=True):
+        writer.add(as_ids(document, dtype), json.dumps(kept).encode())
     files, length = writer.close(), writer.stream_len
     write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
     return finish_segment(

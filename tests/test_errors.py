@@ -128,6 +128,8 @@ GOOD = {
     "queries": ["natural", [110, 97]],
     "prompts": ["natural", [110, 97]],
     "ids": [110, 97],
+    "numbers": [0, 2],
+    "expression": "natural AND NOT zebra",
 }
 
 

@@ -92,6 +92,8 @@ ASKED = {
     "document_count_text": [{"text": "language"}],
     "find_text": [{"text": "natural"}, {"text": "a", "limit": None}, {"text": "a", "sample": 3}],
     "document": [{"number": 0}, {"query": "language"}, {"query": "nature", "occurrence": 0}],
+    "documents": [{"numbers": [0, 0]}],
+    "search": [{"expression": "natural OR a"}, {"expression": "text:a", "order": "bm25"}],
 }
 CHANGES = {"close", "refresh", "latest"}
 PROPERTIES = [
@@ -253,6 +255,7 @@ REQUESTS = {
     "count_text": {"text": "natural"},
     "tokenizations": {"text": "language"},
     "find_text": {"text": "language"},
+    "search": {"expression": "natural OR language"},
     "document": {"query": "language"},
 }
 

@@ -95,8 +95,24 @@ LISTED = [
         ],
     ),
 ]
+# As these, of expressions.
+for within, order in (("document", "document"), (4, "matches"), ("document", "bm25")):
+    LISTED.append(
+        (
+            "search",
+            lambda index, query, text, within=within, order=order: [
+                (hit, hit.spans, hit.windows, hit.snippet, hit.score)
+                for hit in index.search(
+                    f'text:"{text}" OR (a AND NOT text:"b") OR "a b"',
+                    within=within,
+                    order=order,
+                    limit=None,
+                )
+            ],
+        )
+    )
 # Asked elsewhere here.
-OTHERS = {"info", "close", "refresh", "latest"}
+OTHERS = {"documents", "info", "close", "refresh", "latest"}
 
 
 def test_all_methods_are_asked():
@@ -325,6 +341,19 @@ def test_documents_are_named_by_index_and_number(folder):
         assert document.as_dict()["index_name"] == "books" and "index=1" in repr(document)
         assert "of books" in document._repr_html_() and "books" in found._repr_html_()
         assert union.document(query="mouse").index_name == "books"
+        assert union.documents([1, 0], index=[1, 0]) == [document, union.document(0, index=0)]
+        assert union.documents([1], index=np.int64(1), context=2)[0].text == "th"
+        for whose in ([1], "ab", None, {1, 0}, 1.5, [1, 2]):
+            with pytest.raises(QueryError, match="index"):
+                union.documents([1, 0], index=whose)
+        (hit,) = union.search("mouse")
+        assert (hit.index, hit.index_name, hit.document) == (1, "books", 1)
+        assert hit.as_dict()["index_name"] == "books"
+        assert "of books" in union.search("mouse")._repr_html_()
+        first = union.search("the", limit=1)
+        following = pickle.loads(pickle.dumps(union)).search("the", limit=3, cursor=first.cursor)
+        found = [(each.index, each.document) for each in (*first, *following)]
+        assert found == [(0, 0), (0, 2), (1, 0), (1, 1)]
         (text,) = union.find_text("OUS", ignore_case=True)
         assert (text.index, text.index_name, text.document, text.start) == (1, "books", 1, 5)
         for result in (found, document, union.find_text("the")):
@@ -346,6 +375,7 @@ def test_the_export_of_a_union_names_a_document_by_its_index(folder):
 def test_one_index_says_no_more_than_before(folder):
     with everygram.open(folder / "wiki") as index:
         assert "index" not in index.document(0).as_dict()
+        assert "index" not in index.search("the").as_dict()["hits"][0]
         assert index.document(0).index is None
         assert "index" not in index.find("the").as_dict()["occurrences"][0]
         assert "index" not in index.find_text("the").as_dict()["occurrences"][0]
@@ -649,6 +679,7 @@ def test_a_union_is_served_beside_its_members(folder, service):
             ("document", {"query": "mouse"}, union.document(query="mouse")),
             ("document", {"text": "ous"}, union.document(text="ous")),
             ("find_text", {"text": "he", "context": 1}, union.find_text("he", context=1)),
+            ("search", {"expression": "the"}, union.search("the")),
             ("ntd", {"prompt": "the"}, union.ntd("the")),
         ):
             assert ask(operation, **body).json() == answer.as_dict(), operation

@@ -6,6 +6,7 @@ says what was expected and found.
 """
 
 import errno
+import math
 import operator
 import os
 import re
@@ -97,6 +98,19 @@ def natural(
         why = ", which is no integer" if found is None else ""
         raise error(f"{name}: expected {least} or more, found {short(value)}{why}")
     return min(found, LARGEST)
+
+
+def number(name: str, value: object, error: type[EverygramError] = OptionError) -> float:
+    """A number, but no boolean and not nan."""
+    try:
+        if type(value).__name__ in BOOLEANS or isinstance(value, str | bytes):
+            raise TypeError
+        found = float(value)  # type: ignore[arg-type]
+    except Exception:  # a tensor of several values raises errors of its library
+        found = math.nan
+    if math.isnan(found):
+        raise error(f"{name}: expected a number, found {short(value)}")
+    return found
 
 
 def as_integer(value: Any) -> int | None:

@@ -9,6 +9,14 @@ class QueryError(EverygramError, ValueError):
     """A query has no defined answer: an id outside the vocabulary, a float, an invalid option."""
 
 
+class ExpressionError(QueryError):
+    """A search expression is not one. `position`: the character, from 0, where it went wrong."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class OptionError(EverygramError, ValueError):
     """An option is invalid, or contradicts another option."""
 

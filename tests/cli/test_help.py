@@ -15,7 +15,7 @@ import everygram
 from everygram.cli import app as cli
 from everygram.corpus.source import CorpusOptions
 from everygram.results.ngrams import Distribution
-from everygram.server.models import documents, ngrams, texts
+from everygram.server.models import documents, ngrams, search, texts
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,9 +31,10 @@ REQUESTS = {
     "longest-matches": texts.LongestMatchesRequest,
     "find": documents.FindRequest,
     "document": documents.DocumentRequest,
+    "search": search.SearchRequest,
 }
 # Arguments, and what goes with unions of indexes, which no command asks.
-NO_OPTIONS = ("self", "query", "prompt", "text", "index")
+NO_OPTIONS = ("self", "query", "prompt", "text", "expression", "index")
 CHANGES = ["build", "add", "delete", "compact"]
 
 
@@ -122,6 +123,7 @@ def test_queries_have_the_same_defaults_everywhere(name):
     options = set(shell) - {"index", "ids", "as_json", "text", "query", "text_field", "every"}
     # (Of --text: `count_text`, `find_text`.)
     options -= {"as_text", "tokenizations"} | (TEXT_RULES if name != "document" else set())
+    options.discard("expression")
     options.discard("continuation_id")  # over HTTP and in Python `continuation` may be an id
     assert options <= set(fields)
     assert options - {"top"} == {n for n in method if n not in NO_OPTIONS}

@@ -361,3 +361,54 @@ def test_the_tokenizations_of_a_text(run, tmp_path):
     assert lines[4].split() == [
         str(36 - first["count"]), "in", str(answer["tokenization_count"] - 1), "other", "sequences",
     ]  # fmt: skip
+
+
+def test_a_search_answers_people_and_programs(run, path, text_index):
+    out = run("search", path, "natural AND NOT fox", "--json")[1]
+    assert json.loads(out) == text_index.search("natural AND NOT fox").as_dict()
+    shown = run("search", path, "natural AND language", "--limit", "1", "--context", "4")[1]
+    assert shown.startswith("found     2 documents, 6 occurrences\n")
+    assert "search    natural AND language\n" in shown
+    assert "»natural« »language« pro" in shown
+    cursor = re.search(r"^more      --cursor (\S+)$", shown, re.MULTILINE)[1]
+    rest = run("search", path, "natural AND language", "--cursor", cursor, "--json")[1]
+    assert [hit["document"] for hit in json.loads(rest)["hits"]] == [3]
+    lines = run("search", path, "-", stdin="the\n(\nnatural\n")
+    assert lines[0] == 1
+    answers = [json.loads(line) for line in lines[1].splitlines()]
+    assert [each.get("document_count") for each in answers] == [2, None, 2]
+    assert answers[1]["error"].startswith("line 2: expression, character 2: expected")
+
+
+def test_a_search_takes_its_options(run, path, text_index):
+    for options, given in [
+        (["--within", "5"], {"within": 5}),
+        (["--within", "document", "--order", "bm25", "--k1", "2"], {"order": "bm25", "k1": 2.0}),
+        (["--where", "lang=en", "--limit", "all"], {"where": ("lang", "en"), "limit": None}),
+        (["--sample", "1", "--seed", "4"], {"sample": 1, "seed": 4}),
+        (["--max-clause-freq", "1"], {"max_clause_freq": 1}),
+    ]:
+        out = run("search", path, "natural OR the", *options, "--json")[1]
+        assert json.loads(out) == text_index.search("natural OR the", **given).as_dict(), options
+        assert run("search", path, "natural OR the", *options)[0] == 0
+    assert "windows of at most 5 tokens" in run("search", path, "the", "--within", "5")[1]
+    assert "exact     no" in run("search", path, "the", "--max-clause-freq", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "expected an expression, found none"),
+        (["the AND"], "the AND\n         ^"),
+        (["the", "--where", "lang"], "--where: expected FIELD=VALUE, found 'lang'"),
+        (["the", "--within", "0"], "expected 1 or more tokens, or document, found '0'"),
+        (["the", "--sample", "2", "--limit", "3"], "expected --sample or --limit, not both"),
+        (["-", "--cursor", "x"], "--cursor goes with one expression"),
+        (["the", "--cursor", "x"], "cursor: expected that of an earlier answer"),
+        (["the", "--order", "rank"], "'rank'"),
+    ],
+)
+def test_what_is_no_search(run, path, options, says):
+    code, _, err = run("search", path, *options)
+    assert code == 2
+    assert says in err

@@ -7,7 +7,6 @@ import random
 
 import numpy as np
 import pytest
-from test_text_search import spans
 
 import everygram
 from conftest import write_jsonl
@@ -16,6 +15,7 @@ from everygram.search import parts
 from everygram.search.pattern import Pattern, folded
 from everygram.tokenizer import tiktoken as tiktoken_files
 from everygram.tokenizer.choose import stored_tokenizer
+from naive_text import text_spans
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. THE END; theory, bathe, the-the.\n\nOver it",
@@ -192,7 +192,7 @@ def test_texts_are_found_as_they_stand(index, documents, monkeypatch):
             expected = [
                 (number, *span)
                 for number, each in data.items()
-                for span in spans(each, asked, ignore_case, whole_words)
+                for span in text_spans(each, asked, ignore_case, whole_words)
             ]
             assert index.count_text(asked, **given) == len(expected)
             matches = index.find_text(asked, limit=None, **given)

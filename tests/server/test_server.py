@@ -205,6 +205,21 @@ TEXT_CASES = {
             lambda i: i.document(text="LANG", occurrence=1, context=4, ignore_case=True),
         ),
     ],
+    "search": [
+        ({"expression": "language AND NOT zebra"}, lambda i: i.search("language AND NOT zebra")),
+        (
+            {"expression": "text:a", "order": "bm25", "k1": 1, "b": 0.5, "limit": 1, "context": 2},
+            lambda i: i.search("text:a", order="bm25", k1=1, b=0.5, limit=1, context=2),
+        ),
+        (
+            {"expression": [["a"], [[97], [110]]], "within": 9, "sample": 2, "seed": 3},
+            lambda i: i.search([["a"], [[97], [110]]], within=9, sample=2, seed=3),
+        ),
+        (
+            {"expression": "text:a", "max_clause_freq": 1, "cursor": None},
+            lambda i: i.search("text:a", max_clause_freq=1),
+        ),
+    ],
 }
 ID_CASES = {
     "count": [

@@ -3,7 +3,6 @@
 No segment is rewritten: the deleted documents form a new segment, whose counts are subtracted.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,11 +23,10 @@ from everygram.index import Index
 from everygram.storage.build_state import Done
 from everygram.storage.directory import changed_index, free_segment, publish
 from everygram.storage.fields import Fields
+from everygram.storage.metadata import ABSENT, field_and_value, has_value, value_of
 
 # Occurrences whose documents are looked up at a time.
 LOOKED_AT = 1 << 16
-# In place of a field that a document does not have, which is not the same as null.
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def delete(
     if missing_ok and documents is None:
         raise OptionError("missing_ok: goes with documents, not with where or matching")
     wanted = None if documents is None else _listed(documents)
-    field = None if where is None else _field_and_value(where)
+    field = None if where is None else field_and_value(where)
     memory, threads = resources(memory, threads)
     path = arguments.path("index", index)
 
@@ -103,7 +101,7 @@ def delete(
 
     def missing(opened: Index) -> str | None:
         known = field is None or any(
-            _value(metadata, field[0]) is not _ABSENT
+            value_of(metadata, field[0]) is not ABSENT
             for _, _, metadata in opened.engine.documents()
         )
         return None if known or field is None else field[0]
@@ -167,19 +165,6 @@ def _listed(documents: Any) -> list[Any]:
         ) from None
 
 
-def _field_and_value(where: object) -> tuple[str, str]:
-    """The field, and the value as `_where` takes it. Raises OptionError for what is no pair."""
-    field, value = where if isinstance(where, tuple | list) and len(where) == 2 else (None, None)
-    if as_integer(value) is not None:  # numpy's, too
-        value = as_integer(value)
-    if not isinstance(field, str) or not isinstance(value, str | int | float | None):
-        raise OptionError(
-            "where: expected a field and its value, a string, number, boolean or None, like "
-            f"('year', 1999), found {short(where)}"
-        )
-    return field, value if isinstance(value, str) else _json(value)
-
-
 def _written(number: object) -> str:
     """A number as `done.json` has it; of what is none, its type."""
     integer = as_integer(number)
@@ -238,22 +223,9 @@ def _where(index: Index, field: str, value: str) -> np.ndarray:
     """
     numbers = []
     for number, _, metadata in index.engine.documents():
-        found = _value(metadata, field)
-        if found is not _ABSENT and (found if isinstance(found, str) else _json(found)) == value:
+        if has_value(metadata, field, value):
             numbers.append(number)
     return np.array(numbers, np.int64)
-
-
-def _value(metadata: dict[str, Any], field: str) -> Any:
-    """The value of a field, `a.b` for b inside a; _ABSENT if there is none."""
-    found: Any = metadata
-    for name in field.split("."):
-        found = found.get(name, _ABSENT) if isinstance(found, dict) else _ABSENT
-    return found
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _matching(index: Index, query: Query, raw: bool) -> np.ndarray:

@@ -46,6 +46,7 @@ COMMANDS = {
     ),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
+    "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
     "serve": ("serving:serve", "Serve indexes over HTTP."),
     "warmup": ("inspecting:warmup", "Compile everything now, so that no later command waits."),
 }
@@ -99,7 +100,7 @@ def main(alone: bool = False) -> None:
 # Keywords of functions that are no words of English, and others where a message begins with them.
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
-    r"max_record|vocab_size|max_support|missing_ok|dry_run)(?![\w'\"`./=-])"
+    r"max_record|vocab_size|max_support|max_clause_freq|missing_ok|dry_run)(?![\w'\"`./=-])"
     r"|^(split|quoting|memory|threads|where|matching|documents|union)(?=: | goes )"
 )
 

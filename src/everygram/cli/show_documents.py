@@ -51,6 +51,50 @@ def show_matches(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def show_hits(answer: dict[str, Any]) -> str:
+    """Documents that match an expression, each with the text around its matches."""
+    windows = answer["unit"] == "windows"
+    found = counted(answer["occurrence_count"], "window" if windows else "occurrence")
+    if windows:
+        found += f" of at most {counted(answer['within'], 'token')}"
+    lines = [
+        f"found     {counted(answer['document_count'], 'document')}, {found}",
+        f"search    {answer['expression']}",
+    ]
+    if not answer["exact"]:
+        what = counted(answer["error_bound"], "window" if windows else "document")
+        lines.append(f"exact     no: estimated from a sample, off by at most {what} (95 %)")
+    if len(answer["terms"]) > 1:
+        lines += [f"{each['count']:>8,}  {each['term']}" for each in answer["terms"]]
+    for hit in answer["hits"]:
+        unit = "window" if windows else "match"
+        number = hit["occurrence_count"]
+        many = unit if number == 1 else f"{unit}es" if unit == "match" else f"{unit}s"
+        score = "" if hit["score"] is None else f"   score {hit['score']:.3f}"
+        lines += ["", f"document  {hit['document']}   {number:,} {many}{score}"]
+        lines += [f"{name}: {value}" for name, value in hit["metadata"].items()]
+        if hit["snippet"] is not None:
+            lines.append("  " + " ".join(_marked(hit["snippet"], hit["marks"]).split()))
+    if answer["cursor"] is not None:
+        lines += ["", f"more      --cursor {answer['cursor']}"]
+    return "\n".join(lines)
+
+
+def _marked(text: str, marks: list[list[int]]) -> str:
+    """A text with its marks between » and «; overlapping ones are one."""
+    merged: list[list[int]] = []
+    for begin, end in sorted(marks):
+        if merged and begin < merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([begin, end])
+    pieces, at = [], 0
+    for begin, end in merged:
+        pieces.append(f"{text[at:begin]}»{text[begin:end]}«")
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
 def concordance(passages: Iterable[tuple[int, tuple[str, str, str]]]) -> list[str]:
     """Lines of documents and passages, the matches one below another (keyword in context).
 

@@ -74,19 +74,33 @@ class Covers(Intervals):
 
         certain: the text is known to occur at all of them.
         """
-        places = []
-        for number, sign in enumerate(self._signs):
-            size = int((intervals[:, number, 1] - intervals[:, number, 0]).sum()) if sign > 0 else 0
-            found = np.empty(max(size, 1), np.int64)
-            if size and certain:
-                of_segment = np.ascontiguousarray(intervals[:, number])
-                row = self._rows[number]
-                size = int(covers.listed(row, of_segment, offsets, spelled.bits, found))
-            elif size:
-                given = (spelled, intervals, offsets, state, before)
-                size = self._walked(number, *given, NONE, found)
-            places.append(found[:size])
-        return places
+        return [
+            self.places_in(number, spelled, intervals, offsets, state, before, certain)
+            for number in range(len(self.segments))
+        ]
+
+    def places_in(
+        self,
+        number: int,
+        spelled: Spelled,
+        intervals: np.ndarray,
+        offsets: np.ndarray,
+        state: int,
+        before: np.ndarray,
+        certain: bool,
+    ) -> np.ndarray:
+        """`places_of` of one segment; none of a segment of deleted documents."""
+        size = 0
+        if self._signs[number] > 0:
+            size = int((intervals[:, number, 1] - intervals[:, number, 0]).sum())
+        found = np.empty(max(size, 1), np.int64)
+        if size and certain:
+            of_segment = np.ascontiguousarray(intervals[:, number])
+            size = int(covers.listed(self._rows[number], of_segment, offsets, spelled.bits, found))
+        elif size:
+            given = (spelled, intervals, offsets, state, before)
+            size = self._walked(number, *given, NONE, found)
+        return found[:size]
 
     def ends_of(self, number: int, spelled: Spelled, places: np.ndarray) -> np.ndarray:
         """Where the text begins and ends that begins at places of a segment: int64, shape (k, 4).

@@ -93,6 +93,30 @@ class Documents(Intervals):
             offsets[of_segment] = after
         return documents, offsets
 
+    @property
+    def num_documents(self) -> int:
+        """Documents, deleted ones not counted."""
+        return sum(segment.entry.sign * segment.num_documents for segment in self.segments)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, without separators and deleted documents."""
+        return self.stream_len - self.num_documents
+
+    def lengths_of(self, numbers: np.ndarray) -> np.ndarray:
+        """The tokens of documents that are not deleted, by number: int64, shape (k,)."""
+        lengths = np.zeros(numbers.shape[0], np.int64)
+        for segment in self.segments:
+            if segment.entry.sign > 0:
+                local = segment.local_of(numbers)
+                known = np.flatnonzero(local >= 0)
+                local, offsets = local[known], segment.document_offsets
+                last = local + 1 == segment.num_documents
+                ends = offsets[np.where(last, local, local + 1)].astype(np.int64)
+                ends[last] = segment.stream_len
+                lengths[known] = ends - offsets[local].astype(np.int64) - 1
+        return lengths
+
     def documents(self) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
         """Every document that is not deleted, by number: its number, ids and metadata."""
         adding = [segment for segment in self.segments if segment.entry.sign > 0]

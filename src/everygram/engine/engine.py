@@ -25,11 +25,12 @@ from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.documents import Documents
 from everygram.engine.members import Members
 from everygram.engine.queries import Vocabulary
+from everygram.engine.scans import Scans
 from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
-class Engine(Texts, Documents, Covers):
+class Engine(Texts, Documents, Covers, Scans):
     """All queries over the segments of an index. Methods may be called from several threads."""
 
     def __init__(

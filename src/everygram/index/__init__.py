@@ -7,6 +7,7 @@ from everygram import arguments
 from everygram.errors import OptionError
 from everygram.index.documents import DocumentQueries
 from everygram.index.ngrams import NgramQueries
+from everygram.index.search import SearchQueries
 from everygram.index.strings import StringQueries
 from everygram.index.texts import TextQueries
 
@@ -52,7 +53,7 @@ def open(
     return Index(arguments.path("index", path), preload=preload, verify=verify)
 
 
-class Index(NgramQueries, TextQueries, DocumentQueries, StringQueries):
+class Index(NgramQueries, TextQueries, DocumentQueries, StringQueries, SearchQueries):
     """An open index: exact counts, probabilities, distributions and documents.
 
     Every query is a string or token ids: a list, or an integer array of anybody's (numpy, torch,

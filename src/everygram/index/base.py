@@ -1,5 +1,6 @@
 """An open index: its state, how it is opened, refreshed and closed, and what it says of itself."""
 
+import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from everygram.errors import QueryError
 from everygram.search.text import TextSearch
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage.manifest import encode_manifest
 from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer
 
@@ -102,6 +104,11 @@ class OpenIndex:
     def manifest(self) -> fmt.Manifest:
         """What the index says of itself."""
         return self._state.manifest
+
+    @property
+    def version(self) -> str:
+        """16 hex digits that name this state of the index: others in it after any change."""
+        return hashlib.sha256(encode_manifest(self.manifest)).hexdigest()[:16]
 
     @property
     def engine(self) -> Engine:

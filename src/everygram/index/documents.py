@@ -1,9 +1,9 @@
 """Documents: where an n-gram occurs, and what stands there."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -54,6 +54,30 @@ class DocumentQueries(OpenIndex):
         chosen = choose(count)
         return _matches(engine, reading, asked, intervals[0], count, chosen, context)
 
+    def documents(
+        self,
+        numbers: Sequence[int],
+        *,
+        index: int | Sequence[int] | None = None,
+        context: int | None = None,
+    ) -> list[Document]:
+        """`document` of each number: all of it, or its first `context` tokens.
+
+        index: in a union of indexes whose they are: a place for all, or one for each.
+        """
+        listed = isinstance(numbers, Sequence) and not isinstance(numbers, str | bytes)
+        if not listed and getattr(numbers, "ndim", 0) != 1:
+            raise QueryError(
+                f"documents: expected a list of numbers, found {arguments.short(numbers)}"
+            )
+        context = checked_context(context)
+        engine, _, reading, _, _ = self._state
+        whose = _whose(index, len(numbers))
+        return [
+            _by_number(engine, reading, engine.number_of(number, place), context)
+            for number, place in zip(numbers, whose, strict=True)
+        ]
+
     def document(
         self,
         number: int | None = None,
@@ -92,12 +116,7 @@ class DocumentQueries(OpenIndex):
             raise QueryError("ignore_case and whole_words go with a text, found none")
         engine, encoding, reading, _, _ = self._state
         if number is not None:
-            place = engine.number_of(number, index)
-            ids, metadata = engine.document(place)
-            shown = ids[:context]
-            return _document(
-                engine, reading, place, metadata, ids.shape[0], 0, shown, None, None, None
-            )
+            return _by_number(engine, reading, engine.number_of(number, index), context)
         assert query is not None
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
@@ -119,6 +138,26 @@ class DocumentQueries(OpenIndex):
         return _document(
             engine, reading, place, metadata, length, start, shown, match, occurrence, count
         )
+
+
+def _whose(index: int | Sequence[int] | None, number: int) -> Sequence[int | None]:
+    """The index of each of so many documents."""
+    if index is None or isinstance(index, int) or arguments.as_integer(index) is not None:
+        return [cast(int | None, index)] * number
+    listed = isinstance(index, Sequence) and not isinstance(index, str | bytes)
+    if not (listed or getattr(index, "ndim", 0) == 1) or len(index) != number:
+        raise QueryError(
+            f"index: expected the place of an index, or one for each of {number:,} documents, "
+            f"found {arguments.short(index)}"
+        )
+    return index
+
+
+def _by_number(engine: Engine, reading: Reading, place: int, context: int | None) -> Document:
+    """A whole document, or its first `context` tokens."""
+    ids, metadata = engine.document(place)
+    length, shown = ids.shape[0], ids[:context]
+    return _document(engine, reading, place, metadata, length, 0, shown, None, None, None)
 
 
 def _document(engine: Engine, reading: Reading, place: int, *shown: Any) -> Document:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from everygram.encoding import Reading
+from everygram.errors import TokenizerError
 
 # A passage: the text before a match, of it, and after it.
 Parts = tuple[str, str, str]
@@ -50,3 +51,44 @@ def _whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
         match,
         after.rstrip("\ufffd") if going_on else after,
     )
+
+
+class DocumentText:
+    """The text of a whole document, and where its tokens are in it.
+
+    Raises TokenizerError where there is no tokenizer.
+    """
+
+    def __init__(self, reading: Reading, ids: np.ndarray) -> None:
+        self._reading, self._ids = reading, ids
+        self.text = reading.decode(ids)
+        # In characters, where each token begins, the character whole that it begins within; and
+        # where the tokens before it end.
+        self._begins: np.ndarray | None = None
+        self._ends: np.ndarray | None = None
+        try:
+            spelled, data = reading.token_bytes, np.frombuffer(self.text.encode(), np.uint8)
+        except (TokenizerError, UnicodeEncodeError):
+            return
+        numbers = ids.astype(np.int64)
+        places = np.zeros(ids.shape[0] + 1, np.int64)
+        np.cumsum(spelled.starts[numbers + 1] - spelled.starts[numbers], out=places[1:])
+        if ids.shape[0]:
+            places = np.maximum(places - int(spelled.dropped[ids[0]]), 0)
+        if places[-1] != data.shape[0]:
+            return  # bytes that are not UTF-8, each shown as three
+        leads = np.append((data & 0xC0) != 0x80, True)
+        self._ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(leads)])[places]
+        self._begins = self._ends - ~leads[places]
+
+    @property
+    def num_tokens(self) -> int:
+        """The document's tokens."""
+        return int(self._ids.shape[0])
+
+    def chars(self, begin: int, end: int) -> tuple[int, int]:
+        """From and to in characters of tokens [begin, end); a character they share is theirs."""
+        if self._begins is None or self._ends is None:
+            before, match, _ = self._reading.cut(self._ids, begin, end)
+            return len(before), len(before) + len(match)
+        return int(self._begins[begin]), int(self._ends[end])

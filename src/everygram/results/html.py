@@ -22,6 +22,10 @@ TOKEN = (
     "background:rgba(128,128,128,.18)"
 )
 QUIET = "opacity:.7"
+QUOTE = (
+    "white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding-left:8px;"
+    "border-left:3px solid rgba(128,128,128,.4)"
+)
 # All digits have the same width.
 DIGITS = "font-variant-numeric:tabular-nums"
 
@@ -90,19 +94,29 @@ def legend() -> str:
     return f'<div style="font-family:monospace">{"".join(made)}</div>'
 
 
+def marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
+    """A text with parts of it marked: [begin, end) of each; they may overlap."""
+    made, at = [], 0
+    for begin, end in sorted(marks):
+        begin = max(begin, at)
+        if begin < end:
+            made += [_visible(text[at:begin], "\n"), _mark(text[begin:end])]
+            at = end
+    return f'<div style="{QUOTE}">{"".join(made)}{_visible(text[at:], chr(10))}</div>'
+
+
 def passage(before: str, match: str, after: str) -> str:
     """A text with its match marked; parts far from the match are left out."""
     half = CHARS // 2
     most = half if match else CHARS
     begin = ("… " if len(before) > half else "") + _visible(before[-half:], "\n")
-    marked = _visible(match[:CHARS], "\n") + (" …" if len(match) > CHARS else "")
     end = _visible(after[:most], "\n") + (" …" if len(after) > most else "")
-    mark = f'<mark style="background:#ffd54f;color:#000">{marked}</mark>' if marked else ""
-    style = (
-        "white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding-left:8px;"
-        "border-left:3px solid rgba(128,128,128,.4)"
-    )
-    return f'<div style="{style}">{begin}{mark}{end}</div>'
+    return f'<div style="{QUOTE}">{begin}{_mark(match) if match else ""}{end}</div>'
+
+
+def _mark(text: str) -> str:
+    shown = _visible(text[:CHARS], "\n") + (" …" if len(text) > CHARS else "")
+    return f'<mark style="background:#ffd54f;color:#000">{shown}</mark>'
 
 
 def _text(token: str | int) -> str:

@@ -90,9 +90,9 @@ class TextSearch:
 
     def count(self, pattern: Pattern, whole_words: bool = False) -> int:
         """How often the text occurs, overlapping occurrences each."""
-        spelled = self._spelled(pattern, whole_words)
+        spelled = self.spelled(pattern, whole_words)
         total = 0
-        for part in self._parts(pattern, spelled):
+        for part in self.parts(pattern, spelled):
             if part.certain:
                 number = self._engine.total_of(part.intervals)
                 total += -number if part.lost else number
@@ -108,7 +108,7 @@ class TextSearch:
 
     def occurrences(self, pattern: Pattern, whole_words: bool = False) -> "Occurrences":
         """Where it occurs. What occurs in deleted documents is left out."""
-        spelled = self._spelled(pattern, whole_words)
+        spelled = self.spelled(pattern, whole_words)
         engine, dropped = self._engine, self._bytes.dropped.any()
         parts = [
             engine.places_of(
@@ -119,7 +119,7 @@ class TextSearch:
                 part.before,
                 part.certain and not dropped,
             )
-            for part in self._parts(pattern, spelled)
+            for part in self.parts(pattern, spelled)
             if not part.lost
         ]
         every = [np.concatenate([NONE, *of_segment]) for of_segment in zip(*parts, strict=True)]
@@ -136,8 +136,8 @@ class TextSearch:
 
         The counts of all are together what `count` gives. limit: how many are listed at most.
         """
-        spelled = self._spelled(pattern, whole_words)
-        return most_frequent(self._engine, spelled, self._parts(pattern, spelled), limit)
+        spelled = self.spelled(pattern, whole_words)
+        return most_frequent(self._engine, spelled, self.parts(pattern, spelled), limit)
 
     def placed(self, rows: np.ndarray) -> np.ndarray:
         """Rows of `find` in their documents: int64, shape (k, 7).
@@ -181,7 +181,8 @@ class TextSearch:
         documents = np.full(rows.shape[0], document)
         return np.column_stack([documents, chars[which].reshape(-1, 2), in_bytes, tokens])
 
-    def _spelled(self, pattern: Pattern, whole_words: bool) -> Spelled:
+    def spelled(self, pattern: Pattern, whole_words: bool) -> Spelled:
+        """A text and the bytes of tokens, as kernels take them."""
         words = word_table() if whole_words else np.empty(0, np.uint8)
         of = self._bytes
         return Spelled(
@@ -192,5 +193,6 @@ class TextSearch:
     def _singles(self) -> Singles:
         return Singles.of(self._engine, self._bytes)
 
-    def _parts(self, pattern: Pattern, spelled: Spelled) -> Parts:
+    def parts(self, pattern: Pattern, spelled: Spelled) -> Parts:
+        """At which suffixes it may occur."""
         return Parts(self._engine, self._bytes, self._singles, pattern, spelled.words)

@@ -125,7 +125,7 @@ class Segment:
             raise self.damaged(fmt.UNIGRAMS, "not ascending ids and ranks from 0")
         return ids.astype(np.int64), np.diff(ranks.astype(np.int64), append=self.stream_len)
 
-    def positions_of(self, ranks: np.ndarray) -> np.ndarray:
+    def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
         return positions_in(self.suffix_array[ranks])
 

@@ -25,7 +25,7 @@ R = TypeVar("R", bound=BaseModel)
 B = TypeVar("B", bound=Request)
 
 
-def _tag_of_value(value: object) -> str:
+def tag_of_value(value: object) -> str:
     return f":{type(value).__name__}"
 
 
@@ -39,7 +39,7 @@ def _tag_of_body(body: object) -> str | None:
 Query = Annotated[
     Annotated[str, Tag(TEXT)] | Annotated[list[int], Field(fail_fast=True), Tag(IDS)],
     Discriminator(
-        _tag_of_value,
+        tag_of_value,
         custom_error_type="query_type",
         custom_error_message="Expected a string or a list of token ids",
     ),
@@ -47,7 +47,7 @@ Query = Annotated[
 Continuation = Annotated[
     Annotated[str, Tag(TEXT)] | Annotated[int, Tag(ID)],
     Discriminator(
-        _tag_of_value,
+        tag_of_value,
         custom_error_type="continuation_type",
         custom_error_message="Expected a string of one token or a token id",
     ),
