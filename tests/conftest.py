@@ -126,7 +126,7 @@ def text_index(tmp_path_factory, texts):
 @pytest.fixture(scope="session")
 def path(text_index):
     """The folder of `text_index`; what its queries need is compiled, and nothing more is said."""
-    text_index.engine.warm_up()
+    text_index.warm_up()
     return text_index.path
 
 

@@ -105,7 +105,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(made):
     with everygram.open(made / "index") as index:
-        index.engine.warm_up()
+        index.warm_up()
         yield index
 
 

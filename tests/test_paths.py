@@ -96,7 +96,7 @@ def here(made, tmp_path, monkeypatch):
             yield f"{top}{folder}/folder".replace("//tmp", "/tmp"), [], ["c.jsonl"]
 
     monkeypatch.setattr(os, "walk", small)
-    monkeypatch.setattr(Engine, "warm_up", lambda engine: None)
+    monkeypatch.setattr(everygram.Index, "warm_up", lambda index: None)
     monkeypatch.setattr("uvicorn.Server.run", lambda server: setattr(server, "started", True))
     return folder
 
@@ -124,7 +124,7 @@ FUNCTIONS = {
     "compact": lambda path: everygram.compact(path),
     "open": lambda path: everygram.open(path).close(),
 }
-QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document"]
+QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document", "search"]
 COMMANDS = {
     "build, CORPUS": lambda path: ["build", path, "--out", new()],
     "build, --out": lambda path: ["build", "corpus.jsonl", "--out", path],

@@ -47,7 +47,7 @@ def states(path, manifests):
     for manifest in manifests:
         directory.publish(path, manifest, None)
         opened.append(everygram.open(path))
-        opened[-1].engine.warm_up()
+        opened[-1].warm_up()
     yield opened
     for index in opened:
         index.close()
@@ -95,7 +95,7 @@ ASKED = {
     "documents": [{"numbers": [0, 0]}],
     "search": [{"expression": "natural OR a"}, {"expression": "text:a", "order": "bm25"}],
 }
-CHANGES = {"close", "refresh", "latest"}
+CHANGES = {"close", "refresh", "latest", "warm_up"}
 PROPERTIES = [
     name for name, value in inspect.getmembers(everygram.Index) if isinstance(value, property)
 ]

@@ -112,7 +112,7 @@ for within, order in (("document", "document"), (4, "matches"), ("document", "bm
         )
     )
 # Asked elsewhere here.
-OTHERS = {"documents", "info", "close", "refresh", "latest"}
+OTHERS = {"warm_up", "documents", "info", "close", "refresh", "latest"}
 
 
 def test_all_methods_are_asked():
@@ -613,7 +613,7 @@ def test_every_query_races_with_refresh(folder):
         return repr(found) if isinstance(found, list) else plain(found)
 
     union = everygram.open(paths, minus=folder / "takedown")
-    union.engine.warm_up()
+    union.warm_up()
     manifests = [directory.read_manifest(paths[1])]
     everygram.add(paths[1], [{"text": "the end"}])
     manifests.append(directory.read_manifest(paths[1]))

@@ -627,13 +627,13 @@ def test_no_query_waits_for_a_kernel(folder):
     program = f"""
 import json, pathlib, sys
 from fastapi.testclient import TestClient
-from everygram.kernels import following, rows, search, suffixes
+from everygram.kernels import covers, following, near, rows, runs, scans, search, suffixes
 from everygram.storage import directory
 from everygram.server.app import create_app
 
 def variants():
     return {{name: len(kernel.signatures)
-            for module in (search, following, rows, suffixes)
+            for module in (covers, following, near, rows, runs, scans, search, suffixes)
             for name, kernel in vars(module).items()
             if hasattr(kernel, "signatures")}}
 

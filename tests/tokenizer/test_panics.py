@@ -54,7 +54,7 @@ def bad_corpus(tokenizer):
 def index(tokenizer, corpus):
     everygram.build(corpus, tokenizer.parent / "index", tokenizer)
     with everygram.open(tokenizer.parent / "index") as index:
-        index.engine.warm_up()
+        index.warm_up()
         yield index
 
 

@@ -119,7 +119,7 @@ def _warm(index: Path, notes: list[str]) -> None:
 
 def _compile_for(index: Path) -> None:
     with everygram.open(index) as opened:
-        opened.engine.warm_up()
+        opened.warm_up()
 
 
 @contextmanager

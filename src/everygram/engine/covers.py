@@ -124,6 +124,15 @@ class Covers(Intervals):
             raise damaged(self.path, "a text that is not where it is found")
         return found
 
+    def rare_tokens(self, number: int) -> np.ndarray:
+        """Up to so many of the rarest tokens of one segment: int64, the rarest first."""
+        if not self.segments:
+            return np.empty(0, np.int64)
+        ids, counts = self.segments[0].unigrams_counted()
+        known = ids < self.vocabulary.vocab_size
+        ids, counts = ids[known], counts[known]
+        return ids[np.argsort(counts, kind="stable")[:number]]
+
     def total_of(self, intervals: np.ndarray) -> int:
         """Occurrences of all intervals together. (Of one alone, deletions may be counted apart.)"""
         return int(rows.counted(self._rows, intervals).sum())

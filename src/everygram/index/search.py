@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 import random
@@ -14,8 +15,9 @@ import numpy as np
 from everygram.arguments import integer, natural, number, short
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
-from everygram.errors import QueryError
+from everygram.errors import QueryError, TokenizerError
 from everygram.index.base import OpenIndex
+from everygram.index.documents import checked_pattern
 from everygram.index.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
 from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows
@@ -29,11 +31,47 @@ CONTEXT = 16
 # A snippet shows the first matches of a document, in pieces that are divided by "…".
 SNIPPET_SPANS = 8
 SNIPPET_PIECES = 3
+# Tokens that `warm_up` asks about.
+WARMING = 32
 ELLIPSIS = " … "
 
 
 class SearchQueries(OpenIndex):
     """Queries by expressions."""
+
+    def warm_up(self) -> None:
+        """Compile what queries of this index run, or load it from the disk cache, and make what
+        they share: otherwise the first query of each kind waits for that.
+        """
+        engine, _, reading, _, _ = self._state
+        engine.warm_up()
+        rare = engine.rare_tokens(WARMING)
+        if not rare.shape[0]:
+            return
+        # (What is rare is answered at once, however large the index.)
+        a, b = f"ids:{rare[0]}", f"ids:{rare[-1]}"
+        self._search_all(a, f"{a} AND {b}", f"{a} NEAR/2 {b}", f"{a} AND NOT {b}")
+        searched = ExpressionSearch(engine, self._state.texts, lambda text: rare)
+        searched.warm_up(parse(f"{a} OR ids:{rare[0]},{rare[-1]}"))
+        try:
+            words = [reading.decode(rare[i : i + 1]) for i in range(rare.shape[0])]
+            texts, ready = self._state.texts, reading.token_bytes is not None
+        except TokenizerError:  # none, or one that texts are not looked for with
+            return
+        text = max((word for word in words if ready and word.isalnum()), key=len, default="aa")
+        for ignore_case, whole_words in itertools.product((False, True), repeat=2):
+            pattern = checked_pattern(text, ignore_case, whole_words)
+            texts.count(*pattern)
+            texts.placed(texts.occurrences(*pattern).rows()[:1])
+            texts.tokenizations(*pattern, 1)
+            texts.parts(pattern[0], texts.spelled(*pattern)).going_on(0)
+        searched.warm_up(parse(f"{text} OR text:{text}"))
+        self._search_all(text, f"{a} AND {text}", f"{a} AND text:{text}", f"{text} NEAR/2 {a}")
+
+    def _search_all(self, *expressions: str) -> None:
+        for expression in expressions:
+            self.search(expression, limit=1)
+            self.search(expression, limit=1, within=4)
 
     def search(
         self,

@@ -173,6 +173,11 @@ class ExpressionSearch:
             found,
         )
 
+    def warm_up(self, node: Node) -> None:
+        """Compile what reads a node's terms in documents, of an index that has segments."""
+        for found in self._terms_of(node).values():
+            found.warm_up()
+
     def rows(self, of: Evaluation, documents: np.ndarray) -> Rows:
         """See `Evaluation.rows`."""
         tables, windows = [np.empty((0, 8), np.int64)], [np.empty((0, 3), np.int64)]

@@ -59,6 +59,12 @@ class Found(ABC):
         """Counts in documents, tokens [starts, ends), and if wanted where the spans begin and end,
         in order."""
 
+    def warm_up(self) -> None:
+        """Compile what reads documents, with nothing to read."""
+        bounds = np.zeros((2, 2), np.int64)
+        for wanted in (False, True):
+            self._read(0, bounds[:, 0], bounds[:, 1], wanted)
+
     def _all_of(self, found: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Those that were found, in an array with room for as many as there can be."""
         size = int(counts.sum())

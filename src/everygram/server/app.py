@@ -161,7 +161,7 @@ class _Service(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for index in app.state.indexes.values():
-        index.engine.warm_up()
+        index.warm_up()
     following = asyncio.create_task(indexes.follow(app.state.indexes))
     yield
     following.cancel()
