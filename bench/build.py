@@ -5,6 +5,8 @@ Same corpus, same tokenizer, same machine, in two steps:
 - text → index: a JSON-lines file to a finished index (everygram, infini-gram);
 - tokens → index: a file of u16 tokens to a finished index (everygram, infini-gram, tokengrams).
 
+In both steps everygram also builds without document counts, which the peers do not have either.
+
 Every run is a process of its own, and the sides take turns, so that a change in the machine's load
 affects all sides. Wall time is that of the whole process, including its start; CPU time is user +
 system of the process and its children. Memory is the sampled peak of the process tree's
@@ -36,6 +38,7 @@ from common import markdown_table, print_provenance, provenance, write_json
 
 SEPARATOR = 65535
 TEXT, TOKENS = "text → index", "tokens → index"
+WITHOUT = "everygram, no document counts"
 # Seconds between samples of the process tree's memory: a sample walks the page tables.
 SAMPLE = 0.2
 
@@ -86,7 +89,7 @@ def main() -> None:
             runs.append(run)
             print(f"run {number}: {run.step}, {run.side}: {run.wall_seconds:.1f} s", flush=True)
     check(work)
-    for leftover in ("everygram-from-tokens", "infini-gram-from-text"):
+    for leftover in ("everygram-from-tokens", "everygram-no-counts", "infini-gram-from-text"):
         shutil.rmtree(work / leftover)
 
     print_provenance(facts)
@@ -122,8 +125,22 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
     """The indexers, in the order in which they take turns."""
     tokens = work / "tokens.u16"
     ours, ours_from_tokens = work / "everygram", work / "everygram-from-tokens"
+    no_counts = work / "everygram-no-counts"
     infini_from_text = work / "infini-gram-from-text"
     build = "import sys, everygram; everygram.build(sys.argv[1], sys.argv[2], sys.argv[3]"
+    ids = f", pretokenized='u16', separator_id={SEPARATOR}"
+
+    def without(step: str, options: str, source: Path) -> Side:
+        return Side(
+            step,
+            WITHOUT,
+            lambda: shutil.rmtree(no_counts, ignore_errors=True),
+            [
+                *(sys.executable, "-c", f"{build}{options}, document_counts=False)"),
+                *(str(source), str(no_counts), str(tokenizer)),
+            ],
+            [no_counts],
+        )
 
     def prepare_infini_gram() -> None:
         shutil.rmtree(infini_from_text, ignore_errors=True)
@@ -144,6 +161,7 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
             [sys.executable, "-c", f"{build})", str(corpus), str(ours), str(tokenizer)],
             [ours],
         ),
+        without(TEXT, "", corpus),
         Side(
             TEXT,
             "infini-gram",
@@ -157,11 +175,12 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
             lambda: shutil.rmtree(ours_from_tokens, ignore_errors=True),
             [
                 *(sys.executable, "-c"),
-                f"{build}, pretokenized='u16', separator_id={SEPARATOR})",
+                f"{build}{ids})",
                 *(str(tokens), str(ours_from_tokens), str(tokenizer)),
             ],
             [ours_from_tokens],
         ),
+        without(TOKENS, ids, tokens),
         *peers_from_tokens(tokens, work, peers),
     ]
 

@@ -20,7 +20,11 @@ from everygram.building.external_sort import write_suffix_array
 from everygram.cli import app as cli
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
-from everygram.storage.segment_writer import SegmentWriter, finish_segment
+from everygram.storage.segment_writer import (
+    SegmentWriter,
+    finish_segment,
+    write_document_counts,
+)
 
 # What hypothesis draws is the same in every run of the tests, another in every campaign.
 settings.register_profile("sample", derandomize=True)
@@ -28,18 +32,30 @@ if not CAMPAIGN:
     settings.load_profile("sample")
 
 
-def write_index(path, documents, dtype, segments=1, vocab_size=None, deleted=(), metadata=None):
+def write_index(
+    path,
+    documents,
+    dtype,
+    segments=1,
+    vocab_size=None,
+    deleted=(),
+    metadata=None,
+    counts=True,
+):
     """An index of id lists in that many segments (some empty of documents are left out).
 
     deleted: numbers of documents, a list for each segment of deleted ones. metadata: an object for
-    each document.
+    each document. counts: whether there are document counts; or a list that says so for each
+    segment.
     """
     # What a test reads at once need not outlive a power cut: nine tenths of the time.
     with mock.patch.object(os, "fsync"):
-        return _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata)
+        return _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts)
 
 
-def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata):
+def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts):
+    if isinstance(counts, bool):
+        counts = [counts] * (segments + len(deleted))
     cuts = [len(documents) * i // segments for i in range(segments + 1)]
     entries = []
     with new_index(path):
@@ -47,11 +63,11 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata
             if start == end:
                 continue
             some, kept = documents[start:end], metadata and metadata[start:end]
-            entries.append(_write_segment(path, some, dtype, len(entries), start, 1, kept))
+            entries.append(_write_segment(path, some, dtype, len(entries), start, counts, 1, kept))
         for numbers in filter(None, deleted):
             gone = [documents[number] for number in numbers]
             numbers = np.array(numbers)
-            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, -1))
+            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, counts, -1))
         publish(
             path,
             fmt.Manifest(
@@ -69,13 +85,17 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata
     return path
 
 
-def _write_segment(path, documents, dtype, before, numbers, sign, metadata=None):
+def _write_segment(path, documents, dtype, before, numbers, counts, sign, metadata=None):
     folder = path / fmt.segment_name(before + 1)
     writer = SegmentWriter(folder, dtype)
     for document, kept in zip(documents, metadata or [{}] * len(documents), strict=True):
         writer.add(as_ids(document, dtype), json.dumps(kept).encode())
     files, length = writer.close(), writer.stream_len
     write_suffix_array(folder, dtype, length, [], 0, 1, lambda done, total: None)
+    if counts[before]:
+        files[fmt.DOCUMENT_COUNTS] = write_document_counts(
+            folder, dtype, length, len(documents), 0, 1, lambda done, total: None
+        )
     return finish_segment(
         folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
     )

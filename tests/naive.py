@@ -29,6 +29,9 @@ class NaiveIndex:
     def count(self, query):
         return len(self.occurrences(query))
 
+    def document_count(self, query):
+        return len({document for document, _ in self.occurrences(query)})
+
     def following(self, prompt):
         """{token: how often it follows the prompt}; the separator is the end of a document."""
         prompt = list(prompt)

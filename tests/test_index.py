@@ -692,7 +692,7 @@ def test_parts_that_cannot_be_preloaded(ids_index, preload):
         everygram.open(ids_index.path, preload=preload)
 
 
-@pytest.mark.parametrize("golden", ["golden-v1", "golden-v2", "golden-v3", "golden-v4"])
+@pytest.mark.parametrize("golden", [path.name for path in sorted(GOLDEN.glob("golden-v*"))])
 def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
     with everygram.open(GOLDEN / golden) as old:
         documents = [old.document(number).token_ids.tolist() for number in range(old.num_documents)]
@@ -710,6 +710,10 @@ def test_an_index_of_an_older_version_answers_as_a_new_one(tmp_path, golden):
             assert (
                 old.count_batch(queries).counts.tolist() == new.count_batch(queries).counts.tolist()
             )
+            counts = [naive.document_count(query) for query in queries]
+            for index in (old, new):
+                assert index.document_count_batch(queries).document_counts.tolist() == counts
+                assert [index.document_count(query) for query in queries] == counts
             for name in ("prob_batch", "infgram_prob_batch", "ntd_batch", "infgram_ntd_batch"):
                 for a, b in zip(
                     getattr(old, name)(queries), getattr(new, name)(queries), strict=True

@@ -11,7 +11,6 @@ import pytest
 import everygram
 from conftest import write_jsonl
 from everygram.cli import app as cli
-from everygram.engine.engine import Engine
 from everygram.errors import EverygramError, OptionError
 
 # Paths of which each means something else here, or nothing anywhere.

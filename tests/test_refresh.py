@@ -75,6 +75,8 @@ ASKED = {
     "decode": [{"ids": [*b"natural", 255]}],
     "count": [{"query": "natural"}, {"query": [*b"language"]}, {"query": ""}],
     "count_batch": [{"queries": ["natural", [*b"the"]]}, {"queries": [110, 97], "offsets": [0, 2]}],
+    "document_count": [{"query": "natural"}, {"query": ""}],
+    "document_count_batch": [{"queries": ["natural", [*b"the"]]}],
     "prob": [{"query": "natural"}, {"query": [*b"natura"], "continuation": 108}],
     "prob_batch": [{"queries": ["natural", "na"]}, {"queries": ["na"], "continuations": ["t"]}],
     "infgram_prob": [{"query": "natural l"}, {"query": [*b"a law"], "continuation": 115}],

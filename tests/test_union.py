@@ -45,6 +45,11 @@ ASKED = [
     ("count", lambda index, query, text: index.count(query)),
     ("count", lambda index, query, text: index.count(text)),
     ("count_batch", lambda index, query, text: index.count_batch([query, text, []])),
+    ("document_count", lambda index, query, text: index.document_count(query).as_dict()),
+    (
+        "document_count_batch",
+        lambda index, query, text: index.document_count_batch([query, text, []]),
+    ),
     ("prob", lambda index, query, text: index.prob(query, 97)),
     ("prob_batch", lambda index, query, text: index.prob_batch([query, text], [97, 255])),
     ("infgram_prob", lambda index, query, text: index.infgram_prob(query, 97)),

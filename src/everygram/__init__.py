@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from everygram.building.indexer import add as add
     from everygram.building.indexer import build as build
     from everygram.building.plan import plan as plan
+    from everygram.building.upgrade import Upgrade as Upgrade
+    from everygram.building.upgrade import upgrade as upgrade
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import DamagedIndexError as DamagedIndexError
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from everygram.results.ngrams import Counts as Counts
     from everygram.results.ngrams import Distribution as Distribution
     from everygram.results.ngrams import Distributions as Distributions
+    from everygram.results.ngrams import DocumentCount as DocumentCount
+    from everygram.results.ngrams import DocumentCounts as DocumentCounts
     from everygram.results.ngrams import NextToken as NextToken
     from everygram.results.ngrams import Prob as Prob
     from everygram.results.ngrams import Probs as Probs
@@ -74,6 +78,8 @@ _HOMES = {
         "Counts",
         "Distribution",
         "Distributions",
+        "DocumentCount",
+        "DocumentCounts",
         "NextToken",
         "Prob",
         "Probs",
@@ -105,6 +111,10 @@ _HOMES = {
         "compact",
     ),
     "building.convert": ("export",),
+    "building.upgrade": (
+        "Upgrade",
+        "upgrade",
+    ),
 }
 _NAMES = [name for names in _HOMES.values() for name in names]
 # `from everygram import *` leaves Python's own `open` as it is.

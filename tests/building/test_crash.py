@@ -908,7 +908,7 @@ def test_a_file_that_cannot_be_read(operations, at_each, late):
                 assert each.finish(writer, path) == "before"
 
     files = {each.name for each in add.template.rglob("*") if each.is_file()}
-    assert len(files) == 11
+    assert len(files) == 12
     at_each(files - {fmt.LOCK}, unreadable)
 
 

@@ -277,7 +277,7 @@ def test_a_dry_run_takes_no_lock_and_writes_nothing(tmp_path, way, monkeypatch):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("stage", ["read", "sort", "write", "publish", "published"])
+@pytest.mark.parametrize("stage", ["read", "sort", "count", "write", "publish", "published"])
 def test_a_killed_addition(tmp_path, stage):
     path = tmp_path / "index"
     texts = some_texts(random.Random(1), 20)

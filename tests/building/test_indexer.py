@@ -59,7 +59,7 @@ def test_a_build_reports_what_it_made(corpus, tmp_path):
     )
     assert report.num_tokens == sum(len(text.encode()) for text in TEXTS)
     seen = list(dict.fromkeys(progress.stage for progress in stages))
-    assert seen == ["read", "sort", "write", "publish"]
+    assert seen == ["read", "sort", "count", "write", "publish"]
     assert list(report.seconds) == seen[:-1]  # publishing is what the report is part of
     read = [progress for progress in stages if progress.stage == "read"][-1]
     assert read.done == read.total == corpus.stat().st_size
@@ -366,7 +366,7 @@ def test_a_build_killed_at_any_stage_leaves_nothing_that_opens_and_goes_on(corpu
     done = run_build(corpus, tmp_path / "whole", "pass")
     stage_of = done.stdout.split()
     stages = list(dict.fromkeys(stage_of))
-    assert stages == ["train", "read", "sort", "merge", "write", "publish"]
+    assert stages == ["train", "read", "sort", "merge", "count", "write", "publish"]
     # The first step of each stage, and the very last.
     some = sorted({*(stage_of.index(stage) + 1 for stage in stages), len(stage_of)})
     skipped = {}
@@ -384,7 +384,7 @@ def test_a_build_killed_at_any_stage_leaves_nothing_that_opens_and_goes_on(corpu
     # Each finished stage was not run again.
     assert list(skipped.values()) == sorted(skipped.values(), key=len)
     assert skipped[1] == []
-    assert skipped[len(stage_of)] == ["train", "read", "sort", "merge"]
+    assert skipped[len(stage_of)] == ["train", "read", "sort", "merge", "count"]
 
 
 def test_killed_between_the_last_file_and_the_manifest(corpus, tmp_path):
@@ -442,7 +442,7 @@ def test_an_interrupted_build_refuses_a_changed_tokenizer(corpus, tmp_path):
     everygram.build(corpus, tmp_path / "two", tokenizer, restart=True)
 
 
-@pytest.mark.parametrize("stage", ["read", "sort", "merge", "write", "publish"])
+@pytest.mark.parametrize("stage", ["read", "sort", "merge", "count", "write", "publish"])
 def test_a_full_disk_is_a_clear_error_with_nothing_lost(corpus, tmp_path, monkeypatch, stage):
     monkeypatch.setattr(external_sort, "MIN_BLOCK", 20)
     out = tmp_path / "index"

@@ -29,6 +29,7 @@ def test_build_info_verify(run, tmp_path, monkeypatch):
         "reading documents",
         "  2 documents, 10 tokens, 0.0 MB/s",
         "sorting suffixes",
+        "counting documents",
         "writing the index",
         "publishing",
     ]

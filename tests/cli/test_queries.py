@@ -281,7 +281,7 @@ def test_a_text_is_counted_in_occurrences_and_documents(run, path, text_index):
     }
     shown = run("count", path, "he", "--text")[1]
     documents = f"{found.document_count} document{'s' * (found.document_count != 1)}"
-    assert shown == f"count     {found.count} in {documents}\ntext      'he'\n"
+    assert shown == f"count     {found.count}, in {documents}\ntext      'he'\n"
     for options in (["--ignore-case"], ["--whole-words"], ["--ignore-case", "--whole-words"]):
         rules = {option[2:].replace("-", "_"): True for option in options}
         answer = json.loads(run("count", path, "THE", "--text", *options, "--json")[1])

@@ -1,6 +1,6 @@
 """Makes the golden index of a format version: run once when it is new, never again.
 
-python tests/data/make_golden.py tests/data/golden-v3
+python tests/data/make_golden.py tests/data/golden-v5
 """
 
 import json

@@ -25,6 +25,8 @@ from everygram.storage import format as fmt
 QUERIES = {
     "count": lambda index, ids: index.count(ids),
     "count_batch": lambda index, ids: index.count_batch([ids, ids]),
+    "document_count": lambda index, ids: index.document_count(ids),
+    "document_count_batch": lambda index, ids: index.document_count_batch([ids, ids]),
     "prob": lambda index, ids: index.prob(ids, ids[-1]),
     "prob_batch": lambda index, ids: index.prob_batch([[*ids, ids[-1]]] * 2),
     "infgram_prob": lambda index, ids: index.infgram_prob(ids, ids[-1]),
@@ -199,6 +201,8 @@ def checked(index, ids):
             continue
         if name == "count":
             assert found >= 0
+        elif name == "document_count":
+            assert 0 <= found <= found.count
         elif name in ("prob", "infgram_prob"):
             assert 0 <= found.continuation_count <= found.prompt_count
             assert math.isnan(found.prob) or 0 <= found.prob <= 1

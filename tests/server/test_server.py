@@ -106,6 +106,8 @@ TEXT_CASES = {
         ({"query": []}, lambda i: i.count([])),
         ({"query": "日本", "raw": True}, lambda i: i.count("日本", raw=True)),
         ({"query": [255, 110]}, lambda i: i.count([255, 110])),
+        ({"query": "the", "documents": True}, lambda i: i.document_count("the")),
+        ({"query": [], "documents": True}, lambda i: i.document_count([])),
         ({"query": "absent"}, lambda i: i.count("absent")),
     ],
     "prob": [
@@ -371,7 +373,7 @@ def test_indexes_are_described(client, indexes):
         assert client.get(f"/v1/indexes/{name}").json() == info
         described.append(info)
     assert client.get("/v1/indexes").json() == {"indexes": described}
-    assert len(described[0]) == 13
+    assert len(described[0]) == 14
 
 
 def test_health(client):
@@ -395,11 +397,21 @@ MALFORMED = [
     ("count", {"query": ["x" * 99]}, "#/query/0", 'found "xxx'),
     ("count", {"query": "a", "raw": 1}, "#/raw", "boolean, found 1"),
     ("count", {"query": "a", "raw": None}, "#/raw", "boolean, found null"),
-    ("count", {"query": "a", "limit": 1}, "#/limit", "unknown field 'limit'; expected query, raw"),
+    (
+        "count",
+        {"query": "a", "limit": 1},
+        "#/limit",
+        "unknown field 'limit'; expected query, documents",
+    ),
     ("count", {"query": "a", "a/b~ c": 1}, "#/a~1b~0%20c", "unknown field 'a/b~ c'"),
     ("count", {"query": "a", "batch": []}, "#/query", "give query or batch, not both"),
     ("count", {"color": 1, "batch": []}, "#/color", "unknown field 'color'; expected batch"),
-    ("count", {"batch": [{"prompt": "a"}]}, "#/batch/0/prompt", "'prompt'; expected query, raw"),
+    (
+        "count",
+        {"batch": [{"prompt": "a"}]},
+        "#/batch/0/prompt",
+        "'prompt'; expected query, documents, raw",
+    ),
     ("count", {"batch": [{"batch": []}]}, "#/batch/0/batch", "unknown field 'batch'; expected"),
     ("count", {"batch": {"query": "a"}}, "#/batch", "list"),
     ("count", {"batch": [{"query": "a"}, "b"]}, "#/batch/1", 'found "b"'),
@@ -627,13 +639,15 @@ def test_no_query_waits_for_a_kernel(folder):
     program = f"""
 import json, pathlib, sys
 from fastapi.testclient import TestClient
-from everygram.kernels import covers, following, near, rows, runs, scans, search, suffixes
-from everygram.storage import directory
+from everygram.kernels import covers, documents, following, near, rows, runs, scans, search
+from everygram.kernels import suffixes
 from everygram.server.app import create_app
 
+modules = covers, documents, following, near, rows, runs, scans, search, suffixes
+
 def variants():
-    return {{name: len(kernel.signatures)
-            for module in (covers, following, near, rows, runs, scans, search, suffixes)
+    return {{(module.__name__, name): len(kernel.signatures)
+            for module in modules
             for name, kernel in vars(module).items()
             if hasattr(kernel, "signatures")}}
 

@@ -49,11 +49,21 @@ def a_state():
     )
 
 
+def a_counted_state():
+    state = a_state()
+    state.blocks = [Block(0, 20_000, 7), Block(20_000, 35_000, 0)]
+    state.merged = True
+    state.counted = written(fmt.document_counts_bytes(35_000, 3))
+    return state
+
+
 def with_files(path):
     """The index at `path`, with the files of what is finished."""
     folder = path / fmt.segment_name(1)
     folder.mkdir()
-    for name, size in (SIZES | {fmt.RUNS: 80_000}).items():
+    counts = {fmt.DOCUMENT_COUNTS: fmt.document_counts_bytes(35_000, 3)}
+    more = {fmt.RUNS: 80_000, fmt.SUFFIX_ARRAY: 140_000} | counts
+    for name, size in (SIZES | more).items():
         (folder / name).write_bytes(bytes(size))
     return path
 
@@ -68,10 +78,14 @@ def as_json(state):
             state.segment.stream_len,
             {name: (file.entry, file.blocks.tolist()) for name, file in files},
         )
+    if state.counted is not None:
+        fields["counted"] = state.counted.entry, state.counted.blocks.tolist()
     return fields
 
 
-@pytest.mark.parametrize("state", [a_state(), BuildState("compaction", {"full": True}, [])])
+@pytest.mark.parametrize(
+    "state", [a_state(), a_counted_state(), BuildState("compaction", {"full": True}, [])]
+)
 def test_what_is_written_is_read_again(tmp_path, state):
     state.write(with_files(tmp_path))
     assert as_json(BuildState.read(tmp_path)) == as_json(state)
@@ -177,7 +191,7 @@ def killed(write, stage):
         write(progress)
 
 
-@pytest.mark.parametrize("stage", ["merge", "write"])
+@pytest.mark.parametrize("stage", ["merge", "count", "write"])
 def test_a_killed_change_with_a_damaged_state_begins_anew(tmp_path, monkeypatch, stage):
     monkeypatch.setattr(external_sort, "MIN_BLOCK", 8)
     small = {"memory": 1, "threads": 1}

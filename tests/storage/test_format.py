@@ -20,12 +20,12 @@ from everygram.storage.verify import verify
 # One written by each format version; every one must open for ever.
 GOLDEN = {
     version: Path(__file__).parent.parent / "data" / f"golden-v{version}"
-    for version in (1, 2, 3, 4)
+    for version in (1, 2, 3, 4, 5)
 }
 
 
 # What a new segment has whose documents' numbers follow one another.
-FILES = (*fmt.SEGMENT_FILES, fmt.CHECKSUMS)
+FILES = (*fmt.SEGMENT_FILES, fmt.DOCUMENT_COUNTS, fmt.CHECKSUMS)
 
 
 def problems_of(path):
@@ -52,13 +52,16 @@ def test_the_worked_example_of_the_specification(tiny):
     assert np.frombuffer(content[fmt.DOCUMENT_OFFSETS], "<u8").tolist() == [0, 3]
     assert content[fmt.METADATA] == b"{}{}"
     assert np.frombuffer(content[fmt.METADATA_OFFSETS], "<u8").tolist() == [0, 2, 4]
+    counts = np.frombuffer(content[fmt.DOCUMENT_COUNTS], "<u8").tolist()
+    assert counts == [0x333, *[0] * 31, 0, 0]
     checksums = np.frombuffer(content[fmt.CHECKSUMS], "<u4").tolist()
-    assert checksums == [zlib.crc32(content[name]) for name in sorted(fmt.SEGMENT_FILES)]
+    assert checksums == [zlib.crc32(content[name]) for name in sorted({*FILES} - {fmt.CHECKSUMS})]
 
 
 def test_the_manifest_lists_every_file_with_size_and_checksum(tiny):
     manifest = json.loads((tiny / fmt.MANIFEST).read_text())
-    assert manifest["format_version"] == 4
+    assert manifest["format_version"] == 5
+    assert manifest["document_counts"] is True
     assert (manifest["dtype"], manifest["separator"]) == ("u8", 255)
     (entry,) = manifest["segments"]
     assert (entry["key_bits"], entry["fence_spacing"], entry["fence_fanout"]) == (7, 16, 16)
@@ -100,6 +103,10 @@ def test_the_golden_index_opens_and_answers(version):
         assert index.document(0).metadata == {"id": "a", "big": 2**70}
         assert index.document(1).length == 0
         assert [o.document for o in index.find("cat")] == [0, 2]
+        assert index.document_count("the") == 2
+        assert index.document_count("the").count == 3
+        assert index.document_count("") == 3
+        assert index.info()["document_counts"] == (version > 4)
 
 
 def test_the_golden_index_is_what_this_version_writes(tmp_path):
@@ -222,6 +229,9 @@ def test_verify_says_where_a_file_is_damaged(tmp_path, monkeypatch, places, wher
         (fmt.METADATA_OFFSETS, np.array([0, 5, 4], "<u8"), "not ascending"),
         (fmt.METADATA, np.frombuffer(b"{}[]", "u1"), "document 1: not a JSON object"),
         (fmt.METADATA, np.frombuffer(b"{}{,", "u1"), "document 1: not a JSON object"),
+        (fmt.DOCUMENT_COUNTS, np.zeros(34, "<u8"), "not the repeats of documents"),
+        (fmt.DOCUMENT_COUNTS, np.array([0x335, *[0] * 33], "<u8"), "not the repeats of documents"),
+        (fmt.DOCUMENT_COUNTS, np.array([0x333, *[0] * 32, 1], "<u8"), "not the repeats of"),
     ],
 )
 def test_verify_finds_what_is_wrong_even_with_the_right_checksums(tiny, name, data, says):
@@ -297,7 +307,7 @@ def test_another_format_version_says_which(tiny):
     dump = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     fields["checksum"] = hashlib.sha256(dump.encode()).hexdigest()
     (tiny / fmt.MANIFEST).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3, 4; rebuild"):
+    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3, 4, 5; rebuild"):
         everygram.open(tiny)
 
 

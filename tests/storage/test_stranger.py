@@ -124,6 +124,8 @@ def use(path):
         for ask in (
             lambda: index.count([97]),
             lambda: index.count_batch([[], [97, 98], [index.separator]]),
+            lambda: index.document_count([97]),
+            lambda: index.document_count_batch([[], [97, 98], [index.separator]]),
             lambda: index.infgram_ntd([98, 97]).as_dict(),
             lambda: index.ntd([]),
             lambda: index.score([97, 98, 32]),
@@ -203,6 +205,7 @@ def test_a_field_that_nobody_knows(path):
         (("segments",), {"0": {}}, "segments: expected an array, found an object"),
         (("segments", 0), 7, "segments[0]: expected an object, found 7"),
         (("build",), None, "build: expected an object, found null"),
+        (("document_counts",), 1, "document_counts: expected true or false, found 1"),
     ],
 )
 def test_a_manifest_is_refused_by_the_name_of_its_field(path, place, new, says):
@@ -214,10 +217,12 @@ def test_a_manifest_is_refused_by_the_name_of_its_field(path, place, new, says):
     assert verify(path, lambda done, total: None) == [str(error.value)]
 
 
-@pytest.mark.parametrize("version", [True, 4.0, "4", None, [], -1, 2**70, 5])
+@pytest.mark.parametrize("version", [True, 5.0, "5", None, [], -1, 2**70, 6])
 def test_a_version_that_is_no_version(path, version):
     write_manifest(path, manifest_of(path) | {"format_version": version})
-    with pytest.raises(FormatError, match="this version reads 1, 2, 3, 4; rebuild it or upgrade"):
+    with pytest.raises(
+        FormatError, match="this version reads 1, 2, 3, 4, 5; rebuild it or upgrade"
+    ):
         everygram.open(path)
 
 
@@ -306,7 +311,7 @@ KINDS = {
 NAMES = [
     fmt.MANIFEST,
     fmt.TOKENIZER,
-    *(f"{SEGMENT}/{name}" for name in (*fmt.SEGMENT_FILES, fmt.CHECKSUMS)),
+    *(f"{SEGMENT}/{name}" for name in (*fmt.SEGMENT_FILES, fmt.DOCUMENT_COUNTS, fmt.CHECKSUMS)),
     SEGMENT,
 ]
 

@@ -108,7 +108,8 @@ def compact(
     segments, or if more than a tenth of its tokens is deleted. So there are few segments, and
     tokens are rarely rewritten.
 
-    full: merge all segments, and drop every deleted document.
+    full: merge all segments, drop every deleted document, and add the document counts that segments
+        of older versions do not have (unless the index was built without).
     memory, threads, restart, progress: as in `build`. If a compaction was interrupted, run it
         again: it continues after the last finished stage, unless the index has changed.
 
@@ -138,14 +139,14 @@ def compact(
             for segment in segments
             if segment.entry.sign > 0
         ]
-        first = _first_merged(parts, full)
+        first = _first_merged(parts, full, manifest.document_counts)
         kept, merged = parts[:first], parts[first:]
         entries = [part.segment.entry for part in kept]
         given = {"segments": [segment.entry.name for segment in segments], "full": full}
         stages = Stages(path, left, BuildState("compaction", given, []), progress)
         if merged:
             stages.state.folder = stages.state.folder or free_segment(path, manifest)
-            made = _merge(stages, manifest.dtype, merged, memory, threads)
+            made = _merge(stages, manifest, merged, memory, threads)
             entries += [made] if made is not None else []
         still = _joined(part.numbers[part.deleted] for part in kept)
         if len(negative) > 1 or still.shape[0] < gone.shape[0]:
@@ -153,7 +154,16 @@ def compact(
                 folder = path / free_segment(path, manifest)
                 documents = _deleted_documents(kept)
                 entries.append(
-                    write_documents(folder, manifest.dtype, documents, memory, threads, -1, still)
+                    write_documents(
+                        folder,
+                        manifest.dtype,
+                        documents,
+                        memory,
+                        threads,
+                        sign=-1,
+                        numbers=still,
+                        document_counts=manifest.document_counts,
+                    )
                 )
         else:
             entries += [segment.entry for segment in negative]
@@ -197,20 +207,26 @@ def _reported(path: Path, given: Fields) -> Compaction:
         )
 
 
-def _first_merged(parts: list[_Part], full: bool) -> int:
-    """The index of the first part that is merged, with all later ones; len(parts) if none is."""
+def _first_merged(parts: list[_Part], full: bool, document_counts: bool) -> int:
+    """The index of the first part that is merged, with all later ones; len(parts) if none is.
+
+    document_counts: whether segments are to have them.
+    """
     sizes = [part.kept for part in parts]
     for first, part in enumerate(parts):
         share = 1 - sizes[first] / part.segment.stream_len
         tiers = sizes[first] < TIER * sum(sizes[first + 1 :])
         last = first + 1 == len(parts)
-        if share > MOST_DELETED or tiers or (full and not (last and not share)):
+        done = (
+            last and not share and (part.segment.document_counts is not None or not document_counts)
+        )
+        if share > MOST_DELETED or tiers or (full and not done):
             return first
     return len(parts)
 
 
 def _merge(
-    stages: Stages, dtype: str, parts: list[_Part], memory: int, threads: int
+    stages: Stages, manifest: fmt.Manifest, parts: list[_Part], memory: int, threads: int
 ) -> fmt.SegmentEntry | None:
     """Make one segment of the documents of `parts` that are not deleted; None if all are."""
     clock = stages.clock
@@ -241,9 +257,9 @@ def _merge(
 
     kept = sum(part.kept for part in parts)
     numbers = _joined(part.numbers[~part.deleted] for part in parts)
-    at_least = kept * fmt.TOKEN_DTYPES[dtype].itemsize
-    builder = SegmentBuilder(stages.folder, dtype, memory, threads, runs)
-    return stages.make_segment(builder, read, at_least, numbers)
+    at_least = kept * fmt.TOKEN_DTYPES[manifest.dtype].itemsize
+    builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads, runs)
+    return stages.make_segment(builder, read, at_least, numbers, manifest.document_counts)
 
 
 def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:

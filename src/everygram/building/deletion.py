@@ -137,6 +137,7 @@ def delete(
             threads,
             sign=-1,
             numbers=numbers,
+            document_counts=manifest.document_counts,
         )
         report = {"documents": list(found.documents), "num_tokens": found.num_tokens}
         after = replace(manifest, segments=(*manifest.segments, entry))

@@ -43,6 +43,7 @@ def build(
     vocab_size: int | None = None,
     memory: Size | None = None,
     threads: int | None = None,
+    document_counts: bool = True,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[CorpusKeywords],
@@ -72,13 +73,23 @@ def build(
         of a tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
         `tokenizers`, FASTOKENS_BPE_THREADS for fastokens, each read when the library is first used
         in a process (default: one per processor).
+    document_counts: store the counts from which `document_count` answers at once: 0.26 bytes per
+        token. Without them it looks at every occurrence. `add` and `compact` keep to this.
     restart: discard the finished stages of an interrupted build.
 
     Raises OptionError, CorpusError, TokenizerError, BuildError. What existed before is then
     unchanged, and stages finished after the corpus was read are kept for the next run.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
-    return build_of(source, out, memory=memory, threads=threads, restart=restart, progress=progress)
+    return build_of(
+        source,
+        out,
+        memory=memory,
+        threads=threads,
+        document_counts=document_counts,
+        restart=restart,
+        progress=progress,
+    )
 
 
 def build_of(
@@ -87,6 +98,7 @@ def build_of(
     *,
     memory: Size | None = None,
     threads: int | None = None,
+    document_counts: bool = True,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
@@ -94,8 +106,11 @@ def build_of(
     memory, threads = resources(memory, threads)
     source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
+    document_counts = arguments.flag("document_counts", document_counts)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun("build", source)
+        if not document_counts:
+            begun.arguments["document_counts"] = False
         if done is not None:
             report = _answer(done, begun, source, out)
             if report is None:
@@ -115,6 +130,7 @@ def build_of(
             build={},
             next_document=0,
             next_segment=1,
+            document_counts=document_counts,
         )
         entry = _make_segment(stages, manifest, source, memory, threads)
         tokenizer_json = None if source.tokenizer is None else source.tokenizer.json
@@ -164,7 +180,7 @@ def add(
 
 def _begun(operation: str, source: Source) -> BuildState:
     """The state of a build or an addition that has finished nothing."""
-    return BuildState(operation, source.arguments, source.inputs)
+    return BuildState(operation, dict(source.arguments), source.inputs)
 
 
 def _answer(done: Done, begun: BuildState, source: Source, path: Path) -> BuildReport | None:
@@ -235,7 +251,9 @@ def _make_segment(
     memory = max(1, memory - source.beside)
     builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads)
     least = source.least_bytes(manifest.dtype)
-    return stages.make_segment(builder, read, least, manifest.next_document)
+    return stages.make_segment(
+        builder, read, least, manifest.next_document, manifest.document_counts
+    )
 
 
 def _publish(

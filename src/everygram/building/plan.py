@@ -27,6 +27,7 @@ def plan(
     vocab_size: int | None = None,
     memory: Size | None = None,
     threads: int | None = None,
+    document_counts: bool = True,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
     """Estimate what `build` with these arguments would read and need, from the first documents.
@@ -34,7 +35,7 @@ def plan(
     Nothing is written. Raises the errors of `build` for the arguments and for those documents.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
-    return plan_of(source, out, memory=memory, threads=threads)
+    return plan_of(source, out, memory=memory, threads=threads, document_counts=document_counts)
 
 
 def plan_of(
@@ -43,6 +44,7 @@ def plan_of(
     *,
     memory: Size | None = None,
     threads: int | None = None,
+    document_counts: bool = True,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""
     memory, threads = resources(memory, threads)
@@ -52,6 +54,8 @@ def plan_of(
     tokens = estimate.tokens
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(estimate.vocab_size)].itemsize
     index_bytes = int(tokens * (width + fmt.position_bytes(tokens)) * INDEX_OVERHEAD)
+    counting = arguments.flag("document_counts", document_counts)
+    index_bytes += fmt.document_counts_bytes(tokens, 0) if counting else 0
     merged = tokens * BYTES_A_TOKEN > memory - source.beside
     return BuildPlan(
         num_files=len(source.corpus.files),
@@ -63,7 +67,8 @@ def plan_of(
         tokens=tokens,
         open_ended=source.corpus.open_ended,
         index_bytes=index_bytes,
-        disk_bytes=index_bytes + (tokens * fmt.POSITION.itemsize if merged else 0),
+        # (Blocks are gone before documents are counted, and fences are not there yet.)
+        disk_bytes=index_bytes + tokens * (fmt.POSITION.itemsize if merged else int(counting)),
         free_bytes=_free(place),
         memory=memory,
         threads=threads,

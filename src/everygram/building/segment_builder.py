@@ -17,12 +17,17 @@ from everygram.building.external_sort import (
 )
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Block, Unsorted
+from everygram.storage.disk import Written
 from everygram.storage.segment import Segment
-from everygram.storage.segment_writer import SegmentWriter, finish_segment
+from everygram.storage.segment_writer import (
+    SegmentWriter,
+    finish_segment,
+    write_document_counts,
+)
 
 
 class SegmentBuilder:
-    """Makes one segment: `begin`, `add` or `copy` documents, `end`, then `merge` and `finish`.
+    """Makes one segment: `begin`, `add` or `copy` documents, `end`, `merge`, `count`, `finish`.
 
     Blocks of a long stream are sorted in the background meanwhile. Call `sorter.sorted_blocks()`
     between `end` and `merge`. Everything before `merge` belongs in a `with` statement, which closes
@@ -91,21 +96,37 @@ class SegmentBuilder:
             self.folder, self.dtype, stream_len, blocks, self._memory, self._threads, progress
         )
 
+    def count(self, unsorted: Unsorted, progress: Callable[[int, int], None]) -> Written:
+        """Write the document counts."""
+        remove_runs(self.folder)
+        return write_document_counts(
+            self.folder,
+            self.dtype,
+            unsorted.stream_len,
+            unsorted.num_documents,
+            self._memory,
+            self._threads,
+            progress,
+        )
+
     def finish(
         self,
         unsorted: Unsorted,
+        counts: Written | None,
         numbers: np.ndarray | int,
         progress: Callable[[int, int], None],
         sign: int = 1,
     ) -> fmt.SegmentEntry:
-        """Write the remaining files. numbers, sign: as in `finish_segment`."""
+        """Write the remaining files. counts: what `count` wrote. numbers, sign: as in
+        `finish_segment`."""
         remove_runs(self.folder)
+        files = unsorted.files if counts is None else unsorted.files | {fmt.DOCUMENT_COUNTS: counts}
         return finish_segment(
             self.folder,
             self.dtype,
             unsorted.stream_len,
             unsorted.num_documents,
-            unsorted.files,
+            files,
             progress,
             numbers,
             sign,
@@ -120,6 +141,7 @@ def write_documents(
     threads: int,
     sign: int,
     numbers: np.ndarray,
+    document_counts: bool,
 ) -> fmt.SegmentEntry:
     """Write a segment of documents (ids, metadata) with these numbers, at least one document."""
     with SegmentBuilder(folder, dtype, memory, threads) as builder:
@@ -129,7 +151,8 @@ def write_documents(
         unsorted = builder.end()
         blocks = list(builder.sorter.sorted_blocks())
     builder.merge(unsorted.stream_len, blocks, no_progress)
-    return builder.finish(unsorted, numbers, no_progress, sign)
+    counts = builder.count(unsorted, no_progress) if document_counts else None
+    return builder.finish(unsorted, counts, numbers, no_progress, sign)
 
 
 def no_progress(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes a segment in stages: read, sort, merge, write. Finished stages are not repeated.
+"""Makes a segment in stages: read, sort, merge, count, write. Finished stages are not repeated.
 
 Knows how a killed build is resumed; does not know where documents come from.
 """
@@ -24,6 +24,8 @@ from everygram.storage.disk import map_file, sync_directory
 
 # The default memory limit of a build, as a share of free memory.
 MEMORY_SHARE = 0.5
+# Disk space per token while documents are counted: 1.5 bytes for a while, and the counts.
+COUNTING_BYTES = 1.76
 # More than any machine has processors.
 MOST_THREADS = 1 << 12
 
@@ -82,11 +84,13 @@ class Stages:
         read: Callable[[SegmentBuilder], None],
         at_least: int,
         numbers: np.ndarray | int,
+        document_counts: bool,
     ) -> fmt.SegmentEntry | None:
-        """Read, sort, merge and write, without the finished stages; None if there are no documents.
+        """Do all stages but those that are finished; None if there are no documents.
 
         builder: for the segment's folder. read: adds the documents to the builder. at_least: a
         lower bound for the bytes that `read` writes. numbers: as in `finish_segment`.
+        document_counts: whether the segment gets its file of these.
         """
         state, clock = self.state, self.clock
         with builder:
@@ -109,8 +113,13 @@ class Stages:
             builder.merge(stream_len, state.blocks, clock.report)
             state.merged = True
             self.save()
+        if document_counts and state.counted is None:
+            clock.enter("count")
+            self.check_space("counting documents", int(stream_len * COUNTING_BYTES))
+            state.counted = builder.count(state.segment, clock.report)
+            self.save()
         clock.enter("write")
-        return builder.finish(state.segment, numbers, clock.report)
+        return builder.finish(state.segment, state.counted, numbers, clock.report)
 
     def _check_left(self, dtype: str) -> None:
         """Raise BuildError if the files of the interrupted change do not fit its state.

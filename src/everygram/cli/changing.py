@@ -26,6 +26,7 @@ from everygram.cli.show_indexing import (
     build_progress,
     show_compaction,
     show_deletion,
+    show_upgrade,
 )
 from everygram.errors import OptionError
 
@@ -142,6 +143,28 @@ def compact(
             progress=progress,
         )
     print_answer(compaction.as_dict(), show_compaction, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram upgrade my-index",
+        "everygram upgrade my-index --memory 4GiB --json",
+    )
+)
+@index_argument
+@resource_options
+@json_option
+def upgrade(index: Path, memory: str | None, threads: int | None, as_json: bool) -> None:
+    """Bring an index to the current format.
+
+    Segments that have no document counts get them. Nothing else changes; readers go on meanwhile.
+    After an interruption the same command goes on with the next segment.
+    """
+    gc.enable()
+    say_least(memory, 0)
+    with build_progress() as progress:
+        upgraded = everygram.upgrade(index, memory=memory, threads=threads, progress=progress)
+    print_answer(upgraded.as_dict(), show_upgrade, as_json)
 
 
 @click.command(

@@ -67,6 +67,12 @@ from everygram.progress import BuildReport
     metavar="N",
     help="For token ids without a tokenizer: every id is below N (default: as the width allows).",
 )
+@click.option(
+    "--document-counts/--no-document-counts",
+    default=True,
+    help="Whether to store document counts (0.26 bytes per token). Without them, to count "
+    "documents, every occurrence is looked at.",
+)
 @resource_options
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
@@ -77,6 +83,7 @@ def build(
     out: Path,
     tokenizer: str | None,
     metadata_fields: str | None,
+    document_counts: bool,
     memory: str | None,
     restart: bool,
     dry_run: bool,
@@ -97,7 +104,7 @@ def build(
     _limit_libraries(limits["threads"])
     options["metadata_fields"] = parse_fields(metadata_fields)
     source = open_source(corpus, tokenizer, **options)
-    plan = plan_of(source, out, **limits)
+    plan = plan_of(source, out, **limits, document_counts=document_counts)
     say_least(memory, source.beside)
     if dry_run:
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
@@ -105,7 +112,14 @@ def build(
     # (What is skipped is in the report, in full; what is not read is said once, before it begins.)
     click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
     with build_progress() as progress:
-        report = build_of(source, out, **limits, restart=restart, progress=progress)
+        report = build_of(
+            source,
+            out,
+            **limits,
+            document_counts=document_counts,
+            restart=restart,
+            progress=progress,
+        )
     _warn(corpus, report, "the index is empty")
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))

@@ -31,11 +31,15 @@ DISTRIBUTIONS = 64
     epilog=examples(
         'everygram count my-index "natural language processing"',
         "everygram count my-index --ids 11802,3303,7587 --json",
+        'everygram count my-index "natural language" --documents',
         'everygram count my-index --text "natural lang" --tokenizations 5',
         "everygram count my-index - < queries.txt > answers.jsonl",
     )
 )
 @query_arguments
+@click.option(
+    "--documents", is_flag=True, help="Also count the documents that contain it (--text does)."
+)
 @text_options
 @click.option(
     "--tokenizations",
@@ -46,6 +50,7 @@ DISTRIBUTIONS = 64
 )
 @answer_options
 def count(
+    documents: bool,
     as_text: bool,
     ignore_case: bool,
     whole_words: bool,
@@ -73,6 +78,15 @@ def count(
             show=show_text_count,
             ask=lambda index, text: _text_count(index, text, rules, tokenizations),
             as_dict=dict,
+        )
+        return
+    if documents:
+        answer(
+            **asked,
+            show=show_count,
+            ask=lambda index, query: index.document_count(query, raw=raw),
+            ask_all=lambda index, queries: index.document_count_batch(queries, raw=raw),
+            few_steps=True,
         )
         return
     answer(

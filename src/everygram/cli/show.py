@@ -14,9 +14,15 @@ def show_query(answer: dict[str, Any], label: str = "query") -> str:
     return f"{label:<8}  {' '.join(map(repr, answer['tokens']))}   ids {ids}"
 
 
+NO_COUNTS = "no: every occurrence is looked at ('everygram upgrade' adds them)"
+
+
 def show_count(answer: dict[str, Any]) -> str:
-    """A count."""
-    return f"count     {answer['count']:,}\n{show_query(answer)}"
+    """A count, and that of documents if it was asked for."""
+    count = f"{answer['count']:,}"
+    if "document_count" in answer:
+        count += f", in {counted(answer['document_count'], 'document')}"
+    return f"count     {count}\n{show_query(answer)}"
 
 
 def show_prob(answer: dict[str, Any]) -> str:
@@ -129,6 +135,7 @@ def sized(number: int) -> str:
 def show_info(answer: dict[str, Any]) -> str:
     """What an index is, one fact per line."""
     # (An id is no number of things: it is shown as users write it.)
-    numbers = (name for name, value in answer.items() if isinstance(value, int))
-    shown = {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
+    numbers = (name for name, value in answer.items() if type(value) is int)
+    shown = {"document_counts": "yes" if answer["document_counts"] else NO_COUNTS}
+    shown |= {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
     return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())

@@ -16,7 +16,7 @@ def show_text_count(answer: dict[str, Any]) -> str:
     """How often a text occurs, and in what tokens if that was asked."""
     documents = answer["document_count"]
     lines = [
-        f"count     {answer['count']:,} in {counted(documents, 'document')}",
+        f"count     {answer['count']:,}, in {counted(documents, 'document')}",
         f"text      {answer['text']!r}",
     ]
     listed = answer.get("tokenizations") or []

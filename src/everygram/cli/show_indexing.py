@@ -18,6 +18,7 @@ STAGES = {
     "read": "reading documents",
     "sort": "sorting suffixes",
     "merge": "merging blocks",
+    "count": "counting documents",
     "write": "writing the index",
     "publish": "publishing",
 }
@@ -53,6 +54,18 @@ def show_compaction(answer: dict[str, Any]) -> str:
         f"{counted(answer['dropped_documents'], 'deleted document')} dropped, "
         f"{counted(answer['dropped_tokens'], 'token')}; {sized(answer['index_bytes'])} on disk, "
         f"{less}; {spent:.1f} s, "
+        f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
+def show_upgrade(answer: dict[str, Any]) -> str:
+    """What an upgrade added."""
+    if not answer["seconds"]:
+        return f"nothing to do: format {answer['format_after']}"
+    return (
+        f"format {answer['format_before']} before, {answer['format_after']} now; document counts "
+        f"added to {counted(answer['segments'], 'segment')}; {sized(answer['index_bytes'])} on "
+        f"disk; {sum(answer['seconds'].values()):.1f} s, "
         f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
     )
 

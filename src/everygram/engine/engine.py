@@ -22,6 +22,7 @@ import numpy as np
 
 from everygram.engine.covers import Covers
 from everygram.engine.distributions import NO_LIMIT
+from everygram.engine.document_counts import DocumentCounts
 from everygram.engine.documents import Documents
 from everygram.engine.members import Members
 from everygram.engine.queries import Vocabulary
@@ -30,7 +31,7 @@ from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
-class Engine(Texts, Documents, Covers, Scans):
+class Engine(Texts, Documents, DocumentCounts, Covers, Scans):
     """All queries over the segments of an index. Methods may be called from several threads."""
 
     def __init__(
@@ -59,6 +60,8 @@ class Engine(Texts, Documents, Covers, Scans):
         asked = [separator, separator]
         query = self.vocabulary.queries([asked])
         self.count(asked)
+        self.document_count(asked)
+        self.document_count_batch(query)
         self.prob(asked[:1], separator)
         self.infgram_prob(asked[:1], separator)
         self.ntd(asked[:1], True, NO_LIMIT)

@@ -182,8 +182,12 @@ class OpenIndex:
         return self._state.reading.tokenizer
 
     def info(self) -> dict[str, Any]:
-        """What the index is, as JSON values."""
+        """What the index is, as JSON values.
+
+        `document_counts`: whether every segment has them, so that documents are counted at once.
+        """
         manifest = self.manifest
+        counts = [fmt.DOCUMENT_COUNTS in segment.files for segment in manifest.segments]
         return {
             "path": str(self.path),
             "num_documents": manifest.num_documents,
@@ -196,6 +200,7 @@ class OpenIndex:
             "tokenizer": manifest.tokenizer.source,
             "tokenizer_sha256": manifest.tokenizer.sha256,
             "query_prefix": manifest.tokenizer.query_prefix,
+            "document_counts": all(counts) if counts else manifest.document_counts,
             "format_version": manifest.format_version,
             "everygram_version": manifest.everygram_version,
         }

@@ -10,7 +10,16 @@ from everygram.engine.distributions import NO_LIMIT, Following
 from everygram.engine.queries import Ids, Queries
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
-from everygram.results.ngrams import Count, Counts, Distribution, Distributions, Prob, Probs
+from everygram.results.ngrams import (
+    Count,
+    Counts,
+    Distribution,
+    Distributions,
+    DocumentCount,
+    DocumentCounts,
+    Prob,
+    Probs,
+)
 
 
 class NgramQueries(OpenIndex):
@@ -39,6 +48,27 @@ class NgramQueries(OpenIndex):
         asked = encoding.queries(queries, offsets, raw)
         counts = engine.count_batch(asked)
         return Counts(reading, asked.ids, asked.starts, asked.ends, counts)
+
+    def document_count(self, query: Query, *, raw: bool = False) -> DocumentCount:
+        """In how many documents the query occurs: an `int` with `count`, its occurrences.
+
+        It takes as long as `count`, whatever the count, if the index has document counts (`info`
+        says so). If not, every occurrence is looked at, which may take seconds for a frequent
+        query; `upgrade` adds them.
+        """
+        engine, encoding, reading, _, _ = self._state
+        packed, documents, count = engine.document_count(encoding.ids(query, raw))
+        return DocumentCount.of_both(documents, count, reading, packed)
+
+    def document_count_batch(
+        self, queries: Batch, offsets: Ids | None = None, *, raw: bool = False
+    ) -> DocumentCounts:
+        """`document_count` of each of a batch (see `count_batch`): `document_counts` and `counts`
+        are arrays of all."""
+        engine, encoding, reading, _, _ = self._state
+        asked = encoding.queries(queries, offsets, raw)
+        found = engine.document_count_batch(asked)
+        return DocumentCounts(reading, asked.ids, asked.starts, asked.ends, *found)
 
     def prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False

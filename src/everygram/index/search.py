@@ -64,7 +64,8 @@ class SearchQueries(OpenIndex):
             texts.count(*pattern)
             texts.placed(texts.occurrences(*pattern).rows()[:1])
             texts.tokenizations(*pattern, 1)
-            texts.parts(pattern[0], texts.spelled(*pattern)).going_on(0)
+            tokens, _ = texts.parts(pattern[0], texts.spelled(*pattern)).going_on(0)
+            engine.runs_of(0, np.zeros((1, 2), np.int64), 1, tokens)
         searched.warm_up(parse(f"{text} OR text:{text}"))
         self._search_all(text, f"{a} AND {text}", f"{a} AND text:{text}", f"{text} NEAR/2 {a}")
 
@@ -246,7 +247,7 @@ def _bm25(
     norm = k1 * (1 - b + b * tokens / max(mean, 1e-300))
     scores = np.zeros(found.documents.shape[0])
     for term, counts in zip(found.terms, found.counts, strict=True):
-        with_term = searched.evaluate(term).document_count
+        with_term = searched.documents_with(found, term)
         weight = math.log1p((total - with_term + 0.5) / (with_term + 0.5))
         occurs = counts > 0
         f = counts[occurs].astype(np.float64)

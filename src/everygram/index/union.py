@@ -142,6 +142,7 @@ class UnionIndex(Index):
             "num_segments": len(manifest.segments),
             "bytes": sum(said["bytes"] for said in (*each, *minus)),
             **{name: each[0][name] for name in (*shared, "query_prefix")},
+            "document_counts": not state.engine.looks_at,
         }
 
 

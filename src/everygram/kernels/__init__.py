@@ -103,6 +103,11 @@ def _words(rows: int, columns: int) -> np.ndarray:
     return np.empty((rows, columns), np.int64)
 
 
+def _ones(word: int) -> int:
+    """How many bits of an unsigned 64-bit word are set."""
+    return int(word).bit_count()
+
+
 def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
     """The ids in `packed`, not copied. Their dtype is that of `separator`, a numpy scalar."""
     return np.frombuffer(packed, separator.dtype)
@@ -111,14 +116,14 @@ def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
 if INTERPRETED:
     kernel, called, inlined, entry = _kernel, _called, _inlined, _entry
     array_at, words, ids_of = _array_at, _words, _ids_of
-    prefetch, will_need = _prefetch, _will_need
+    prefetch, will_need, ones = _prefetch, _will_need, _ones
 else:
     from everygram.kernels import compiled
 
     kernel, called = compiled.kernel, compiled.called
     inlined, entry = compiled.inlined, compiled.entry
     array_at, words, ids_of = compiled.array_at, compiled.words, compiled.ids_of
-    prefetch, will_need = compiled.prefetch, compiled.will_need
+    prefetch, will_need, ones = compiled.prefetch, compiled.will_need, compiled.ones
 
 
 @kernel

@@ -214,3 +214,14 @@ def prefetch(_: Any, array: types.Array, index: types.Integer) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+# Nor for this one.
+@intrinsic
+def ones(_: Any, word: types.Integer) -> Any:
+    """As `_ones`: one machine instruction (LLVM's llvm.ctpop)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate

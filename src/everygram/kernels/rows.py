@@ -18,10 +18,11 @@ import numpy as np
 from everygram.kernels import inlined, kernel, prefetch, will_need
 
 # A segment's row: address and number of its tokens; address of its positions (bytes) and bytes per
-# position; address and number of its keys and of its unigrams (words). Then numbers, and a start
-# and a size per level of the fence tree.
+# position; address and number of its keys and of its unigrams (words). Then numbers, the address of
+# its document counts (words; 0: it has none), and a start and a size per level of the fence tree.
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
-SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, NUM_LEVELS, LEVELS = 8, 9, 10, 11, 12, 13, 14
+SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, DOCUMENTS, NUM_LEVELS = 8, 9, 10, 11, 12, 13, 14
+COUNTS, LEVELS = 15, 16
 COLUMNS = LEVELS + 2 * 12
 # A lane.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -70,6 +70,40 @@ class Count(int):
         return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
+class DocumentCount(Count):
+    """In how many documents a query occurs: an integer, with `count`, its occurrences in all."""
+
+    _count: int
+
+    @staticmethod
+    def of_both(
+        documents: int, count: int, reading: Reading, asked: np.ndarray | bytes
+    ) -> "DocumentCount":
+        """The documents and the count of these ids."""
+        self = DocumentCount(documents)
+        self._reading = reading
+        self._asked = asked
+        self._count = count
+        return self
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return DocumentCount.of_both, (int(self), self._count, self._reading, self._asked)
+
+    @property
+    def document_count(self) -> int:
+        """The plain integer."""
+        return int(self)
+
+    @property
+    def count(self) -> int:
+        """How often the query occurs, in all documents together."""
+        return self._count
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return super().as_dict() | {"document_count": self.document_count}
+
+
 @dataclass(eq=False, repr=False)
 class Prob(Result):
     """The probability of one token after a prompt.
@@ -275,6 +309,26 @@ class Counts(Batch[Count]):
 
     def _result(self, i: int, asked: np.ndarray) -> Count:
         return Count.of(int(self.counts[i]), self._reading, asked)
+
+
+@dataclass(eq=False)
+class DocumentCounts(Batch[DocumentCount]):
+    """Many document counts: a sequence of `DocumentCount`, and arrays of shape (k,).
+
+    int64: document_counts (`numpy.asarray` of this object gives that array), and counts, the
+    occurrences.
+    """
+
+    document_counts: np.ndarray
+    counts: np.ndarray
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.document_counts, dtype, copy=copy)
+
+    def _result(self, i: int, asked: np.ndarray) -> DocumentCount:
+        return DocumentCount.of_both(
+            int(self.document_counts[i]), int(self.counts[i]), self._reading, asked
+        )
 
 
 @dataclass(eq=False)

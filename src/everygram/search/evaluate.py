@@ -173,6 +173,13 @@ class ExpressionSearch:
             found,
         )
 
+    def documents_with(self, of: Evaluation, term: Term) -> int:
+        """How many documents a term of `of` occurs in."""
+        found = of._found[term]
+        if isinstance(found, FoundIds):
+            return int(self._engine.documents_in(found.intervals[None])[0])
+        return self.evaluate(term).document_count
+
     def warm_up(self, node: Node) -> None:
         """Compile what reads a node's terms in documents, of an index that has segments."""
         for found in self._terms_of(node).values():

@@ -158,16 +158,16 @@ class FoundIds(Found):
     def __init__(self, engine: Engine, ids: np.ndarray, intervals: np.ndarray) -> None:
         """ids: token dtype, without separators, at least one. intervals: int64, (segments, 2)."""
         super().__init__(engine)
-        self._ids, self._intervals = ids, intervals
+        self._ids, self.intervals = ids, intervals
         self._length = ids.shape[0] << BITS
         self.look_up = LOOK_UP_ONE if ids.shape[0] == 1 else LOOK_UP_MORE
 
     def bound(self, number: int) -> int:
-        lo, hi = self._intervals[number].tolist()
+        lo, hi = self.intervals[number].tolist()
         return int(hi - lo)
 
     def _everywhere(self, number: int) -> tuple[np.ndarray, int]:
-        lo, hi = self._intervals[number].tolist()
+        lo, hi = self.intervals[number].tolist()
         begins = self._engine.segments[number].positions_of(slice(lo, hi))
         begins <<= BITS
         begins.sort()

@@ -69,7 +69,8 @@ class BuildState:
     tell whether another change is the same: the state must not be written. folder: of its segment.
     tokenizer: the hash of the tokenizer's file. trained: whether a trained tokenizer is in the
     index already. segment, cuts, skipped, skips: set once the documents are read. blocks: those
-    that are sorted. merged: whether the suffix array is written. seconds: the time of each stage.
+    that are sorted. merged: whether the suffix array is written. counted: the file of document
+    counts, once it is. seconds: the time of each stage.
     """
 
     operation: str
@@ -84,6 +85,7 @@ class BuildState:
     skips: list[str] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     merged: bool = False
+    counted: Written | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -109,6 +111,8 @@ class BuildState:
         if self.segment is not None:
             files = self.segment.files.items()
             fields["segment"]["files"] = {name: _as_json(file) for name, file in files}
+        if self.counted is not None:
+            fields["counted"] = _as_json(self.counted)
         _write(path, fmt.BUILD, fields)
 
     def _check_files(self, path: Path) -> None:
@@ -125,6 +129,11 @@ class BuildState:
         if self.merged:
             if stat_inside(folder / fmt.SUFFIX_ARRAY, path) != length * fmt.position_bytes(length):
                 raise ValueError(f"{fmt.SUFFIX_ARRAY}: cut off, or too long")
+            counted = self.counted
+            if counted is not None and (
+                stat_inside(folder / fmt.DOCUMENT_COUNTS, path) != counted.entry.bytes
+            ):
+                raise ValueError(f"{fmt.DOCUMENT_COUNTS}: cut off, or too long")
         elif self.blocks:
             sorted_to = self.blocks[-1].end * fmt.POSITION.itemsize
             if stat_inside(folder / fmt.RUNS, path) < sorted_to:
@@ -229,7 +238,9 @@ def _state(given: Fields) -> dict[str, Any]:
             "merged": fields.boolean("merged"),
             "seconds": fields.numbers("seconds"),
         }
-        folder, tokenizer, segment = map(fields.take, ("folder", "tokenizer", "segment"))
+        folder, tokenizer, segment, counted = map(
+            fields.take, ("folder", "tokenizer", "segment", "counted")
+        )
         if folder is not None:
             Fields({"folder": folder}).text("folder", fmt.SEGMENT_NAME)
         if tokenizer is not None:
@@ -238,6 +249,7 @@ def _state(given: Fields) -> dict[str, Any]:
         length = 0 if unsorted is None else unsorted.stream_len
         cuts = [_cut(cut, length) for cut in fields.objects("cuts")]
         blocks = [_block(block, length) for block in fields.objects("blocks")]
+        counts = None if counted is None else _written(Fields(counted, "counted"))
     for pieces, end in ((cuts, length), (blocks, None)):
         ends = [0, *(piece.end for piece in pieces)]
         if [piece.start for piece in pieces] != ends[:-1] or (
@@ -248,12 +260,19 @@ def _state(given: Fields) -> dict[str, Any]:
         raise ValueError("segment: expected the folder that it is in")
     if state["merged"] and blocks and blocks[-1].end != length:
         raise ValueError("merged: expected all blocks")
+    if counts is not None:
+        documents = 0 if unsorted is None else unsorted.num_documents
+        if not state["merged"] or counts.entry.bytes != fmt.document_counts_bytes(
+            length, documents
+        ):
+            raise ValueError("counted: expected the size that the counts give, after merging")
     return state | {
         "folder": folder,
         "tokenizer": tokenizer,
         "segment": unsorted,
         "cuts": cuts,
         "blocks": blocks,
+        "counted": counts,
     }
 
 

@@ -149,11 +149,11 @@ def _remove_orphans(path: Path, operation: str) -> BuildState | None:
 
 def publish(
     path: Path, manifest: fmt.Manifest, tokenizer_json: bytes | None, done: Done | None = None
-) -> None:
+) -> fmt.Manifest:
     """Make the index what `manifest` says, in one step: readers see the old index or the new one.
 
-    With that step `done` is so: if it is killed right after, its rerun knows. Precondition: every
-    file of its segments is on disk and synced.
+    Returns the manifest with what is only known now. With that step `done` is so: if it is killed
+    right after, its rerun knows. Precondition: every file of its segments is on disk and synced.
     """
     if tokenizer_json is not None:
         write_tokenizer_json(path, tokenizer_json)
@@ -174,6 +174,7 @@ def publish(
     disk.sync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
     disk.sync_directory(path)
+    return manifest
 
 
 def write_tokenizer_json(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The on-disk format, version 4: the content of every file of an index, and the manifest.
+"""The on-disk format, version 5: the content of every file of an index, and the manifest.
 
 This docstring is the specification. `segment_writer.py` writes a segment's files, `segment.py`
 reads them, `manifest.py` encodes and decodes the manifest, `directory.py` publishes it; none names
@@ -21,6 +21,7 @@ An index is a directory::
         metadata.bin
         metadata_offsets.bin
         document_numbers.bin (only if the documents' numbers are not consecutive)
+        document_counts.bin  (unless the index was made without, or by an older version)
         checksums.bin
 
 All integers are little-endian and unsigned. A *token* has the index's dtype: the narrowest of u8,
@@ -46,6 +47,8 @@ metadata.bin         –          –         the documents' metadata, UTF-8 JSO
 metadata_offsets.bin D + 1      u64       in bytes; document d has [offsets[d], offsets[d+1])
 document_numbers.bin D          u64       the documents' numbers in the index, ascending; without
                                           this file: `first_document`, `first_document` + 1, …
+document_counts.bin  see below  u64       the repeats of each rank, in bits, from which follows in
+                                          how many documents an n-gram occurs
 checksums.bin        –          u32       the CRC-32 of every 64 KiB of each other file, the files
                                           in the order of their names
 ==================== ========== ========= =====================================================
@@ -75,9 +78,31 @@ Worked example, u8, the documents "ab" and "ba" (`|` is the separator, 255)::
     unigrams.bin      first 0 2 4   ids 97 98 255
     document_offsets  0 3
 
+*Document counts.* Of the suffixes that begin in one document (its separator's among them), any two
+that are next to each other in the order of ranks, r1 < r2, are a *repeat*. The LCP of a rank is the
+number of first tokens that its suffix shares with the suffix of the rank before, up to and
+including the next separator. A repeat belongs to the last place i of the least LCP in r1 < i <= r2.
+An n-gram whose suffixes have ranks [lo, hi) occurs in hi - lo documents, less the repeats that
+belong to places lo < i < hi: just those that are inside [lo, hi) (Hui 1992, Sadakane 2007).
+
+The file has the repeats as bits, from the lowest of each u64 on: for every rank one 0 per repeat
+that belongs to it, then a 1. These are n ones and n - D zeros; more zeros fill the last *block* of
+2048 bits. After all bits there are, for each block, the number of ones before it; then *guides*:
+for every 4096th rank (0, 4096, ...) the number of the block that has its 1. With one(r) for the
+place of the 1 of rank r, the documents of an interval that is not empty are
+2 (hi - lo) - 1 - (one(hi - 1) - one(lo)).
+
+In the example above the suffixes have LCPs 0 1 0 1 0 1 and begin in documents 0 1 1 0 0 1. Of their
+repeats, (0, 3) and (1, 2) belong to rank 2, and (3, 4) and (2, 5) to rank 4. The bits are
+1 1 001 1 001 1 and 2038 zeros: the file is the word 0x333, 31 words of zero, 0 for the only block
+and 0 for the only guide.
+
 *Deleted documents* stay in their segment. They are also in a segment of `sign` −1, with their
 numbers and without metadata. A count in the index is the sum of the counts in segments of sign 1,
 minus those in segments of sign −1.
+
+*Version 4* had no `document_counts.bin` and no `document_counts` in its manifests; segments written
+by it have none in newer indexes either, until they are merged or upgraded.
 
 *Version 3* had no `checksums.bin`; segments written by it have none in newer indexes either.
 
@@ -91,7 +116,8 @@ makes the upper levels.
 the same file without the `checksum` key, so any change is detected. Every file of a segment is
 listed with its size and SHA-256, which shows whether the file is damaged; `checksums.bin` shows
 where. `first_document` is the number of a segment's first document. `next_document` and
-`next_segment` are numbers that were never used. `build` is the report of the build, for people:
+`next_segment` are numbers that were never used. `document_counts`: whether new segments get their
+file of that name. `build` is the report of the build, for people:
 seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex digits for each file that
 was read, by which `add` recognizes it: of the SHA-256 of its name, size and version.
 """
@@ -105,8 +131,8 @@ import numpy as np
 
 from everygram.errors import FormatError
 
-FORMAT_VERSION = 4
-READABLE_VERSIONS = (1, 2, 3, 4)
+FORMAT_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -124,6 +150,7 @@ DOCUMENT_OFFSETS = "document_offsets.bin"
 METADATA = "metadata.bin"
 METADATA_OFFSETS = "metadata_offsets.bin"
 DOCUMENT_NUMBERS = "document_numbers.bin"
+DOCUMENT_COUNTS = "document_counts.bin"
 CHECKSUMS = "checksums.bin"
 # Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
@@ -138,7 +165,7 @@ SEGMENT_FILES = (
     METADATA_OFFSETS,
 )
 # Not every segment has these.
-OPTIONAL_FILES = (DOCUMENT_NUMBERS, CHECKSUMS)
+OPTIONAL_FILES = (DOCUMENT_NUMBERS, DOCUMENT_COUNTS, CHECKSUMS)
 
 TOKENIZER_KINDS = ("bytes", "none", "huggingface", "sentencepiece")
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
@@ -161,6 +188,9 @@ WIDE_POSITION_BYTES = 5
 FENCE_SPACING = 16
 # Keys per node of the fence tree; the same as in `kernels.fences`.
 FENCE_FANOUT = 16
+# Of document_counts.bin: bits per block, and ranks per guide; the same as in `kernels.documents`.
+COUNT_BLOCK = 1 << 11
+COUNT_GUIDED = 1 << 12
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -205,6 +235,12 @@ def fence_levels(stream_len: int, spacing: int) -> list[tuple[int, int]]:
 
 def _padded(size: int) -> int:
     return -(-size // FENCE_FANOUT) * FENCE_FANOUT
+
+
+def document_counts_bytes(stream_len: int, num_documents: int) -> int:
+    """The size of document_counts.bin."""
+    blocks = -(-(2 * stream_len - num_documents) // COUNT_BLOCK)
+    return blocks * (COUNT_BLOCK // 8 + 8) + -(-stream_len // COUNT_GUIDED) * 8
 
 
 @dataclass(frozen=True)
@@ -264,6 +300,8 @@ class Manifest:
     build: dict[str, Any]
     next_document: int
     next_segment: int
+    # Whether new segments get a file of document counts.
+    document_counts: bool = True
     # The version of everygram that wrote the manifest, set by `directory.publish`.
     everygram_version: str = ""
     format_version: int = FORMAT_VERSION
@@ -297,6 +335,7 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
     yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
     yield DOCUMENT_NUMBERS, segment.num_documents * OFFSET.itemsize
+    yield DOCUMENT_COUNTS, document_counts_bytes(n, segment.num_documents)
     blocks = sum(count for _, _, count in checksum_blocks(segment.files))
     yield CHECKSUMS, blocks * CHECKSUM.itemsize
 

@@ -108,6 +108,7 @@ def _manifest(given: dict[str, Any], version: int) -> fmt.Manifest:
             tokenizer=_tokenizer(fields.object("tokenizer")),
             segments=segments,
             build=fields.object("build").rest(),
+            document_counts=fields.boolean("document_counts") if version > 4 else True,
             next_document=next_document,
             next_segment=next_segment,
             everygram_version=fields.text("everygram_version"),

@@ -40,7 +40,8 @@ class Segment:
 
     tokens: u8/u16/u32, shape (n,); suffix_array: u32, shape (n,), or u8, shape (n, 5);
     fences: u64, all levels of the tree; unigram_ids: u32 and unigram_ranks: u64, shape (U,);
-    document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,).
+    document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,);
+    document_counts: u64, the whole file, or None.
 
     Opening checks that every file is one, in the index's folder, and has its size. It reads none,
     except the fences of format version 1, whose tree it makes. Raises DamagedIndexError.
@@ -70,6 +71,9 @@ class Segment:
         self._numbers: np.ndarray | None = None
         if fmt.DOCUMENT_NUMBERS in entry.files:
             self._numbers = map_file(folder / fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
+        self.document_counts: np.ndarray | None = None
+        if fmt.DOCUMENT_COUNTS in entry.files:
+            self.document_counts = map_file(folder / fmt.DOCUMENT_COUNTS, fmt.OFFSET)
         self._row: np.ndarray | None = None
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
@@ -109,6 +113,10 @@ class Segment:
         row[rows.KEY_BITS] = self.entry.key_bits
         row[rows.SEPARATOR] = self.separator
         row[rows.VOCAB_SIZE] = vocab_size
+        row[rows.DOCUMENTS] = self.num_documents
+        if self.document_counts is not None:
+            advise(self.document_counts, mmap.MADV_RANDOM)
+            row[rows.COUNTS] = address_of(self.document_counts)
         row[rows.NUM_LEVELS] = len(levels)
         row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._row = row

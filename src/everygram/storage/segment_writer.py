@@ -15,11 +15,13 @@ from everygram.storage.disk import (
     Written,
     as_bytes,
     block_checksums,
+    map_file,
     map_positions,
     map_tokens,
     sync_directory,
     write_array,
 )
+from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
 from everygram.storage.segment import Segment
 
@@ -87,6 +89,39 @@ class SegmentWriter:
         self._files[name].write(offset.to_bytes(fmt.OFFSET.itemsize, "little"))
 
 
+def write_document_counts(
+    folder: Path,
+    dtype: str,
+    stream_len: int,
+    num_documents: int,
+    memory: int,
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> Written:
+    """Write `document_counts.bin`; arguments as of `document_counts`.
+
+    Precondition: all other files that `finish_segment` needs exist.
+    """
+    file = HashedFile(folder / fmt.DOCUMENT_COUNTS)
+    try:
+        for piece in document_counts(
+            map_tokens(folder, dtype, stream_len),
+            map_positions(folder, fmt.position_bytes(stream_len)),
+            map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET, num_documents),
+            memory,
+            threads,
+            folder,
+            progress,
+        ):
+            file.write(piece.data)
+    except BaseException:
+        file.abandon()
+        raise
+    written = file.close()
+    sync_directory(folder)
+    return written
+
+
 def finish_segment(
     folder: Path,
     dtype: str,
@@ -102,7 +137,8 @@ def finish_segment(
     numbers: the documents' numbers, int64, shape (D,), ascending; or the first number, if they are
     consecutive.
 
-    Preconditions: `files` is what SegmentWriter.close returned; `suffix_array.bin` exists.
+    Preconditions: `files` is what SegmentWriter.close returned, with what `write_document_counts`
+    did; `suffix_array.bin` exists.
 
     Reads two files, each once: the suffix array, because fences are made from it in order and its
     checksums cannot be computed while several threads write it; and the tokens, to count them. No

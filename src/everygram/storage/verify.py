@@ -13,8 +13,12 @@ from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
 from everygram.storage.directory import read_manifest, read_tokenizer_json
 from everygram.storage.disk import wrong_files
+from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
 from everygram.storage.segment import Segment
+
+# Bytes that documents are counted in: they take no more than checking the order.
+NO_LIMIT = 1 << 62
 
 
 def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
@@ -160,3 +164,16 @@ def _wrong_order(segment: Segment) -> Iterator[str]:
         start += piece.shape[0]
     if not np.array_equal(unigram_table(segment.tokens), segment.unigrams):
         yield f"{fmt.UNIGRAMS}: not the tokens and first ranks of the suffixes"
+    yield from _wrong_counts(segment)
+
+
+def _wrong_counts(segment: Segment) -> Iterator[str]:
+    if segment.document_counts is None:
+        return
+    start = 0
+    arrays = segment.tokens, segment.suffix_array, segment.document_offsets
+    for piece in document_counts(*arrays, memory=NO_LIMIT, threads=1, folder=None):
+        if not np.array_equal(piece, segment.document_counts[start : start + piece.shape[0]]):
+            yield f"{fmt.DOCUMENT_COUNTS}: not the repeats of documents in the suffixes"
+            return
+        start += piece.shape[0]

@@ -19,6 +19,9 @@ class CountRequest(Request):
     """An n-gram to count."""
 
     query: QueryField
+    documents: Annotated[
+        bool, Field(description="Whether to count the documents that contain it, too.")
+    ] = False
     raw: Raw = False
 
 
@@ -71,6 +74,15 @@ class Count(Result):
             "every document's end.",
             examples=[3714],
         ),
+    ]
+
+
+class DocumentCount(Count):
+    """How often a query occurs, and in how many documents."""
+
+    document_count: Annotated[
+        int,
+        Field(description="The exact number of documents that contain it.", examples=[1204]),
     ]
 
 

@@ -40,6 +40,13 @@ class Info(BaseModel):
             examples=[" "],
         ),
     ]
+    document_counts: Annotated[
+        bool,
+        Field(
+            description="Whether it has document counts. Without them, to count documents every "
+            "occurrence is looked at."
+        ),
+    ]
 
 
 class IndexInfo(Info):

@@ -12,6 +12,7 @@ from everygram.server.models.ngrams import (
     CountBody,
     CountRequest,
     Distribution,
+    DocumentCount,
     NtdBody,
     NtdRequest,
     Prob,
@@ -26,18 +27,31 @@ router = query_router()
 GROUP = 64
 
 
-@router.post("/count", summary="Count an n-gram", response_model=Count | Results[Count])
+@router.post(
+    "/count",
+    summary="Count an n-gram",
+    response_model=DocumentCount | Count | Results[DocumentCount | Count],
+)
 def count(
     index: ServedIndex,
     body: Annotated[
         CountBody,
-        examples(text={"query": "natural language processing"}, token_ids={"query": [11802, 3303]}),
+        examples(
+            text={"query": "natural language processing"},
+            token_ids={"query": [11802, 3303]},
+            in_documents={"query": "natural language", "documents": True},
+        ),
     ],
 ) -> Any:
-    """How often the query occurs. `{"query": ""}` counts every token and every document's end."""
+    """How often the query occurs. `{"query": ""}` counts every token and every document's end.
+
+    With `documents` the answer has `document_count`, too: in how many documents it occurs.
+    """
     return answer(
         body,
-        lambda q: index.count(q.query, raw=q.raw).as_dict(),
+        lambda q: (index.document_count if q.documents else index.count)(
+            q.query, raw=q.raw
+        ).as_dict(),
         lambda batch: _counts(index, batch),
     )
 
@@ -139,7 +153,13 @@ def infgram_ntd(
 
 def _counts(index: Index, batch: list[CountRequest]) -> list[dict[str, Any]]:
     queries = each(batch, lambda q: index.encode(q.query, raw=q.raw))
-    return [count.as_dict() for count in index.count_batch(queries)]
+    if not any(query.documents for query in batch):
+        return [count.as_dict() for count in index.count_batch(queries)]
+    answers = [count.as_dict() for count in index.document_count_batch(queries)]
+    for query, found in zip(batch, answers, strict=True):
+        if not query.documents:
+            del found["document_count"]
+    return answers
 
 
 def _probs(
