@@ -42,9 +42,9 @@ EXPECTED = [("one", {"id": 1}), ("", {}), ("日本\n語", {"tags": ["a", {"b": N
     ("name", "data"),
     [
         ("c.jsonl", LINES),
-        ("c.jsonl.gz", gzip.compress(LINES)),
+        ("c.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("c.jsonl.zst", zstd.compress(LINES)),
-        ("multi.jsonl.gz", gzip.compress(LINES[:9]) + gzip.compress(LINES[9:])),
+        ("multi.jsonl.gz", gzip.compress(LINES[:9], mtime=0) + gzip.compress(LINES[9:], mtime=0)),
         ("multi.jsonl.zst", zstd.compress(LINES[:9]) + zstd.compress(LINES[9:])),
         ("crlf.jsonl", LINES.replace(b"\n", b"\r\n")),
         ("no-last-newline.jsonl", LINES.rstrip(b"\n")),

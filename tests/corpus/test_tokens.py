@@ -186,7 +186,7 @@ def test_what_raw_files_need(tmp_path):
     [
         ("a.npz", b"PK\3\4", r"a zip archive \(such as NumPy's .npz\)"),
         ("chunk_0.bin", b"LITPKDS\1\0\0\0", "a packed data set of lit-gpt"),
-        ("a.bin.gz", gzip.compress(b"ids"), "gzip"),
+        ("a.bin.gz", gzip.compress(b"ids", mtime=0), "gzip"),
         ("a.bin.zst", b"\x28\xb5\x2f\xfdids", "zstd"),
         ("a.u16.xz", b"\xfd7zXZ\0", "xz"),
     ],
