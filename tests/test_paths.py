@@ -121,6 +121,7 @@ FUNCTIONS = {
     "add, corpus": lambda path: everygram.add("index", path),
     "delete": lambda path: everygram.delete(path, documents=[0], dry_run=True),
     "compact": lambda path: everygram.compact(path),
+    "upgrade": lambda path: everygram.upgrade(path),
     "open": lambda path: everygram.open(path).close(),
 }
 QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document", "search"]
@@ -134,6 +135,7 @@ COMMANDS = {
     "add, CORPUS": lambda path: ["add", "index", path],
     "delete": lambda path: ["delete", path, "--documents", "0", "--dry-run"],
     "compact": lambda path: ["compact", path],
+    "upgrade": lambda path: ["upgrade", path],
     "export": lambda path: ["export", path],
     "export, --out": lambda path: ["export", "index", "--out", path],
     "info": lambda path: ["info", path],

@@ -21,7 +21,7 @@ def test_build_info_verify(run, tmp_path, monkeypatch):
     assert code == 0
     assert "documents               2\n" in out
     assert "tokens                  10\n" in out
-    assert re.search(r"peak memory             \d+ MiB", out)
+    assert re.search(r"peak memory             [\d,]+ MiB", out)
     assert f'everygram count {tmp_path / "index"} "some words"' in out
     lines = [line.split("] ")[1] for line in err.splitlines() if line.startswith("[")]
     assert [re.sub(r"\d+\.\d MB", "0.0 MB", line) for line in lines] == [

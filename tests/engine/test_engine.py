@@ -625,7 +625,7 @@ def as_version_1(path):
     fields = dataclasses.asdict(
         dataclasses.replace(manifest, format_version=1, segments=tuple(entries))
     )
-    del fields["next_document"], fields["next_segment"]
+    del fields["next_document"], fields["next_segment"], fields["document_counts"]
     for segment in fields["segments"]:
         del segment["key_bits"], segment["fence_fanout"]
     (path / fmt.MANIFEST).write_bytes(with_checksum(fields))
