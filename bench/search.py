@@ -9,7 +9,8 @@ than 50,000 times. The sides take turns, ROUNDS times; a query's time is the med
 
 infini-gram's answers that it does not call approximate are compared with everygram's number of
 occurrences of the rarer word that take part in `a NEAR/99 b`. Where they differ, all tokens are
-read to tell who is right.
+read to tell who is right. The last table has the time to count documents in batches (arrays, both
+processors), beside occurrences; it needs an index with document counts.
 
 usage: python bench/search.py --work WORK --peers bench/.peers --json WORK/search.json
 """
@@ -19,6 +20,7 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -32,6 +34,8 @@ COMMONEST, COMMON_PAIRS = 200, 100
 MEDIUM, MEDIUM_PAIRS = (1_000, 20_000), 1_000
 DISTANCE = 100
 SEPARATOR = 65535
+# N-grams whose documents are counted, and rounds of it.
+COUNTED, ROUNDS = 20_000, 21
 
 
 def words_of(index: everygram.Index) -> list[int]:
@@ -74,6 +78,36 @@ def agreement(found: list[Any], theirs: list[list[Any]], counts: list[list[int]]
         if not approx and count not in rarer:
             different.append(place)
     return different
+
+
+def documents_counted(index: everygram.Index, tokens: np.ndarray) -> list[list[str]]:
+    """How long it takes to count the documents of n-grams, beside their occurrences."""
+    draw = np.random.default_rng(1)
+    rows = []
+    for name, longest in (("1 to 8 tokens", 8), ("1 to 4", 4), ("1", 1)):
+        lengths = draw.integers(1, longest + 1, COUNTED)
+        starts = draw.integers(0, tokens.shape[0] - longest, COUNTED)
+        asked = [tokens[start : start + m] for start, m in zip(starts, lengths, strict=True)]
+        asked = [each for each in asked if SEPARATOR not in each]
+        ids, offsets = np.concatenate(asked), np.cumsum([0, *map(len, asked)])
+        found = index.engine.find_batch(index.engine.vocabulary.split(ids, offsets))
+        calls = {
+            "count_batch": partial(index.count_batch, ids, offsets),
+            "document_count_batch": partial(index.document_count_batch, ids, offsets),
+            "documents of found intervals": partial(index.engine.documents_in, found),
+        }
+        times: dict[str, list[float]] = {call: [] for call in calls}
+        for _ in range(ROUNDS):
+            for call, ask in calls.items():
+                start = perf_counter_ns()
+                ask()
+                times[call].append((perf_counter_ns() - start) / len(asked))
+        medians = {call: float(np.median(each[1:])) for call, each in times.items()}
+        rows += [
+            [name, call, f"{ns:.0f}", f"{ns / medians['count_batch']:.2f} ×"]
+            for call, ns in medians.items()
+        ]
+    return rows
 
 
 def near_each_other(tokens: np.ndarray, a: int, b: int) -> set[int]:
@@ -175,11 +209,14 @@ def main() -> None:
     print_provenance(facts)
     heads = ["words", "call", "median ms", "p90", "p99", "median against find_cnf", "exact, agree"]
     print(markdown_table(heads, rows, words=2))
+    counted = documents_counted(index, tokens)
     print(
         f"\nOf the {differ} pairs that differ, everygram's number equals one made by reading all "
         f"tokens for {differ - len(wrong)}."
     )
-    write_json(given.json, result)
+    heads = ["n-grams", "call", "ns each", "against count_batch"]
+    print("\n" + markdown_table(heads, counted, words=2))
+    write_json(given.json, result | {"documents": counted})
 
 
 if __name__ == "__main__":
