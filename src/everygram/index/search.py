@@ -20,9 +20,9 @@ from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_pattern
 from everygram.index.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
-from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows
+from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows, checked
 from everygram.search.expression import from_cnf, parse
-from everygram.search.nodes import And, Node, Where
+from everygram.search.nodes import And, Node, Where, surrogate_in
 from everygram.storage.metadata import field_and_value
 
 ORDERS = ("document", "matches", "bm25")
@@ -113,6 +113,7 @@ class SearchQueries(OpenIndex):
 
         Raises ExpressionError, whose `position` is where the expression is none, and QueryError.
         """
+        within, max_clause_freq = checked(within, max_clause_freq)
         asked = _Asked(within, order, max_clause_freq, seed, k1, b)
         limit = None if limit is None else natural("limit", limit, error=QueryError)
         context = natural("context", context, error=QueryError)
@@ -122,7 +123,10 @@ class SearchQueries(OpenIndex):
                 raise QueryError("cursor: goes with pages, not with a sample")
         node = parse(expression) if isinstance(expression, str) else from_cnf(expression)
         if where is not None:
-            node = And((node, Where(*field_and_value(where, QueryError))))
+            filtered = Where(*field_and_value(where, QueryError))
+            if wrong := surrogate_in(filtered.field + filtered.value):
+                raise QueryError(f"where: expected a text, found the lone surrogate {wrong!a}")
+            node = And((node, filtered))
         engine, encoding, reading, _, texts = self._state
         searched = ExpressionSearch(
             engine, texts, lambda text: encoding.encode(text, False, "tokens")
@@ -209,7 +213,7 @@ class _Asked:
     def key(self, node: Node) -> str:
         """A short name of the search for this expression."""
         ranked = (float(self.k1), float(self.b)) if self.order == "bm25" else ()
-        drawn = () if self.max_clause_freq is None else (int(self.max_clause_freq), int(self.seed))
+        drawn = () if self.max_clause_freq is None else (self.max_clause_freq, int(self.seed))
         said = repr((str(node), self.within, self.order, ranked, drawn))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 

@@ -42,7 +42,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everygram.arguments import natural, short
+from everygram.arguments import SHOWN, natural, short
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Ids
 from everygram.errors import QueryError
@@ -135,11 +135,10 @@ class ExpressionSearch:
         Raises QueryError for what the module says has no meaning, and for ids that the vocabulary
         has not; TokenizerError where texts cannot be looked for.
         """
-        most = _most(within)
+        within, max_clause_freq = checked(within, max_clause_freq)
+        most = None if isinstance(within, str) else within
         if most is not None:
             _check_windows(node)
-        if max_clause_freq is not None:
-            max_clause_freq = natural("max_clause_freq", max_clause_freq, 1, QueryError)
         found = self._terms_of(node)
         terms = tuple(dict.fromkeys(terms_of(node)))
         drawn = self._drawn(node, found, max_clause_freq, seed)
@@ -159,7 +158,7 @@ class ExpressionSearch:
 
         return Evaluation(
             node,
-            DOCUMENT if most is None else most,
+            within,
             terms,
             documents,
             counts,
@@ -247,7 +246,7 @@ class ExpressionSearch:
             return found
         asked = []
         for term, ids in listed:
-            asked.append(vocabulary.query(ids, str(term)).ids)
+            asked.append(vocabulary.query(ids, _named(term)).ids)
             if not asked[-1].shape[0]:
                 raise QueryError(f"{short(str(term))}: expected at least one token, found none")
             if (asked[-1] == vocabulary.separator).any():
@@ -288,6 +287,12 @@ class ExpressionSearch:
             of_segment[number] = each[chosen[first:last] - before]
             before += each.shape[0]
         return _Drawn(of_segment, drawn, total)
+
+
+def _named(term: Term) -> str:
+    """A term, as the name of its ids in messages."""
+    said = str(term)
+    return said if len(said) <= SHOWN else said[:SHOWN] + "…"
 
 
 def _in_documents(segment: Segment, spans: Spans) -> tuple[np.ndarray, np.ndarray]:
@@ -331,16 +336,18 @@ def _together(parts: list[Matches], terms: int) -> tuple[np.ndarray, np.ndarray,
     return documents[order], counts[:, order], windows[order]
 
 
-def _most(within: str | int) -> int | None:
-    """The most tokens of a window, None for documents."""
+def checked(within: str | int, max_clause_freq: int | None = None) -> tuple[str | int, int | None]:
+    """Both of these options of `evaluate`, of Python's own types. Raises QueryError."""
+    if max_clause_freq is not None:
+        max_clause_freq = natural("max_clause_freq", max_clause_freq, 1, QueryError)
     if isinstance(within, str):
         if within == DOCUMENT:
-            return None
+            return DOCUMENT, max_clause_freq
         raise QueryError(
             f"within: expected 'document', or the most tokens of a window, found {short(within)}"
         )
     # (No window is larger than a segment: 40 bits.)
-    return min(natural("within", within, 1, QueryError), 1 << 40)
+    return min(natural("within", within, 1, QueryError), 1 << 40), max_clause_freq
 
 
 def _check_windows(node: Node) -> None:

@@ -139,6 +139,11 @@ def has_word(text: str) -> bool:
     )
 
 
+def surrogate_in(text: str) -> str:
+    """The first lone surrogate of a text, which no document and no answer can have; "" if none."""
+    return next((each for each in text if "\ud800" <= each <= "\udfff"), "")
+
+
 def children_of(node: Node) -> "tuple[Node, ...]":
     """The operands of a node, in order."""
     if isinstance(node, And | Or):
