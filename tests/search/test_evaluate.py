@@ -478,6 +478,22 @@ def test_words_without_a_tokenizer(tmp_path):
         search.evaluate(parse("ids:1 AND the"))
 
 
+def test_the_bound_of_windows_holds_where_few_documents_have_any(tmp_path):
+    """Two common tokens that seldom meet: most samples have no window."""
+    documents = [[1, 3, 3, 3, 2]] * 300
+    for place in (7, 90, 180, 299):
+        documents[place] = [1, 2, 1, 2]
+    index, search = of_ids(tmp_path / "index", documents)
+    with index:
+        asked = parse("ids:1 AND ids:2")
+        true = search.evaluate(asked, 2).occurrence_count
+        seeds = 10 if INTERPRETED else 200
+        found = [search.evaluate(asked, 2, max_clause_freq=30, seed=seed) for seed in range(seeds)]
+        assert true == 12 and not any(each.exact for each in found)
+        kept = sum(abs(each.occurrence_count - true) <= each.error_bound for each in found)
+        assert kept >= 0.9 * seeds
+
+
 def test_an_index_without_documents(tmp_path):
     index, search = of_ids(tmp_path / "index", [])
     with index:

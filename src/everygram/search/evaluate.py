@@ -31,8 +31,9 @@ hundredth for a text), while it is looked up; and 8 bytes for each matching docu
 drawn at random without replacement, as many as have `max_clause_freq` of its occurrences on
 average, and evaluated exactly; numbers are scaled up to all documents. All are unbiased.
 `error_bound`: of documents, half the width of Serfling's interval (1974, Corollary 1.1), which
-holds with a probability of 95 % whatever the corpus; of windows 1.96 standard errors, estimated
-from the sample.
+holds with a probability of 95 % whatever the corpus; of windows the same of documents times the
+mean number of windows in those of the sample with any, or 1.96 standard errors if that is more:
+no guarantee, for a document may have any number.
 """
 
 import math
@@ -316,12 +317,18 @@ class _Drawn:
         return math.ceil(self.live * math.sqrt(left * math.log(2 / 0.05) / (2 * self.size)))
 
     def deviation(self, windows: np.ndarray) -> int:
-        """1.96 standard errors of the number of windows; windows: in the documents with any."""
+        """How far the estimated number of windows is off, about; windows: in documents with any.
+
+        A sample without the few documents that have many shows no error of its own: it is never
+        less than for as many documents as `bound`, with as many windows each as those seen.
+        """
         mean = int(windows.sum()) / self.size
         squares = float((windows.astype(np.float64) ** 2).sum()) / self.size
         variance = max(0.0, squares - mean**2) * self.size / max(1, self.size - 1)
         left = 1 - self.size / self.live
-        return math.ceil(1.96 * self.live * math.sqrt(left * variance / self.size))
+        error = 1.96 * self.live * math.sqrt(left * variance / self.size)
+        in_each = float(windows.mean()) if windows.size else 1.0
+        return math.ceil(max(error, self.bound() * in_each))
 
 
 def _together(parts: list[Matches], terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
