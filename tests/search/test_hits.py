@@ -373,6 +373,7 @@ def test_many_documents_by_number(made):
         ({"context": None}, "context: expected 0 or more"),
         ({"max_clause_freq": 0}, "max_clause_freq: expected 1 or more"),
         ({"max_clause_freq": "a", "cursor": ""}, "max_clause_freq: expected 1 or more"),
+        ({"where": ("", 1)}, "where: expected the name of a field"),
         ({"where": ("n", "\ud800")}, "where: expected a text, found the lone surrogate"),
         ({"where": ("\ud800", 1)}, "where: expected a text, found the lone surrogate"),
         ({"k1": -1}, "k1: expected 0 or more, found -1"),

@@ -107,8 +107,8 @@ class SearchQueries(OpenIndex):
         documents by `seed` in place of pages. order: by "document" number, by number of "matches",
         or by "bm25", most relevant first: the sum over terms of ln(1 + (N - n + 0.5) / (n + 0.5))
         · f (k1 + 1) / (f + k1 (1 - b + b · length / mean length)), for N documents, n of them
-        with the term, and f of its occurrences in this one (Robertson & Zaragoza 2009; their
-        logarithm's 1 + keeps words of more than half of all documents from counting against one).
+        with the term, and f of its occurrences that take part in this one (Robertson & Zaragoza
+        2009; their logarithm's 1 + keeps words of more than half of all documents from counting against one).
         A snippet has `context` tokens on each side of a match.
 
         Raises ExpressionError, whose `position` is where the expression is none, and QueryError.
@@ -124,6 +124,8 @@ class SearchQueries(OpenIndex):
         node = parse(expression) if isinstance(expression, str) else from_cnf(expression)
         if where is not None:
             filtered = Where(*field_and_value(where, QueryError))
+            if not filtered.field:
+                raise QueryError("where: expected the name of a field and its value, found no name")
             if wrong := surrogate_in(filtered.field + filtered.value):
                 raise QueryError(f"where: expected a text, found the lone surrogate {wrong!a}")
             node = And((node, filtered))

@@ -211,6 +211,9 @@ class _Parser:
             hint = "for both, write AND between them"
             if token.what == "term":
                 hint += '; for a phrase, put "quotes" around it'
+                upper = self._text[token.start : token.end].upper()
+                if upper in OPERATORS or NEAR.fullmatch(upper):
+                    hint = f"operators are upper case: {upper}"
             self._fail(
                 token.start,
                 f"expected AND, OR, NEAR/k or BEFORE/k, found {self._found(token)}; {hint}",
@@ -319,6 +322,12 @@ class _Parser:
         self._check_surrogates(start, field)
         place, value = self._value(field)
         self._check_surrogates(place, value)
+        if self._text.startswith("//", place):
+            self._fail(
+                start,
+                f"expected a field and its value, found an address: for a text put quotes around "
+                f"all of it, for a value around {quoted(value[:SHOWN])}",
+            )
         return _Token("term", start, self._at, Where(field, value))
 
     def _value(self, name: str) -> tuple[int, str]:

@@ -48,7 +48,8 @@ class Where:
     def __str__(self) -> str:
         name = NAME.match(f"{self.field}:")
         bare = name is not None and name.end() == len(self.field) and self.field not in KINDS
-        value = self.value if BARE.fullmatch(self.value) else quoted(self.value)
+        plain = BARE.fullmatch(self.value) and not self.value.startswith("//")
+        value = self.value if plain else quoted(self.value)
         return f"{self.field if bare else quoted(self.field)}:{value}"
 
 
