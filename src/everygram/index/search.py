@@ -108,7 +108,8 @@ class SearchQueries(OpenIndex):
         or by "bm25", most relevant first: the sum over terms of ln(1 + (N - n + 0.5) / (n + 0.5))
         · f (k1 + 1) / (f + k1 (1 - b + b · length / mean length)), for N documents, n of them
         with the term, and f of its occurrences that take part in this one (Robertson & Zaragoza
-        2009; their logarithm's 1 + keeps words of more than half of all documents from counting against one).
+        2009; their logarithm's 1 + keeps words of more than half of all documents from counting
+        against one).
         A snippet has `context` tokens on each side of a match.
 
         Raises ExpressionError, whose `position` is where the expression is none, and QueryError.

@@ -60,7 +60,7 @@ from everygram.search.nodes import (
     what_is,
 )
 from everygram.search.pattern import Pattern
-from everygram.search.spans import NONE, Spans
+from everygram.search.spans import NO_SPANS, NONE, Spans, closest
 from everygram.search.terms import Found, FoundIds, FoundText
 from everygram.search.text import TextSearch
 from everygram.storage.segment import Segment
@@ -184,6 +184,8 @@ class ExpressionSearch:
         """Compile what reads a node's terms in documents, of an index that has segments."""
         for found in self._terms_of(node).values():
             found.warm_up()
+        # (Of terms inside others, which these need not be.)
+        closest(NO_SPANS, NO_SPANS, 0, False)
 
     def rows(self, of: Evaluation, documents: np.ndarray) -> Rows:
         """See `Evaluation.rows`."""
