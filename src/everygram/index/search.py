@@ -183,7 +183,8 @@ class SearchQueries(OpenIndex):
             ) from None
         if version != self.version:
             raise QueryError(
-                "cursor: the index has changed since it was given; search again from the first page"
+                "cursor: the index has changed since it was given, or it is of another index; "
+                "search again from the first page"
             )
         if asked != key:
             raise QueryError(
