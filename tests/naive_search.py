@@ -47,15 +47,16 @@ class Document:
             if self.ids[start : start + len(ids)] == ids
         }
 
-    def pairs(self, node):
-        """(match of the left, match of the right) of all pairs of a NEAR."""
+    def pairs(self, node, nearest=True):
+        """(match of the left, match of the right) of all pairs of a NEAR, or of those nearest."""
         left, right = self.matches(node.left), self.matches(node.right)
-        found = self._followed(left, right, node.distance)
+        found = self._followed(left, right, node.distance, nearest)
         if not node.ordered:
-            found |= {(a, b) for b, a in self._followed(right, left, node.distance)}
+            swapped = self._followed(right, left, node.distance, nearest)
+            found |= {(a, b) for b, a in swapped}
         return found
 
-    def _followed(self, first, second, distance):
+    def _followed(self, first, second, distance, nearest):
         found = set()
         for a in first:
             for b in second:
@@ -67,7 +68,8 @@ class Document:
                 )
                 # The token in which the first ends, if it ends inside one, is not between.
                 end = a[1][0] + (a[1][1] > 0)
-                if b[0][0] - end <= distance and (after == b or before == a):
+                is_near = not nearest or after == b or before == a
+                if b[0][0] - end <= distance and is_near:
                     found.add((a, b))
         return found
 
@@ -112,7 +114,11 @@ class Document:
         n = len(self.ids)
         every = [(s, e) for s in range(n) for e in range(s + 1, min(n, s + most) + 1)]
         if isinstance(node, Term | Near):
-            whole = {(begin[0], end[0] + (end[1] > 0)) for begin, end in self.matches(node)}
+            matches = self.matches(node)
+            if isinstance(node, Near):  # any pair is one
+                pairs = self.pairs(node, nearest=False)
+                matches = {(min(a[0], b[0]), max(a[1], b[1])) for a, b in pairs}
+            whole = {(begin[0], end[0] + (end[1] > 0)) for begin, end in matches}
             return smallest({w for w in every if holds_one(w, whole)})
         if isinstance(node, Or):
             parts = [self.windows(child, most) for child in node.children]

@@ -109,6 +109,16 @@ class Reading:
         self._check(int(ids.max(initial=0)))
         return self._needed().decode(ids, inside)
 
+    def spelled(self, ids: np.ndarray) -> bytes:
+        """The bytes of a document's ids."""
+        self._check(int(ids.max(initial=0)))
+        return self._needed().spelled(ids)
+
+    def pieces(self, ids: np.ndarray) -> list[str] | None:
+        """What each id adds to a document's text; see `Tokenizer.pieces`."""
+        self._check(int(ids.max(initial=0)))
+        return self._needed().pieces(ids)
+
     def cut(
         self, ids: np.ndarray, begin: int, end: int, inside: bool = False
     ) -> tuple[str, str, str]:

@@ -16,6 +16,9 @@ class ExpressionError(QueryError):
         super().__init__(message)
         self.position = position
 
+    def __reduce__(self) -> tuple[type["ExpressionError"], tuple[str, int]]:
+        return ExpressionError, (str(self), self.position)
+
 
 class OptionError(EverygramError, ValueError):
     """An option is invalid, or contradicts another option."""

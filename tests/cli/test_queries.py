@@ -380,6 +380,13 @@ def test_a_search_answers_people_and_programs(run, path, text_index):
     assert answers[1]["error"].startswith("line 2: expression, character 2: expected")
 
 
+def test_a_search_shows_no_control_characters(run, tmp_path):
+    corpus = write_jsonl(tmp_path / "a.jsonl", [{"text": "a\x1b[2J fox\x00 \x07\n end"}])
+    everygram.build(corpus, tmp_path / "index", "bytes")
+    out = run("search", tmp_path / "index", "fox")[1]
+    assert out.splitlines()[-1] == "  a [2J »fox« end"
+
+
 def test_a_search_takes_its_options(run, path, text_index):
     for options, given in [
         (["--within", "5"], {"within": 5}),

@@ -478,6 +478,40 @@ def test_words_without_a_tokenizer(tmp_path):
         search.evaluate(parse("ids:1 AND the"))
 
 
+def test_the_bound_of_windows_holds_where_few_documents_have_any(tmp_path):
+    """Two common tokens that seldom meet: most samples have no window."""
+    documents = [[1, 3, 3, 3, 2]] * 300
+    for place in (7, 90, 180, 299):
+        documents[place] = [1, 2, 1, 2]
+    index, search = of_ids(tmp_path / "index", documents)
+    with index:
+        asked = parse("ids:1 AND ids:2")
+        true = search.evaluate(asked, 2).occurrence_count
+        seeds = 10 if INTERPRETED else 200
+        found = [search.evaluate(asked, 2, max_clause_freq=30, seed=seed) for seed in range(seeds)]
+        assert true == 12 and not any(each.exact for each in found)
+        kept = sum(abs(each.occurrence_count - true) <= each.error_bound for each in found)
+        assert kept >= 0.9 * seeds
+
+
+def test_windows_of_near_where_terms_are_inside_others(tmp_path):
+    """The smallest window has a pair of which none is the nearest to the other."""
+    index, search = of_ids(tmp_path / "index", [[1, 2, 3, 4, 5, 6]])
+    with index:
+        sides = "(ids:1,2,3 OR ids:2)", "(ids:4,5,6 OR ids:5)"
+        for text in (
+            " NEAR/5 ".join(sides),
+            " NEAR/5 ".join(sides[::-1]),
+            " BEFORE/2 ".join(sides),
+        ):
+            for within in (4, 5, 9):
+                found = search.evaluate(parse(text), within)
+                assert found.rows(found.documents).windows.tolist() == [[0, 1, 5]]
+        # (The pair of the smallest window is too far apart.)
+        found = search.evaluate(parse(" BEFORE/1 ".join(sides)), 9)
+        assert found.rows(found.documents).windows.tolist() == [[0, 0, 5], [0, 1, 6]]
+
+
 def test_an_index_without_documents(tmp_path):
     index, search = of_ids(tmp_path / "index", [])
     with index:

@@ -1,6 +1,7 @@
 """Search expressions: what parses to what, and what errors say, and where."""
 
 import contextlib
+import pickle
 import random
 
 import pytest
@@ -93,6 +94,10 @@ def test_what_parses_to_what(text, node):
         ("source: x", 7, "found ' '"),
         ("source:(a OR b)", 7, "found '('"),
         ('"":x', 0, "expected the name of a field"),
+        ("http://a.org/b", 0, "found an address: for a text put quotes around all of it, for a va"),
+        ("a and b", 2, "found 'and'; operators are upper case: AND"),
+        ("a not b", 2, "operators are upper case: NOT"),
+        ("a near/5 b", 2, "operators are upper case: NEAR/5"),
         ("--", 0, 'no letter or number in "--"; for characters as they are write text:"--"'),
         ('a AND "?!"', 6, "expected a word"),
         ("a NEAR b", 2, "expected NEAR/k with the number of tokens between, like NEAR/5, found 'N"),
@@ -111,6 +116,8 @@ def test_what_parses_to_what(text, node):
         ("ids:99999999999999999999999", 4, "too large"),
         ("ids:" + "9" * 5000, 4, "too large"),
         ("text:\ud800", 5, "lone surrogate"),
+        ("a AND n:\ud800", 8, "lone surrogate"),
+        ('a AND "\ud800":1', 6, "lone surrogate"),
         ("(" * 100_000, MAX_DEPTH, f"at most {MAX_DEPTH} deep"),
         ("NOT " * 5000 + "a", 4 * MAX_DEPTH, f"at most {MAX_DEPTH} deep"),
         (" NEAR/1 ".join("a" * 60), 2 + 9 * MAX_DEPTH, f"at most {MAX_DEPTH} deep"),
@@ -132,6 +139,13 @@ def test_errors_point_at_the_character(text, position, says):
         assert shown[caret.index("^")] == (text[position] if text[position].isprintable() else "�")
     assert len(message) < 200
     assert isinstance(raised.value, QueryError)
+
+
+def test_an_error_travels_between_processes():
+    with pytest.raises(ExpressionError) as raised:
+        parse("a AND")
+    came = pickle.loads(pickle.dumps(raised.value))
+    assert (type(came), str(came), came.position) == (ExpressionError, str(raised.value), 5)
 
 
 def test_the_caret_stands_below_wide_characters():
@@ -228,6 +242,7 @@ def test_cnf():
         ([[[1.0]]], r"expected a token id, found 1.0"),
         ([[[]]], r"cnf\[0\]\[0\]: expected a list of token ids, or a text, found an empty one"),
         ([[""]], r"cnf\[0\]\[0\]: expected a text of at least one character"),
+        ([["a\ud800"]], r"cnf\[0\]\[0\]: expected a text, found the lone surrogate"),
         ([[[1]] * (MAX_TERMS + 1)], "cnf: expected at most 1,000 terms"),
     ],
 )

@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.encoding import Reading
 from everygram.errors import ExpressionError, QueryError
 
 WORDS = ["alpha", "beta", "gamma", "Delta", "naïve", "日本", "x"]
@@ -158,6 +160,69 @@ def test_a_cursor_is_good_in_another_process(made):
     )
     following = index.search("alpha", limit=2, cursor=page.cursor)
     assert done.stdout.strip() == str([hit.document for hit in following]), done.stderr
+
+
+def test_a_cursor_takes_numbers_of_any_library(made):
+    first = made[0].search("alpha", within=9, limit=2)
+    more = made[0].search("alpha", within=np.int64(9), limit=2, cursor=first.cursor)
+    assert more.within == 9 and more[0].document > first[-1].document
+    json.dumps(more.as_dict())
+    last = made[0].search("alpha", limit=3, cursor=made[0].search("alpha", limit=1).cursor)
+    same = made[0].search("alpha", within=np.str_("document"), limit=1)
+    assert last.hits == made[0].search("alpha", limit=3, cursor=same.cursor).hits
+
+
+def test_a_message_shows_the_beginning_of_a_long_term(made):
+    for wrong in ([[[10**400]]], [[[9] * 10_000 + [1 << 50]]]):
+        with pytest.raises(QueryError) as raised:
+            made[0].search(wrong)
+        assert str(raised.value).startswith(f"ids:{wrong[0][0][0]}"[:60])
+        assert len(str(raised.value)) < 300
+
+
+# Bytes of which few are characters; and a decoder that puts spaces between tokens.
+@pytest.mark.parametrize("kind", ["not UTF-8", "WordPiece"])
+def test_places_of_many_matches_are_found_together(tmp_path, monkeypatch, kind):
+    rng = random.Random(4)
+    if kind == "WordPiece":
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        words = {"[UNK]": 0, "a": 1, "b": 2, "##s": 3, ".": 4, "'": 5}
+        tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        texts = [" ".join(rng.choices(["a", "bs", "as.", "' b", "zz"], k=40)) for _ in range(5)]
+        texts += ["", "a"]
+        records = write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+        everygram.build(records, tmp_path / "index", tmp_path / "tokenizer.json")
+        tokens = range(5)
+    else:
+        tokens = [*"aé日😀\ufffd".encode(), 0x80, 0xC3, 0xE0, 0xED, 0xF0, 0xF4, 0x90, 0xFE]
+        ids = [token for _ in range(40) for token in [*rng.choices(tokens, k=rng.randint(0, 9)), 0]]
+        np.array(ids, np.uint8).tofile(tmp_path / "ids.bin")
+        everygram.build(
+            tmp_path / "ids.bin", tmp_path / "index", "bytes", pretokenized="u8", separator_id=0
+        )
+    with everygram.open(tmp_path / "index") as index:
+        cut = Reading.cut
+        # (It reads the whole document for one match.)
+        monkeypatch.setattr(Reading, "cut", None)
+        found = [index.search([[[token]]], limit=None, context=1) for token in sorted({*tokens})]
+        reading = index._state.reading
+        assert sum(hits.occurrence_count for hits in found) > 100
+        for hit in itertools.chain(*found):
+            document = index.document(hit.document)
+            for span in hit.spans:
+                before, match, _ = cut(
+                    reading, document.token_ids, span.token_start, span.token_end
+                )
+                assert (span.start, span.end) == (len(before), len(before) + len(match))
+            for begin, end in hit.marks:
+                assert any(
+                    hit.snippet[begin:end] == document.text[span.start : span.end]
+                    for span in hit.spans
+                )
 
 
 def test_a_cursor_of_an_index_that_changed(tmp_path):
@@ -307,6 +372,10 @@ def test_many_documents_by_number(made):
         ({"order": "rank"}, "order: expected document, matches, bm25, found 'rank'"),
         ({"context": None}, "context: expected 0 or more"),
         ({"max_clause_freq": 0}, "max_clause_freq: expected 1 or more"),
+        ({"max_clause_freq": "a", "cursor": ""}, "max_clause_freq: expected 1 or more"),
+        ({"where": ("", 1)}, "where: expected the name of a field"),
+        ({"where": ("n", "\ud800")}, "where: expected a text, found the lone surrogate"),
+        ({"where": ("\ud800", 1)}, "where: expected a text, found the lone surrogate"),
         ({"k1": -1}, "k1: expected 0 or more, found -1"),
         ({"k1": "1"}, "k1: expected a number"),
         ({"k1": math.inf}, "k1: expected"),

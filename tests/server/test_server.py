@@ -507,6 +507,11 @@ REFUSED = [
     ("corpus", "document", {"query": "language", "occurrence": 5}, "occurs 5 times"),
     ("corpus", "document", {"query": "language", "occurrence": -1}, "occurrence: expected"),
     ("corpus", "document", {"query": "absent"}, "the query does not occur: "),
+    ("corpus", "search", {"expression": "a AND"}, "expression, character 6: expected a term"),
+    ("corpus", "search", {"expression": "a AND n:\ud800"}, "the lone surrogate"),
+    ("corpus", "search", {"expression": "a", "where": {"n": "\ud800"}}, "the lone surrogate"),
+    ("corpus", "search", {"expression": "a", "where": {"\ud800": 1}}, "the lone surrogate"),
+    ("corpus", "search", {"expression": [["\ud800"]]}, "cnf[0][0]: expected a text"),
 ]
 
 
@@ -519,6 +524,8 @@ def test_a_query_without_an_answer_is_refused(client, index, operation, body, wo
     good = {"number": 0} if operation == "document" else {next(iter(body)): [1]}
     if "prob" in operation:
         good = {"query": [1, 2]}
+    if operation == "search":
+        good = {"expression": [[[1]]]}
     batch = {"batch": [good, good, body, good]}
     in_batch = check_problem(ask(client, operation, batch, index), 422)
     assert in_batch["detail"] == f"#/batch/2: {problem['detail']}"

@@ -74,7 +74,8 @@ def show_hits(answer: dict[str, Any]) -> str:
         lines += ["", f"document  {hit['document']}   {number:,} {many}{score}"]
         lines += [f"{name}: {value}" for name, value in hit["metadata"].items()]
         if hit["snippet"] is not None:
-            lines.append("  " + " ".join(_marked(hit["snippet"], hit["marks"]).split()))
+            shown = _in_a_line(_marked(hit["snippet"], hit["marks"]))
+            lines.append("  " + " ".join(shown.split()))
     if answer["cursor"] is not None:
         lines += ["", f"more      --cursor {answer['cursor']}"]
     return "\n".join(lines)

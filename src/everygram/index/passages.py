@@ -1,5 +1,8 @@
 """Passages: the text of a match in a document, and of the tokens around it."""
 
+import codecs
+import threading
+
 import numpy as np
 
 from everygram.encoding import Reading
@@ -53,6 +56,28 @@ def _whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
     )
 
 
+# Where the bytes that `_leads` reads are not UTF-8, in this thread.
+_bad = threading.local()
+
+
+def _noted(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    _bad.starts.append(error.start)
+    return "\ufffd", error.end
+
+
+codecs.register_error("everygram.noted", _noted)
+
+
+def _leads(data: bytes) -> np.ndarray:
+    """Which bytes begin a character of `data.decode(errors="replace")`: bool."""
+    _bad.starts = []
+    data.decode(errors="everygram.noted")
+    leads: np.ndarray = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
+    leads[_bad.starts] = True
+    return leads
+
+
 class DocumentText:
     """The text of a whole document, and where its tokens are in it.
 
@@ -67,17 +92,20 @@ class DocumentText:
         self._begins: np.ndarray | None = None
         self._ends: np.ndarray | None = None
         try:
-            spelled, data = reading.token_bytes, np.frombuffer(self.text.encode(), np.uint8)
-        except (TokenizerError, UnicodeEncodeError):
+            spelled = reading.token_bytes
+        except TokenizerError:
+            pieces = reading.pieces(ids)
+            if pieces is not None and "".join(pieces) == self.text:
+                sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
+                self._begins = self._ends = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
             return
+        data = reading.spelled(ids)
         numbers = ids.astype(np.int64)
         places = np.zeros(ids.shape[0] + 1, np.int64)
         np.cumsum(spelled.starts[numbers + 1] - spelled.starts[numbers], out=places[1:])
-        if ids.shape[0]:
-            places = np.maximum(places - int(spelled.dropped[ids[0]]), 0)
-        if places[-1] != data.shape[0]:
-            return  # bytes that are not UTF-8, each shown as three
-        leads = np.append((data & 0xC0) != 0x80, True)
+        # (What the document's start loses is at its beginning, in one token or in several.)
+        places = np.maximum(places - (places[-1] - len(data)), 0)
+        leads = np.append(_leads(data), True)
         self._ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(leads)])[places]
         self._begins = self._ends - ~leads[places]
 

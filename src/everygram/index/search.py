@@ -20,9 +20,9 @@ from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_pattern
 from everygram.index.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
-from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows
+from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows, checked
 from everygram.search.expression import from_cnf, parse
-from everygram.search.nodes import And, Node, Where
+from everygram.search.nodes import And, Node, Where, surrogate_in
 from everygram.storage.metadata import field_and_value
 
 ORDERS = ("document", "matches", "bm25")
@@ -107,12 +107,14 @@ class SearchQueries(OpenIndex):
         documents by `seed` in place of pages. order: by "document" number, by number of "matches",
         or by "bm25", most relevant first: the sum over terms of ln(1 + (N - n + 0.5) / (n + 0.5))
         · f (k1 + 1) / (f + k1 (1 - b + b · length / mean length)), for N documents, n of them
-        with the term, and f of its occurrences in this one (Robertson & Zaragoza 2009; their
-        logarithm's 1 + keeps words of more than half of all documents from counting against one).
+        with the term, and f of its occurrences that take part in this one (Robertson & Zaragoza
+        2009; their logarithm's 1 + keeps words of more than half of all documents from counting
+        against one).
         A snippet has `context` tokens on each side of a match.
 
         Raises ExpressionError, whose `position` is where the expression is none, and QueryError.
         """
+        within, max_clause_freq = checked(within, max_clause_freq)
         asked = _Asked(within, order, max_clause_freq, seed, k1, b)
         limit = None if limit is None else natural("limit", limit, error=QueryError)
         context = natural("context", context, error=QueryError)
@@ -122,7 +124,12 @@ class SearchQueries(OpenIndex):
                 raise QueryError("cursor: goes with pages, not with a sample")
         node = parse(expression) if isinstance(expression, str) else from_cnf(expression)
         if where is not None:
-            node = And((node, Where(*field_and_value(where, QueryError))))
+            filtered = Where(*field_and_value(where, QueryError))
+            if not filtered.field:
+                raise QueryError("where: expected the name of a field and its value, found no name")
+            if wrong := surrogate_in(filtered.field + filtered.value):
+                raise QueryError(f"where: expected a text, found the lone surrogate {wrong!a}")
+            node = And((node, filtered))
         engine, encoding, reading, _, texts = self._state
         searched = ExpressionSearch(
             engine, texts, lambda text: encoding.encode(text, False, "tokens")
@@ -176,7 +183,8 @@ class SearchQueries(OpenIndex):
             ) from None
         if version != self.version:
             raise QueryError(
-                "cursor: the index has changed since it was given; search again from the first page"
+                "cursor: the index has changed since it was given, or it is of another index; "
+                "search again from the first page"
             )
         if asked != key:
             raise QueryError(
@@ -209,7 +217,7 @@ class _Asked:
     def key(self, node: Node) -> str:
         """A short name of the search for this expression."""
         ranked = (float(self.k1), float(self.b)) if self.order == "bm25" else ()
-        drawn = () if self.max_clause_freq is None else (int(self.max_clause_freq), int(self.seed))
+        drawn = () if self.max_clause_freq is None else (self.max_clause_freq, int(self.seed))
         said = repr((str(node), self.within, self.order, ranked, drawn))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 

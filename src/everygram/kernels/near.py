@@ -20,6 +20,27 @@ def smallest(begins: np.ndarray, ends: np.ndarray, keep: np.ndarray) -> None:
 
 
 @kernel
+def largest(
+    values: np.ndarray, lows: np.ndarray, highs: np.ndarray, queue: np.ndarray, found: np.ndarray
+) -> None:
+    """The place of the largest of values[lows[i]:highs[i]], of equal ones the last; −1 for none.
+
+    lows, highs: ascending. queue: int64, as long as values, for work. found: int64, shape of lows.
+    """
+    head, tail, at = 0, 0, 0  # the queue: places whose values descend
+    for i in range(lows.shape[0]):
+        while at < highs[i]:
+            while tail > head and values[queue[tail - 1]] <= values[at]:
+                tail -= 1
+            queue[tail] = at
+            tail += 1
+            at += 1
+        while head < tail and queue[head] < lows[i]:
+            head += 1
+        found[i] = queue[head] if head < tail else -1
+
+
+@kernel
 def joined(
     begins: np.ndarray,
     ends: np.ndarray,

@@ -82,9 +82,10 @@ class Hits(Value):
 
     expression: as it was understood. within: "document", or the most tokens of a window. unit:
     what `occurrence_count` counts, "occurrences" of terms in matching documents or "windows".
-    document_count, occurrence_count: of all matches, exact if `exact`, else estimates that are
-    wrong by at most `error_bound` (of documents, or of windows) with a probability of 95 %. order:
-    "document", "matches" or "bm25". cursor: where the next page starts; None if there is none.
+    document_count, occurrence_count: of all matches, exact if `exact`, else estimates: of documents
+    `document_count` is then wrong by at most `error_bound` with a probability of 95 %, of windows
+    `occurrence_count`, about so. order: "document", "matches" or "bm25". cursor: where the next
+    page starts; None if there is none.
     """
 
     expression: str

@@ -95,6 +95,11 @@ class Block:
 
     def windows(self, node: Node, most: int) -> Spans:
         """The windows of a node of at most so many tokens."""
+        if isinstance(node, Near):
+            left, right = self.spans(node.left), self.spans(node.right)
+            if spanning.turned(left) or spanning.turned(right):
+                pairs = spanning.closest(left, right, node.distance, node.ordered)
+                return spanning.windows(pairs, most)
         if isinstance(node, Term | Near):
             return spanning.windows(self.spans(node), most)
         if isinstance(node, Or):

@@ -31,8 +31,9 @@ hundredth for a text), while it is looked up; and 8 bytes for each matching docu
 drawn at random without replacement, as many as have `max_clause_freq` of its occurrences on
 average, and evaluated exactly; numbers are scaled up to all documents. All are unbiased.
 `error_bound`: of documents, half the width of Serfling's interval (1974, Corollary 1.1), which
-holds with a probability of 95 % whatever the corpus; of windows 1.96 standard errors, estimated
-from the sample.
+holds with a probability of 95 % whatever the corpus; of windows the same of documents times the
+mean number of windows in those of the sample with any, or 1.96 standard errors if that is more:
+no guarantee, for a document may have any number.
 """
 
 import math
@@ -42,7 +43,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everygram.arguments import natural, short
+from everygram.arguments import SHOWN, natural, short
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Ids
 from everygram.errors import QueryError
@@ -59,7 +60,7 @@ from everygram.search.nodes import (
     what_is,
 )
 from everygram.search.pattern import Pattern
-from everygram.search.spans import NONE, Spans
+from everygram.search.spans import NO_SPANS, NONE, Spans, closest
 from everygram.search.terms import Found, FoundIds, FoundText
 from everygram.search.text import TextSearch
 from everygram.storage.segment import Segment
@@ -135,11 +136,10 @@ class ExpressionSearch:
         Raises QueryError for what the module says has no meaning, and for ids that the vocabulary
         has not; TokenizerError where texts cannot be looked for.
         """
-        most = _most(within)
+        within, max_clause_freq = checked(within, max_clause_freq)
+        most = None if isinstance(within, str) else within
         if most is not None:
             _check_windows(node)
-        if max_clause_freq is not None:
-            max_clause_freq = natural("max_clause_freq", max_clause_freq, 1, QueryError)
         found = self._terms_of(node)
         terms = tuple(dict.fromkeys(terms_of(node)))
         drawn = self._drawn(node, found, max_clause_freq, seed)
@@ -159,7 +159,7 @@ class ExpressionSearch:
 
         return Evaluation(
             node,
-            DOCUMENT if most is None else most,
+            within,
             terms,
             documents,
             counts,
@@ -184,6 +184,8 @@ class ExpressionSearch:
         """Compile what reads a node's terms in documents, of an index that has segments."""
         for found in self._terms_of(node).values():
             found.warm_up()
+        # (Of terms inside others, which these need not be.)
+        closest(NO_SPANS, NO_SPANS, 0, False)
 
     def rows(self, of: Evaluation, documents: np.ndarray) -> Rows:
         """See `Evaluation.rows`."""
@@ -247,7 +249,7 @@ class ExpressionSearch:
             return found
         asked = []
         for term, ids in listed:
-            asked.append(vocabulary.query(ids, str(term)).ids)
+            asked.append(vocabulary.query(ids, _named(term)).ids)
             if not asked[-1].shape[0]:
                 raise QueryError(f"{short(str(term))}: expected at least one token, found none")
             if (asked[-1] == vocabulary.separator).any():
@@ -290,6 +292,12 @@ class ExpressionSearch:
         return _Drawn(of_segment, drawn, total)
 
 
+def _named(term: Term) -> str:
+    """A term, as the name of its ids in messages."""
+    said = str(term)
+    return said if len(said) <= SHOWN else said[:SHOWN] + "…"
+
+
 def _in_documents(segment: Segment, spans: Spans) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of their documents, and from and to in these tokens: int64, shape (k, 2)."""
     starts = segment.document_offsets[spans.documents].astype(np.int64)[:, None] + 1
@@ -311,12 +319,18 @@ class _Drawn:
         return math.ceil(self.live * math.sqrt(left * math.log(2 / 0.05) / (2 * self.size)))
 
     def deviation(self, windows: np.ndarray) -> int:
-        """1.96 standard errors of the number of windows; windows: in the documents with any."""
+        """How far the estimated number of windows is off, about; windows: in documents with any.
+
+        A sample without the few documents that have many shows no error of its own: it is never
+        less than for as many documents as `bound`, with as many windows each as those seen.
+        """
         mean = int(windows.sum()) / self.size
         squares = float((windows.astype(np.float64) ** 2).sum()) / self.size
         variance = max(0.0, squares - mean**2) * self.size / max(1, self.size - 1)
         left = 1 - self.size / self.live
-        return math.ceil(1.96 * self.live * math.sqrt(left * variance / self.size))
+        error = 1.96 * self.live * math.sqrt(left * variance / self.size)
+        in_each = float(windows.mean()) if windows.size else 1.0
+        return math.ceil(max(error, self.bound() * in_each))
 
 
 def _together(parts: list[Matches], terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -331,16 +345,18 @@ def _together(parts: list[Matches], terms: int) -> tuple[np.ndarray, np.ndarray,
     return documents[order], counts[:, order], windows[order]
 
 
-def _most(within: str | int) -> int | None:
-    """The most tokens of a window, None for documents."""
+def checked(within: str | int, max_clause_freq: int | None = None) -> tuple[str | int, int | None]:
+    """Both of these options of `evaluate`, of Python's own types. Raises QueryError."""
+    if max_clause_freq is not None:
+        max_clause_freq = natural("max_clause_freq", max_clause_freq, 1, QueryError)
     if isinstance(within, str):
         if within == DOCUMENT:
-            return None
+            return DOCUMENT, max_clause_freq
         raise QueryError(
             f"within: expected 'document', or the most tokens of a window, found {short(within)}"
         )
     # (No window is larger than a segment: 40 bits.)
-    return min(natural("within", within, 1, QueryError), 1 << 40)
+    return min(natural("within", within, 1, QueryError), 1 << 40), max_clause_freq
 
 
 def _check_windows(node: Node) -> None:

@@ -42,6 +42,7 @@ from everygram.search.nodes import (
     misplaced,
     nears_inside,
     quoted,
+    surrogate_in,
     what_is,
 )
 
@@ -87,6 +88,8 @@ def _term_of(name: str, term: Any) -> Term:
     if isinstance(term, str):
         if not term:
             raise QueryError(f"{name}: expected a text of at least one character, found ''")
+        if found := surrogate_in(term):
+            raise QueryError(f"{name}: expected a text, found the lone surrogate {found!a}")
         return Term("tokens", term)
     ids = [as_integer(value) for value in _listed(name, term, "token ids, or a text")]
     for place, value in enumerate(ids):
@@ -208,6 +211,9 @@ class _Parser:
             hint = "for both, write AND between them"
             if token.what == "term":
                 hint += '; for a phrase, put "quotes" around it'
+                upper = self._text[token.start : token.end].upper()
+                if upper in OPERATORS or NEAR.fullmatch(upper):
+                    hint = f"operators are upper case: {upper}"
             self._fail(
                 token.start,
                 f"expected AND, OR, NEAR/k or BEFORE/k, found {self._found(token)}; {hint}",
@@ -313,7 +319,15 @@ class _Parser:
     def _where(self, start: int, field: str) -> _Token:
         if not field:
             self._fail(start, 'expected the name of a field, found ""')
-        _, value = self._value(field)
+        self._check_surrogates(start, field)
+        place, value = self._value(field)
+        self._check_surrogates(place, value)
+        if self._text.startswith("//", place):
+            self._fail(
+                start,
+                f"expected a field and its value, found an address: for a text put quotes around "
+                f"all of it, for a value around {quoted(value[:SHOWN])}",
+            )
         return _Token("term", start, self._at, Where(field, value))
 
     def _value(self, name: str) -> tuple[int, str]:
@@ -359,9 +373,12 @@ class _Parser:
     def _check_text(self, position: int, value: str) -> None:
         if not value:
             self._fail(position, 'expected a text of at least one character, found ""')
-        for character in value:
-            if 0xD800 <= ord(character) < 0xE000:
-                self._fail(position, f"expected a text, found the lone surrogate {character!a}")
+        self._check_surrogates(position, value)
+
+    def _check_surrogates(self, position: int, value: str) -> None:
+        found = surrogate_in(value)
+        if found:
+            self._fail(position, f"expected a text, found the lone surrogate {found!a}")
 
     def _fail(self, position: int, message: str) -> NoReturn:
         shown = _pointed(self._text, position)

@@ -48,7 +48,8 @@ class Where:
     def __str__(self) -> str:
         name = NAME.match(f"{self.field}:")
         bare = name is not None and name.end() == len(self.field) and self.field not in KINDS
-        value = self.value if BARE.fullmatch(self.value) else quoted(self.value)
+        plain = BARE.fullmatch(self.value) and not self.value.startswith("//")
+        value = self.value if plain else quoted(self.value)
         return f"{self.field if bare else quoted(self.field)}:{value}"
 
 
@@ -137,6 +138,11 @@ def has_word(text: str) -> bool:
         unicodedata.category(character).startswith(WORD_CATEGORIES) or character in JOINERS
         for character in text
     )
+
+
+def surrogate_in(text: str) -> str:
+    """The first lone surrogate of a text, which no document and no answer can have; "" if none."""
+    return next((each for each in text if "\ud800" <= each <= "\udfff"), "")
 
 
 def children_of(node: Node) -> "tuple[Node, ...]":

@@ -106,6 +106,36 @@ def _followed(first: Spans, second: Spans, distance: int) -> tuple[np.ndarray, n
     return a[fits], b[fits]
 
 
+def turned(spans: Spans) -> bool:
+    """Whether any span ends before one that begins no later, so that it is inside that one."""
+    return bool((spans.ends[1:] < spans.ends[:-1]).any())
+
+
+def closest(left: Spans, right: Spans, distance: int, ordered: bool) -> Spans:
+    """The stretches of such pairs as `near` has, nearest or not, that have no other inside them.
+
+    (And others. Of spans that are inside others, the nearest may not make the smallest stretch.)
+    """
+    stretched = [_closest(left, right, distance)]
+    if not ordered:
+        stretched.append(_closest(right, left, distance))
+    return united(stretched)[0]
+
+
+def _closest(first: Spans, second: Spans, distance: int) -> Spans:
+    """`closest` in this order: for each of the second, the one before it that begins last."""
+    order = np.lexsort((first.begins, first.ends))
+    before = first[order]
+    lows = np.searchsorted(before.token_ends, second.token_starts - distance)
+    highs = np.searchsorted(before.ends, second.begins, "right")
+    found = np.empty(lows.shape[0], np.int64)
+    kernels.largest(before.begins, lows, highs, np.empty_like(order), found)
+    a, b = found[found >= 0], np.flatnonzero(found >= 0)
+    fits = before.documents[a] == second.documents[b]
+    a, b = a[fits], b[fits]
+    return Spans(before.begins[a], second.ends[b], second.documents[b])
+
+
 def stretches(left: Spans, right: Spans, pairs: tuple[np.ndarray, np.ndarray]) -> Spans:
     """The spans from the begin of a pair's first to the end of its second, in order of pairs."""
     a, b = pairs

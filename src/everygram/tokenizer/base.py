@@ -75,6 +75,13 @@ class Tokenizer(ABC):
         bounds = (len(self.spelled(ids[:place], inside)) for place in (begin, end))
         return cut_text(self.spelled(ids, inside), *bounds)
 
+    def pieces(self, ids: np.ndarray) -> list[str] | None:
+        """What each token adds to a text; where together they are not the text, nothing is known.
+
+        None where `spellings` tells it, as bytes.
+        """
+        return None
+
     @abstractmethod
     def token_text(self, token_id: int) -> str:
         r"""One token for display; bytes that are not valid UTF-8 on their own become `\xNN`."""

@@ -114,6 +114,18 @@ class HuggingFaceTokenizer(Tokenizer):
         first, last = (_in_common(self._decoded(ids[:place]), text) for place in (begin, end))
         return text[:first], text[first:last], text[last:]
 
+    def pieces(self, ids: np.ndarray) -> list[str] | None:
+        # What each token adds to the one before it.
+        alone = {token: self._decoded(np.array([token])) for token in set(ids.tolist())}
+        added: dict[tuple[int, int], str] = {}
+        for one, other in set(itertools.pairwise(ids.tolist())):
+            both = self._decoded(np.array([one, other]))
+            if not both.startswith(alone[one]):
+                return None
+            added[one, other] = both[len(alone[one]) :]
+        pieces = [alone[token] for token in ids[:1].tolist()]
+        return pieces + [added[pair] for pair in itertools.pairwise(ids.tolist())]
+
     def _decoded(self, ids: np.ndarray) -> str:
         """The text as the `tokenizers` library makes it."""
         with library(f"tokenizer '{self.source}' cannot decode these ids"):

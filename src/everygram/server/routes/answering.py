@@ -50,7 +50,9 @@ def each(batch: list[Q], make: Callable[[Q], A]) -> list[A]:
         try:
             made.append(make(query))
         except EverygramError as error:
-            raise type(error)(f"#/batch/{number}: {error}") from error
+            # (The same error: some have more than their message.)
+            error.args = (f"#/batch/{number}: {error}",)
+            raise
     return made
 
 
