@@ -1,7 +1,9 @@
 """Passages: what stands around an occurrence is a part of its document, of whole characters."""
 
+import io
 import random
 
+import numpy as np
 import pytest
 
 import everygram
@@ -130,3 +132,40 @@ def test_without_a_tokenizer(tmp_path):
             index.find([1], context=2)
         with pytest.raises(TokenizerError, match="no tokenizer"):
             index.document(text="a")
+
+
+@pytest.mark.parametrize("context", [0, 1, 2, 1000])
+def test_documents_whose_second_token_loses_a_space(tmp_path, context):
+    """As behind SentencePiece's <s>, which has no text, or behind another space."""
+    library = pytest.importorskip("sentencepiece")
+    written = io.BytesIO()
+    library.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cat sat on the mat", "a cat", "the mat"] * 5),
+        model_writer=written,
+        vocab_size=29,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(written.getvalue())
+    model = library.SentencePieceProcessor(model_proto=written.getvalue())
+    start, space = model.bos_id(), model.piece_to_id("▁")
+    cat, sat = model.encode("cat"), model.encode("sat cat")
+    documents = [[start, *cat, *sat], [start, space, space, *cat], [*cat], [start], [space, *sat]]
+    stream = [token for document in documents for token in (999, *document)]
+    np.save(tmp_path / "ids.npy", np.array(stream, np.uint16))
+    everygram.build(
+        tmp_path / "ids.npy", tmp_path / "index", tmp_path / "tokenizer.model", separator_id=999
+    )
+    with everygram.open(tmp_path / "index") as index:
+        whole = [index.document(number).text for number in range(len(documents))]
+        assert whole == ["cat sat cat", "cat", "cat", "", "sat cat"]
+        for text in ("cat", "t s", "c", "sat", " "):
+            found = index.find_text(text, limit=None, context=context)
+            assert len(found) == sum(each.count(text) for each in whole) > 0
+            for i, place in enumerate(found):
+                document = whole[place.document]
+                before, match, after = place.parts
+                assert match == text == document[place.start : place.end]
+                if context == 1000:
+                    assert (before, after) == (document[: place.start], document[place.end :])
+                assert index.document(text=text, occurrence=i, context=context).parts[1] == text

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import time
 
 import numpy as np
 import pytest
@@ -218,3 +219,14 @@ def test_a_character_behind_a_word_that_a_token_cuts(tmp_path, monkeypatch, few)
             assert search.count(Pattern(text), True) == expected
             assert search.find(Pattern(text), True).shape[0] == expected
             assert search.tokenizations(Pattern(text), True).count == expected
+
+
+def test_a_text_of_megabytes_is_read_at_once():
+    """Not character by character in Python: one request would hold a server for seconds."""
+    text = "é日😀q" * 500_000
+    begun = time.process_time()
+    pattern = Pattern(text)
+    assert time.process_time() - begun < 1
+    assert pattern.end == len(text.encode())
+    assert bytes(pattern.steps[:10, 0].astype(np.uint8)) == "é日😀q".encode()
+    assert [pattern.ways(state) for state in (0, 9)] == [[(0xC3, 1)], [(ord("q"), 10)]]

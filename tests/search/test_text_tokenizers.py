@@ -10,6 +10,7 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
+from everygram.errors import TokenizerError
 from everygram.kernels import INTERPRETED
 from everygram.search import parts
 from everygram.search.pattern import Pattern, folded
@@ -262,3 +263,25 @@ def test_what_is_stored_is_read_again(index):
         assert inside.endswith(at_start)
         assert inside[: len(inside) - len(at_start)].strip(b" ") == b""
         assert spelled(index, np.array([i])) == inside
+
+
+@pytest.mark.parametrize("mark", ["end_of_word_suffix", "continuing_subword_prefix"])
+def test_marks_of_words_that_the_decoder_leaves_are_refused(tmp_path, mark):
+    """As CLIP's </w>: "the cat" would be found nowhere."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(**{mark: "</w>"}))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = ["the cat sat on the mat", "cats"]
+    trainer = trainers.BpeTrainer(vocab_size=20, show_progress=False, **{mark: "</w>"})
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in texts])
+    everygram.build(corpus, tmp_path / "index", tmp_path / "tokenizer.json")
+    with everygram.open(tmp_path / "index") as index:
+        assert "</w>" in index.document(0).text
+        for ask in (index.count_text, index.find_text, index.tokenizations):
+            with pytest.raises(TokenizerError, match="its decoder leaves '</w>' of its tokens"):
+                ask("the cat")
+        assert index.count(index.document(0).token_ids) == 1

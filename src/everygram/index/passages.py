@@ -37,12 +37,12 @@ def of_text(
 def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> int:
     """How many bytes tokens [start, end) of a document have in its text.
 
-    (Of no tokens at a document's start fewer than none: the first byte that the next one spells
+    (At a document's start that may be fewer than none: the first byte that the next token spells
     may be a space that the document does not have.)
     """
     tokens = reading.token_bytes
     between = ids[start:end].astype(np.int64)
-    lost = int(tokens.dropped[ids[0]]) if start == 0 else 0
+    lost = tokens.lost(ids[: end + 1].astype(np.int64)) if start == 0 else 0
     return int((tokens.starts[between + 1] - tokens.starts[between]).sum()) - lost
 
 

@@ -36,32 +36,19 @@ class Pattern:
                 f"text: expected a string of at least one character, found {short(text)}"
             )
         try:
-            text.encode()
+            data = np.frombuffer(text.encode(), np.uint8)
         except UnicodeEncodeError as error:
             raise QueryError(
                 f"text: {text[error.start]!r} at character {error.start + 1} is a lone surrogate, "
                 "which no document has"
             ) from None
-        ways: list[dict[int, int]] = [{}]
-        for character in text:
-            begin = len(ways) - 1
-            end_of: list[tuple[int, int]] = []
-            for form in forms_of(character) if ignore_case else (character,):
-                state, data = begin, form.encode()
-                for byte in data[:-1]:
-                    if byte not in ways[state]:
-                        ways[state][byte] = len(ways)
-                        ways.append({})
-                    state = ways[state][byte]
-                end_of.append((state, data[-1]))
-            ways.append({})
-            for state, byte in end_of:
-                ways[state][byte] = len(ways) - 1
-        self.steps = np.full((len(ways), WAYS), -1, np.int16)
-        self.targets = np.zeros((len(ways), WAYS), np.int32)
-        for state, on in enumerate(ways):
-            self.steps[state, : len(on)] = list(on)
-            self.targets[state, : len(on)] = list(on.values())
+        if ignore_case:
+            self.steps, self.targets = _in_any_case(text)
+            return
+        # (One way on from each state: a text may have megabytes.)
+        self.steps, self.targets = _no_ways(data.shape[0] + 1)
+        self.steps[:-1, 0] = data
+        self.targets[:-1, 0] = np.arange(1, data.shape[0] + 1)
 
     def ways(self, state: int) -> list[tuple[int, int]]:
         """The bytes that lead on from a state, each with the state that it leads to."""
@@ -72,6 +59,35 @@ class Pattern:
     def end(self) -> int:
         """The state in which all of the text has been read."""
         return int(self.steps.shape[0]) - 1
+
+
+def _no_ways(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The steps and targets of so many states, from which nothing leads on yet."""
+    return np.full((number, WAYS), -1, np.int16), np.zeros((number, WAYS), np.int32)
+
+
+def _in_any_case(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps and targets of the automaton of a text, each character in all of its forms."""
+    ways: list[dict[int, int]] = [{}]
+    for character in text:
+        begin = len(ways) - 1
+        end_of: list[tuple[int, int]] = []
+        for form in forms_of(character):
+            state, data = begin, form.encode()
+            for byte in data[:-1]:
+                if byte not in ways[state]:
+                    ways[state][byte] = len(ways)
+                    ways.append({})
+                state = ways[state][byte]
+            end_of.append((state, data[-1]))
+        ways.append({})
+        for state, byte in end_of:
+            ways[state][byte] = len(ways) - 1
+    steps, targets = _no_ways(len(ways))
+    for state, on in enumerate(ways):
+        steps[state, : len(on)] = list(on)
+        targets[state, : len(on)] = list(on.values())
+    return steps, targets
 
 
 def folded(character: str) -> str:

@@ -167,8 +167,7 @@ class TextSearch:
         lengths = np.diff(of.starts)[ids]
         places = np.cumsum(lengths) - lengths
         data = of.blob[np.repeat(of.starts[ids] - places, lengths) + np.arange(lengths.sum())]
-        # (Tokens of which nothing is left there, and the first of which something is.)
-        lost = int(of.dropped[ids[: np.append(of.vanishes[ids], False).argmin() + 1]].sum())
+        lost = of.lost(ids)
         data = data[lost:].tobytes()
         places -= lost
         in_bytes = np.column_stack([places[first - start] + begin, places[last - start] + end])

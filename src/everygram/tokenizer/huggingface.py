@@ -97,6 +97,12 @@ class HuggingFaceTokenizer(Tokenizer):
                 f"tokenizer '{self.source}': its decoder puts spaces between tokens or takes them "
                 "away, so that a text is not what its tokens spell; query with token ids"
             )
+        left = _mark_of_words(self._tokenizer)
+        if left:
+            raise TokenizerError(
+                f"tokenizer '{self.source}': its decoder leaves {left!r} of its tokens in "
+                "the text, so that a text is not what its tokens spell; query with token ids"
+            )
         with library(f"tokenizer '{self.source}' cannot decode its ids"):
             inside = [self._make_spelled(token_id) for token_id in range(self.vocab_size)]
         self._spelled = dict(enumerate(inside))
@@ -162,6 +168,20 @@ class HuggingFaceTokenizer(Tokenizer):
         """A token as the vocabulary has it, None if there is none of that id."""
         token: str | None = self._tokenizer.id_to_token(token_id)
         return None if token is None else self._hidden.get(token, token)
+
+
+def _mark_of_words(tokenizer: Any) -> str | None:
+    """What tokens of the model have at an end to say where words begin or end, such as </w>, and
+    the text has not."""
+    suffix = getattr(tokenizer.model, "end_of_word_suffix", None)
+    prefix = getattr(tokenizer.model, "continuing_subword_prefix", None)
+    if suffix or prefix:
+        for token in tokenizer.get_vocab(with_added_tokens=False):
+            if suffix and token.endswith(suffix):
+                return str(suffix)
+            if prefix and token.startswith(prefix):
+                return str(prefix)
+    return None
 
 
 def _in_common(one: str, other: str) -> int:

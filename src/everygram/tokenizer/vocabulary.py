@@ -42,6 +42,13 @@ class TokenBytes:
             self.vanishes[token] = both == at_start[losing[-1]]
         self.order = np.array(sorted(range(len(spelled)), key=spelled.__getitem__), np.int32)
 
+    def lost(self, ids: np.ndarray) -> int:
+        """How many bytes the tokens of a document lose at its start. ids: int64, shape (m,): those
+        up to one of which something is left, or more."""
+        # (Tokens of which nothing is left there, and the first of which something is.)
+        first = int(np.append(self.vanishes[ids], False).argmin())
+        return int(self.dropped[ids[: first + 1]].sum())
+
     @cached_property
     def owners(self) -> np.ndarray:
         """The token of each byte of the blob: int32."""
