@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import DamagedIndexError as DamagedIndexError
     from everygram.errors import EverygramError as EverygramError
+    from everygram.errors import ExpressionError as ExpressionError
     from everygram.errors import FormatError as FormatError
     from everygram.errors import MissingExtraError as MissingExtraError
     from everygram.errors import OptionError as OptionError
@@ -52,6 +53,15 @@ if TYPE_CHECKING:
     from everygram.results.ngrams import NextToken as NextToken
     from everygram.results.ngrams import Prob as Prob
     from everygram.results.ngrams import Probs as Probs
+    from everygram.results.search import Hit as Hit
+    from everygram.results.search import Hits as Hits
+    from everygram.results.search import Span as Span
+    from everygram.results.search import TermCount as TermCount
+    from everygram.results.strings import TextCount as TextCount
+    from everygram.results.strings import TextMatches as TextMatches
+    from everygram.results.strings import TextOccurrence as TextOccurrence
+    from everygram.results.strings import Tokenization as Tokenization
+    from everygram.results.strings import Tokenizations as Tokenizations
     from everygram.results.texts import LongestMatches as LongestMatches
     from everygram.results.texts import Scores as Scores
 
@@ -62,6 +72,7 @@ _HOMES = {
         "CorpusError",
         "DamagedIndexError",
         "EverygramError",
+        "ExpressionError",
         "FormatError",
         "MissingExtraError",
         "OptionError",
@@ -92,6 +103,19 @@ _HOMES = {
         "Document",
         "Matches",
         "Occurrence",
+    ),
+    "results.strings": (
+        "TextCount",
+        "TextMatches",
+        "TextOccurrence",
+        "Tokenization",
+        "Tokenizations",
+    ),
+    "results.search": (
+        "Hit",
+        "Hits",
+        "Span",
+        "TermCount",
     ),
     "index": (
         "Index",
