@@ -157,6 +157,20 @@ def test_a_file_of_any_content_does_no_harm(tmp_path, monkeypatch, seed):
     assert refused or seed % 3 == 2
 
 
+def test_no_more_documents_than_there_are(tmp_path, monkeypatch):
+    """Bits that say that no two occurrences are in one document."""
+    monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
+    path = write_index(tmp_path / "i", [[1] * 40, [1] * 40], "u8")
+    file = path / "segment-000001" / fmt.DOCUMENT_COUNTS
+    content = bytearray(file.read_bytes())
+    content[:20] = b"\xff" * 20
+    file.write_bytes(content)
+    with everygram.open(path) as index:
+        for ask in (index.document_count, lambda query: index.document_count_batch([query])):
+            with pytest.raises(DamagedIndexError, match="documents that contradict"):
+                ask([1])
+
+
 def test_files_that_do_not_fit_their_counts(tmp_path):
     documents = [[1, 2], [1]]
     path = write_index(tmp_path / "i", documents, "u8")

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import tracemalloc
 from unittest import mock
 
 import numpy as np
@@ -213,3 +214,26 @@ def test_the_documents_of_every_interval_follow():
             lo, hi = ranks[0], ranks[-1] + 1
             found = 2 * (hi - lo) - 1 - (one[hi - 1] - one[lo])
             assert found == len({d for d, _ in places})
+
+
+@pytest.mark.parametrize("shape", ["a repeat as long as the corpus", "nothing but documents"])
+def test_memory_does_not_grow_with_the_longest_repeat_or_the_documents(tmp_path, shape):
+    """Each would take tens of bytes per token if it were held in memory."""
+    n = 2_000_000
+    tokens = np.full(n, 1 if "repeat" in shape else SEPARATOR, np.uint8)
+    tokens[0] = SEPARATOR
+    tokens[-1] = 0 if "repeat" in shape else SEPARATOR
+    sa = np.arange(n, dtype="<u4")
+    if "repeat" in shape:  # 0, then 1 0, 1 1 0, …: ever more tokens in common
+        sa = sa[::-1].copy()
+    made(tokens[:1], sa[-1:] if sa[0] else sa[:1])  # loads the kernels
+    offsets = np.flatnonzero(tokens == SEPARATOR).astype("<u8")
+    tracemalloc.start()
+    try:
+        pieces = list(document_counts.document_counts(tokens, sa, offsets, 0, 1, tmp_path))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One repeat per rank but the first; or none.
+    assert decoded(np.concatenate(pieces), n) == [0, *[int("repeat" in shape)] * (n - 1)]
+    assert peak < 12 << 20, f"{peak:,}"

@@ -157,7 +157,9 @@ def compact(
 def upgrade(index: Path, memory: str | None, threads: int | None, as_json: bool) -> None:
     """Bring an index to the current format.
 
-    Segments that have no document counts get them. Nothing else changes; readers go on meanwhile.
+    Segments that have no document counts get them (0.26 bytes per token, and up to 1.5 more on disk
+    meanwhile): then 'count --documents' and 'search' need not look at every occurrence.
+    Answers stay the same. Readers go on meanwhile, and see the counts once they refresh or reopen.
     After an interruption the same command goes on with the next segment.
     """
     gc.enable()

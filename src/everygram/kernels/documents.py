@@ -102,13 +102,13 @@ def place_of(file: np.ndarray, blocks: int, block: int, rank: int) -> int:
 
 
 @inlined
-def documents_between(size: int, first: int, last: int) -> int:
+def documents_between(row: np.ndarray, size: int, first: int, last: int) -> int:
     """The documents of an interval of this size: `first` and `last` are the places of its ends.
 
-    −1 for what no interval has.
+    −1 for what no interval of the segment has.
     """
     documents = 2 * size - 1 - (last - first)
-    if first < 0 or last < 0 or documents < 1 or documents > size:
+    if first < 0 or last < 0 or documents < 1 or documents > min(size, row[DOCUMENTS]):
         return -1
     return documents
 
@@ -130,7 +130,7 @@ def documents_in(row: np.ndarray, lo: int, hi: int, cold: bool) -> int:
     ask_for(file, first * BLOCK_WORDS, cold)
     ask_for(file, last * BLOCK_WORDS, cold)
     return documents_between(
-        hi - lo, place_of(file, blocks, first, lo), place_of(file, blocks, last, hi - 1)
+        row, hi - lo, place_of(file, blocks, first, lo), place_of(file, blocks, last, hi - 1)
     )
 
 
@@ -217,7 +217,7 @@ def document_counts(
                     if last < 0:
                         block = block_of(file, blocks, guides, hi - 1)
                         last = place_of(file, blocks, block, hi - 1)
-                    found = documents_between(hi - lo, first, last)
+                    found = documents_between(row, hi - lo, first, last)
                     if found < 0:
                         return begin + i
                 documents[begin + i] += row[SIGN] * found

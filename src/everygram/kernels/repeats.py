@@ -142,11 +142,11 @@ def assign(
 
     last: int64, shape (D,): the last rank of each document before these, or −1. stack: int64, shape
     (depth, 3): ranks to which repeats may belong still, LCPs ascending; `top` of them. repeats: u8,
-    of these ranks, as far as they are known and fit. late: int64, shape (k, 2): ranks and repeats
-    that come in addition.
+    shape (n,): set for ranks that leave the stack, as far as they fit. late: int64, shape (k, 2):
+    ranks and repeats that come in addition.
 
-    Returns how many are on the stack and late. Precondition: both have room for what is on the
-    stack, and for all these ranks.
+    Returns how many are on the stack and late. Precondition: the stack has room for all these
+    ranks, and `late` for n / 256.
     """
     number = np.int64(0)
     for i in range(lcps.shape[0]):
@@ -154,13 +154,10 @@ def assign(
         while top and stack[top - 1, LCP] >= lcp:
             top -= 1
             count = stack[top, REPEATS]
-            place = stack[top, RANK] - base
-            if place >= 0:
-                fits = min(count, 255)
-                repeats[place] = fits
-                count -= fits
-            if count:
-                late[number, 0], late[number, 1] = base + place, count
+            place = stack[top, RANK]
+            repeats[place] = min(count, 255)
+            if count > 255:
+                late[number, 0], late[number, 1] = place, count - 255
                 number += 1
         stack[top, RANK], stack[top, LCP], stack[top, REPEATS] = rank, lcp, 0
         top += 1
@@ -176,11 +173,4 @@ def assign(
                     lo += half
                 size -= half
             stack[lo, REPEATS] += 1
-    for at in range(top - 1, -1, -1):
-        place = stack[at, RANK] - base
-        if place < 0:
-            break
-        fits = min(stack[at, REPEATS], 255)
-        repeats[place] = fits
-        stack[at, REPEATS] -= fits
     return top, number

@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,10 @@ def _repeats(
             _sample_documents(n, offsets, documents.write)
             lcps = measured, bits.array(np.uint64), samples.array(np.int64)
             sampled = documents.array(np.int64)
-            ranks, more = _assigned(n, sa, offsets, lcps, sampled, threads, pool, found, passed)
-        counted = found.array(np.uint8)
+            counted = found.reserve(n, np.uint8)
+            ranks, more = _assigned(
+                n, sa, offsets, lcps, sampled, threads, pool, counted, folder, passed
+            )
         for start in range(0, n, WRITE):
             repeats = counted[start : start + WRITE].astype(np.int64)
             first, last = np.searchsorted(ranks, [start, start + WRITE])
@@ -289,10 +292,11 @@ def _assigned(
     sampled: np.ndarray,
     threads: int,
     pool: ThreadPoolExecutor,
-    found: "_Scratch",
+    counted: np.ndarray,
+    folder: Path | None,
     passed: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Write the repeats of each rank to `found`, u8; returns what is to be added to them.
+    """Set the repeats of each rank, `counted` (u8); returns what is to be added to them.
 
     That is ranks, int64, shape (k,), ascending (a rank may be there twice), and their repeats.
     """
@@ -309,29 +313,39 @@ def _assigned(
             length[n - num_documents - first] = 0  # the first separator's, which is kept as 1
         return length, document
 
-    last = np.full(num_documents, -1, np.int64)
-    stack, top = np.empty((2 * STEP, 3), np.int64), 0
-    more = []
-    ahead: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
-    firsts = iter(range(0, n, STEP))
-    for base in range(0, n, STEP):
-        for first in firsts:
-            ahead.append(pool.submit(gather, first))
-            if len(ahead) > 2 * threads:
-                break
-        length, document = ahead.popleft().result()
-        if top + STEP > stack.shape[0]:
-            stack = np.concatenate([stack, np.empty_like(stack)])
-        repeats = np.zeros(length.shape[0], np.uint8)
-        late = np.empty((top + length.shape[0], 2), np.int64)
-        top, number = kernels.assign(base, length, document, last, stack, top, repeats, late)
-        more.append(late[:number].copy())
-        found.write(repeats)
-        passed(length.shape[0])
-    left = stack[:top]
-    late = np.concatenate([*more, left[left[:, kernels.REPEATS] > 0][:, ::2]])
-    late = late[np.argsort(late[:, 0], kind="stable")]
-    return late[:, 0], late[:, 1]
+    with ExitStack() as scratch:
+        # What grows with the documents, or with the longest repeat, is no memory of the build's.
+        def reserve(*shape: int) -> np.ndarray:
+            return scratch.enter_context(_Scratch(folder)).reserve(shape, np.int64)
+
+        last = reserve(num_documents)
+        last.fill(-1)
+        stack, top = np.empty((2 * STEP, 3), np.int64), 0
+        late = np.empty((n // 256 + 1, 2), np.int64)
+        more = []
+        ahead: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+        firsts = iter(range(0, n, STEP))
+        for base in range(0, n, STEP):
+            for first in firsts:
+                ahead.append(pool.submit(gather, first))
+                if len(ahead) > 2 * threads:
+                    break
+            length, document = ahead.popleft().result()
+            if top + STEP > stack.shape[0]:
+                stack, before = reserve(2 * stack.shape[0], 3), stack
+                stack[:top] = before[:top]
+            top, number = kernels.assign(base, length, document, last, stack, top, counted, late)
+            more.append(late[:number].copy())
+            passed(length.shape[0])
+        for start in range(0, top, STEP):
+            left = stack[start : min(top, start + STEP)]
+            ranks, repeats = left[:, kernels.RANK], left[:, kernels.REPEATS]
+            counted[ranks] = np.minimum(repeats, 255)
+            many = repeats > 255
+            more.append(np.stack([ranks[many], repeats[many] - 255], axis=1))
+    added = np.concatenate(more)
+    added = added[np.argsort(added[:, 0], kind="stable")]
+    return added[:, 0], added[:, 1]
 
 
 def _stretches(n: int, parts: int) -> tuple[list[int], list[int]]:
@@ -341,7 +355,7 @@ def _stretches(n: int, parts: int) -> tuple[list[int], list[int]]:
 
 
 class _Scratch:
-    """What is written once and then read: in a file that has no name, or in memory."""
+    """What is written and then read: in a file that has no name, or in memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self._in_memory = folder is None
@@ -359,6 +373,18 @@ class _Scratch:
 
     def write(self, content: np.ndarray) -> None:
         self._file.write(as_bytes(np.ascontiguousarray(content).data))
+
+    def reserve(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array of zeros to be written. Raises OSError if the disk has no room for it."""
+        if self._in_memory:
+            return np.zeros(shape, dtype)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        # (What is written to a mapped file without room ends the process.)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._file.fileno(), 0, size)
+        else:
+            self._file.truncate(size)
+        return np.frombuffer(mmap.mmap(self._file.fileno(), size), dtype).reshape(shape)
 
     def array(self, dtype: Any) -> np.ndarray:
         """All that was written, of this dtype."""
