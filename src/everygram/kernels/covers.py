@@ -199,6 +199,11 @@ def walk(
     for interval in range(intervals.shape[0]):
         lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
         offset = np.int64(offsets[interval])
+        # What was read on from the suffix before: suffixes are in order, so that the next one often
+        # has the same tokens. Its position (or −1), and of the tokens looked at, how many, if the
+        # text fits, and where it ends.
+        same = np.int64(-1)
+        looked, went, ended, ended_at = np.int64(0), False, np.int64(0), np.int64(0)
         for base in range(lo, hi, TOGETHER):
             top = min(hi, base + TOGETHER)
             for rank in range(base, top):
@@ -233,23 +238,35 @@ def walk(
                                 break
                             ahead -= 1
                         fits = ahead >= 0 and np.int64(tokens[ahead]) != separator
-                while fits and now != end:
-                    if token >= n:
-                        fits = False
-                        break
-                    number = np.int64(tokens[token])
-                    if number >= size:
-                        fits = False
-                        break
-                    limit = starts[number + 1] - starts[number]
-                    while at < limit and now != end:
-                        now = step(steps, targets, now, np.int64(blob[starts[number] + at]))
-                        if now < 0:
+                repeated = fits and same >= 0 and position + looked <= n
+                if repeated:
+                    for ahead in range(looked):
+                        if tokens[position + ahead] != tokens[same + ahead]:
+                            repeated = False
+                            break
+                if repeated:
+                    fits, token, at = went, position + ended, ended_at
+                elif fits:
+                    while fits and now != end:
+                        if token >= n:
                             fits = False
                             break
-                        at += 1
-                    if fits and now != end:
-                        token, at = token + 1, 0
+                        number = np.int64(tokens[token])
+                        if number >= size:
+                            fits = False
+                            break
+                        limit = starts[number + 1] - starts[number]
+                        while at < limit and now != end:
+                            now = step(steps, targets, now, np.int64(blob[starts[number] + at]))
+                            if now < 0:
+                                fits = False
+                                break
+                            at += 1
+                        if fits and now != end:
+                            token, at = token + 1, 0
+                    same = position if token < n else np.int64(-1)
+                    ended, ended_at, went = token - position, at, fits
+                    looked = ended + 1
                 if fits and words.shape[0]:
                     fits = not is_word_at(tokens, n, token, at, blob, starts, words)
                     if fits:
