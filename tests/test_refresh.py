@@ -95,7 +95,11 @@ ASKED = {
     "find_text": [{"text": "natural"}, {"text": "a", "limit": None}, {"text": "a", "sample": 3}],
     "document": [{"number": 0}, {"query": "language"}, {"query": "nature", "occurrence": 0}],
     "documents": [{"numbers": [0, 0]}],
-    "search": [{"expression": "natural OR a"}, {"expression": "text:a", "order": "bm25"}],
+    "search": [
+        {"expression": "natural OR a"},
+        {"expression": "text:a", "order": "bm25"},
+        {"expression": "text:a", "limit": 1},
+    ],
 }
 CHANGES = {"close", "refresh", "latest", "warm_up"}
 PROPERTIES = [

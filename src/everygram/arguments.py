@@ -100,12 +100,12 @@ def natural(
     return min(found, LARGEST)
 
 
-def number(name: str, value: object, error: type[EverygramError] = OptionError) -> float:
+def number(name: str, value: Any, error: type[EverygramError] = OptionError) -> float:
     """A number, but no boolean and not nan."""
     try:
         if type(value).__name__ in BOOLEANS or isinstance(value, str | bytes):
             raise TypeError
-        found = float(value)  # type: ignore[arg-type]
+        found = float(value)
     except Exception:  # a tensor of several values raises errors of its library
         found = math.nan
     if math.isnan(found):

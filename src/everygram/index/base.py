@@ -108,7 +108,7 @@ class OpenIndex:
     @property
     def version(self) -> str:
         """16 hex digits that name this state of the index: others in it after any change."""
-        return hashlib.sha256(encode_manifest(self.manifest)).hexdigest()[:16]
+        return version_of(self.manifest)
 
     @property
     def engine(self) -> Engine:
@@ -231,3 +231,8 @@ def _parts(preload: Any) -> tuple[str, ...]:
     if not listed or not all(isinstance(part, str) for part in parts):
         raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
     return tuple(parts)
+
+
+def version_of(manifest: fmt.Manifest) -> str:
+    """16 hex digits that name the state of an index that has this manifest."""
+    return hashlib.sha256(encode_manifest(manifest)).hexdigest()[:16]

@@ -16,13 +16,14 @@ from everygram.arguments import integer, natural, number, short
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
 from everygram.errors import QueryError, TokenizerError
-from everygram.index.base import OpenIndex
+from everygram.index.base import OpenIndex, version_of
 from everygram.index.documents import checked_pattern
 from everygram.index.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
 from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows, checked
 from everygram.search.expression import from_cnf, parse
 from everygram.search.nodes import And, Node, Where, surrogate_in
+from everygram.storage import format as fmt
 from everygram.storage.metadata import field_and_value
 
 ORDERS = ("document", "matches", "bm25")
@@ -130,11 +131,11 @@ class SearchQueries(OpenIndex):
             if wrong := surrogate_in(filtered.field + filtered.value):
                 raise QueryError(f"where: expected a text, found the lone surrogate {wrong!a}")
             node = And((node, filtered))
-        engine, encoding, reading, _, texts = self._state
+        engine, encoding, reading, manifest, texts = self._state
         searched = ExpressionSearch(
             engine, texts, lambda text: encoding.encode(text, False, "tokens")
         )
-        after = None if cursor is None else self._after(cursor, asked.key(node))
+        after = None if cursor is None else _after(cursor, manifest, asked.key(node))
         found = searched.evaluate(node, within, max_clause_freq, seed)
         scores = None
         if order == "bm25":
@@ -160,38 +161,40 @@ class SearchQueries(OpenIndex):
             ],
             order,
             _hits(engine, reading, found, chosen, scores, context),
-            None if following is None else self._cursor(following, asked.key(node)),
+            None if following is None else _cursor(following, manifest, asked.key(node)),
         )
 
-    def _cursor(self, after: int, key: str) -> str:
-        """What stands for the place after which the next page begins."""
-        packed = json.dumps([self.version, key, after]).encode()
-        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
-    def _after(self, cursor: str, key: str) -> int:
-        """The place that a cursor stands for."""
-        try:
-            if not isinstance(cursor, str):
-                raise ValueError
-            padded = cursor + "=" * (-len(cursor) % 4)
-            version, asked, after = json.loads(base64.b64decode(padded, "-_", validate=True))
-            if type(version) is not str or type(asked) is not str or type(after) is not int:
-                raise ValueError
-        except (ValueError, RecursionError, TypeError):
-            raise QueryError(
-                f"cursor: expected that of an earlier answer, found {short(cursor)}"
-            ) from None
-        if version != self.version:
-            raise QueryError(
-                "cursor: the index has changed since it was given, or it is of another index; "
-                "search again from the first page"
-            )
-        if asked != key:
-            raise QueryError(
-                "cursor: it was given for another search; pass the same expression, within, order, "
-                "where and other options with it"
-            )
-        return after
+def _cursor(after: int, manifest: fmt.Manifest, key: str) -> str:
+    """What stands for the place after which the next page begins."""
+    packed = json.dumps([version_of(manifest), key, after]).encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def _after(cursor: str, manifest: fmt.Manifest, key: str) -> int:
+    """The place that a cursor stands for."""
+    try:
+        if not isinstance(cursor, str):
+            raise ValueError
+        padded = cursor + "=" * (-len(cursor) % 4)
+        version, asked, after = json.loads(base64.b64decode(padded, "-_", validate=True))
+        if type(version) is not str or type(asked) is not str or type(after) is not int:
+            raise ValueError
+    except (ValueError, RecursionError, TypeError):
+        raise QueryError(
+            f"cursor: expected that of an earlier answer, found {short(cursor)}"
+        ) from None
+    if version != version_of(manifest):
+        raise QueryError(
+            "cursor: the index has changed since it was given, or it is of another index; "
+            "search again from the first page"
+        )
+    if asked != key:
+        raise QueryError(
+            "cursor: it was given for another search; pass the same expression, within, order, "
+            "where and other options with it"
+        )
+    return after
 
 
 @dataclass(frozen=True)
