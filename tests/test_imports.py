@@ -20,6 +20,8 @@ FLOORS = [
     ["corpus", "engine"],
     ["search"],
     ["encoding"],
+    ["passages"],
+    ["attribution"],
     ["index"],
     ["building"],
     ["__init__"],

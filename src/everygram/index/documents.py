@@ -14,7 +14,7 @@ from everygram.engine.engine import Engine
 from everygram.engine.queries import Queries
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex, State
-from everygram.index.passages import Parts, bytes_between, of_tokens
+from everygram.passages import Parts, bytes_between, of_tokens
 from everygram.results.base import labels
 from everygram.results.documents import Document, Matches
 from everygram.results.strings import TextOccurrence

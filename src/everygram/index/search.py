@@ -18,7 +18,7 @@ from everygram.engine.engine import Engine
 from everygram.errors import QueryError, TokenizerError
 from everygram.index.base import OpenIndex, version_of
 from everygram.index.documents import checked_pattern
-from everygram.index.passages import DocumentText
+from everygram.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
 from everygram.search.evaluate import Evaluation, ExpressionSearch, Rows, checked
 from everygram.search.expression import from_cnf, parse

@@ -7,7 +7,7 @@ from everygram.arguments import natural
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_context, checked_pattern, choice
-from everygram.index.passages import Parts, of_text
+from everygram.passages import Parts, of_text
 from everygram.results.base import token_texts
 from everygram.results.strings import TextCount, TextMatches, Tokenization, Tokenizations
 

@@ -1,0 +1,1 @@
+"""Traces a text to its sources: what of it the corpus has, and in which documents."""
