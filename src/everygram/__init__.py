@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from everygram.progress import BuildPlan as BuildPlan
     from everygram.progress import BuildReport as BuildReport
     from everygram.progress import Progress as Progress
+    from everygram.results.attribution import AttributedSpan as AttributedSpan
+    from everygram.results.attribution import Attribution as Attribution
+    from everygram.results.attribution import MergedSpan as MergedSpan
+    from everygram.results.attribution import SourceDocument as SourceDocument
+    from everygram.results.attribution import SpanDocument as SpanDocument
+    from everygram.results.attribution import Surroundings as Surroundings
     from everygram.results.documents import Document as Document
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
@@ -116,6 +122,14 @@ _HOMES = {
         "Hits",
         "Span",
         "TermCount",
+    ),
+    "results.attribution": (
+        "AttributedSpan",
+        "Attribution",
+        "MergedSpan",
+        "SourceDocument",
+        "SpanDocument",
+        "Surroundings",
     ),
     "index": (
         "Index",

@@ -109,10 +109,10 @@ class Reading:
         self._check(int(ids.max(initial=0)))
         return self._needed().decode(ids, inside)
 
-    def spelled(self, ids: np.ndarray) -> bytes:
-        """The bytes of a document's ids."""
+    def spelled(self, ids: np.ndarray, inside: bool = False) -> bytes:
+        """The bytes of a document's ids. `inside`: not from its start."""
         self._check(int(ids.max(initial=0)))
-        return self._needed().spelled(ids)
+        return self._needed().spelled(ids, inside)
 
     def pieces(self, ids: np.ndarray) -> list[str] | None:
         """What each id adds to a document's text; see `Tokenizer.pieces`."""

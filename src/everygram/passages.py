@@ -21,7 +21,7 @@ def of_tokens(reading: Reading, ids: np.ndarray, begin: int, end: int, context: 
     """
     start, stop = max(0, begin - context), min(ids.shape[0], end + context)
     parts = reading.cut(ids[start:stop], begin - start, end - start, inside=start > 0)
-    return _whole(parts, start > 0, stop < ids.shape[0])
+    return whole(parts, start > 0, stop < ids.shape[0])
 
 
 def of_text(
@@ -31,7 +31,7 @@ def of_text(
     start, stop = max(0, begin - context), min(ids.shape[0], end + context)
     place = bytes_between(reading, ids, start, begin) + skipped
     parts = reading.cut_bytes(ids[start:stop], place, place + size, inside=start > 0)
-    return _whole(parts, start > 0, stop < ids.shape[0])
+    return whole(parts, start > 0, stop < ids.shape[0])
 
 
 def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> int:
@@ -46,7 +46,7 @@ def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> in
     return int((tokens.starts[between + 1] - tokens.starts[between]).sum()) - lost
 
 
-def _whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
+def whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
     """Parts without the halves of characters at their ends."""
     before, match, after = parts
     return (
@@ -84,39 +84,72 @@ class DocumentText:
     Raises TokenizerError where there is no tokenizer.
     """
 
-    def __init__(self, reading: Reading, ids: np.ndarray) -> None:
+    def __init__(self, reading: Reading, ids: np.ndarray, given: str | None = None) -> None:
+        """given: a text that the ids were encoded from: if they spell it, with or without spaces in
+        front, places are places in it."""
         self._reading, self._ids = reading, ids
-        self.text = reading.decode(ids)
         # In characters, where each token begins, the character whole that it begins within; and
         # where the tokens before it end.
-        self._begins: np.ndarray | None = None
-        self._ends: np.ndarray | None = None
+        self.begins: np.ndarray | None = None
+        self.ends: np.ndarray | None = None
+        # In bytes, where each token begins.
+        self._places: np.ndarray | None = None
         try:
             spelled = reading.token_bytes
         except TokenizerError:
+            self.text = reading.decode(ids)
             pieces = reading.pieces(ids)
             if pieces is not None and "".join(pieces) == self.text:
                 sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-                self._begins = self._ends = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
+                self.begins = self.ends = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
+                if given is not None and self.text.lstrip(" ") == given.lstrip(" "):
+                    self.begins = self.ends = np.maximum(
+                        self.ends - (len(self.text) - len(given)), 0
+                    )
+                    self.text = given
             return
         data = reading.spelled(ids)
         numbers = ids.astype(np.int64)
         places = np.zeros(ids.shape[0] + 1, np.int64)
         np.cumsum(spelled.starts[numbers + 1] - spelled.starts[numbers], out=places[1:])
+        if given is not None and data != (wanted := given.encode(errors="replace")):
+            spaces = len(wanted) - len(wanted.lstrip(b" "))
+            if b" " * spaces + data.lstrip(b" ") == wanted:
+                data = wanted
         # (What the document's start loses is at its beginning, in one token or in several.)
         places = np.maximum(places - (places[-1] - len(data)), 0)
+        self.text = data.decode(errors="replace")
         leads = np.append(_leads(data), True)
-        self._ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(leads)])[places]
-        self._begins = self._ends - ~leads[places]
+        self.ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(leads)])[places]
+        self.begins = self.ends - ~leads[places]
+        self._places = places
 
     @property
     def num_tokens(self) -> int:
         """The document's tokens."""
         return int(self._ids.shape[0])
 
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """In characters, where each token begins, and where the tokens before it end: int64, shape
+        (n + 1,) each. They differ where tokens divide a character."""
+        if self.begins is None or self.ends is None:
+            places = range(self.num_tokens + 1)
+            pairs = [self._reading.cut(self._ids, place, place) for place in places]
+            at = np.array([len(before) for before, _, _ in pairs], np.int64)
+            return at, at
+        return self.begins, self.ends
+
     def chars(self, begin: int, end: int) -> tuple[int, int]:
         """From and to in characters of tokens [begin, end); a character they share is theirs."""
-        if self._begins is None or self._ends is None:
+        if self.begins is None or self.ends is None:
             before, match, _ = self._reading.cut(self._ids, begin, end)
             return len(before), len(before) + len(match)
-        return int(self._begins[begin]), int(self._ends[end])
+        return int(self.begins[begin]), int(self.ends[end])
+
+    def bytes(self, begin: int, end: int) -> tuple[int, int]:
+        """As `chars`, in bytes; of a divided character only where tokens have bytes."""
+        if self._places is None:
+            start, stop = self.chars(begin, end)
+            before = len(self.text[:start].encode())
+            return before, before + len(self.text[start:stop].encode())
+        return int(self._places[begin]), int(self._places[end])

@@ -1,5 +1,7 @@
 """Queries about whole texts: the probability of each token, and the longest match at each place."""
 
+from functools import cached_property
+
 import numpy as np
 
 from everygram.engine.distributions import NO_LIMIT, Distributions
@@ -36,7 +38,7 @@ class Texts(Distributions):
             begins[separators + 1] = separators
             before = min(order, places.size) - 1
             starts = np.maximum(np.maximum.accumulate(begins), places - before)
-        prompts = self._intervals_of_runs(text.ranges(starts, places))
+        prompts = self.intervals_of_runs(text.ranges(starts, places))
         sizes = self.counts_of(prompts)
         if order is None:
             # If the next prompt starts at the same place, it is this prompt and its token, so its
@@ -46,7 +48,7 @@ class Texts(Distributions):
             ends = text.ranges(starts[separators], separators + 1)
             counts[separators] = self.count_batch(ends)
         else:
-            counts = self.counts_of(self._intervals_of_runs(text.ranges(starts[:-1], places[1:])))
+            counts = self.counts_of(self.intervals_of_runs(text.ranges(starts[:-1], places[1:])))
         starts, places, prompts, prompt_counts = (
             column[:-1] for column in (starts, places, prompts, sizes)
         )
@@ -72,6 +74,20 @@ class Texts(Distributions):
             sparse[unseen] = alone
         return places - starts, prompt_counts, counts, sparse
 
+    @cached_property
+    def unigram_log_probs(self) -> np.ndarray:
+        """ln(count of the token / count of all tokens and ends of documents): float64, (V + 1,).
+
+        −inf for tokens that do not occur; at V, of the separator.
+        """
+        counts = np.zeros(self.vocabulary.vocab_size + 1, np.int64)
+        for segment, sign in zip(self.segments, self._signs.tolist(), strict=True):
+            ids, number = segment.unigrams_counted()
+            np.add.at(counts, np.minimum(ids, self.vocabulary.vocab_size), sign * number)
+        with np.errstate(divide="ignore"):
+            log_probs: np.ndarray = np.log(counts) - np.log(self.stream_len)
+        return log_probs
+
     def longest_matches(self, text: Queries) -> tuple[np.ndarray, np.ndarray]:
         """For each place of a text, the length of the longest match there, and its count.
 
@@ -83,11 +99,11 @@ class Texts(Distributions):
         intervals = np.zeros((0 if self._deleting else n, len(self.segments), 2), np.int64)
         lengths = self.match_lengths(text, True, intervals)
         if self._deleting:
-            intervals = self._intervals_of_runs(text.ranges(starts, starts + lengths))
+            intervals = self.intervals_of_runs(text.ranges(starts, starts + lengths))
         else:
             long = np.flatnonzero(lengths > LONG)
             if long.size:
-                intervals[long] = self._intervals_of_runs(text.ranges(long, long + lengths[long]))
+                intervals[long] = self.intervals_of_runs(text.ranges(long, long + lengths[long]))
         counts = self.counts_of(intervals)
         counts[lengths == 0] = 0
         if (counts[lengths > 0] < 1).any():
@@ -142,7 +158,7 @@ class Texts(Distributions):
             at = further
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
-    def _intervals_of_runs(self, ranges: Queries) -> np.ndarray:
+    def intervals_of_runs(self, ranges: Queries) -> np.ndarray:
         """`find_batch` for the ranges of a text, with few comparisons of long ranges.
 
         If long ranges share their start or their end, one is part of the next, so their counts are

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from everygram import arguments
 from everygram.errors import OptionError
+from everygram.index.attribution import AttributionQueries
 from everygram.index.documents import DocumentQueries
 from everygram.index.ngrams import NgramQueries
 from everygram.index.search import SearchQueries
@@ -53,7 +54,14 @@ def open(
     return Index(arguments.path("index", path), preload=preload, verify=verify)
 
 
-class Index(NgramQueries, TextQueries, DocumentQueries, StringQueries, SearchQueries):
+class Index(
+    NgramQueries,
+    TextQueries,
+    DocumentQueries,
+    StringQueries,
+    SearchQueries,
+    AttributionQueries,
+):
     """An open index: exact counts, probabilities, distributions and documents.
 
     Every query is a string or token ids: a list, or an integer array of anybody's (numpy, torch,

@@ -50,6 +50,32 @@ class TokenBytes:
         return int(self.dropped[ids[: first + 1]].sum())
 
     @cached_property
+    def characters(self) -> np.ndarray:
+        """How many characters begin in each token: int32, shape (V,)."""
+        begun = np.concatenate([np.zeros(1, np.int64), np.cumsum((self.blob & 0xC0) != 0x80)])
+        counts: np.ndarray = np.diff(begun[self.starts]).astype(np.int32)
+        return counts
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """Whether each token is whole characters of UTF-8: bool, shape (V,)."""
+        high = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.blob >= 0x80)])
+        whole: np.ndarray = np.diff(high[self.starts]) == 0
+        data = self.blob.tobytes()
+        for token in np.flatnonzero(~whole).tolist():
+            try:
+                data[self.starts[token] : self.starts[token + 1]].decode()
+            except UnicodeDecodeError:
+                continue
+            whole[token] = True
+        return whole
+
+    @cached_property
+    def drops(self) -> bool:
+        """Whether any token loses bytes at the start of a document."""
+        return bool(self.dropped.any())
+
+    @cached_property
     def owners(self) -> np.ndarray:
         """The token of each byte of the blob: int32."""
         return np.repeat(np.arange(self.order.shape[0], dtype=np.int32), np.diff(self.starts))

@@ -1,0 +1,261 @@
+"""Which parts of a text an index has: spans that begin and end with words, inside sentences.
+
+In: a text's ids, where its tokens are in it, and the engine. Out: spans as arrays of places among
+the tokens, ranked and merged. After OLMoTrace (Liu et al. 2025, arXiv 2504.07096, section 3), with
+sentence ends and words told by the text of tokens, of any tokenizer. Knows nothing of documents.
+"""
+
+import itertools
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, lru_cache
+
+import numpy as np
+
+from everygram.encoding import Reading
+from everygram.engine.engine import Engine
+from everygram.engine.queries import Queries
+from everygram.errors import TokenizerError
+from everygram.kernels import spans as kernels
+from everygram.passages import DocumentText
+from everygram.search.pattern import word_table
+from everygram.tokenizer.vocabulary import TokenBytes
+
+# What ends a sentence, or a line.
+DELIMITERS = ("\n", ".", "!", "?", "…", "。", "！", "？", "．", "।", "॥", "؟", "۔", "։", "።")
+# What may stand between the end of a sentence and the end of its token.
+CLOSING = ("Pe", "Pf")
+QUOTES = "\"'"
+# What spans are ranked by: rare ones first, or long ones.
+RANKS = ("unigram_log_prob", "length")
+
+# What a character says of the places beside it, as bits: it is part of a word; its script has no
+# spaces between words; it belongs to the character before it; to the one behind it as well.
+WORD, NO_SPACES, EXTENDS, JOINS = 1, 2, 4, 8
+# Scripts that are written without spaces between words (mostly those of line-breaking classes SA
+# and ID of Unicode's UAX 14), as blocks of code points, each from and to.
+WITHOUT_SPACES = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19FF),  # Tai Le, New Tai Lue, Khmer symbols
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
+    (0x2E80, 0x2FDF),  # radicals
+    (0x3005, 0x312F),  # Hiragana, Katakana, Bopomofo, and marks of theirs
+    (0x31A0, 0x31BF),  # Bopomofo
+    (0x31F0, 0x31FF),  # Katakana
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0xA4CF),  # Han, Yi
+    (0xA980, 0xA9FF),  # Javanese, Myanmar
+    (0xAA60, 0xAADF),  # Myanmar, Tai Viet
+    (0xF900, 0xFAFF),  # Han
+    (0xFF66, 0xFF9F),  # Katakana of half width
+    (0x1AFF0, 0x1B16F),  # Kana
+    (0x20000, 0x323AF),  # Han
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Spans of a text, by place: int64, shape (k,), and of `intervals` (k, segments, 2).
+
+    starts, ends: in tokens. counts: how often each occurs. log_probs: float64, nats.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    counts: np.ndarray
+    log_probs: np.ndarray
+    intervals: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.starts.shape[0])
+
+    def some(self, places: np.ndarray) -> "Found":
+        """Some of the spans."""
+        columns = (self.starts, self.ends, self.counts, self.log_probs, self.intervals)
+        return Found(*(column[places] for column in columns))
+
+
+def find(
+    engine: Engine,
+    text: Queries,
+    bounds: np.ndarray,
+    stops: np.ndarray,
+    min_length: int,
+    max_count: int | None,
+) -> Found:
+    """All spans of a text: at each bound the longest match, trimmed, if it ends further right than
+    all before it, has so many tokens, and occurs so often at most.
+
+    bounds, stops: as `kernels.spans.maximal` takes them. O(len) searches.
+    """
+    n = text.ids.shape[0]
+    lengths = engine.match_lengths(text, False, np.empty((0, len(engine.segments), 2), np.int64))
+    lengths[text.ids == engine.vocabulary.separator] = 0
+    starts, ends = np.empty(n, np.int64), np.empty(n, np.int64)
+    # (A span inside another one that occurs too often, or is too short, does, or is, too.)
+    count = int(kernels.maximal(lengths, stops, bounds, min_length, starts, ends))
+    starts, ends = starts[:count], ends[:count]
+    intervals = engine.intervals_of_runs(text.ranges(starts, ends))
+    counts = engine.counts_of(intervals)
+    if max_count is not None and count:
+        rare = counts <= max_count
+        starts, ends, counts, intervals = starts[rare], ends[rare], counts[rare], intervals[rare]
+    log_probs = engine.unigram_log_probs[np.minimum(text.ids, engine.vocabulary.vocab_size)]
+    sums = np.zeros(starts.shape[0])
+    kernels.sums(log_probs, starts, ends, sums)
+    return Found(starts, ends, counts, sums, intervals)
+
+
+def most(found: Found, num_tokens: int, density: float | None, rank_by: str) -> np.ndarray:
+    """The places of the ⌈density · num_tokens⌉ spans that rank first (None: all), ascending."""
+    if density is None:
+        return np.arange(len(found))
+    # (As many as the decimal number says that was given: 0.07 of 100 are 7, not 8.)
+    wanted = -(-Fraction(repr(density)) * num_tokens // 1)
+    key = found.log_probs if rank_by == "unigram_log_prob" else found.starts - found.ends
+    first: np.ndarray = np.sort(np.argsort(key, kind="stable")[: min(wanted, len(found))])
+    return first
+
+
+def merged(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
+    """Spans that overlap, as one: the first of each, and the one after its last. Spans are by
+    place, and end in the order in which they start."""
+    apart = np.flatnonzero(starts[1:] >= ends[:-1]) + 1
+    firsts = [0, *apart.tolist(), starts.shape[0]]
+    return list(itertools.pairwise(firsts)) if starts.shape[0] else []
+
+
+# From and to in characters, bytes and tokens, and the characters: fields of spans.
+Located = tuple[int | None, int | None, int | None, int | None, int, int, str | None]
+
+
+class AskedText:
+    """A text that spans are looked for in, as its tokens spell it."""
+
+    def __init__(self, reading: Reading, ids: np.ndarray, given: str | None) -> None:
+        """ids: token dtype, shape (n,). given: the text that they were encoded from, if any."""
+        self._ids = ids
+        self._separators = ids == reading.separator
+        # Where tokens are among those that have text. (No text has separators; ids may.)
+        self._places = np.arange(ids.shape[0] + 1)
+        if self._separators.any():
+            self._places[1:] -= np.cumsum(self._separators)
+        self._text = None
+        if reading.has_tokenizer:
+            self._text = DocumentText(reading, ids[~self._separators], given)
+
+    @property
+    def text(self) -> str | None:
+        """Its characters; None if there is no tokenizer."""
+        return None if self._text is None else self._text.text
+
+    def located(self, begin: int, end: int) -> Located:
+        """Where tokens [begin, end) are."""
+        if self._text is None:
+            return None, None, None, None, begin, end, None
+        first, last = int(self._places[begin]), int(self._places[end])
+        start, stop = self._text.chars(first, last)
+        return (
+            *(start, stop, *self._text.bytes(first, last), begin, end),
+            self._text.text[start:stop],
+        )
+
+    def bounds(self, whole_words: bool) -> np.ndarray:
+        """Where spans may begin and end: bool, shape (n + 1,).
+
+        Everywhere, or with `whole_words` not inside a word, nor between characters that are shown
+        as one, such as a letter and its accents. Where a script has no spaces, every character is a
+        word.
+        """
+        text = self._text
+        if text is None or not whole_words:
+            return np.ones(self._ids.shape[0] + 1, np.bool_)
+        begins, ends = text.bounds()
+        codes = np.frombuffer(text.text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        classes = _classes()[codes]
+        bounds: np.ndarray = begins == ends
+        # (Beside the ends of the text no word goes on.)
+        inside = np.flatnonzero((begins > 0) & (ends < len(text.text)))
+        before, behind = classes[ends[inside] - 1], classes[ends[inside]]
+        in_word = (before & behind & WORD != 0) & ((before | behind) & NO_SPACES == 0)
+        extended = (behind & EXTENDS != 0) | (before & JOINS != 0)
+        bounds[inside] &= ~(in_word | extended)
+        bounds = bounds[self._places]
+        bounds[:-1] |= self._separators
+        bounds[1:] |= self._separators
+        return bounds
+
+
+def stops_of(reading: Reading, ids: np.ndarray, delimiters: tuple[str, ...]) -> np.ndarray:
+    """Which tokens of a text end a sentence or a line: bool, shape (len,).
+
+    By the text of the token alone: it has a delimiter that is white space anywhere, or ends with
+    another one, but for white space and closing quotes and brackets. Tokens that are no whole
+    characters do not.
+    """
+    if not reading.has_tokenizer or not delimiters:
+        return np.zeros(ids.shape[0], np.bool_)
+    try:
+        spelled = reading.token_bytes
+    except TokenizerError:
+        pieces = reading.pieces(ids)
+        if pieces is None:
+            pieces = [reading.token_text(token) for token in ids.tolist()]
+        return np.array([_stops(piece, delimiters) for piece in pieces], np.bool_)
+    known = _known(spelled, delimiters)
+    # (A separator is none, and has no bytes.)
+    numbers = np.minimum(ids.astype(np.int64), known.shape[0] - 1)
+    for token in np.unique(numbers[known[numbers] == UNKNOWN]).tolist():
+        data = spelled.blob[spelled.starts[token] : spelled.starts[token + 1]].tobytes()
+        try:
+            known[token] = _stops(data.decode(), delimiters)
+        except UnicodeDecodeError:
+            known[token] = False
+    stops: np.ndarray = known[numbers] == 1
+    return stops
+
+
+UNKNOWN = 2
+
+
+@lru_cache(maxsize=8)
+def _known(spelled: TokenBytes, delimiters: tuple[str, ...]) -> np.ndarray:
+    """Which tokens stop a span, as far as that has been asked: uint8, 1, 0 or UNKNOWN. Behind them
+    one that stands for separators."""
+    known = np.full(spelled.starts.shape[0], UNKNOWN, np.uint8)
+    known[-1] = 0
+    return known
+
+
+def _stops(text: str, delimiters: Sequence[str]) -> bool:
+    """Whether a token of this text ends a sentence or a line."""
+    end = len(text)
+    while end and (
+        text[end - 1].isspace()
+        or text[end - 1] in QUOTES
+        or unicodedata.category(text[end - 1]) in CLOSING
+    ):
+        end -= 1
+    return any(
+        each in text if each.isspace() else text.endswith(each) or text.endswith(each, 0, end)
+        for each in delimiters
+    )
+
+
+@cache
+def _classes() -> np.ndarray:
+    """What each code point says of the places beside it: bits, uint8, shape (0x110000,)."""
+    classes = np.unpackbits(word_table(), bitorder="little")
+    for number in np.flatnonzero(classes).tolist():
+        if unicodedata.category(chr(number)).startswith("M"):
+            classes[number] |= EXTENDS
+    for first, last in WITHOUT_SPACES:
+        classes[first : last + 1] |= NO_SPACES
+    classes[[0x200C, 0x200D, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE0080)]] |= EXTENDS
+    classes[0x200D] |= JOINS
+    return classes

@@ -1,0 +1,196 @@
+"""Attribution: which parts of a text the index has, and in which documents."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from everygram.arguments import flag, integer, natural, number, short
+from everygram.attribution import spans
+from everygram.attribution.sources import sources_of
+from everygram.attribution.spans import DELIMITERS, RANKS
+from everygram.encoding import Query
+from everygram.errors import QueryError
+from everygram.index.base import OpenIndex, version_of
+from everygram.results.attribution import (
+    AttributedSpan,
+    Attribution,
+    MergedSpan,
+)
+from everygram.results.base import listed
+
+# Tokens on each side of a match that its surroundings show: long, medium and short ones.
+CONTEXT = (250, 100, 40)
+
+
+class AttributionQueries(OpenIndex):
+    """Where the words of a text come from."""
+
+    def attribute(
+        self,
+        text: Query,
+        *,
+        prompt: str | None = None,
+        min_length: int = 1,
+        max_count: int | None = 1_000_000,
+        density: float | None = 0.05,
+        rank_by: str = "unigram_log_prob",
+        delimiters: Sequence[str] = DELIMITERS,
+        whole_words: bool = True,
+        documents: int = 10,
+        context: Sequence[int] = CONTEXT,
+        seed: int = 0,
+        raw: bool = False,
+    ) -> Attribution:
+        """The rarest parts of a text that occur verbatim, and documents that have them.
+
+        At each word of the text the longest match is taken, up to the end of a sentence or line
+        and of a word; those of `min_length` tokens or more that occur up to `max_count` times and
+        that end further right than all before them are *spans*. Kept are the ⌈density · tokens⌉
+        (None: all) that rank first by `rank_by`: those of the lowest "unigram_log_prob", or
+        "length", the longest. Of each up to so many `documents` are given, all of them or, if there
+        are more, some drawn by `seed`, with so many tokens on each side of the match as the three
+        numbers in `context` say. Documents are ranked by the BM25 of their longest surroundings
+        for the words of `prompt` and the text. After OLMoTrace (Liu et al. 2025, arXiv 2504.07096).
+
+        delimiters: what ends sentences and lines, by the text of tokens: a span may have a token
+        that ends with one (or has one that is white space anywhere) only as its last. whole_words:
+        whether spans begin and end with words. An index without a tokenizer has neither, and
+        documents without relevance.
+
+        All counts are exact. Raises QueryError.
+        """
+        asked = _Options.checked(
+            min_length=min_length,
+            max_count=max_count,
+            density=density,
+            rank_by=rank_by,
+            delimiters=delimiters,
+            whole_words=whole_words,
+            documents=documents,
+            context=context,
+            seed=seed,
+            prompt=prompt,
+        )
+        engine, encoding, reading, manifest, _ = self._state
+        query = encoding.query(text, raw, "text")
+        ids = query.ids
+        read = spans.AskedText(reading, ids, text if isinstance(text, str) else None)
+        found = spans.find(
+            engine,
+            query,
+            read.bounds(asked.whole_words),
+            spans.stops_of(reading, ids, asked.delimiters),
+            asked.min_length,
+            asked.max_count,
+        )
+        kept = found.some(spans.most(found, ids.shape[0], asked.density, asked.rank_by))
+        document_counts = engine.documents_in(kept.intervals)
+        shown, ranked = sources_of(
+            engine,
+            reading,
+            kept,
+            document_counts,
+            asked.documents,
+            asked.context,
+            asked.seed,
+            read.text,
+            asked.prompt,
+        )
+        bounds = list(zip(kept.starts.tolist(), kept.ends.tolist(), strict=True))
+        made = [
+            AttributedSpan(*read.located(*place), count, document_count, log_prob, own)
+            for place, count, document_count, log_prob, own in zip(
+                bounds,
+                kept.counts.tolist(),
+                document_counts.tolist(),
+                kept.log_probs.tolist(),
+                shown,
+                strict=True,
+            )
+        ]
+        merged = [
+            MergedSpan(
+                *read.located(bounds[first][0], bounds[last - 1][1]), list(range(first, last))
+            )
+            for first, last in spans.merged(kept.starts, kept.ends)
+        ]
+        return Attribution(
+            reading,
+            ids,
+            read.text,
+            made,
+            len(found),
+            merged,
+            ranked,
+            asked.as_dict(),
+            {
+                "name": self.path.name,
+                "version": version_of(manifest),
+                "num_documents": engine.num_documents,
+                "num_tokens": engine.num_tokens,
+                "tokenizer": manifest.tokenizer.source,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How `attribute` was called, checked."""
+
+    min_length: int
+    max_count: int | None
+    density: float | None
+    rank_by: str
+    delimiters: tuple[str, ...]
+    whole_words: bool
+    documents: int
+    context: tuple[int, ...]
+    seed: int
+    prompt: str | None
+
+    @classmethod
+    def checked(cls, **given: Any) -> Self:
+        """Raises QueryError."""
+        listed = isinstance(given["delimiters"], list | tuple | set | frozenset)
+        if not listed or not all(isinstance(each, str) and each for each in given["delimiters"]):
+            raise QueryError(
+                "delimiters: expected a list of strings of at least one character, found "
+                f"{short(given['delimiters'])}"
+            )
+        contexts = given["context"]
+        if not isinstance(contexts, list | tuple) or len(contexts) != 3:
+            raise QueryError(
+                f"context: expected three numbers of tokens, found {short(given['context'])}"
+            )
+        if given["max_count"] is not None:
+            given["max_count"] = natural("max_count", given["max_count"], 1, QueryError)
+        if given["density"] is not None:
+            density = number("density", given["density"], QueryError)
+            if not 0 <= density < math.inf:
+                raise QueryError(
+                    f"density: expected a number of spans per token, 0 or more, or None for all, "
+                    f"found {short(given['density'])}"
+                )
+            given["density"] = density
+        if not isinstance(given["rank_by"], str) or given["rank_by"] not in RANKS:
+            raise QueryError(
+                f"rank_by: expected {' or '.join(RANKS)}, found {short(given['rank_by'])}"
+            )
+        if given["prompt"] is not None and not isinstance(given["prompt"], str):
+            raise QueryError(f"prompt: expected a string, found {short(given['prompt'])}")
+        return cls(
+            **given
+            | {
+                "min_length": natural("min_length", given["min_length"], 1, QueryError),
+                "delimiters": tuple(given["delimiters"]),
+                "whole_words": flag("whole_words", given["whole_words"], QueryError),
+                "documents": natural("documents", given["documents"], error=QueryError),
+                "context": tuple(natural("context", each, error=QueryError) for each in contexts),
+                "seed": integer("seed", given["seed"], QueryError),
+            }
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return listed(self)

@@ -1,0 +1,113 @@
+"""The parts of a text that an index has, and where tokens stand among a document's characters.
+
+Knows token bytes as `blob` and `starts` (token t is blob[starts[t]:starts[t + 1]]); knows no text.
+"""
+
+import numpy as np
+
+from everygram.kernels import kernel
+
+
+@kernel
+def maximal(
+    lengths: np.ndarray,
+    stops: np.ndarray,
+    bounds: np.ndarray,
+    least: int,
+    starts: np.ndarray,
+    ends: np.ndarray,
+) -> int:
+    """Set `starts` and `ends` to spans of a text that end further right than all before them.
+
+    lengths: int64, shape (n,): of the longest match at each token. stops: bool, shape (n,): tokens
+    that are the last of any span with them. bounds: bool, shape (n + 1,): where spans may begin and
+    end. A span is the longest match at its start, cut behind the first stop, then back to the last
+    bound; spans of fewer than `least` tokens are left out (least ≥ 1). Returns how many there are,
+    at most n. O(n).
+    """
+    n = lengths.shape[0]
+    # The end behind the first stop at or after each token; n if there is none.
+    stop = np.empty(n + 1, np.int64)
+    stop[n] = n
+    for i in range(n - 1, -1, -1):
+        stop[i] = i + 1 if stops[i] else stop[i + 1]
+    # The last bound up to each place.
+    bound = np.empty(n + 1, np.int64)
+    last = np.int64(-1)
+    for i in range(n + 1):
+        if bounds[i]:
+            last = i
+        bound[i] = last
+    count, reached = 0, np.int64(0)
+    for i in range(n):
+        if not bounds[i]:
+            continue
+        end = bound[min(i + lengths[i], stop[i])]
+        if end - i >= least and end > reached:
+            starts[count], ends[count] = i, end
+            reached = end
+            count += 1
+    return count
+
+
+@kernel
+def sums(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, found: np.ndarray) -> None:
+    """Add values[starts[i]:ends[i]], one after another, to found[i]; float64."""
+    for i in range(starts.shape[0]):
+        for place in range(starts[i], ends[i]):
+            found[i] += values[place]
+
+
+@kernel
+def placed(
+    ids: np.ndarray,
+    begin: int,
+    end: int,
+    blob: np.ndarray,
+    starts: np.ndarray,
+    characters: np.ndarray,
+    whole: np.ndarray,
+    found: np.ndarray,
+) -> bool:
+    """Where tokens [begin, end) of a document are among its bytes and characters.
+
+    characters: int32, shape (V,): how many characters begin in each token. whole: bool, shape (V,):
+    whether a token is whole characters. Sets found (int64, shape (4,)) to the first byte and the
+    byte after the last one, then the same in characters; a character that tokens share is in both.
+    Returns False, and sets nothing, if bytes up to the end are not UTF-8. Every id is below V.
+    """
+    byte, character = np.int64(0), np.int64(0)
+    first_byte, first_character = np.int64(0), np.int64(0)
+    # How many bytes a character that has begun still needs, and between which the next one is.
+    needed, low, high = 0, 0x80, 0xBF
+    for i in range(end):
+        if i == begin:
+            first_byte = byte
+            first_character = character - 1 if needed else character
+        token = np.int64(ids[i])
+        if needed == 0 and whole[token]:
+            byte += starts[token + 1] - starts[token]
+            character += characters[token]
+            continue
+        for at in range(starts[token], starts[token + 1]):
+            value = np.int64(blob[at])
+            if needed:
+                if value < low or value > high:
+                    return False
+                needed, low, high = needed - 1, 0x80, 0xBF
+                continue
+            character += 1
+            if value < 0x80:
+                continue
+            if value < 0xC2 or value > 0xF4:
+                return False
+            needed = 1 if value < 0xE0 else 2 if value < 0xF0 else 3
+            # (Shorter forms exist, or these are surrogates or past the last code point.)
+            low = 0xA0 if value == 0xE0 else 0x90 if value == 0xF0 else 0x80
+            high = 0x9F if value == 0xED else 0x8F if value == 0xF4 else 0xBF
+        byte += starts[token + 1] - starts[token]
+    if begin == end:
+        first_byte = byte
+        first_character = character - 1 if needed else character
+    found[0], found[1], found[2], found[3] = first_byte, byte, first_character, character
+    return True
