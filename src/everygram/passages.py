@@ -21,7 +21,7 @@ def of_tokens(reading: Reading, ids: np.ndarray, begin: int, end: int, context: 
     """
     start, stop = max(0, begin - context), min(ids.shape[0], end + context)
     parts = reading.cut(ids[start:stop], begin - start, end - start, inside=start > 0)
-    return whole(parts, start > 0, stop < ids.shape[0])
+    return _whole(parts, start > 0, stop < ids.shape[0])
 
 
 def of_text(
@@ -31,7 +31,7 @@ def of_text(
     start, stop = max(0, begin - context), min(ids.shape[0], end + context)
     place = bytes_between(reading, ids, start, begin) + skipped
     parts = reading.cut_bytes(ids[start:stop], place, place + size, inside=start > 0)
-    return whole(parts, start > 0, stop < ids.shape[0])
+    return _whole(parts, start > 0, stop < ids.shape[0])
 
 
 def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> int:
@@ -46,7 +46,7 @@ def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> in
     return int((tokens.starts[between + 1] - tokens.starts[between]).sum()) - lost
 
 
-def whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
+def _whole(parts: Parts, begun: bool, going_on: bool) -> Parts:
     """Parts without the halves of characters at their ends."""
     before, match, after = parts
     return (

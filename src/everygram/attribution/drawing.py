@@ -78,7 +78,8 @@ def _draw_rest(
     for numbers in _chunks(count):
         found, offsets = _placed(engine, intervals, numbers)
         new = ~np.isin(found, known)
-        keys = np.concatenate([keys, generator.random(numbers.shape[0])[new]])
+        random_keys: np.ndarray = generator.random(numbers.shape[0])
+        keys = np.concatenate([keys, random_keys[new]])
         documents = np.concatenate([documents, found[new]])
         places = np.concatenate([places, offsets[new]])
         order = np.lexsort((keys, documents))

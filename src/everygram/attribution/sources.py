@@ -17,7 +17,7 @@ from everygram.encoding import Reading
 from everygram.engine.engine import Engine
 from everygram.errors import TokenizerError
 from everygram.kernels import spans as kernels
-from everygram.passages import DocumentText, whole
+from everygram.passages import DocumentText, of_tokens
 from everygram.results.attribution import (
     SourceDocument,
     SpanDocument,
@@ -25,7 +25,6 @@ from everygram.results.attribution import (
     UnionSourceDocument,
     UnionSpanDocument,
 )
-from everygram.tokenizer.base import cut_text
 from everygram.tokenizer.vocabulary import TokenBytes
 
 # Of a match: long, medium and short ones.
@@ -170,6 +169,7 @@ class _Documents:
 
     def __init__(self, engine: Engine, reading: Reading, context: Sequence[int]) -> None:
         self._engine, self._reading, self._context = engine, reading, context
+        self._longest_first = sorted(context, reverse=True)
         self._documents: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
         self._texts: dict[int, DocumentText] = {}
         self._spelled: TokenBytes | None = None
@@ -183,69 +183,68 @@ class _Documents:
             self._documents[number] = self._engine.document(number)
         return self._documents[number]
 
-    def _bounds(self, number: int, begin: int, end: int) -> tuple[int, int, int, int]:
-        """Tokens [begin, end) of a document: the first byte and the byte after the last one, and
-        the same in characters."""
-        spelled = self._spelled
-        if spelled is not None and number not in self._texts:
-            ids, _ = self.document(number)
-            found = np.zeros(4, np.int64)
-            arrays = (spelled.blob, spelled.starts, spelled.characters, spelled.whole, found)
-            if kernels.placed(ids, begin, end, *arrays):
-                if spelled.drops:
-                    # (Spaces: as many characters as bytes.)
-                    found -= spelled.lost(ids[: end + 1].astype(np.int64))
-                first, last, start, stop = np.maximum(found, 0).tolist()
-                return first, last, start, stop
-        text = self._text(number)
-        return *text.bytes(begin, end), *text.chars(begin, end)
-
-    def _text(self, number: int) -> DocumentText:
-        if number not in self._texts:
-            self._texts[number] = DocumentText(self._reading, self.document(number)[0])
-        return self._texts[number]
-
     def shown(self, place: Place, length: int) -> _Shown:
         """A span of so many tokens at this place."""
-        begin, end = place.begin, place.begin + length
+        number, begin, end = place.document, place.begin, place.begin + length
         if not self._reading.has_tokenizer:
-            return _Shown(place.document, begin, end, None, None, None, None, None)
-        first, last, start, stop = self._bounds(place.document, begin, end)
-        around = self._around(place.document, begin, end)
-        return _Shown(place.document, begin, end, start, stop, first, last, around)
+            return _Shown(number, begin, end, None, None, None, None, None)
+        fast = None if number in self._texts else self._spelled_out(number, begin, end)
+        if fast is not None:
+            return fast
+        if number not in self._texts:
+            self._texts[number] = DocumentText(self._reading, self.document(number)[0])
+        text = self._texts[number]
+        around = self._around(number, begin, end)
+        return _Shown(number, begin, end, *text.chars(begin, end), *text.bytes(begin, end), around)
+
+    def _spelled_out(self, number: int, begin: int, end: int) -> _Shown | None:
+        """`shown` where the document is UTF-8 up to there, and the match divides no character."""
+        spelled = self._spelled
+        if spelled is None:
+            return None
+        ids, _ = self.document(number)
+        # From left to right: the ends of the surroundings, of the match, of the surroundings.
+        places = np.array(
+            [
+                *(max(0, begin - each) for each in self._longest_first),
+                *(begin, end),
+                *(min(ids.shape[0], end + each) for each in reversed(self._longest_first)),
+            ],
+            np.int64,
+        )
+        found = np.empty((places.shape[0], 3), np.int64)
+        arrays = (spelled.blob, spelled.starts, spelled.characters, spelled.whole, found)
+        half = len(self._context)
+        if not kernels.placed(ids, places, *arrays) or found[half : half + 2, 2].any():
+            return None
+        data = np.empty(found[-1, 0] - found[0, 0], np.uint8)
+        kernels.spell(ids[places[0] : places[-1]], spelled.blob, spelled.starts, data)
+        lost = 0
+        if spelled.drops:
+            # (Spaces: as many characters as bytes.)
+            lost = spelled.lost(ids[: places[-1] + 1].astype(np.int64))
+            found[:, :2] = np.maximum(found[:, :2] - lost, 0)
+        lost = max(0, lost) if places[0] == 0 else 0
+        # (Of characters that are cut at its ends nothing is shown.)
+        text = data[lost:].tobytes().decode(errors="ignore")
+        rows = found.tolist()
+        (first, start, _), (last, stop, _) = rows[half : half + 2]
+        origin = rows[0][1]
+        made = []
+        for each in self._context:
+            at = self._longest_first.index(each)
+            left, (_, right, cut) = rows[at][1], rows[-1 - at]
+            passage = text[left - origin : right - cut - origin]
+            made.append(Surroundings(passage, start - left, stop - left))
+        long, medium, snippet = made
+        return _Shown(number, begin, end, start, stop, first, last, (long, medium, snippet))
 
     def _around(self, number: int, begin: int, end: int) -> Around:
         """The text of tokens [begin, end) of a document with that on each side, per context."""
         ids, _ = self.document(number)
-        long = max(self._context)
-        first, last = max(0, begin - long), min(ids.shape[0], end + long)
-        shown = ids[first:last]
-        spelled = self._spelled
-        if spelled is None:
-            parts = [
-                self._reading.cut(
-                    ids[max(first, begin - each) : min(last, end + each)],
-                    min(each, begin),
-                    min(each, begin) + end - begin,
-                    begin > each,
-                )
-                for each in self._context
-            ]
-        else:
-            data = self._reading.spelled(shown, first > 0)
-            numbers = shown.astype(np.int64)
-            places = np.zeros(shown.shape[0] + 1, np.int64)
-            np.cumsum(spelled.starts[numbers + 1] - spelled.starts[numbers], out=places[1:])
-            at = np.maximum(places - (places[-1] - len(data)), 0)
-            start, stop = int(at[begin - first]), int(at[end - first])
-            parts = []
-            for each in self._context:
-                a = int(at[max(0, begin - each - first)])
-                z = int(at[min(last, end + each) - first])
-                parts.append(cut_text(data[a:z], start - a, stop - a))
         made = []
-        for each, found in zip(self._context, parts, strict=True):
-            before, match, after = whole(found, begin > each, end + each < ids.shape[0])
+        for each in self._context:
+            before, match, after = of_tokens(self._reading, ids, begin, end, each)
             made.append(Surroundings(before + match + after, len(before), len(before + match)))
-        long_one, medium, snippet = made
-        return long_one, medium, snippet
+        long, medium, snippet = made
+        return long, medium, snippet

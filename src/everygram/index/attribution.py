@@ -11,7 +11,7 @@ from everygram.attribution.sources import sources_of
 from everygram.attribution.spans import DELIMITERS, RANKS
 from everygram.encoding import Query
 from everygram.errors import QueryError
-from everygram.index.base import OpenIndex, version_of
+from everygram.index.base import OpenIndex
 from everygram.results.attribution import (
     AttributedSpan,
     Attribution,
@@ -126,7 +126,7 @@ class AttributionQueries(OpenIndex):
             asked.as_dict(),
             {
                 "name": self.path.name,
-                "version": version_of(manifest),
+                "version": manifest.digest,
                 "num_documents": engine.num_documents,
                 "num_tokens": engine.num_tokens,
                 "tokenizer": manifest.tokenizer.source,

@@ -1,6 +1,5 @@
 """An open index: its state, how it is opened, refreshed and closed, and what it says of itself."""
 
-import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from everygram.errors import QueryError
 from everygram.search.text import TextSearch
 from everygram.storage import directory
 from everygram.storage import format as fmt
-from everygram.storage.manifest import encode_manifest
 from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer
 
@@ -108,7 +106,7 @@ class OpenIndex:
     @property
     def version(self) -> str:
         """16 hex digits that name this state of the index: others in it after any change."""
-        return version_of(self.manifest)
+        return self.manifest.digest
 
     @property
     def engine(self) -> Engine:
@@ -231,8 +229,3 @@ def _parts(preload: Any) -> tuple[str, ...]:
     if not listed or not all(isinstance(part, str) for part in parts):
         raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
     return tuple(parts)
-
-
-def version_of(manifest: fmt.Manifest) -> str:
-    """16 hex digits that name the state of an index that has this manifest."""
-    return hashlib.sha256(encode_manifest(manifest)).hexdigest()[:16]

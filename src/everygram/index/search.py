@@ -16,7 +16,7 @@ from everygram.arguments import integer, natural, number, short
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
 from everygram.errors import QueryError, TokenizerError
-from everygram.index.base import OpenIndex, version_of
+from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_pattern
 from everygram.passages import DocumentText
 from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
@@ -167,7 +167,7 @@ class SearchQueries(OpenIndex):
 
 def _cursor(after: int, manifest: fmt.Manifest, key: str) -> str:
     """What stands for the place after which the next page begins."""
-    packed = json.dumps([version_of(manifest), key, after]).encode()
+    packed = json.dumps([manifest.digest, key, after]).encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
@@ -184,7 +184,7 @@ def _after(cursor: str, manifest: fmt.Manifest, key: str) -> int:
         raise QueryError(
             f"cursor: expected that of an earlier answer, found {short(cursor)}"
         ) from None
-    if version != version_of(manifest):
+    if version != manifest.digest:
         raise QueryError(
             "cursor: the index has changed since it was given, or it is of another index; "
             "search again from the first page"

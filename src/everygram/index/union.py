@@ -1,6 +1,5 @@
 """Several indexes asked as one, and others taken away from them."""
 
-import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from everygram.index import Index
 from everygram.index.base import State
 from everygram.search.text import TextSearch
 from everygram.storage import format as fmt
-from everygram.storage.manifest import encode_manifest
 from everygram.storage.segment import Segment
 from everygram.storage.views import Part, Renumbered, Subtracted
 
@@ -217,16 +215,12 @@ def _united(indexes: Sequence[Index], minus: Sequence[Index], missing_ok: bool) 
             segments=tuple(segment.entry for segment in segments),
             next_document=engine.next_document,
             # (Two unions that differ in any index have different manifests.)
-            build={"union": [_digest(index.manifest) for index in (*indexes, *minus)]},
+            build={"union": [index.manifest.digest for index in (*indexes, *minus)]},
         ),
         TextSearch(engine, lambda: reading.token_bytes),
     )
     state.indexes, state.minus, state.missing = tuple(indexes), tuple(minus), tuple(missing)
     return state
-
-
-def _digest(manifest: fmt.Manifest) -> str:
-    return hashlib.sha256(encode_manifest(manifest)).hexdigest()
 
 
 def _check_same(first: Index, other: Index) -> None:

@@ -61,53 +61,61 @@ def sums(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, found: np.nda
 @kernel
 def placed(
     ids: np.ndarray,
-    begin: int,
-    end: int,
+    places: np.ndarray,
     blob: np.ndarray,
     starts: np.ndarray,
     characters: np.ndarray,
     whole: np.ndarray,
     found: np.ndarray,
 ) -> bool:
-    """Where tokens [begin, end) of a document are among its bytes and characters.
+    """Where places between the tokens of a document are among its bytes and characters.
 
-    characters: int32, shape (V,): how many characters begin in each token. whole: bool, shape (V,):
-    whether a token is whole characters. Sets found (int64, shape (4,)) to the first byte and the
-    byte after the last one, then the same in characters; a character that tokens share is in both.
-    Returns False, and sets nothing, if bytes up to the end are not UTF-8. Every id is below V.
+    places: int64, shape (k,), ascending, from 0 to the number of ids. characters: int32, shape
+    (V,): how many characters begin in each token. whole: bool, shape (V,): whether a token is whole
+    characters. Sets found (int64, shape (k, 3)) to the bytes before a place, the characters that
+    begin before it, and whether it divides one. Returns False, and sets nothing of use, if the
+    bytes before the last place are not UTF-8, or an id is not below V.
     """
     byte, character = np.int64(0), np.int64(0)
-    first_byte, first_character = np.int64(0), np.int64(0)
     # How many bytes a character that has begun still needs, and between which the next one is.
     needed, low, high = 0, 0x80, 0xBF
-    for i in range(end):
-        if i == begin:
-            first_byte = byte
-            first_character = character - 1 if needed else character
-        token = np.int64(ids[i])
-        if needed == 0 and whole[token]:
-            byte += starts[token + 1] - starts[token]
-            character += characters[token]
-            continue
-        for at in range(starts[token], starts[token + 1]):
-            value = np.int64(blob[at])
-            if needed:
-                if value < low or value > high:
-                    return False
-                needed, low, high = needed - 1, 0x80, 0xBF
-                continue
-            character += 1
-            if value < 0x80:
-                continue
-            if value < 0xC2 or value > 0xF4:
+    at = 0
+    for place in range(places.shape[0]):
+        for i in range(at, places[place]):
+            token = np.int64(ids[i])
+            if token >= whole.shape[0]:
                 return False
-            needed = 1 if value < 0xE0 else 2 if value < 0xF0 else 3
-            # (Shorter forms exist, or these are surrogates or past the last code point.)
-            low = 0xA0 if value == 0xE0 else 0x90 if value == 0xF0 else 0x80
-            high = 0x9F if value == 0xED else 0x8F if value == 0xF4 else 0xBF
-        byte += starts[token + 1] - starts[token]
-    if begin == end:
-        first_byte = byte
-        first_character = character - 1 if needed else character
-    found[0], found[1], found[2], found[3] = first_byte, byte, first_character, character
+            byte += starts[token + 1] - starts[token]
+            if needed == 0 and whole[token]:
+                character += characters[token]
+                continue
+            for j in range(starts[token], starts[token + 1]):
+                value = np.int64(blob[j])
+                if needed:
+                    if value < low or value > high:
+                        return False
+                    needed, low, high = needed - 1, 0x80, 0xBF
+                    continue
+                character += 1
+                if value < 0x80:
+                    continue
+                if value < 0xC2 or value > 0xF4:
+                    return False
+                needed = 1 if value < 0xE0 else 2 if value < 0xF0 else 3
+                # (Others are longer forms of shorter characters, surrogates, or no code points.)
+                low = 0xA0 if value == 0xE0 else 0x90 if value == 0xF0 else 0x80
+                high = 0x9F if value == 0xED else 0x8F if value == 0xF4 else 0xBF
+        at = places[place]
+        found[place, 0], found[place, 1], found[place, 2] = byte, character, np.int64(needed > 0)
     return True
+
+
+@kernel
+def spell(ids: np.ndarray, blob: np.ndarray, starts: np.ndarray, data: np.ndarray) -> None:
+    """Write the bytes of ids, one after another, to data (uint8), which has room for them."""
+    at = 0
+    for i in range(ids.shape[0]):
+        token = np.int64(ids[i])
+        for j in range(starts[token], starts[token + 1]):
+            data[at] = blob[j]
+            at += 1

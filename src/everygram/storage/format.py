@@ -122,9 +122,12 @@ seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex digit
 was read, by which `add` recognizes it: of the SHA-256 of its name, size and version.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -305,6 +308,12 @@ class Manifest:
     # The version of everygram that wrote the manifest, set by `directory.publish`.
     everygram_version: str = ""
     format_version: int = FORMAT_VERSION
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that name this state of an index: others after any change."""
+        fields = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(fields.encode()).hexdigest()[:16]
 
     @property
     def num_tokens(self) -> int:
