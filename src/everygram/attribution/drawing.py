@@ -1,114 +1,87 @@
-"""Documents of a span: all of them, or some that are drawn at random."""
-
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+"""Documents of spans: all of them, or some that are drawn at random."""
 
 import numpy as np
 
 from everygram.engine.engine import Engine
+from everygram.kernels import spans as kernels
 
-# Occurrences that are drawn for each document that is wanted before all are looked at, and how many
-# are looked at together.
-DRAWS, LOOKED_AT = 16, 1 << 16
-
-
-@dataclass(frozen=True)
-class Place:
-    """A span's place in a document, by the number of the document in the engine."""
-
-    document: int
-    begin: int
+# Occurrences that are drawn at first for each document that is wanted; then twice as many; at most
+# LOOKED_AT at a time. All occurrences of a span with up to as many are looked at together with
+# those of other spans.
+DRAWS, LOOKED_AT = 3, 1 << 12
+# A document's number in the engine, and the offset of an occurrence in it.
+Place = tuple[int, int]
 
 
 def drawn(
-    engine: Engine, intervals: np.ndarray, count: int, documents: int, wanted: int, seed: int
-) -> list[Place]:
-    """Up to `wanted` different documents of a span, and where it is in each, by document.
+    engine: Engine,
+    intervals: np.ndarray,
+    counts: np.ndarray,
+    documents: np.ndarray,
+    wanted: int,
+    seed: int,
+) -> list[list[Place]]:
+    """Up to `wanted` different documents of each span, and where it is in each, by document.
 
-    intervals: int64, shape (segments, 2), of its `count` occurrences in so many `documents`. If
-    there are no more documents than are wanted, these are all, each with its first occurrence. Else
-    occurrences are drawn by `seed`, one by one; of each document the first one counts.
+    intervals: int64, shape (k, segments, 2). counts, documents: int64, shape (k,): how often each
+    span occurs, and in how many documents. If there are no more documents than are wanted, these
+    are all, each with its first occurrence. Else occurrences are drawn by `seed`, one by one and
+    none twice; of each document the one that was drawn first counts.
     """
-    if not wanted or not count:
-        return []
-    first: dict[int, int] = {}
-    if documents <= wanted:
-        for some in _chunks(count):
-            found, offsets = _placed(engine, intervals, some)
-            for document, offset in zip(*_firsts(found, offsets), strict=True):
-                first[document] = min(offset, first.get(document, offset))
-        return _places(first)
-    rng = random.Random(seed)
-    seen: set[int] = set()
-    while len(first) < wanted and len(seen) < min(DRAWS * wanted, count // 2):
-        numbers = [rng.randrange(count) for _ in range(2 * wanted)]
-        fresh = [number for number in dict.fromkeys(numbers) if number not in seen]
-        seen.update(fresh)
-        order = np.argsort(np.array(fresh, np.int64), kind="stable")
-        found, offsets = _placed(engine, intervals, np.array(fresh, np.int64)[order])
-        by_draw = np.argsort(order, kind="stable")
-        for document, offset in zip(
-            found[by_draw].tolist(), offsets[by_draw].tolist(), strict=True
-        ):
-            if len(first) < wanted:
-                first.setdefault(document, offset)
-    if len(first) < wanted:
-        _draw_rest(engine, intervals, count, wanted, rng, first)
-    return _places(first)
+    if not wanted:
+        return [[] for _ in range(counts.shape[0])]
+    numbers = np.minimum(counts, np.where(documents <= wanted, LOOKED_AT, DRAWS * wanted))
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
+    occurrences = np.empty(bounds[-1], np.int64)
+    kernels.draw(counts, np.zeros_like(counts), bounds, seed & (1 << 64) - 1, occurrences)
+    spans = np.repeat(np.arange(counts.shape[0]), numbers)
+    found, offsets = _placed(engine, intervals, spans, occurrences)
+    return [
+        _chosen(engine, interval, count, min(own, wanted), own <= wanted, seed, *looked_at)
+        for interval, count, own, *looked_at in zip(
+            np.split(intervals, counts.shape[0]) if counts.shape[0] else [],
+            counts.tolist(),
+            documents.tolist(),
+            np.split(found, bounds[1:-1]),
+            np.split(offsets, bounds[1:-1]),
+            strict=False,
+        )
+    ]
 
 
-def _draw_rest(
+def _chosen(
     engine: Engine,
     intervals: np.ndarray,
     count: int,
     wanted: int,
-    rng: random.Random,
-    first: dict[int, int],
-) -> None:
-    """Go on drawing for documents that are not in `first`, by looking at all occurrences.
-
-    Each gets a random number; the documents with the lowest ones are those that drawing one by one
-    would have found, as likely.
-    """
-    known = np.array(sorted(first), np.int64)
-    generator = np.random.default_rng(rng.getrandbits(64))
-    keys: np.ndarray = np.empty(0)
-    documents, places = np.empty(0, np.int64), np.empty(0, np.int64)
-    for numbers in _chunks(count):
-        found, offsets = _placed(engine, intervals, numbers)
-        new = ~np.isin(found, known)
-        random_keys: np.ndarray = generator.random(numbers.shape[0])
-        keys = np.concatenate([keys, random_keys[new]])
-        documents = np.concatenate([documents, found[new]])
-        places = np.concatenate([places, offsets[new]])
-        order = np.lexsort((keys, documents))
-        lowest = order[np.flatnonzero(np.diff(documents[order], prepend=-1))]
-        lowest = lowest[np.argsort(keys[lowest])[: wanted - len(first)]]
-        keys, documents, places = keys[lowest], documents[lowest], places[lowest]
-    first.update(zip(documents.tolist(), places.tolist(), strict=True))
-
-
-def _chunks(count: int) -> Iterator[np.ndarray]:
-    """The numbers of so many occurrences, some at a time."""
-    for start in range(0, count, LOOKED_AT):
-        yield np.arange(start, min(count, start + LOOKED_AT))
+    every: bool,
+    seed: int,
+    documents: np.ndarray,
+    offsets: np.ndarray,
+) -> list[Place]:
+    """`drawn` of one span, whose first occurrences are known. every: all documents are wanted."""
+    first: dict[int, int] = {}
+    looked_at, more = documents.shape[0], 2 * documents.shape[0]
+    while True:
+        for document, offset in zip(documents.tolist(), offsets.tolist(), strict=True):
+            if document not in first:
+                if len(first) < wanted:
+                    first[document] = offset
+            elif every and offset < first[document]:
+                first[document] = offset
+        if looked_at == count or (len(first) == wanted and not every):
+            return sorted(first.items())
+        more = min(more, LOOKED_AT, count - looked_at)
+        occurrences, one = np.empty(more, np.int64), np.zeros(1, np.int64)
+        bounds = np.array([0, more])
+        kernels.draw(one + count, one + looked_at, bounds, seed & (1 << 64) - 1, occurrences)
+        documents, offsets = _placed(engine, intervals, np.zeros(more, np.int64), occurrences)
+        looked_at, more = looked_at + more, 2 * more
 
 
 def _placed(
-    engine: Engine, intervals: np.ndarray, numbers: np.ndarray
+    engine: Engine, intervals: np.ndarray, spans: np.ndarray, occurrences: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The documents of occurrences (ascending numbers), and their offsets there."""
-    segments, _, positions = engine.locate(intervals, numbers)
+    """The documents of occurrences, by their numbers among those of a span, and their offsets."""
+    segments, positions = engine.locate_many(intervals, spans, occurrences)
     return engine.documents_at(segments, positions)
-
-
-def _firsts(documents: np.ndarray, offsets: np.ndarray) -> tuple[list[int], list[int]]:
-    """Each document once, with its lowest offset."""
-    order = np.lexsort((offsets, documents))
-    once = order[np.flatnonzero(np.diff(documents[order], prepend=-1))]
-    return documents[once].tolist(), offsets[once].tolist()
-
-
-def _places(first: dict[int, int]) -> list[Place]:
-    return [Place(document, first[document]) for document in sorted(first)]

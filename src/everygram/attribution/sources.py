@@ -5,12 +5,11 @@ In: spans as intervals of the engine. Out: documents as results have them.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from everygram.attribution.drawing import Place, drawn
+from everygram.attribution.drawing import drawn
 from everygram.attribution.relevance import level_of, relevance_of
 from everygram.attribution.spans import Found
 from everygram.encoding import Reading
@@ -51,17 +50,10 @@ def sources_of(
     # Of each document the spans that it is shown for, and what is around them.
     spans_of: dict[int, list[int]] = {}
     around_of: dict[int, list[str]] = {}
-    for span, (intervals, length, count, documents) in enumerate(
-        zip(
-            spans.intervals,
-            (spans.ends - spans.starts).tolist(),
-            spans.counts.tolist(),
-            document_counts.tolist(),
-            strict=True,
-        )
-    ):
-        places = drawn(engine, intervals, count, documents, wanted, seed)
-        shown.append([read.shown(place, length) for place in places])
+    drawn_of = drawn(engine, spans.intervals, spans.counts, document_counts, wanted, seed)
+    lengths = (spans.ends - spans.starts).tolist()
+    for span, (places, length) in enumerate(zip(drawn_of, lengths, strict=True)):
+        shown.append([read.shown(number, begin, begin + length) for number, begin in places])
         for each in shown[-1]:
             spans_of.setdefault(each.document, []).append(span)
             if each.around is not None:
@@ -93,8 +85,7 @@ def sources_of(
     return of_spans, of_all
 
 
-@dataclass(frozen=True)
-class _Shown:
+class _Shown(NamedTuple):
     """A span in a document, by its number in the engine: tokens, characters, bytes and text."""
 
     document: int
@@ -183,9 +174,8 @@ class _Documents:
             self._documents[number] = self._engine.document(number)
         return self._documents[number]
 
-    def shown(self, place: Place, length: int) -> _Shown:
-        """A span of so many tokens at this place."""
-        number, begin, end = place.document, place.begin, place.begin + length
+    def shown(self, number: int, begin: int, end: int) -> _Shown:
+        """Tokens [begin, end) of a document."""
         if not self._reading.has_tokenizer:
             return _Shown(number, begin, end, None, None, None, None, None)
         fast = None if number in self._texts else self._spelled_out(number, begin, end)

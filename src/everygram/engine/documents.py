@@ -44,6 +44,36 @@ class Documents(Intervals):
             positions[of_segment] = self.segments[number].positions_of(ranks[of_segment])
         return segments, ranks, positions
 
+    def locate_many(
+        self, intervals: np.ndarray, queries: np.ndarray, occurrences: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `locate`, of many queries: segments and positions of occurrences, in any order.
+
+        intervals: int64, shape (k, segments, 2). queries: int64, shape (m,): of which query the
+        occurrences are, ascending.
+        """
+        segments = np.empty(occurrences.shape[0], np.int64)
+        positions = np.empty(occurrences.shape[0], np.int64)
+        if self._deleting:
+            for query in np.unique(queries).tolist():
+                begin, end = np.searchsorted(queries, [query, query + 1]).tolist()
+                order = np.argsort(occurrences[begin:end], kind="stable") + begin
+                segments[order], _, positions[order] = self.locate(
+                    intervals[query], occurrences[order]
+                )
+            return segments, positions
+        flat = intervals.reshape(-1, 2)
+        ends = np.cumsum(flat[:, 1] - flat[:, 0])
+        begins = ends - (flat[:, 1] - flat[:, 0])
+        number = begins[queries * intervals.shape[1]] + occurrences
+        place = np.searchsorted(ends, number, "right")
+        ranks = flat[place, 0] + number - begins[place]
+        segments[:] = place % intervals.shape[1]
+        for segment in np.unique(segments).tolist():
+            of_segment = segments == segment
+            positions[of_segment] = self.segments[segment].positions_of(ranks[of_segment])
+        return segments, positions
+
     def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """The numbers of the wanted occurrences if those in deleted documents are counted too."""
         found, live_before, all_before = [], 0, 0

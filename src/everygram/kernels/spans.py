@@ -5,7 +5,11 @@ Knows token bytes as `blob` and `starts` (token t is blob[starts[t]:starts[t + 1
 
 import numpy as np
 
-from everygram.kernels import kernel
+from everygram.kernels import inlined, kernel
+
+ROUNDS = 6
+# 2⁶⁴ over the golden ratio: keys of rounds are that far apart.
+GOLDEN = 0x9E3779B97F4A7C15
 
 
 @kernel
@@ -56,6 +60,44 @@ def sums(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, found: np.nda
     for i in range(starts.shape[0]):
         for place in range(starts[i], ends[i]):
             found[i] += values[place]
+
+
+@inlined
+def mixed(value: np.uint64) -> np.uint64:
+    """A 64-bit number of which every bit depends on every bit of the value (SplitMix64's last
+    step, Steele et al. 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def draw(
+    counts: np.ndarray, firsts: np.ndarray, bounds: np.ndarray, seed: int, found: np.ndarray
+) -> None:
+    """Draw from the numbers below counts[i], one by one and none twice, by the seed.
+
+    Sets found[bounds[i]:bounds[i + 1]] to the draws from number firsts[i] on; firsts and bounds:
+    int64, ascending within `counts`. All numbers below counts[i] come in an order that a Feistel
+    network of ROUNDS rounds makes of them; what is not below is passed on through it (Black &
+    Rogaway 2002).
+    """
+    for i in range(counts.shape[0]):
+        half = 1
+        while np.int64(1) << 2 * half < counts[i]:
+            half += 1
+        mask = (np.uint64(1) << np.uint64(half)) - np.uint64(1)
+        for place in range(bounds[i], bounds[i + 1]):
+            number = np.uint64(firsts[i] + place - bounds[i])
+            while True:
+                left, right = number >> np.uint64(half), number & mask
+                for round in range(ROUNDS):
+                    key = mixed(np.uint64(seed) + np.uint64(round) * np.uint64(GOLDEN))
+                    left, right = right, left ^ (mixed(key ^ right) & mask)
+                number = left << np.uint64(half) | right
+                if number < np.uint64(counts[i]):
+                    break
+            found[place] = np.int64(number)
 
 
 @kernel
