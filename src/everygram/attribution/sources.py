@@ -46,18 +46,22 @@ def sources_of(
     text, prompt: what relevance is to.
     """
     read = _Documents(engine, reading, context)
-    shown: list[list[_Shown]] = []
-    # Of each document the spans that it is shown for, and what is around them.
+    # Of each document the spans that it is shown for, and where.
     spans_of: dict[int, list[int]] = {}
-    around_of: dict[int, list[str]] = {}
+    bounds_of: dict[int, list[tuple[int, int]]] = {}
     drawn_of = drawn(engine, spans.intervals, spans.counts, document_counts, wanted, seed)
-    lengths = (spans.ends - spans.starts).tolist()
-    for span, (places, length) in enumerate(zip(drawn_of, lengths, strict=True)):
-        shown.append([read.shown(number, begin, begin + length) for number, begin in places])
-        for each in shown[-1]:
-            spans_of.setdefault(each.document, []).append(span)
-            if each.around is not None:
-                around_of.setdefault(each.document, []).append(each.around[0].text)
+    for span, length in enumerate((spans.ends - spans.starts).tolist()):
+        for number, begin in drawn_of[span]:
+            spans_of.setdefault(number, []).append(span)
+            bounds_of.setdefault(number, []).append((begin, begin + length))
+    shown: list[list[_Shown]] = [[] for _ in drawn_of]
+    around_of: dict[int, list[str]] = {}
+    for number, bounds in bounds_of.items():
+        parts = read.shown(number, np.array(bounds))
+        for span, part in zip(spans_of[number], parts, strict=True):
+            shown[span].append(part)
+            if part.around is not None:
+                around_of.setdefault(number, []).append(part.around[0].text)
     scores: dict[int, float | None] = dict.fromkeys(spans_of)
     if text and around_of:
         # (Two spans of one document may have the same surroundings.)
@@ -161,8 +165,11 @@ class _Documents:
     def __init__(self, engine: Engine, reading: Reading, context: Sequence[int]) -> None:
         self._engine, self._reading, self._context = engine, reading, context
         self._longest_first = sorted(context, reverse=True)
+        # The place of a match's begin among those of its surroundings.
+        self._half = len(context)
         self._documents: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
         self._texts: dict[int, DocumentText] = {}
+        self._losses: dict[int, int] = {}
         self._spelled: TokenBytes | None = None
         if reading.has_tokenizer:
             with contextlib.suppress(TokenizerError):  # then texts are decoded whole
@@ -174,51 +181,61 @@ class _Documents:
             self._documents[number] = self._engine.document(number)
         return self._documents[number]
 
-    def shown(self, number: int, begin: int, end: int) -> _Shown:
-        """Tokens [begin, end) of a document."""
+    def shown(self, number: int, bounds: np.ndarray) -> list[_Shown]:
+        """Parts of a document: tokens [begin, end) for each row of bounds, int64, shape (m, 2)."""
+        pairs: list[tuple[int, int]] = list(map(tuple, bounds.tolist()))
         if not self._reading.has_tokenizer:
-            return _Shown(number, begin, end, None, None, None, None, None)
-        fast = None if number in self._texts else self._spelled_out(number, begin, end)
-        if fast is not None:
-            return fast
-        if number not in self._texts:
-            self._texts[number] = DocumentText(self._reading, self.document(number)[0])
-        text = self._texts[number]
-        around = self._around(number, begin, end)
-        return _Shown(number, begin, end, *text.chars(begin, end), *text.bytes(begin, end), around)
+            return [_Shown(number, a, z, None, None, None, None, None) for a, z in pairs]
+        found = self._placed(number, bounds)
+        return [
+            self._decoded(number, begin, end)
+            if rows is None or rows[self._half][2] or rows[self._half + 1][2]
+            else self._spelled_out(number, begin, end, rows)
+            for (begin, end), rows in zip(pairs, found, strict=True)
+        ]
 
-    def _spelled_out(self, number: int, begin: int, end: int) -> _Shown | None:
-        """`shown` where the document is UTF-8 up to there, and the match divides no character."""
+    def _placed(self, number: int, bounds: np.ndarray) -> list[Any]:
+        """For each part of a document, bytes, characters and cuts (see `kernels.spans.placed`) at
+        the ends of its surroundings and of itself, from left to right. None for all if the document
+        up to there is not UTF-8."""
         spelled = self._spelled
         if spelled is None:
-            return None
+            return [None] * bounds.shape[0]
         ids, _ = self.document(number)
-        # From left to right: the ends of the surroundings, of the match, of the surroundings.
-        places = np.array(
-            [
-                *(max(0, begin - each) for each in self._longest_first),
-                *(begin, end),
-                *(min(ids.shape[0], end + each) for each in reversed(self._longest_first)),
-            ],
-            np.int64,
-        )
-        found = np.empty((places.shape[0], 3), np.int64)
+        sides = np.array([*self._longest_first, 0])
+        left = np.maximum(bounds[:, :1] - sides, 0)
+        right = np.minimum(bounds[:, 1:] + sides[::-1], ids.shape[0])
+        places = np.concatenate([left, right], 1)
+        # One pass through the document for all of them.
+        order = np.argsort(places, axis=None, kind="stable")
+        found = np.empty((places.size, 3), np.int64)
         arrays = (spelled.blob, spelled.starts, spelled.characters, spelled.whole, found)
-        half = len(self._context)
-        if not kernels.placed(ids, places, *arrays) or found[half : half + 2, 2].any():
-            return None
-        data = np.empty(found[-1, 0] - found[0, 0], np.uint8)
-        kernels.spell(ids[places[0] : places[-1]], spelled.blob, spelled.starts, data)
-        lost = 0
+        if not kernels.placed(ids, places.ravel()[order], *arrays):
+            return [None] * bounds.shape[0]
+        by_part = np.empty_like(found)
+        by_part[order] = found
+        rows: list[Any] = by_part.reshape(*places.shape, 3).tolist()
+        return rows
+
+    def _spelled_out(
+        self, number: int, begin: int, end: int, rows: Sequence[Sequence[int]]
+    ) -> _Shown:
+        """A part of a document that divides no character; rows: what `_placed` says of it."""
+        spelled, lost = self._spelled, 0
+        assert spelled is not None
+        ids, _ = self.document(number)
+        longest = self._longest_first[0]
+        shown = ids[max(0, begin - longest) : end + longest]
+        data = np.empty(rows[-1][0] - rows[0][0], np.uint8)
+        kernels.spell(shown, spelled.blob, spelled.starts, data)
         if spelled.drops:
             # (Spaces: as many characters as bytes.)
-            lost = spelled.lost(ids[: places[-1] + 1].astype(np.int64))
-            found[:, :2] = np.maximum(found[:, :2] - lost, 0)
-        lost = max(0, lost) if places[0] == 0 else 0
+            lost = self._lost(number)
+            rows = [(max(0, row[0] - lost), max(0, row[1] - lost), row[2]) for row in rows]
+            data = data[max(0, lost) if begin <= longest else 0 :]
         # (Of characters that are cut at its ends nothing is shown.)
-        text = data[lost:].tobytes().decode(errors="ignore")
-        rows = found.tolist()
-        (first, start, _), (last, stop, _) = rows[half : half + 2]
+        text = data.tobytes().decode(errors="ignore")
+        (first, start, _), (last, stop, _) = rows[self._half : self._half + 2]
         origin = rows[0][1]
         made = []
         for each in self._context:
@@ -228,6 +245,22 @@ class _Documents:
             made.append(Surroundings(passage, start - left, stop - left))
         long, medium, snippet = made
         return _Shown(number, begin, end, start, stop, first, last, (long, medium, snippet))
+
+    def _lost(self, number: int) -> int:
+        """How many bytes the tokens of a document lose at its start."""
+        if number not in self._losses:
+            assert self._spelled is not None
+            ids = self.document(number)[0].astype(np.int64)
+            self._losses[number] = self._spelled.lost(ids)
+        return self._losses[number]
+
+    def _decoded(self, number: int, begin: int, end: int) -> _Shown:
+        """Any part of a document, which is decoded as a whole once."""
+        if number not in self._texts:
+            self._texts[number] = DocumentText(self._reading, self.document(number)[0])
+        text = self._texts[number]
+        around = self._around(number, begin, end)
+        return _Shown(number, begin, end, *text.chars(begin, end), *text.bytes(begin, end), around)
 
     def _around(self, number: int, begin: int, end: int) -> Around:
         """The text of tokens [begin, end) of a document with that on each side, per context."""
