@@ -33,7 +33,7 @@ def drawn(
     numbers = np.minimum(counts, np.where(documents <= wanted, LOOKED_AT, DRAWS * wanted))
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
     occurrences = np.empty(bounds[-1], np.int64)
-    kernels.draw(counts, np.zeros_like(counts), bounds, seed & (1 << 64) - 1, occurrences)
+    kernels.draw(counts, np.zeros_like(counts), bounds, _key(seed), occurrences)
     spans = np.repeat(np.arange(counts.shape[0]), numbers)
     found, offsets = _placed(engine, intervals, spans, occurrences)
     return [
@@ -74,9 +74,13 @@ def _chosen(
         more = min(more, LOOKED_AT, count - looked_at)
         occurrences, one = np.empty(more, np.int64), np.zeros(1, np.int64)
         bounds = np.array([0, more])
-        kernels.draw(one + count, one + looked_at, bounds, seed & (1 << 64) - 1, occurrences)
+        kernels.draw(one + count, one + looked_at, bounds, _key(seed), occurrences)
         documents, offsets = _placed(engine, intervals, np.zeros(more, np.int64), occurrences)
         looked_at, more = looked_at + more, 2 * more
+
+
+def _key(seed: int) -> np.uint64:
+    return np.uint64(seed & (1 << 64) - 1)
 
 
 def _placed(

@@ -7,9 +7,8 @@ import numpy as np
 
 from everygram.kernels import inlined, kernel
 
-ROUNDS = 6
-# 2⁶⁴ over the golden ratio: keys of rounds are that far apart.
-GOLDEN = 0x9E3779B97F4A7C15
+# Of `draw`; and the lower 32 bits.
+ROUNDS, LOW = 6, 0xFFFFFFFF
 
 
 @kernel
@@ -64,39 +63,42 @@ def sums(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, found: np.nda
 
 @inlined
 def mixed(value: np.uint64) -> np.uint64:
-    """A 64-bit number of which every bit depends on every bit of the value (SplitMix64's last
-    step, Steele et al. 2014)."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    """A number of 32 bits of which every bit depends on every bit of the value, also of 32 (by
+    xor, shift and multiplication, as MurmurHash3 does it; no product has more than 64 bits)."""
+    value = (value ^ (value >> np.uint64(16))) * np.uint64(0x7FEB352D) & np.uint64(LOW)
+    value = (value ^ (value >> np.uint64(15))) * np.uint64(0x846CA68B) & np.uint64(LOW)
+    return value ^ (value >> np.uint64(16))
 
 
 @kernel
 def draw(
-    counts: np.ndarray, firsts: np.ndarray, bounds: np.ndarray, seed: int, found: np.ndarray
+    counts: np.ndarray, firsts: np.ndarray, bounds: np.ndarray, seed: np.uint64, found: np.ndarray
 ) -> None:
     """Draw from the numbers below counts[i], one by one and none twice, by the seed.
 
-    Sets found[bounds[i]:bounds[i + 1]] to the draws from number firsts[i] on; firsts and bounds:
-    int64, ascending within `counts`. All numbers below counts[i] come in an order that a Feistel
-    network of ROUNDS rounds makes of them; what is not below is passed on through it (Black &
-    Rogaway 2002).
+    counts, firsts: int64, shape (k,); bounds: int64, shape (k + 1,). Sets
+    found[bounds[i]:bounds[i + 1]] to the draws from number firsts[i] on, of at most counts[i].
+    A Feistel network of ROUNDS rounds orders the numbers up to a power of 4;
+    those that are not below counts[i] are passed through it again (Black & Rogaway 2002).
     """
+    keys = np.empty(ROUNDS, np.uint64)
+    for turn in range(ROUNDS):
+        keys[turn] = mixed(seed & np.uint64(LOW) ^ np.uint64(turn))
+        keys[turn] = mixed(keys[turn] ^ seed >> np.uint64(32))
     for i in range(counts.shape[0]):
         half = 1
         while np.int64(1) << 2 * half < counts[i]:
             half += 1
-        mask = (np.uint64(1) << np.uint64(half)) - np.uint64(1)
+        mask = np.uint64((1 << half) - 1)
         for place in range(bounds[i], bounds[i + 1]):
             number = np.uint64(firsts[i] + place - bounds[i])
-            while True:
+            again = True
+            while again:
                 left, right = number >> np.uint64(half), number & mask
-                for round in range(ROUNDS):
-                    key = mixed(np.uint64(seed) + np.uint64(round) * np.uint64(GOLDEN))
-                    left, right = right, left ^ (mixed(key ^ right) & mask)
+                for turn in range(ROUNDS):
+                    left, right = right, left ^ mixed(keys[turn] ^ right) & mask
                 number = left << np.uint64(half) | right
-                if number < np.uint64(counts[i]):
-                    break
+                again = number >= np.uint64(counts[i])
             found[place] = np.int64(number)
 
 
