@@ -34,6 +34,8 @@ RANKS = ("unigram_log_prob", "length")
 # What a character says of the places beside it, as bits: it is part of a word; its script has no
 # spaces between words; it belongs to the character before it; to the one behind it as well.
 WORD, NO_SPACES, EXTENDS, JOINS = 1, 2, 4, 8
+# Not asked yet whether a token stops a span.
+UNKNOWN = 2
 # Scripts that are written without spaces between words (mostly those of line-breaking classes SA
 # and ID of Unicode's UAX 14), as blocks of code points, each from and to.
 WITHOUT_SPACES = (
@@ -139,7 +141,7 @@ class AskedText:
 
     def __init__(self, reading: Reading, ids: np.ndarray, given: str | None) -> None:
         """ids: token dtype, shape (n,). given: the text that they were encoded from, if any."""
-        self._ids = ids
+        self._reading, self._ids = reading, ids
         self._separators = ids == reading.separator
         # Where tokens are among those that have text. (No text has separators; ids may.)
         self._places = np.arange(ids.shape[0] + 1)
@@ -190,46 +192,40 @@ class AskedText:
         bounds[1:] |= self._separators
         return bounds
 
+    def stops(self, delimiters: tuple[str, ...]) -> np.ndarray:
+        """Which tokens end a sentence or a line: bool, shape (n,).
 
-def stops_of(reading: Reading, ids: np.ndarray, delimiters: tuple[str, ...]) -> np.ndarray:
-    """Which tokens of a text end a sentence or a line: bool, shape (len,).
-
-    By the text of the token alone: it has a delimiter that is white space anywhere, or ends with
-    another one, but for white space and closing quotes and brackets. Tokens that are no whole
-    characters do not.
-    """
-    if not reading.has_tokenizer or not delimiters:
-        return np.zeros(ids.shape[0], np.bool_)
-    try:
-        spelled = reading.token_bytes
-    except TokenizerError:
-        pieces = reading.pieces(ids)
-        if pieces is None:
-            pieces = [reading.token_text(token) for token in ids.tolist()]
-        return np.array([_stops(piece, delimiters) for piece in pieces], np.bool_)
-    known = _known(spelled, delimiters)
-    # (A separator is none, and has no bytes.)
-    numbers = np.minimum(ids.astype(np.int64), known.shape[0] - 1)
-    for token in np.unique(numbers[known[numbers] == UNKNOWN]).tolist():
-        data = spelled.blob[spelled.starts[token] : spelled.starts[token + 1]].tobytes()
+        By the text of the token alone: it has a delimiter that is white space anywhere, or ends
+        with another one, but for white space and closing quotes and brackets. Tokens that are no
+        whole characters do not.
+        """
+        stops = np.zeros(self._ids.shape[0], np.bool_)
+        if self._text is None or not delimiters:
+            return stops
+        ids = self._ids[~self._separators].astype(np.int64)
         try:
-            known[token] = _stops(data.decode(), delimiters)
-        except UnicodeDecodeError:
-            known[token] = False
-    stops: np.ndarray = known[numbers] == 1
-    return stops
-
-
-UNKNOWN = 2
+            spelled = self._reading.token_bytes
+        except TokenizerError:
+            pieces = self._reading.pieces(ids)
+            if pieces is None:
+                pieces = list(map(self._reading.token_text, ids.tolist()))
+            stops[~self._separators] = [_stops(piece, delimiters) for piece in pieces]
+            return stops
+        known = _known(spelled, delimiters)
+        for token in np.unique(ids[known[ids] == UNKNOWN]).tolist():
+            data = spelled.blob[spelled.starts[token] : spelled.starts[token + 1]].tobytes()
+            try:
+                known[token] = _stops(data.decode(), delimiters)
+            except UnicodeDecodeError:
+                known[token] = False
+        stops[~self._separators] = known[ids] == 1
+        return stops
 
 
 @lru_cache(maxsize=8)
 def _known(spelled: TokenBytes, delimiters: tuple[str, ...]) -> np.ndarray:
-    """Which tokens stop a span, as far as that has been asked: uint8, 1, 0 or UNKNOWN. Behind them
-    one that stands for separators."""
-    known = np.full(spelled.starts.shape[0], UNKNOWN, np.uint8)
-    known[-1] = 0
-    return known
+    """Which tokens stop a span, as far as that has been asked: uint8, (V,), 1, 0 or UNKNOWN."""
+    return np.full(spelled.starts.shape[0] - 1, UNKNOWN, np.uint8)
 
 
 def _stops(text: str, delimiters: Sequence[str]) -> bool:

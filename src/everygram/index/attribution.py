@@ -26,6 +26,13 @@ CONTEXT = (250, 100, 40)
 class AttributionQueries(OpenIndex):
     """Where the words of a text come from."""
 
+    def warm_up(self) -> None:
+        """Compile what queries of this index run, or load it from the disk cache, and make what
+        they share: otherwise the first query of each kind waits for that.
+        """
+        super().warm_up()
+        self.attribute(self._state.engine.rare_tokens(2), density=None)
+
     def attribute(
         self,
         text: Query,
@@ -80,7 +87,7 @@ class AttributionQueries(OpenIndex):
             engine,
             query,
             read.bounds(asked.whole_words),
-            spans.stops_of(reading, ids, asked.delimiters),
+            read.stops(asked.delimiters),
             asked.min_length,
             asked.max_count,
         )

@@ -113,6 +113,10 @@ class OpenIndex:
         """Its queries over checked ids."""
         return self._state.engine
 
+    def warm_up(self) -> None:
+        """Compile what queries of this index run, or load it from the disk cache."""
+        self._state.engine.warm_up()
+
     def latest(self) -> Self:
         """This index as it is on disk now: itself if nothing has changed, else a new one.
 

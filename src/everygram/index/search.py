@@ -44,8 +44,8 @@ class SearchQueries(OpenIndex):
         """Compile what queries of this index run, or load it from the disk cache, and make what
         they share: otherwise the first query of each kind waits for that.
         """
+        super().warm_up()
         engine, _, reading, _, _ = self._state
-        engine.warm_up()
         rare = engine.rare_tokens(WARMING)
         if not rare.shape[0]:
             return

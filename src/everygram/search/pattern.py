@@ -120,7 +120,8 @@ def forms_of(character: str) -> str:
 def word_table() -> np.ndarray:
     """Which code points are word characters: bits, uint8, shape (0x110000 / 8,)."""
     is_word = np.zeros(sys.maxunicode + 1, np.bool_)
-    for number in range(sys.maxunicode + 1):
+    # (The planes between, and those behind, have no words.)
+    for number in (*range(0x40000), *range(0xE0000, 0xF0000)):
         category = unicodedata.category(chr(number))
         is_word[number] = category.startswith(WORD_CATEGORIES)
     is_word[list(map(ord, JOINERS))] = True
