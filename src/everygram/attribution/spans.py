@@ -107,9 +107,8 @@ def find(
     if max_count is not None and count:
         rare = counts <= max_count
         starts, ends, counts, intervals = starts[rare], ends[rare], counts[rare], intervals[rare]
-    log_probs = engine.unigram_log_probs[np.minimum(text.ids, engine.vocabulary.vocab_size)]
     sums = np.zeros(starts.shape[0])
-    kernels.sums(log_probs, starts, ends, sums)
+    kernels.sums(engine.unigram_log_probs(text), starts, ends, sums)
     return Found(starts, ends, counts, sums, intervals)
 
 

@@ -1,7 +1,5 @@
 """Queries about whole texts: the probability of each token, and the longest match at each place."""
 
-from functools import cached_property
-
 import numpy as np
 
 from everygram.engine.distributions import NO_LIMIT, Distributions
@@ -74,19 +72,14 @@ class Texts(Distributions):
             sparse[unseen] = alone
         return places - starts, prompt_counts, counts, sparse
 
-    @cached_property
-    def unigram_log_probs(self) -> np.ndarray:
-        """ln(count of the token / count of all tokens and ends of documents): float64, (V + 1,).
-
-        −inf for tokens that do not occur; at V, of the separator.
-        """
-        counts = np.zeros(self.vocabulary.vocab_size + 1, np.int64)
-        for segment, sign in zip(self.segments, self._signs.tolist(), strict=True):
-            ids, number = segment.unigrams_counted()
-            np.add.at(counts, np.minimum(ids, self.vocabulary.vocab_size), sign * number)
+    def unigram_log_probs(self, text: Queries) -> np.ndarray:
+        """ln(count of the token / count of all tokens and ends of documents) of each token of a
+        text: float64, shape (len,); −inf for tokens that do not occur."""
+        _, first, numbers = np.unique(text.ids, return_index=True, return_inverse=True)
+        counts = self.count_batch(text.ranges(first, first + 1))
         with np.errstate(divide="ignore"):
             log_probs: np.ndarray = np.log(counts) - np.log(self.stream_len)
-        return log_probs
+        return log_probs[numbers]
 
     def longest_matches(self, text: Queries) -> tuple[np.ndarray, np.ndarray]:
         """For each place of a text, the length of the longest match there, and its count.
