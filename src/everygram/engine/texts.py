@@ -77,7 +77,7 @@ class Texts(Distributions):
         text: float64, shape (len,); −inf for tokens that do not occur."""
         _, first, numbers = np.unique(text.ids, return_index=True, return_inverse=True)
         counts = self.count_batch(text.ranges(first, first + 1))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             log_probs: np.ndarray = np.log(counts) - np.log(self.stream_len)
         return log_probs[numbers]
 
