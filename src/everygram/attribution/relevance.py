@@ -1,6 +1,7 @@
 """How relevant passages are to a text: BM25, by the library bm25s."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ def relevance_of(passages: Sequence[str], query: str, characters: int) -> np.nda
     """
     import bm25s
 
+    # (Its import asks for all of its messages; which are wanted is the program's to say.)
+    logging.getLogger("bm25s").setLevel(logging.NOTSET)
     words: dict[str, int] = {}
     asked = [words.setdefault(word, len(words)) for word in query.split()]
     if not asked or not passages:
