@@ -100,11 +100,25 @@ def is_word_boundary(before, after):
         return False
     left = next(text for _, end, text in whole if end == len(before))
     right = next(text for begin, _, text in whole if begin == len(before))
+    text = [text for *_, text in whole]
+    at = sum(end <= len(before) for _, end, _ in whole)
+    if is_link(text[at - 1 : at + 2]) or (at > 1 and is_link(text[at - 2 : at + 1])):
+        return False
     if unicodedata.category(right)[0] == "M" or right in JOINERS or right in MODIFIERS:
         return False
     if left == "\u200d":
         return False
     return not (is_word(left) and is_word(right)) or is_unspaced(left) or is_unspaced(right)
+
+
+def is_link(three):
+    """Whether the second of three characters is an apostrophe, or a point, inside a word."""
+    if len(three) < 3:
+        return False
+    before, link, after = three
+    if link in "'’":
+        return all(is_word(each) and not is_unspaced(each) for each in (before, after))
+    return link in ".," and all(unicodedata.category(each) == "Nd" for each in (before, after))
 
 
 def is_unspaced(character):
@@ -135,7 +149,7 @@ def all_spans(naive, ids, boundaries, delimiter, min_length=1, max_count=None):
         stop = next((i for i in range(start, len(ids)) if ids[i] == naive.separator), len(ids))
         end = start + naive.beginning_len(ids[start:stop])
         for place in range(start, end):
-            if delimiter[place]:
+            if delimiter[place] and boundaries[place + 1]:  # (inside a word or number it is none)
                 end = place + 1
                 break
         while end > start and not boundaries[end]:

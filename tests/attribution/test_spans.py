@@ -335,6 +335,10 @@ def test_whole_words(tmp_path):
         ("👩\u200d👧", "👩\u200d"),
         ("❤\ufe0f", "❤"),  # and a variation selector
         ("नमस्ते", "नमस"),
+        ("don't", "don"),  # an apostrophe between letters is a part of the word
+        ("l’été", "l’"),
+        ("3.14", "3"),  # as a point between digits is
+        ("1,000", "1,"),
         ("snake_case", "snake"),  # (connectors are word characters)
         ("ab12", "ab"),
     ],

@@ -32,8 +32,10 @@ QUOTES = "\"'"
 RANKS = ("unigram_log_prob", "length")
 
 # What a character says of the places beside it, as bits: it is part of a word; its script has no
-# spaces between words; it belongs to the character before it; to the one behind it as well.
-WORD, NO_SPACES, EXTENDS, JOINS = 1, 2, 4, 8
+# spaces between words; it belongs to the character before it; to the one behind it as well; it is a
+# digit; between letters, or digits, of words it is part of them (Unicode's UAX 29, WB6 to WB12).
+WORD, NO_SPACES, EXTENDS, JOINS, DIGIT, LINKS, POINTS = 1, 2, 4, 8, 16, 32, 64
+APOSTROPHES, DECIMAL_POINTS = "'’", ".,"
 # Not asked yet whether a token stops a span.
 UNKNOWN = 2
 # Scripts that are written without spaces between words (mostly those of line-breaking classes SA
@@ -99,8 +101,10 @@ def find(
     lengths = engine.match_lengths(text, False, np.empty((0, len(engine.segments), 2), np.int64))
     lengths[text.ids == engine.vocabulary.separator] = 0
     starts, ends = np.empty(n, np.int64), np.empty(n, np.int64)
-    # (A span inside another one that occurs too often, or is too short, does, or is, too.)
+    # A delimiter inside a word or a number ends no sentence.
+    stops = stops & bounds[1:]
     count = int(kernels.maximal(lengths, stops, bounds, min_length, starts, ends))
+    # (A span inside another one that occurs too often, or is too short, does, or is, too.)
     starts, ends = starts[:count], ends[:count]
     intervals = engine.intervals_of_runs(text.ranges(starts, ends))
     counts = engine.counts_of(intervals)
@@ -176,17 +180,22 @@ class AskedText:
         text = self._text
         if text is None or not whole_words:
             return np.ones(self._ids.shape[0] + 1, np.bool_)
-        begins, ends = text.bounds()
+        begins, ends = (each[self._places] for each in text.bounds())
         codes = np.frombuffer(text.text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        classes = _classes()[codes]
-        bounds: np.ndarray = begins == ends
-        # (Beside the ends of the text no word goes on.)
-        inside = np.flatnonzero((begins > 0) & (ends < len(text.text)))
-        before, behind = classes[ends[inside] - 1], classes[ends[inside]]
-        in_word = (before & behind & WORD != 0) & ((before | behind) & NO_SPACES == 0)
-        extended = (behind & EXTENDS != 0) | (before & JOINS != 0)
-        bounds[inside] &= ~(in_word | extended)
-        bounds = bounds[self._places]
+        # (A separator is like a character of no class, and so is what is beyond the text's ends.)
+        at = np.flatnonzero(self._separators)
+        classes = np.pad(np.insert(_classes()[codes], ends[at], 0), 2)
+        at = ends + np.arange(ends.shape[0]) - self._places
+        two, one, next_one, next_two = (classes[at + place] for place in range(4))
+        in_word = (
+            _in_one_word(one, next_one)
+            | _linked(one, next_one, next_two)
+            | _linked(two, one, next_one)
+            | (next_one & EXTENDS != 0)
+            | (one & JOINS != 0)
+        )
+        bounds: np.ndarray = (begins == ends) & ~in_word
+        bounds[[0, -1]] = True
         bounds[:-1] |= self._separators
         bounds[1:] |= self._separators
         return bounds
@@ -227,6 +236,19 @@ def _known(spelled: TokenBytes, delimiters: tuple[str, ...]) -> np.ndarray:
     return np.full(spelled.starts.shape[0] - 1, UNKNOWN, np.uint8)
 
 
+def _in_one_word(before: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Whether characters of these classes beside one another are of one word."""
+    within: np.ndarray = (before & behind & WORD != 0) & ((before | behind) & NO_SPACES == 0)
+    return within
+
+
+def _linked(before: np.ndarray, link: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Whether the middle one of three characters is an apostrophe, or a point, inside a word."""
+    links = (link & LINKS != 0) & _in_one_word(before, behind)
+    linked: np.ndarray = links | ((link & POINTS != 0) & (before & behind & DIGIT != 0))
+    return linked
+
+
 def _stops(text: str, delimiters: Sequence[str]) -> bool:
     """Whether a token of this text ends a sentence or a line."""
     end = len(text)
@@ -247,10 +269,15 @@ def _classes() -> np.ndarray:
     """What each code point says of the places beside it: bits, uint8, shape (0x110000,)."""
     classes = np.unpackbits(word_table(), bitorder="little")
     for number in np.flatnonzero(classes).tolist():
-        if unicodedata.category(chr(number)).startswith("M"):
+        category = unicodedata.category(chr(number))
+        if category == "Nd":
+            classes[number] |= DIGIT
+        elif category.startswith("M"):
             classes[number] |= EXTENDS
     for first, last in WITHOUT_SPACES:
         classes[first : last + 1] |= NO_SPACES
     classes[[0x200C, 0x200D, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE0080)]] |= EXTENDS
     classes[0x200D] |= JOINS
+    classes[list(map(ord, APOSTROPHES))] |= LINKS
+    classes[list(map(ord, DECIMAL_POINTS))] |= POINTS
     return classes
