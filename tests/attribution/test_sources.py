@@ -435,3 +435,12 @@ def test_numbers_are_pythons_own(text_index):
                 check(each)
 
     check({name: value for name, value in found.as_dict().items() if name != "token_ids"})
+
+
+def test_numbers_without_limit(tmp_path):
+    with corpus_of(tmp_path, ["one two three.", "one two"]).index as index:
+        huge = (10**30, 1 << 62, 0)
+        found = index.attribute("one two three.", density=10**300, documents=10**30, context=huge)
+        (span,) = found.spans
+        (document,) = span.documents
+        assert [each.text for each in document.surroundings] == ["one two three."] * 3

@@ -5,9 +5,8 @@ import numpy as np
 from everygram.engine.engine import Engine
 from everygram.kernels import spans as kernels
 
-# Occurrences that are drawn at first for each document that is wanted; then twice as many; at most
-# LOOKED_AT at a time. All occurrences of a span with up to as many are looked at together with
-# those of other spans.
+# Occurrences of a span that are drawn at first for each document wanted, then twice as many,
+# at most LOOKED_AT at a time. If all documents are wanted, these are the first ones.
 DRAWS, LOOKED_AT = 3, 1 << 12
 # A document's number in the engine, and the offset of an occurrence in it.
 Place = tuple[int, int]
@@ -30,23 +29,19 @@ def drawn(
     """
     if not wanted:
         return [[] for _ in range(counts.shape[0])]
-    numbers = np.minimum(counts, np.where(documents <= wanted, LOOKED_AT, DRAWS * wanted))
+    numbers = np.where(documents <= wanted, LOOKED_AT, min(DRAWS * wanted, LOOKED_AT))
+    numbers = np.minimum(counts, numbers)
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
     occurrences = np.empty(bounds[-1], np.int64)
     kernels.draw(counts, np.zeros_like(counts), bounds, _key(seed), occurrences)
     spans = np.repeat(np.arange(counts.shape[0]), numbers)
     found, offsets = _placed(engine, intervals, spans, occurrences)
-    return [
-        _chosen(engine, interval, count, min(own, wanted), own <= wanted, seed, *looked_at)
-        for interval, count, own, *looked_at in zip(
-            np.split(intervals, counts.shape[0]) if counts.shape[0] else [],
-            counts.tolist(),
-            documents.tolist(),
-            np.split(found, bounds[1:-1]),
-            np.split(offsets, bounds[1:-1]),
-            strict=False,
-        )
-    ]
+    chosen = []
+    for span, (count, own) in enumerate(zip(counts.tolist(), documents.tolist(), strict=True)):
+        one, part = intervals[span : span + 1], slice(bounds[span], bounds[span + 1])
+        given = (min(own, wanted), own <= wanted, seed, found[part], offsets[part])
+        chosen.append(_chosen(engine, one, count, *given))
+    return chosen
 
 
 def _chosen(

@@ -26,6 +26,8 @@ from everygram.results.attribution import (
 )
 from everygram.tokenizer.vocabulary import TokenBytes
 
+# No document has more tokens.
+LONGEST = 1 << 40
 # Of a match: long, medium and short ones.
 Around = tuple[Surroundings, Surroundings, Surroundings]
 
@@ -163,8 +165,9 @@ class _Documents:
     """Documents as one answer reads them, each once."""
 
     def __init__(self, engine: Engine, reading: Reading, context: Sequence[int]) -> None:
-        self._engine, self._reading, self._context = engine, reading, context
-        self._longest_first = sorted(context, reverse=True)
+        self._engine, self._reading = engine, reading
+        self._context = [min(each, LONGEST) for each in context]
+        self._longest_first = sorted(self._context, reverse=True)
         # The place of a match's begin among those of its surroundings.
         self._half = len(context)
         self._documents: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
