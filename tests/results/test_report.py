@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import random
 import re
 import unicodedata
@@ -305,20 +306,21 @@ def test_every_span_leads_to_its_documents(form):
 
 
 def test_rarity_is_said_in_words_and_shown_by_more_than_a_colour():
-    # The chance of a span times the tokens of the index: 2, 0.5, 2e-6, 1e-7.
-    log_probs = list(np.log([2e-6, 5e-7, 2e-12, 1e-13]))
-    result = attribution("abcdefgh", [(0, 1), (2, 3), (4, 5), (6, 7)], log_probs=log_probs)
-    names = ["common", "uncommon", "rare", "very rare"]
+    # The chance of a span times the tokens of the index: 2, 0.5, 2e-8, 5e-9, 5e-17.
+    log_probs = [*map(math.log, (2e-6, 5e-7, 2e-14, 5e-15, 5e-23))]
+    bounds = [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
+    result = attribution("abcdefghi", bounds, log_probs=log_probs)
+    names = ["common", "uncommon", "rare", "very rare", "extremely rare"]
     page = made(result, "to_html")
-    assert [label.split(", ")[1] for label in page.labels[:4]] == names
-    assert re.findall(r'class="span r(\d)" a', page.source) == ["1", "2", "3", "4"]
+    assert [label.split(", ")[1] for label in page.labels[:5]] == names
+    assert re.findall(r'class="span r(\d)" a', page.source) == ["1", "2", "3", "4", "5"]
     assert all(f">{name}</span>" in page.source for name in names)
     widths = re.findall(r"border-bottom:(\d)px", result._repr_html_())
-    assert widths == ["1", "2", "3", "5"] * 2
+    assert widths == ["1", "2", "3", "4", "5"] * 2
     # Of overlapping spans, the rarest counts.
-    result = attribution("abcdefgh", [(0, 4), (3, 6)], log_probs=log_probs[2:])
+    result = attribution("abcdefgh", [(0, 4), (3, 6)], log_probs=log_probs[2:4])
     assert made(result, "to_html").labels[0].split(", ")[1] == "very rare"
-    assert "Rare (unigram log-probability −26.9), 4 tokens" in made(result, "to_html").text
+    assert "Rare (unigram log-probability −31.5), 4 tokens" in made(result, "to_html").text
 
 
 @pytest.mark.parametrize("form", BOTH)
@@ -430,3 +432,29 @@ def test_a_book_is_shown_whole():
     assert len(source) < 12_000_000
     assert source.count("<sup") == 5000 and source.count("<article") == 5000
     assert "at most 1 document per span" in source and "The text goes on" not in source
+
+
+def test_colours_have_enough_contrast():
+    def light(colour):
+        digits = colour if len(colour) > 3 else "".join(2 * c for c in colour)
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return sum(share * x for share, x in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    style = (files("everygram.results.report") / "style.css").read_text("utf-8")
+    themes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    assert len(themes) == 3
+    levels = [f"r{i}" for i in range(1, 6)]
+    for theme in themes:
+        lights = {name: light(colour) for name, colour in re.findall(r"--(\w+): #(\w+)", theme)}
+        # WCAG 2.2, level AA: of text, and of lines that say something.
+        for front, backs, least in (
+            ("ink", ["page", "box", "mark", *levels], 4.5),
+            ("quiet", ["page", "box"], 4.5),
+            ("link", ["page", "box"], 4.5),
+            ("edge", ["page", *levels], 3),
+            ("line", ["page", "box"], 3),
+        ):
+            for back in backs:
+                dark, bright = sorted((lights[front], lights[back]))
+                assert (bright + 0.05) / (dark + 0.05) >= least, (front, back)

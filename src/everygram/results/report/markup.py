@@ -36,10 +36,11 @@ INLINE = {
     "border-left:3px solid rgba(128,128,128,.4)",
     "running": "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9;unicode-bidi:plaintext",
     "value": "margin:0 0 0 1em",
-    "span r1": SPAN.format(1, ".1"),
-    "span r2": SPAN.format(2, ".2"),
-    "span r3": SPAN.format(3, ".3"),
-    "span r4": SPAN.format(5, ".4"),
+    "span r1": SPAN.format(1, ".08"),
+    "span r2": SPAN.format(2, ".16"),
+    "span r3": SPAN.format(3, ".24"),
+    "span r4": SPAN.format(4, ".32"),
+    "span r5": SPAN.format(5, ".4"),
 }
 
 

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 # From common to rare. How often tokens drawn one by one, each as often as it is in the index, would
 # spell a span in an index of the same size: a name holds from its number on.
-RARITY = (("common", 1.0), ("uncommon", 1e-3), ("rare", 1e-6), ("very rare", 0.0))
+RARITY = (
+    ("common", 1.0),
+    ("uncommon", 1e-4),
+    ("rare", 1e-8),
+    ("very rare", 1e-16),
+    ("extremely rare", 0.0),
+)
 # Of the spans that a document has, this many are listed.
 PLACES = 30
 LEGEND = (
@@ -27,8 +33,8 @@ LEGEND = (
 )
 METHOD = (
     "Rarity: tokens drawn one by one, each as often as it is in the index, would spell a common "
-    "span at least once in an index of this size, an uncommon one in 1 of 1,000 such indexes, a "
-    "rare one in 1 of 1,000,000, a very rare one less often. The unigram log-probability is the "
+    "span at least once in an index of this size, an uncommon one at least 10⁻⁴ times, a rare one "
+    "10⁻⁸, a very rare one 10⁻¹⁶, an extremely rare one less. The unigram log-probability is the "
     "logarithm of the chance to draw exactly the span's tokens, in nats. Overlapping spans have "
     "the rarity of the rarest of them. Relevance: BM25 of a document against the prompt and the "
     "text, per character of the text."
