@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from everygram.results.attribution import Attribution
 
 FILE = Most(text=1_000_000, documents=10_000_000, listed=500)
-FRAGMENT = Most(text=CHARS, documents=100_000, listed=50)
+FRAGMENT = Most(text=CHARS, documents=100_000, listed=10)
 
 
 def page(result: "Attribution") -> str:

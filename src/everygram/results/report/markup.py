@@ -28,14 +28,17 @@ INLINE = {
     "heading": "font-weight:bold;display:inline",
     "ids": "overflow-wrap:anywhere;font-family:monospace",
     "inside": "margin-left:1em",
+    "link": "color:inherit",
     "list": "list-style:none;padding:0;margin:0",
     "mark": "background:#ffd54f;color:#000",
-    "name": "opacity:.75",
-    "quiet": "opacity:.75",
+    "name": "float:left;clear:left;margin-right:8px;opacity:.75",
+    "number": "line-height:1;font-size:.7em",
+    "pairs": "margin:4px 0",
+    "quiet": "margin:4px 0;opacity:.75",
     "quote": "white-space:pre-wrap;overflow-wrap:anywhere;padding-left:8px;"
     "border-left:3px solid rgba(128,128,128,.4)",
     "running": "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9;unicode-bidi:plaintext",
-    "value": "margin:0 0 0 1em",
+    "value": "margin:0;overflow-wrap:anywhere",
     "span r1": SPAN.format(1, ".08"),
     "span r2": SPAN.format(2, ".16"),
     "span r3": SPAN.format(3, ".24"),
@@ -56,6 +59,10 @@ class Markup:
             return f' class="{name}"'
         return f' style="{INLINE[name]}"' if name in INLINE else ""
 
+    def style(self, name: str) -> str:
+        """The same for an element that a style sheet knows without a class."""
+        return self.look(name) if self._inline else ""
+
     def id(self, name: str) -> str:
         """The attribute that names an element, uniquely among the results on one page."""
         return f' id="{self._prefix}{name}"'
@@ -63,6 +70,11 @@ class Markup:
     def to(self, name: str) -> str:
         """The attribute that leads to the element of this name."""
         return f' href="#{self._prefix}{name}"'
+
+    def link(self, name: str, content: str, label: str = "") -> str:
+        """A link to the element of this name."""
+        label = f' aria-label="{label}"' if label else ""
+        return f"<a{self.to(name)}{label}{self.style('link')}>{content}</a>"
 
     def heading(self, level: int, content: str, name: str = "") -> str:
         known = self.id(name) if name else ""
@@ -82,27 +94,39 @@ class Markup:
 
     def list(self, items: Iterable[str]) -> str:
         """A list; the items are HTML, each with its <li>."""
-        return f'<ol role="list"{self.look("list")}>{"".join(items)}</ol>'
+        return f'<ol role="list"{self.style("list")}>{"".join(items)}</ol>'
 
     def pairs(self, pairs: Iterable[tuple[str, str]]) -> str:
         """Names and values; both are HTML."""
         made = "".join(
-            f'<dt dir="auto"{self.look("name")}>{name}</dt>'
-            f'<dd dir="auto"{self.look("value")}>{value}</dd>'
+            f'<dt dir="auto"{self.style("name")}>{name}</dt>'
+            f'<dd dir="auto"{self.style("value")}>{value}</dd>'
             for name, value in pairs
         )
-        return f"<dl>{made}</dl>" if made else ""
+        return f"<dl{self.style('pairs')}>{made}</dl>" if made else ""
 
+    def fields(self, values: dict[str, Any]) -> str:
+        """Names and values, as they are."""
+        made = [
+            (f'<span lang="">{visible(cut(str(name)))}</span>', self._value(value))
+            for name, value in [*values.items()][:FIELDS]
+        ]
+        if (more := len(values) - FIELDS) > 0:
+            made.append(("…", f"and {many(more, 'field')} more"))
+        return self.pairs(made)
 
-def fields(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values as HTML."""
-    pairs = [
-        (f'<span lang="">{visible(cut(str(name)))}</span>', _value(value))
-        for name, value in [*values.items()][:FIELDS]
-    ]
-    if (more := len(values) - FIELDS) > 0:
-        pairs.append(("…", f"and {many(more, 'field')} more"))
-    return pairs
+    def _value(self, value: Any) -> str:
+        """A value as JSON, or a text; an address in the web is a link."""
+        given = isinstance(value, str)
+        text = value if given else json.dumps(value, ensure_ascii=False, default=str)
+        shown = f'<span lang="">{visible(cut(text, VALUE))}</span>'
+        # (Not if a character is shown as a code: the address would not be the one that is read.)
+        if not ADDRESS.fullmatch(text) or visible(text) != escape(text):
+            return shown
+        return (
+            f'<a href="{escape(text)}" target="_blank" rel="noopener noreferrer"'
+            f"{self.style('link')}>{shown}</a>"
+        )
 
 
 def cut(text: str, most: int = HEADING) -> str:
@@ -112,16 +136,6 @@ def cut(text: str, most: int = HEADING) -> str:
 
 def many(number: int, name: str) -> str:
     return f"{number:,} {name}" + ("" if number == 1 else "s")
-
-
-def _value(value: Any) -> str:
-    """A metadata value; an address in the web is a link."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    shown = f'<span lang="">{visible(cut(text, VALUE))}</span>'
-    # (Not if a character is shown as a code: the address would not be the one that is read.)
-    if ADDRESS.fullmatch(text) and visible(text) == escape(text):
-        return f'<a href="{escape(text)}" target="_blank" rel="noopener noreferrer">{shown}</a>'
-    return shown
 
 
 def _prefix(result: "Attribution") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from everygram.results.html import CHARS, visible
 from everygram.results.report.excerpt import MATCH, Excerpt, key
-from everygram.results.report.markup import Markup, cut, fields, many
+from everygram.results.report.markup import Markup, cut, many
 
 if TYPE_CHECKING:
     from everygram.results.attribution import (
@@ -98,9 +98,10 @@ class Parts:
         before, _, after = text.partition(core) if core else ("", "", "")
         label = f"{cut(core)}: span {name:,} of {len(self._excerpt.merged):,}, {self._said(number)}"
         look = markup.look(f"span r{self._merged_rarity(number) + 1}")
+        sup = f'<sup dir="ltr"{markup.style("number")}>{name}</sup>'
         return (
             f"{visible(before, chr(10))}<a{markup.id(f't{name}')}{markup.to(f's{name}')}{look} "
-            f'aria-label="{visible(label)}">{visible(core, chr(10))}<sup dir="ltr">{name}</sup></a>'
+            f'aria-label="{visible(label)}">{visible(core, chr(10))}{sup}</a>'
             f"{visible(after, chr(10))}"
         )
 
@@ -144,7 +145,7 @@ class Parts:
         inside = "".join(self._part(number, i, part) for i, part in enumerate(parts))
         if (more := len(span.spans) - len(parts)) > 0:
             inside += markup.quiet(f"… and {many(more, 'part')} more")
-        back = f"<a{markup.to(f't{number + 1}')}>Back to the text</a>"
+        back = markup.link(f"t{number + 1}", "Back to the text")
         return (
             f"<details{markup.look('box')}><summary>{heading} {said}</summary>"
             f'<div{markup.id(f"s{number + 1}")} tabindex="-1"{markup.look("inside")}>{inside}'
@@ -179,7 +180,7 @@ class Parts:
         """A document of a span: its match in its surroundings."""
         markup, title = self._markup, _title(document)
         if key(document) in self._linked:
-            title = f"<a{markup.to(_id(document))}>{title}</a>"
+            title = markup.link(_id(document), title)
         said = (
             f"{_relevance(document)}tokens {document.token_start:,} to {document.token_end:,} of "
             f"{document.length:,}"
@@ -213,7 +214,7 @@ class Parts:
             match = f"{match[:MATCH]} … {match[-MATCH:]}"
         return (
             f'<div lang="" dir="auto"{self._markup.look("quote")}>{"… " if begun else ""}'
-            f"{visible(before[-CHARS:], chr(10))}<mark{self._markup.look('mark')}>"
+            f"{visible(before[-CHARS:], chr(10))}<mark{self._markup.style('mark')}>"
             f"{visible(match, chr(10))}</mark>{visible(after[:CHARS], chr(10))}"
             f"{' …' if ended else ''}</div>"
         )
@@ -222,7 +223,7 @@ class Parts:
         """The metadata of a document, which several spans may have."""
         known = key(document)
         if known not in self._metadata:
-            self._metadata[known] = self._markup.pairs(fields(document.metadata))
+            self._metadata[known] = self._markup.fields(document.metadata)
         return self._metadata[known]
 
     def documents(self) -> str:
@@ -259,8 +260,7 @@ class Parts:
         number, i = self._excerpt.home[place]
         alone = len(self._excerpt.merged[number].spans) == 1
         name = f"{number + 1}" if alone else f"{number + 1}.{i + 1}"
-        to = self._markup.to(f"p{number + 1}.{i + 1}")
-        return f'<a{to} aria-label="span {name}">{name}</a>'
+        return self._markup.link(f"p{number + 1}.{i + 1}", name, f"span {name}")
 
     def about(self) -> str:
         """The numbers, the parameters and the index."""
@@ -273,11 +273,11 @@ class Parts:
             ("everygram", visible(version("everygram"))),
         ]
         content = "".join(
-            f"{markup.heading(3, title)}{markup.pairs(pairs)}"
+            f"{markup.heading(3, title)}{pairs}"
             for title, pairs in (
-                ("Numbers", numbers),
-                ("Parameters", fields(result.options)),
-                ("Index", fields(result.index)),
+                ("Numbers", markup.pairs(numbers)),
+                ("Parameters", markup.fields(result.options)),
+                ("Index", markup.fields(result.index)),
             )
         )
         return markup.section("about", "How this was made", content + markup.quiet(METHOD))
