@@ -48,20 +48,20 @@ INLINE = {
 
 
 class Markup:
-    """Elements. inline: with inline styles, in place of classes of a style sheet."""
+    """Elements. inline: of a fragment, with inline styles in place of a style sheet."""
 
     def __init__(self, result: "Attribution", inline: bool) -> None:
-        self._inline, self._prefix = inline, _prefix(result)
+        self.inline, self._prefix = inline, _prefix(result)
 
     def look(self, name: str) -> str:
         """The attribute that gives an element the look of this name."""
-        if not self._inline:
+        if not self.inline:
             return f' class="{name}"'
         return f' style="{INLINE[name]}"' if name in INLINE else ""
 
     def style(self, name: str) -> str:
         """The same for an element that a style sheet knows without a class."""
-        return self.look(name) if self._inline else ""
+        return self.look(name) if self.inline else ""
 
     def id(self, name: str) -> str:
         """The attribute that names an element, uniquely among the results on one page."""
@@ -78,7 +78,7 @@ class Markup:
 
     def heading(self, level: int, content: str, name: str = "") -> str:
         known = self.id(name) if name else ""
-        if not self._inline:
+        if not self.inline:
             return f"<h{level}{known}>{content}</h{level}>"
         # Notebooks put every h1 to h6 into their own table of contents.
         role = f' role="heading" aria-level="{level + 2}"'

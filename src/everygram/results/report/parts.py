@@ -146,9 +146,14 @@ class Parts:
         if (more := len(span.spans) - len(parts)) > 0:
             inside += markup.quiet(f"… and {many(more, 'part')} more")
         back = markup.link(f"t{number + 1}", "Back to the text")
+        # Browsers open the boxes around what a link leads to. Notebooks follow links themselves, to
+        # what is not in a closed box alone.
+        box, content = markup.id(f"s{number + 1}"), ""
+        if not markup.inline:
+            box, content = content, f'{box} tabindex="-1"'
         return (
-            f"<details{markup.look('box')}><summary>{heading} {said}</summary>"
-            f'<div{markup.id(f"s{number + 1}")} tabindex="-1"{markup.look("inside")}>{inside}'
+            f"<details{box}{markup.look('box')}><summary>{heading} {said}</summary>"
+            f"<div{content}{markup.look('inside')}>{inside}"
             f"<p{markup.look('control')}>{back}</p></div></details>"
         )
 
@@ -260,7 +265,8 @@ class Parts:
         number, i = self._excerpt.home[place]
         alone = len(self._excerpt.merged[number].spans) == 1
         name = f"{number + 1}" if alone else f"{number + 1}.{i + 1}"
-        return self._markup.link(f"p{number + 1}.{i + 1}", name, f"span {name}")
+        to = f"s{number + 1}" if self._markup.inline else f"p{number + 1}.{i + 1}"
+        return self._markup.link(to, name, f"span {name}")
 
     def about(self) -> str:
         """The numbers, the parameters and the index."""
