@@ -12,6 +12,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+import everygram
+from conftest import write_jsonl
 from everygram.results import report
 from everygram.results.attribution import (
     AttributedSpan,
@@ -350,12 +352,11 @@ def test_documents_of_a_union_name_their_index(form):
 
 @pytest.mark.parametrize("form", BOTH)
 def test_a_report_ends_with_how_it_was_made(form):
-    from everygram import __version__
-
     said = made(attribution("words", [(0, 3), (2, 5)]), form).text
     end = said[said.index("How this was made") :]
-    for each in ("tokens5", "2 kept of 6 found", "as one1", "documents2", f"everygram{__version__}",
-                 "density0.05", "context[9, 5, 2]", "namebooks", "versionv1"):  # fmt: skip
+    assert f"everygram{everygram.__version__}" in end
+    for each in ("tokens5", "2 kept of 6 found", "as one1", "documents2", "density0.05",
+                 "context[9, 5, 2]", "namebooks", "versionv1"):  # fmt: skip
         assert each in end
 
 
@@ -433,6 +434,32 @@ def test_a_book_is_shown_whole():
     assert len(source) < 12_000_000
     assert source.count("<sup") == 5000 and source.count("<article") == 5000
     assert "at most 1 document per span" in source and "The text goes on" not in source
+
+
+@pytest.mark.parametrize("form", BOTH)
+def test_what_an_index_answers_is_shown(form, tmp_path):
+    lines = ["The cat sat on the mat.", "Die Katze saß auf der Matte. 🐈", "قطة على حصيرة"]
+    for name, texts in (("one", lines), ("two", lines[:1])):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"text": text, "title": "x"} for text in texts])
+        everygram.build(tmp_path / f"{name}.jsonl", tmp_path / name)
+    text = "".join(f"I say: {line}\n" for line in lines)
+    for paths in (tmp_path / "one", [tmp_path / "one", tmp_path / "two"]):
+        with everygram.open(paths) as index:
+            result = index.attribute(text, min_length=5, density=None)
+        page = made(result, form)
+        assert page.running == text
+        union = isinstance(paths, list)
+        assert set(page.marks) == {span.text for span in result.spans}
+        assert {line.rstrip(" 🐈") for line in lines} <= {mark.strip() for mark in page.marks}
+        assert page.text.count("Document 0 of two") == union * page.text.count("Document 0 of one")
+        assert f"version{result.index['version']}" in page.text and "min_length5" in page.text
+    np.array([0, 1, 2, 3, 0, 1, 2, 4], "<u2").tofile(tmp_path / "ids.bin")
+    everygram.build(
+        tmp_path / "ids.bin", tmp_path / "ids", pretokenized="u16", separator_id=0, vocab_size=10
+    )
+    with everygram.open(tmp_path / "ids") as index:
+        page = made(index.attribute([5, 1, 2, 3, 5], density=None), form)
+    assert page.running == "5 1 2 3 5" and "1 2 3: span 1 of 1, " in page.labels[0]
 
 
 def test_colours_have_enough_contrast():

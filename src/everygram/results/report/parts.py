@@ -46,7 +46,7 @@ class Parts:
 
     def __init__(self, excerpt: Excerpt, markup: Markup) -> None:
         self._excerpt, self._markup, self._result = excerpt, markup, excerpt.result
-        self.index_name = str(self._result.index.get("name", "an index"))
+        self.index_name = cut(str(self._result.index.get("name", "an index")))
         self._linked = {key(each) for each in excerpt.listed}
         self._metadata: dict[tuple[int, int], str] = {}
 
