@@ -1,6 +1,7 @@
 """Reports of attributions: nothing in them runs or loads, all links lead somewhere, all is said."""
 
 import base64
+import dataclasses
 import hashlib
 import math
 import random
@@ -54,16 +55,16 @@ ATTRIBUTES = {
 
 
 def attribution(
-    text, bounds, documents=2, metadata=None, names=None, log_probs=None, ids=False, **more
+    text, bounds, per_span=2, metadata=None, names=None, log_probs=None, ids=False, **more
 ):
     """An attribution of a text whose tokens are its characters, with these spans.
 
-    names: of the indexes of a union. ids: as of an index without a tokenizer.
+    per_span: documents. names: of the indexes of a union. ids: as of an index without a tokenizer.
     """
     spans, sources = [], {}
     for place, (start, end) in enumerate(bounds):
         said = []
-        for i in range(documents):
+        for i in range(per_span):
             around = tuple(
                 Surroundings(f"{c * 'b '}{text[start:end]}{c * ' a'}", 2 * c, 2 * c + end - start)
                 for c in (9, 5, 2)
@@ -96,8 +97,8 @@ def attribution(
                 start,
                 end,
                 None if ids else text[start:end],
-                3 + documents,
-                2 + documents,
+                3 + per_span,
+                2 + per_span,
                 log_prob,
                 said,
             )
@@ -109,7 +110,7 @@ def attribution(
         else:
             merged.append((start, end, [place]))
     source = UnionSourceDocument if names else SourceDocument
-    options = {"min_length": 1, "density": 0.05, "documents": documents, "context": [9, 5, 2]}
+    options = {"min_length": 1, "density": 0.05, "documents": per_span, "context": [9, 5, 2]}
     fields = {
         "text": None if ids else text,
         "spans": spans,
@@ -135,6 +136,7 @@ class Page(HTMLParser):
         self.source, self.open, self.tags, self.ids, self.hrefs = source, [], [], [], []
         self.labels, self.text, self.scripts, self.marks, self.links = [], "", [], [], []
         self.policy, self.paths, self.running, self.strays = None, {}, "", []
+        self.spans = []
         self.feed(source)
         self.close()
         assert not self.open
@@ -173,6 +175,7 @@ class Page(HTMLParser):
             self.marks[-1] += data
         labels = [held.get("aria-labelledby", "") for _, held in self.open]
         if any(each.endswith("-text") for each in labels) and "sup" not in inside:
+            self.spans += [data] if "a" in inside else []
             self.running += (
                 data if ("dir", "auto") in self.open[-1 - ("a" in inside)][1].items() else ""
             )
@@ -247,7 +250,12 @@ def test_no_outside_host_is_named(form):
 
 @pytest.mark.parametrize("form", BOTH)
 def test_addresses_in_metadata_are_links(form):
-    good = ["https://example.org/a?b=c&d=%20#e", "HTTP://example.org", "https://[::1]:80/"]
+    good = [
+        "https://example.org/a?b=c&d=%20#e",
+        "HTTP://example.org",
+        "https://[::1]:80/",
+        "https://example.org?lt&lt;",
+    ]
     bad = [
         "javascript:alert(1)", "data:text/html,x", "ftp://example.org", " https://example.org",
         "https://example.org/a b", "https://example.org\n", 'https://example.org/"onclick="x',
@@ -276,6 +284,15 @@ def test_the_text_is_shown_whole(form, ids):
         page = made(attribution(text, bounds, 1, ids=ids), form)
         shown = " ".join(str(ord(c)) for c in text) if ids else text
         assert page.running == shown
+        # White space at the ends of a span is not part of its link.
+        assert all(link == link.strip() or not link.strip() for link in page.spans)
+
+
+@pytest.mark.parametrize("form", BOTH)
+def test_spans_may_share_a_character(form):
+    merged = [MergedSpan(0, 3, 0, 3, 0, 4, "abc", [0]), MergedSpan(2, 4, 3, 4, 4, 6, "cd", [1])]
+    page = made(attribution("abcdef", [(0, 3), (3, 4)], merged_spans=merged), form)
+    assert page.running == "abcdef" and page.spans == ["abc", "d"]
 
 
 @pytest.mark.parametrize("form", BOTH)
@@ -335,13 +352,30 @@ def test_what_is_not_there_is_said(form):
     assert "4 spans found, none kept" in text("words", [])
     assert "Numbered parts" not in text("words", [])
     assert "The text is empty." in text("", [], span_count=0)
-    assert "None were requested." in text("words", [(0, 2)], documents=0)
-    assert "There are none." in text("words", [])
-    assert "showing 0 of 2 documents" in text("words", [(0, 2)], documents=0)
+    assert "None were requested." in text("words", [(0, 2)], per_span=0)
+    assert "There are none." in text("words", [], per_span=0)
+    assert "showing 0 of 2 documents" in text("words", [(0, 2)], per_span=0)
     said = text("words", [(0, 2), (1, 5)], ids=True)
     assert "The index has no tokenizer" in said and "relevance" not in said
     assert "119 111 114 100 115" in said and "Part 1.2: 111 114 100 115" in said
     assert "tokens 20 to 22 of 500" in said
+
+
+@pytest.mark.parametrize("form", BOTH)
+def test_documents_that_are_not_listed_and_surroundings_that_are_all_the_same(form, monkeypatch):
+    monkeypatch.setattr(report, "FILE", report.FILE._replace(listed=2))
+    monkeypatch.setattr(report, "FRAGMENT", report.FRAGMENT._replace(listed=2))
+    result = attribution("words", [(0, 2)], 4)
+    page = made(result, form)
+    assert sum("-d" in href for href in page.hrefs) == 2
+    assert page.labels.count("more of document 0") == 1
+    around = (Surroundings("words", 0, 2),) * 3
+    documents = [
+        dataclasses.replace(each, surroundings=around) for each in result.spans[0].documents
+    ]
+    spans = [dataclasses.replace(result.spans[0], documents=documents)]
+    page = made(attribution("words", [(0, 2)], 4, spans=spans), form)
+    assert page.labels.count("more of document 0") == 0 and page.marks == 4 * ["wo"]
 
 
 @pytest.mark.parametrize("form", BOTH)
@@ -381,7 +415,7 @@ def test_the_same_result_makes_the_same_report_and_others_do_not_clash():
         attribution("some words", [(0, 4)]).to_html()
     )
     assert ids() == ids()
-    for others in (ids("some worlds"), ids(more={"index": {}}), ids(more={"documents": 1}),
+    for others in (ids("some worlds"), ids(more={"index": {}}), ids(more={"per_span": 1}),
                    ids(more={"options": {"seed": 1, "context": [9, 5, 2]}})):  # fmt: skip
         assert not ids() & others
 
@@ -397,7 +431,7 @@ def test_a_report_is_small():
 @pytest.mark.parametrize("form", BOTH)
 def test_a_large_report_is_cut_and_says_so(form, monkeypatch):
     monkeypatch.setattr(report, "FILE", report.Most(text=20_000, documents=100_000, listed=50))
-    most_text, _, listed = report.FILE if form == "to_html" else report.FRAGMENT
+    listed = 50 if form == "to_html" else 10
 
     def page_of(*given):
         page = made(attribution(text, *given), form)
@@ -410,7 +444,7 @@ def test_a_large_report_is_cut_and_says_so(form, monkeypatch):
     page = page_of([(110 * i, 110 * i + 60) for i in range(1000)], 10)
     shown = re.search("the first ([0-9,]+) of 1,000 spans", page.text)[1]
     assert page.tags.count("sup") == int(shown.replace(",", ""))
-    assert len(page.running) <= most_text
+    assert len(page.running) <= (20_000 if form == "to_html" else 4000)
     assert "the shortest surroundings of matches, at most " in page.text
     # A span without documents takes place, too.
     page = page_of([(11 * i, 11 * i + 10) for i in range(10_000)], 0)
@@ -423,6 +457,11 @@ def test_a_large_report_is_cut_and_says_so(form, monkeypatch):
     page = page_of([(0, 40)], 3000)
     assert f"a list of the {listed} most relevant documents" in page.text
     assert f"… and {3000 - listed:,} documents more" in page.text
+    # The last document of the list has a span that is not shown.
+    bounds = [(11 * i, 11 * i + 1) for i in range(5000)]
+    last = SourceDocument(99, 500, {}, "low", 0.1, [1, 4999])
+    page = made(attribution(text, bounds, 1, documents=[last]), form)
+    assert "Document 99 relevance low (0.10); 500 tokens; in spans 2, (not shown)" in page.text
     page = page_of([(11 * i, 11 * i + 1) for i in range(60)], 1)
     assert ", 30 and 30 more" in page.text
 

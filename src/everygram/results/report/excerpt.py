@@ -64,7 +64,7 @@ class Excerpt:
         """A span in the source, in characters."""
         if span.start is not None and span.end is not None:
             return span.start, span.end
-        return self._places[span.token_start], self._places[span.token_end] - 1
+        return self._places[span.token_start], self._places[span.token_end]
 
     @cached_property
     def _places(self) -> list[int]:
@@ -88,13 +88,13 @@ class Excerpt:
                 fits += 1
             if fits == limit:
                 break
-        return levels, per_span, max(fits, min(limit, 1))
+        return levels, per_span, fits
 
     def _listed(self) -> "list[SourceDocument]":
         found, total = self.result.documents[: self._most.listed], 0
         for fits, document in enumerate(found):
             total += _described(document)
-            if total > self._most.documents / 2 and fits:
+            if total > self._most.documents / 2:
                 return found[:fits]
         return found
 
