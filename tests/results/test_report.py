@@ -389,7 +389,7 @@ def test_a_report_ends_with_how_it_was_made(form):
     said = made(attribution("words", [(0, 3), (2, 5)]), form).text
     end = said[said.index("How this was made") :]
     assert f"everygram{everygram.__version__}" in end
-    for each in ("tokens5", "2 kept of 6 found", "as one1", "documents2", "density0.05",
+    for each in ("tokens5", "2 kept of 6 found", "merged spans1", "documents2", "density0.05",
                  "context[9, 5, 2]", "namebooks", "versionv1"):  # fmt: skip
         assert each in end
 

@@ -274,7 +274,7 @@ class Parts:
         numbers = [
             ("tokens", f"{len(result.query):,}"),
             ("spans", f"{len(result.spans):,} kept of {result.span_count:,} found"),
-            ("overlapping ones as one", f"{len(result.merged_spans):,}"),
+            ("merged spans", f"{len(result.merged_spans):,}"),
             ("documents", f"{len(result.documents):,}"),
             ("everygram", visible(version("everygram"))),
         ]
