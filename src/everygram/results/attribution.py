@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from everygram.results import report
 from everygram.results.base import Result, listed
 
 
@@ -178,6 +179,14 @@ class Attribution(Result):
             f"Attribution({len(self.query):,} tokens: {len(self.spans):,} of {self.span_count:,} "
             f"spans, {len(self.documents):,} documents)"
         )
+
+    def _repr_html_(self) -> str:
+        return report.fragment(self)
+
+    def to_html(self) -> str:
+        """The result as one HTML file, which loads nothing else: the text with its spans, and
+        their documents. Its size is limited: of a large result it says what it leaves out."""
+        return report.page(self)
 
     def __len__(self) -> int:
         """The number of spans that were kept."""

@@ -37,20 +37,20 @@ def lines(*parts: str) -> str:
 
 def note(text: str) -> str:
     """A line of plain text in a quieter colour."""
-    return f'<div style="{QUIET}">{_visible(text)}</div>' if text else ""
+    return f'<div style="{QUIET}">{visible(text)}</div>' if text else ""
 
 
 def query(tokens: Sequence[str | int], said: str) -> str:
     """The first line: the last tokens of a query, and `said` about it."""
     cut = "… " if len(tokens) > QUERY_TOKENS else ""
     text = "".join(map(_text, tokens[-QUERY_TOKENS:]))
-    shown = f'<code style="{TOKEN}">{_visible(text)}</code>' if tokens else "The empty query"
+    shown = f'<code style="{TOKEN}">{visible(text)}</code>' if tokens else "The empty query"
     return f"<div>{cut}{shown} {escape(said)}</div>"
 
 
 def token(token: str | int) -> str:
     """One token in a box, which makes its spaces visible."""
-    return f'<code style="{TOKEN}">{_visible(_text(token))}</code>'
+    return f'<code style="{TOKEN}">{visible(_text(token))}</code>'
 
 
 def bar(share: float) -> str:
@@ -79,7 +79,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def running(tokens: Sequence[str | int], lengths: Sequence[int], titles: Sequence[str]) -> str:
     """Tokens as running text, each shaded by its suffix length and with a title shown on hover."""
     made = (
-        f'<span style="{_shade(length)}" title="{escape(title)}">{_visible(_text(token))}</span>'
+        f'<span style="{_shade(length)}" title="{escape(title)}">{visible(_text(token))}</span>'
         + ("<br>" if str(token).endswith("\n") else "")
         for token, length, title in zip(tokens, lengths, titles, strict=True)
     )
@@ -100,22 +100,22 @@ def marked(text: str, marks: Sequence[tuple[int, int]]) -> str:
     for begin, end in sorted(marks):
         begin = max(begin, at)
         if begin < end:
-            made += [_visible(text[at:begin], "\n"), _mark(text[begin:end])]
+            made += [visible(text[at:begin], "\n"), _mark(text[begin:end])]
             at = end
-    return f'<div style="{QUOTE}">{"".join(made)}{_visible(text[at:], chr(10))}</div>'
+    return f'<div style="{QUOTE}">{"".join(made)}{visible(text[at:], chr(10))}</div>'
 
 
 def passage(before: str, match: str, after: str) -> str:
     """A text with its match marked; parts far from the match are left out."""
     half = CHARS // 2
     most = half if match else CHARS
-    begin = ("… " if len(before) > half else "") + _visible(before[-half:], "\n")
-    end = _visible(after[:most], "\n") + (" …" if len(after) > most else "")
+    begin = ("… " if len(before) > half else "") + visible(before[-half:], "\n")
+    end = visible(after[:most], "\n") + (" …" if len(after) > most else "")
     return f'<div style="{QUOTE}">{begin}{_mark(match) if match else ""}{end}</div>'
 
 
 def _mark(text: str) -> str:
-    shown = _visible(text[:CHARS], "\n") + (" …" if len(text) > CHARS else "")
+    shown = visible(text[:CHARS], "\n") + (" …" if len(text) > CHARS else "")
     return f'<mark style="background:#ffd54f;color:#000">{shown}</mark>'
 
 
@@ -124,9 +124,10 @@ def _text(token: str | int) -> str:
     return token if isinstance(token, str) else f" {token}"
 
 
-def _visible(text: str, newline: str = "⏎") -> str:
+def visible(text: str, newline: str = "⏎") -> str:
     """The text, escaped, with a code for each character that is invisible or reorders text."""
-    return escape("".join(newline if c == "\n" else _shown(c) for c in text))
+    codes = {ord(c): newline if c == "\n" else _shown(c) for c in {*text} if not c.isprintable()}
+    return escape(text.translate(codes))
 
 
 def _shown(character: str) -> str:
