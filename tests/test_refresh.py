@@ -257,6 +257,7 @@ REQUESTS = {
     "infgram_ntd": {"prompt": "natural natural l"},
     "score": {"text": "natural laws"},
     "longest_matches": {"text": "natural laws of language"},
+    "attribute": {"text": "natural laws of language"},
     "find": {"query": "natural"},
     "count_text": {"text": "natural"},
     "tokenizations": {"text": "language"},
