@@ -299,11 +299,10 @@ def test_json_that_is_asked_as_it_stands_is_noticed(ask):
         (["--ids", "999"], "text[0]: token id 999 is outside the vocabulary"),
         (["--ids", "a"], "--ids: expected numbers like 3,17, a file of them, or -, found 'a'"),
         (["a.jsonl", "--prompt", "x"], "--prompt goes with one text; name a field with --prompt-f"),
-        (["-", "--text-field", "t", "--html", "new"], "--html goes with one text"),
-        (
-            ["a.txt", "--html", "a.txt"],
-            "--html: expected a new file, found 'a.txt'; choose another",
-        ),
+        (["-", "--text-field", "t", "--html", "new.html"], "--html goes with one text"),
+        (["a.txt", "--html", "a.txt"], "expected a name that ends in .html, found 'a.txt'"),
+        (["a.txt", "--html", "new"], "expected a name that ends in .html, found 'new'"),
+        (["a.txt", "--html", "no/a.html"], "found 'no/a.html', in a folder that is not there"),
         (["a.txt", "--html", ""], "html: expected a path, found an empty"),
         ([""], "FILE: expected a path, found an empty"),
         (["a.txt", "--min-length", "0"], "--min-length"),
@@ -376,20 +375,25 @@ def test_a_report(ask, index, tmp_path, monkeypatch):
     first, second = shown.splitlines()
     assert first.startswith("found     ") and second == f"report    {out}"
     assert list(tmp_path.iterdir()) == [out]
-    again = tmp_path / "again.html"
+    again = tmp_path / "again.HTM"
     code, shown, _ = ask("--html", again, "--json", stdin=TEXT)
     assert (code, json.loads(shown)) == (0, as_json(index.attribute(TEXT)))
-    assert ask("--html", out, stdin=TEXT)[0] == 2
-    assert out.read_bytes() == again.read_bytes()
-    code, _, err = ask("--html", tmp_path / "no" / "report.html", stdin=TEXT)
-    assert code == 1 and "No such file or directory" in err
+    assert again.read_bytes() == out.read_bytes()
+    assert ask("--html", out, stdin="another")[0] == 0
+    assert out.read_bytes() == b"<p>another\r\n"
+    (tmp_path / "folder.html").mkdir()
+    code, _, err = ask("--html", tmp_path / "folder.html", stdin=TEXT)
+    assert code == 2 and "which is a folder" in err
 
 
-def test_a_report_that_fails_leaves_nothing(ask, tmp_path, monkeypatch):
+def test_a_report_that_fails_leaves_what_was_there(ask, tmp_path, monkeypatch):
     monkeypatch.setattr(Attribution, "to_html", lambda self: "\ud800", raising=False)
-    with pytest.raises(UnicodeEncodeError):
-        ask("--html", tmp_path / "report.html", stdin=TEXT)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "old.html").write_text("old")
+    for name in ("old.html", "new.html"):
+        with pytest.raises(UnicodeEncodeError):
+            ask("--html", tmp_path / name, stdin=TEXT)
+    assert list(tmp_path.iterdir()) == [tmp_path / "old.html"]
+    assert (tmp_path / "old.html").read_text() == "old"
 
 
 def test_a_program_gets_each_answer_before_it_asks_on(index):

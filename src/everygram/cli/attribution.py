@@ -28,6 +28,9 @@ from everygram.errors import CorpusError, EverygramError, OptionError
 if TYPE_CHECKING:
     from everygram.encoding import Query
 
+# How names of pages end.
+PAGES = (".html", ".htm")
+
 attribute_arguments = together(
     index_argument,
     click.argument(
@@ -132,7 +135,10 @@ attribute_options = together(
 @attribute_arguments
 @attribute_options
 @click.option(
-    "--html", type=PATH, help="Write a report to this new file, and print only what was found."
+    "--html",
+    type=PATH,
+    metavar="PAGE",
+    help="Write a report, a page that needs no other file, and print only how much was found.",
 )
 @answer_options
 def attribute(
@@ -162,8 +168,8 @@ def attribute(
         )
     if ids is not None and not (text_field is prompt_field is None):
         raise click.UsageError("--text-field and --prompt-field go with a file, not with --ids")
-    if html is not None and html.exists():
-        raise OptionError(f"--html: expected a new file, found '{html}'; choose another name")
+    if html is not None:
+        _check_page(html)
     if delimiters:
         options["delimiters"] = () if delimiters == ("",) else delimiters
     gc.enable()
@@ -206,14 +212,26 @@ def _attribute_one(
         print_answer(answer, lambda said: f"{show_found(said)}\nreport    {html}", as_json)
 
 
+def _check_page(path: Path) -> None:
+    """Raise OptionError for a place where no page can be, before any work is done."""
+    if path.suffix.lower() not in PAGES:
+        raise OptionError(f"--html: expected a name that ends in .html, found '{path}'")
+    if path.is_dir():
+        raise OptionError(f"--html: expected a file to write, found '{path}', which is a folder")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"--html: expected a file to write, found '{path}', in a folder that is not there"
+        )
+
+
 def _write(path: Path, page: str) -> None:
-    """Write a file that is there as a whole, or not at all."""
+    """Write a file as a whole: if that fails, the one that was there stays as it was."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     file = temporary.open("x", encoding="utf-8", newline="\n")
     try:
         with file:
             file.write(page)
-        temporary.rename(path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
