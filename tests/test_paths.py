@@ -145,6 +145,12 @@ COMMANDS = {
     "warmup": lambda path: ["warmup", path],
     "score": lambda path: ["score", path, "a b"],
     "longest-matches": lambda path: ["longest-matches", path, "a b"],
+    "attribute": lambda path: ["attribute", path, "corpus.jsonl"],
+    "attribute, FILE": lambda path: ["attribute", "index", path],
+    "attribute, FILE of JSON lines": lambda path: [
+        "attribute", "index", path, "--text-field", "text"
+    ],
+    "attribute, --html": lambda path: ["attribute", "index", "--ids", "1", "--html", path],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

@@ -87,6 +87,10 @@ ASKED = {
     "infgram_ntd_batch": [{"prompts": ["natural natural l", "two languages", ""]}],
     "score": [{"text": "natural laws of language"}, {"text": "natural laws", "order": 3}],
     "longest_matches": [{"text": "natural laws of language"}],
+    "attribute": [
+        {"text": "natural laws of language", "density": None},
+        {"text": [*b"the nature"], "prompt": "law", "whole_words": False, "documents": 1},
+    ],
     "find": [{"query": "natural"}, {"query": "a", "limit": None}, {"query": "a", "sample": 5}],
     "count_text": [{"text": "natural"}, {"text": "LAWS", "ignore_case": True}],
     "count_text_batch": [{"texts": ["natural", "a"], "whole_words": True}],
@@ -257,6 +261,7 @@ REQUESTS = {
     "infgram_ntd": {"prompt": "natural natural l"},
     "score": {"text": "natural laws"},
     "longest_matches": {"text": "natural laws of language"},
+    "attribute": {"text": "natural laws of language"},
     "find": {"query": "natural"},
     "count_text": {"text": "natural"},
     "tokenizations": {"text": "language"},

@@ -100,6 +100,25 @@ LISTED = [
         ],
     ),
 ]
+# As these, of spans. (Numbers are added up in another order.)
+for options in ({"whole_words": False, "density": None}, {"min_length": 2}):
+    LISTED.append(
+        (
+            "attribute",
+            lambda index, query, text, options=options: [
+                (
+                    each,
+                    *(number, span.start, span.end, span.count, span.document_count),
+                    round(span.unigram_log_prob, 9),
+                    *(each.token_start, each.byte_end, round(each.score, 9), each.surroundings),
+                )
+                for number, span in enumerate(
+                    index.attribute([*query, 97, *query], prompt=text, documents=99, **options)
+                )
+                for each in span.documents
+            ],
+        )
+    )
 # As these, of expressions.
 for within, order in (("document", "document"), (4, "matches"), ("document", "bm25")):
     LISTED.append(

@@ -15,7 +15,7 @@ import everygram
 from everygram.cli import app as cli
 from everygram.corpus.source import CorpusOptions
 from everygram.results.ngrams import Distribution
-from everygram.server.models import documents, ngrams, search, texts
+from everygram.server.models import attribution, documents, ngrams, search, texts
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,6 +29,7 @@ REQUESTS = {
     "infgram-ntd": ngrams.NtdRequest,
     "score": texts.ScoreRequest,
     "longest-matches": texts.LongestMatchesRequest,
+    "attribute": attribution.AttributionRequest,
     "find": documents.FindRequest,
     "document": documents.DocumentRequest,
     "search": search.SearchRequest,
@@ -122,14 +123,22 @@ def test_queries_have_the_same_defaults_everywhere(name):
     fields = REQUESTS[name].model_fields
     options = set(shell) - {"index", "ids", "as_json", "text", "query", "text_field", "every"}
     # (Of --text: `count_text`, `find_text`.)
-    options -= {"as_text", "tokenizations"} | (TEXT_RULES if name != "document" else set())
+    options -= {"as_text", "tokenizations"}
+    options -= TEXT_RULES if name in ("count", "find") else set()
     options.discard("expression")
+    options -= {"file", "prompt", "prompt_field", "html"}  # of `attribute`
+    if "delimiters" in options:  # (None given: those of Python.)
+        assert shell["delimiters"] == ()
+        shell["delimiters"] = method["delimiters"].default
     options.discard("continuation_id")  # over HTTP and in Python `continuation` may be an id
     assert options <= set(fields)
-    options.discard("documents")  # in Python that is `document_count`
+    if name == "count":
+        options.discard("documents")  # in Python that is `document_count`
     assert options - {"top"} == {n for n in method if n not in NO_OPTIONS}
     for option in options:
-        assert fields[option].default == shell[option], option
+        default = fields[option].default
+        # (JSON has no tuples.)
+        assert (tuple(default) if isinstance(default, list) else default) == shell[option], option
         if option in method:
             assert method[option].default == shell[option], option
     if "top" in shell:

@@ -160,6 +160,42 @@ TEXT_CASES = {
         ({"text": "日本", "raw": True}, lambda i: i.longest_matches("日本", raw=True)),
         ({"text": ""}, lambda i: i.longest_matches("")),
     ],
+    "attribute": [
+        ({"text": "my natural language"}, lambda i: i.attribute("my natural language")),
+        ({"text": [97, 255, 110], "raw": True}, lambda i: i.attribute([97, 255, 110])),
+        ({"text": ""}, lambda i: i.attribute("")),
+        (
+            {"text": "a natural language", "prompt": "日本語 sciences", "density": None},
+            lambda i: i.attribute("a natural language", prompt="日本語 sciences", density=None),
+        ),
+        (
+            {"text": "models process", "min_length": 2, "max_count": 1, "density": 1},
+            lambda i: i.attribute("models process", min_length=2, max_count=1, density=1),
+        ),
+        (
+            {
+                "text": "natural, language",
+                "rank_by": "length",
+                "delimiters": [","],
+                "whole_words": False,
+                "max_count": None,
+                "documents": 1,
+                "context": [3, 2, 0],
+                "seed": 7,
+            },
+            lambda i: i.attribute(
+                "natural, language",
+                rank_by="length",
+                delimiters=[","],
+                whole_words=False,
+                max_count=None,
+                documents=1,
+                context=(3, 2, 0),
+                seed=7,
+            ),
+        ),
+        ({"text": "a", "delimiters": []}, lambda i: i.attribute("a", delimiters=[])),
+    ],
     "find": [
         ({"query": "language"}, lambda i: i.find("language")),
         ({"query": [97], "limit": 3}, lambda i: i.find("a", limit=3)),
@@ -236,6 +272,7 @@ ID_CASES = {
     "ntd": [({"prompt": [1, 2]}, lambda i: i.ntd([1, 2]))],
     "infgram_ntd": [({"prompt": [7, 1, 2]}, lambda i: i.infgram_ntd([7, 1, 2]))],
     "score": [({"text": [7, 1, 2], "order": 2}, lambda i: i.score([7, 1, 2], order=2))],
+    "attribute": [({"text": [7, 1, 2]}, lambda i: i.attribute([7, 1, 2]))],
     "longest_matches": [({"text": [7, 1, 2]}, lambda i: i.longest_matches([7, 1, 2]))],
     "find": [({"query": [1, 2]}, lambda i: i.find([1, 2]))],
     "document": [
@@ -433,6 +470,27 @@ MALFORMED = [
     ("score", {"text": "a", "order": 0}, "#/order", "or equal to 1, found 0"),
     ("score", {"batch": [{"text": "a", "order": "5"}]}, "#/batch/0/order", 'found "5"'),
     ("longest_matches", {"text": "a", "order": 2}, "#/order", "unknown field"),
+    ("attribute", {}, "#/text", "required"),
+    ("attribute", {"text": 7}, "#/text", "string or a list of token ids, found 7"),
+    ("attribute", {"text": "a", "prompt": 7}, "#/prompt", "found 7"),
+    ("attribute", {"text": "a", "min_length": 0}, "#/min_length", "equal to 1, found 0"),
+    ("attribute", {"text": "a", "max_count": 0}, "#/max_count", "equal to 1, found 0"),
+    ("attribute", {"text": "a", "density": -0.1}, "#/density", "equal to 0, found -0.1"),
+    ("attribute", {"text": "a", "density": float("nan")}, "#/density", "finite number"),
+    ("attribute", {"text": "a", "density": "all"}, "#/density", 'found "all"'),
+    ("attribute", {"text": "a", "rank_by": "count"}, "#/rank_by", "or 'length', found \"count\""),
+    ("attribute", {"text": "a", "delimiters": "."}, "#/delimiters", "list"),
+    ("attribute", {"text": "a", "delimiters": [".", ""]}, "#/delimiters/1", "at least 1"),
+    ("attribute", {"text": "a", "delimiters": None}, "#/delimiters", "list"),
+    ("attribute", {"text": "a", "whole_words": 1}, "#/whole_words", "boolean, found 1"),
+    ("attribute", {"text": "a", "documents": -1}, "#/documents", "found -1"),
+    ("attribute", {"text": "a", "documents": 101}, "#/documents", "equal to 100, found 101"),
+    ("attribute", {"text": "a", "context": 3}, "#/context", "list, found 3"),
+    ("attribute", {"text": "a", "context": [1, 2]}, "#/context", "at least 3 items"),
+    ("attribute", {"text": "a", "context": [1, 2, 3, 4]}, "#/context", "at most 3 items"),
+    ("attribute", {"text": "a", "context": [1, 2, 1001]}, "#/context/2", "1000, found 1001"),
+    ("attribute", {"text": "a", "seed": 0.5}, "#/seed", "found 0.5"),
+    ("attribute", {"batch": [{"text": "a"}, {"txt": "a"}]}, "#/batch/1/txt", "expected text, p"),
     ("longest_matches", {"text": [1, 2.0]}, "#/text/1", "integer, found 2.0"),
     ("find", {"query": "a", "limit": -1}, "#/limit", "found -1"),
     ("find", {"query": "a", "limit": MAX_OCCURRENCES + 1}, "#/limit", "10000, found 10001"),
@@ -498,6 +556,10 @@ REFUSED = [
     ("corpus", "longest_matches", {"text": "\ud800"}, "not valid Unicode"),
     ("ids", "score", {"text": "a"}, "index 'ids' has no tokenizer"),
     ("ids", "infgram_ntd", {"prompt": "a", "max_support": 2}, "index 'ids' has no tokenizer"),
+    ("corpus", "attribute", {"text": [97, 300]}, "text[1]: token id 300 is outside"),
+    ("corpus", "attribute", {"text": "\ud800"}, "a lone surrogate"),
+    ("corpus", "attribute", {"text": "a", "prompt": "\ud800"}, "lone surrogate"),
+    ("ids", "attribute", {"text": "a"}, "index 'ids' has no tokenizer"),
     ("corpus", "find", {"query": [300]}, "token id 300 is outside"),
     ("corpus", "document", {"number": 5}, "document 5: the index has 0 to 4"),
     ("corpus", "document", {"number": -1}, "document -1"),
@@ -647,10 +709,10 @@ def test_no_query_waits_for_a_kernel(folder):
 import json, pathlib, sys
 from fastapi.testclient import TestClient
 from everygram.kernels import covers, documents, following, near, rows, runs, scans, search
-from everygram.kernels import suffixes
+from everygram.kernels import spans, suffixes
 from everygram.server.app import create_app
 
-modules = covers, documents, following, near, rows, runs, scans, search, suffixes
+modules = covers, documents, following, near, rows, runs, scans, search, spans, suffixes
 
 def variants():
     return {{(module.__name__, name): len(kernel.signatures)

@@ -68,7 +68,7 @@ def answer(
         most = 1 if ask_all is None else group or GROUP
         with opened(index) as asked:
             failed = False
-            for lines in _lines(most, skip_blank=text_field is not None):
+            for lines in lines_of_stdin(most, skip_blank=text_field is not None):
                 with compiling.announced():
                     answers = _answers(asked, lines, read, ask, ask_all, as_dict)
                 failed = failed or any("error" in each for each in answers)
@@ -126,16 +126,22 @@ def _reads(are_ids: bool, text_field: str | None) -> Callable[[str, str], "Query
                 f"{place}: not {sys.stdin.encoding.upper()}: byte "
                 f"{len(line[: error.start].encode()) + 1} is 0x{ord(line[error.start]) & 0xFF:02x}"
             ) from None
-        if first and _is_json(line):
-            click.echo(
-                "the first line is JSON, and is asked as it stands: to ask a field of JSON lines, "
-                "name it with --text-field",
-                err=True,
-            )
+        if first:
+            notice_json(line)
         first = first and not line.strip()
         return line
 
     return text
+
+
+def notice_json(line: str) -> None:
+    """Say so on standard error if a first line is JSON that nobody has said is JSON."""
+    if _is_json(line):
+        click.echo(
+            "the first line is JSON, and is asked as it stands: to ask a field of JSON lines, "
+            "name it with --text-field",
+            err=True,
+        )
 
 
 def _is_json(line: str) -> bool:
@@ -147,7 +153,7 @@ def _is_json(line: str) -> bool:
     return isinstance(value[0] if isinstance(value, list) and value else value, dict)
 
 
-def _lines(most: int, skip_blank: bool) -> Iterator[list[tuple[int, str]]]:
+def lines_of_stdin(most: int, skip_blank: bool) -> Iterator[list[tuple[int, str]]]:
     """Lines of standard input with their numbers, up to so many at a time.
 
     skip_blank: without blank ones.

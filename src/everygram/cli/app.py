@@ -45,6 +45,10 @@ COMMANDS = {
         "texts:longest_matches",
         "Find the longest match in the corpus at every token of a text.",
     ),
+    "attribute": (
+        "attribution:attribute",
+        "Trace a text to the documents that its words come from.",
+    ),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),

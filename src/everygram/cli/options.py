@@ -272,6 +272,24 @@ class OrAll(click.types.IntParamType):
             self.fail(f"expected 0 or more, or all, found {value!r}", param, ctx)
 
 
+class OrNone(click.ParamType[Any]):
+    """A number, or `none`, which becomes None. expected: which numbers, in words."""
+
+    name = "number or none"
+
+    def __init__(self, number: click.ParamType[Any], expected: str) -> None:
+        self.number, self.expected = number, expected
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or None for `none`."""
+        if value == "none":
+            return None
+        try:
+            return self.number.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected {self.expected}, or none, found {value!r}", param, ctx)
+
+
 def parse_fields(names: str | None) -> list[str] | None:
     """The names of a comma-separated list; None for None."""
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]

@@ -74,7 +74,7 @@ def show_hits(answer: dict[str, Any]) -> str:
         lines += ["", f"document  {hit['document']}   {number:,} {many}{score}"]
         lines += [f"{name}: {value}" for name, value in hit["metadata"].items()]
         if hit["snippet"] is not None:
-            shown = _in_a_line(_marked(hit["snippet"], hit["marks"]))
+            shown = in_a_line(_marked(hit["snippet"], hit["marks"]))
             lines.append("  " + " ".join(shown.split()))
     if answer["cursor"] is not None:
         lines += ["", f"more      --cursor {answer['cursor']}"]
@@ -101,7 +101,7 @@ def concordance(passages: Iterable[tuple[int, tuple[str, str, str]]]) -> list[st
 
     On a terminal the text on both sides is cut to fit.
     """
-    rows = [(f"{document:>10}", *map(_in_a_line, parts)) for document, parts in passages]
+    rows = [(f"{document:>10}", *map(in_a_line, parts)) for document, parts in passages]
     left = max((_width(before) for _, before, _, _ in rows), default=0)
     right = None
     if sys.stdout is not None and sys.stdout.isatty():
@@ -123,11 +123,11 @@ def show_document(answer: dict[str, Any]) -> str:
     shown = len(answer["token_ids"])
     head = f"document  {answer['number']}   {counted(answer['length'], 'token')}"
     if shown < answer["length"]:
-        head += f", {_span(answer['start'], answer['start'] + shown)} shown"
+        head += f", {tokens_between(answer['start'], answer['start'] + shown)} shown"
     if answer["match"] is not None:
         head += (
             f"   occurrence {answer['occurrence']} of {answer['count']:,}, at "
-            f"{_span(*answer['match'])}"
+            f"{tokens_between(*answer['match'])}"
         )
     lines = [head, *(f"{name}: {value}" for name, value in answer["metadata"].items()), ""]
     if answer["parts"] is not None:
@@ -140,14 +140,14 @@ def show_document(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _span(start: int, end: int) -> str:
+def tokens_between(start: int, end: int) -> str:
     """Tokens [start, end) of a document, in words: the first and the last."""
     if end - start < 2:
         return f"token {start:,}" if start < end else "no tokens"
     return f"tokens {start:,}–{end - 1:,}"
 
 
-def _in_a_line(text: str) -> str:
+def in_a_line(text: str) -> str:
     """A text without line ends and control characters, each of which becomes a space."""
     return "".join(
         " " if char.isspace() or unicodedata.category(char) == "Cc" else char for char in text

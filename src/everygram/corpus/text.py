@@ -203,7 +203,7 @@ class TextCorpus(Corpus[TextDocument]):
     def _document(self, record: dict[str, Any], place: str) -> TextDocument:
         if self._first is None:
             self._first = list(record)
-        text = _taken_text(record, self.text_field, place)
+        text = taken_text(record, self.text_field, place)
         metadata = record
         identity = None
         if self.id_field is not None:
@@ -238,13 +238,37 @@ def _as_it_is(document: TextDocument, place: str) -> TextDocument:
     return document
 
 
+def records_of(file: File, as_lines: bool = False) -> Records | None:
+    """The records of a file that has records by its name; None of one that is a text.
+
+    as_lines: what is no file of records by its name has JSON lines.
+    """
+    kind = _format(file)
+    if kind == "text":
+        if not as_lines:
+            return None
+        kind = "JSON lines"
+    if kind in TABLES:
+        return table(*TABLES[kind], None, file, None, lambda done: None, NO_LIMITS)
+    return READERS[kind](file, None, lambda done: None, NO_LIMITS)
+
+
 def text_of_line(line: str, field: str, place: str) -> str:
     """The text in a line that is a JSON record, as that of a corpus. Raises CorpusError."""
-    return _taken_text(json_record(line.encode(errors="surrogateescape"), place), field, place)
+    return taken_text(record_of_line(line, place), field, place)
 
 
-def _taken_text(record: dict[str, Any], field: str, place: str) -> str:
-    text = _taken(record, field, place, "name the text with --text-field")
+def record_of_line(line: str, place: str) -> dict[str, Any]:
+    """The JSON record that a line is, as one of a corpus. Raises CorpusError."""
+    return json_record(line.encode(errors="surrogateescape"), place)
+
+
+def taken_text(
+    record: dict[str, Any], field: str, place: str, hint: str = "name the text with --text-field"
+) -> str:
+    """The text in a field, which is taken out of the record. Raises CorpusError, with the hint if
+    there is no such field."""
+    text = _taken(record, field, place, hint)
     if not isinstance(text, str):
         raise CorpusError(f"{place}: field '{field}': expected a string, found {json_type(text)}")
     if isinstance(text, NotText):

@@ -27,7 +27,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.server import indexes, problems
 from everygram.server.models.base import Problem
-from everygram.server.routes import documents, ngrams, search, service, strings, texts
+from everygram.server.routes import attribution, documents, ngrams, search, service, strings, texts
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -86,7 +86,7 @@ def create_app(
         },
     )
     app.state.indexes = indexes.open_all(paths, preload, verify, union)
-    for routes in (service, ngrams, texts, strings, documents, search):
+    for routes in (service, ngrams, texts, attribution, strings, documents, search):
         app.include_router(routes.router)
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
