@@ -140,7 +140,7 @@ def is_delimiter(spelled, delimiters):
     return any(text.endswith(each) for each in delimiters if not each.isspace())
 
 
-def all_spans(naive, ids, boundaries, delimiter, min_length=1, max_count=None):
+def all_spans(naive, is_shown, ids, boundaries, delimiter, min_length=1, max_count=None):
     """(start, end) of each, before any are left out by their rank."""
     found, last = [], 0
     for start in range(len(ids)):
@@ -154,7 +154,7 @@ def all_spans(naive, ids, boundaries, delimiter, min_length=1, max_count=None):
                 break
         while end > start and not boundaries[end]:
             end -= 1
-        if end - start < min_length or end == start:
+        if end - start < min_length or end == start or not is_shown(start, end):
             continue
         if max_count is not None and naive.count(ids[start:end]) > max_count:
             continue
@@ -193,8 +193,13 @@ def attributed(corpus, separator, ids, pieces, own, **options):
     boundaries = word_boundaries(pieces, ids, separator, options.get("whole_words", True))
     delimiters = options.get("delimiters", ())
     delimiter = [own is not None and is_delimiter(each, delimiters) for each in own or ids]
+
+    def is_shown(start, end):
+        return pieces is None or bool(b"".join(pieces[start:end]).decode(errors="replace").strip())
+
     spans = all_spans(
         naive,
+        is_shown,
         ids,
         boundaries,
         delimiter,

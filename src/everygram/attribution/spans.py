@@ -87,28 +87,32 @@ class Found:
 def find(
     engine: Engine,
     text: Queries,
-    bounds: np.ndarray,
-    stops: np.ndarray,
+    read: "AskedText",
+    delimiters: tuple[str, ...],
+    whole_words: bool,
     min_length: int,
     max_count: int | None,
 ) -> Found:
     """All spans of a text: at each bound the longest match, trimmed, if it ends further right than
-    all before it, has so many tokens, and occurs so often at most.
+    all before it, has so many tokens, is not white space alone, and occurs so often at most.
 
-    bounds, stops: as `kernels.spans.maximal` takes them. O(len) searches.
+    read: the same text. O(len) searches.
     """
     n = text.ids.shape[0]
     lengths = engine.match_lengths(text, False, np.empty((0, len(engine.segments), 2), np.int64))
     lengths[text.ids == engine.vocabulary.separator] = 0
     starts, ends = np.empty(n, np.int64), np.empty(n, np.int64)
+    bounds = read.bounds(whole_words)
     # A delimiter inside a word or a number ends no sentence.
-    stops = stops & bounds[1:]
+    stops = read.stops(delimiters) & bounds[1:]
     count = int(kernels.maximal(lengths, stops, bounds, min_length, starts, ends))
-    # (A span inside another one that occurs too often, or is too short, does, or is, too.)
+    # (A span inside another one that is left out, here or below, is to be left out, too.)
     starts, ends = starts[:count], ends[:count]
+    shown = read.shown(starts, ends)
+    starts, ends = starts[shown], ends[shown]
     intervals = engine.intervals_of_runs(text.ranges(starts, ends))
     counts = engine.counts_of(intervals)
-    if max_count is not None and count:
+    if max_count is not None:
         rare = counts <= max_count
         starts, ends, counts, intervals = starts[rare], ends[rare], counts[rare], intervals[rare]
     sums = np.zeros(starts.shape[0])
@@ -199,6 +203,17 @@ class AskedText:
         bounds[:-1] |= self._separators
         bounds[1:] |= self._separators
         return bounds
+
+    def shown(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Whether tokens [start, end) have characters that are not white space: bool. (A query's
+        prefix has none.)"""
+        if self._text is None:
+            return np.ones(starts.shape[0], np.bool_)
+        spaces = np.fromiter(map(str.isspace, self._text.text), np.bool_, len(self._text.text))
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(~spaces)])
+        begun, ended = (before[each[self._places]] for each in self._text.bounds())
+        shown: np.ndarray = begun[starts] < ended[ends]
+        return shown
 
     def stops(self, delimiters: tuple[str, ...]) -> np.ndarray:
         """Which tokens end a sentence or a line: bool, shape (n,).

@@ -1,5 +1,6 @@
 """Attribution: which parts of a text the index has, and in which documents."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from everygram.attribution import spans
 from everygram.attribution.sources import sources_of
 from everygram.attribution.spans import DELIMITERS, RANKS
 from everygram.encoding import Query
-from everygram.errors import QueryError
+from everygram.errors import DamagedIndexError, QueryError
 from everygram.index.base import OpenIndex
 from everygram.results.attribution import (
     AttributedSpan,
@@ -18,6 +19,7 @@ from everygram.results.attribution import (
     MergedSpan,
 )
 from everygram.results.base import listed
+from everygram.search.nodes import surrogate_in
 
 # Tokens on each side of a match that its surroundings show: long, medium and short ones.
 CONTEXT = (250, 100, 40)
@@ -31,7 +33,9 @@ class AttributionQueries(OpenIndex):
         they share: otherwise the first query of each kind waits for that.
         """
         super().warm_up()
-        self.attribute(self._state.engine.rare_tokens(2), density=None)
+        with contextlib.suppress(DamagedIndexError):  # which queries report
+            # (Parts of characters, which rare tokens may be, are no words.)
+            self.attribute(self._state.engine.rare_tokens(2), density=None, whole_words=False)
 
     def attribute(
         self,
@@ -53,9 +57,10 @@ class AttributionQueries(OpenIndex):
 
         At each word of the text the longest match is taken, up to the end of a sentence or line
         and of a word; those of `min_length` tokens or more that occur up to `max_count` times and
-        that end further right than all before them are *spans*. Kept are the ⌈density · tokens⌉
-        (None: all) that rank first by `rank_by`: those of the lowest "unigram_log_prob", or
-        "length", the longest. Of each up to so many `documents` are given, all of them or, if there
+        that end further right than all before them, and are not white space alone, are *spans*.
+        Kept are the ⌈density · tokens⌉ (None: all) that rank first by `rank_by`: those of the
+        lowest "unigram_log_prob", or "length", the longest. Of each up to so many `documents` are
+        given, all of them or, if there
         are more, some drawn by `seed`, with so many tokens on each side of the match as the three
         numbers in `context` say. Documents are ranked by the BM25 of their longest surroundings
         for the words of `prompt` and the text. After OLMoTrace (Liu et al. 2025, arXiv 2504.07096).
@@ -86,8 +91,9 @@ class AttributionQueries(OpenIndex):
         found = spans.find(
             engine,
             query,
-            read.bounds(asked.whole_words),
-            read.stops(asked.delimiters),
+            read,
+            asked.delimiters,
+            asked.whole_words,
             asked.min_length,
             asked.max_count,
         )
@@ -186,6 +192,8 @@ class _Options:
             )
         if given["prompt"] is not None and not isinstance(given["prompt"], str):
             raise QueryError(f"prompt: expected a string, found {short(given['prompt'])}")
+        if given["prompt"] is not None and (wrong := surrogate_in(given["prompt"])):
+            raise QueryError(f"prompt: expected a text, found the lone surrogate {wrong!a}")
         return cls(
             **given
             | {
