@@ -145,6 +145,9 @@ COMMANDS = {
     "warmup": lambda path: ["warmup", path],
     "score": lambda path: ["score", path, "a b"],
     "longest-matches": lambda path: ["longest-matches", path, "a b"],
+    "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
+    "novelty, FILE": lambda path: ["novelty", "index", path],
+    "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

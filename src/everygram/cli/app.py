@@ -45,6 +45,7 @@ COMMANDS = {
         "texts:longest_matches",
         "Find the longest match in the corpus at every token of a text.",
     ),
+    "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
