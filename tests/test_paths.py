@@ -151,6 +151,9 @@ COMMANDS = {
         "attribute", "index", path, "--text-field", "text"
     ],
     "attribute, --html": lambda path: ["attribute", "index", "--ids", "1", "--html", path],
+    "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
+    "novelty, FILE": lambda path: ["novelty", "index", path],
+    "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

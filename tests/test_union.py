@@ -61,6 +61,7 @@ ASKED = [
     ("score", lambda index, query, text: index.score(query)),
     ("score", lambda index, query, text: index.score(query, order=2)),
     ("longest_matches", lambda index, query, text: index.longest_matches(query)),
+    ("novelty", lambda index, query, text: index.novelty(query, max_n=4)),
     ("count_text", lambda index, query, text: index.count_text(text)),
     ("count_text", lambda index, query, text: index.count_text(text, ignore_case=True)),
     ("count_text_batch", lambda index, query, text: index.count_text_batch([text, "a"])),

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from everygram.results.ngrams import NextToken as NextToken
     from everygram.results.ngrams import Prob as Prob
     from everygram.results.ngrams import Probs as Probs
+    from everygram.results.novelty import Novelty as Novelty
     from everygram.results.search import Hit as Hit
     from everygram.results.search import Hits as Hits
     from everygram.results.search import Span as Span
@@ -105,6 +106,7 @@ _HOMES = {
         "LongestMatches",
         "Scores",
     ),
+    "results.novelty": ("Novelty",),
     "results.documents": (
         "Document",
         "Matches",

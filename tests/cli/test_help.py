@@ -197,14 +197,15 @@ def test_shells_complete_commands_options_and_values():
         assert f"_EVERYGRAM_COMPLETE={shell}_source everygram" in MANUAL.read_text()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["count", "--help"], ["ntd", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["count", "--help"], ["novelty", "--help"]])
 def test_help_waits_for_nothing_heavy(arguments):
     script = (
         f"import sys; sys.argv[1:] = {arguments}\n"
         "from everygram.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'numba', 'numpy', 'fastapi', 'tokenizers', 'rich', 'psutil', 'everygram.index'}\n"
+        "heavy = {'numba', 'numpy', 'fastapi', 'tokenizers', 'rich', 'psutil', 'matplotlib',\n"
+        "         'everygram.index'}\n"
         "print(heavy & set(sys.modules), 'everygram.cli.serving' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

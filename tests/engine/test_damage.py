@@ -39,6 +39,7 @@ QUERIES = {
     "score": lambda index, ids: index.score([*ids, *ids]),
     "score by 2-grams": lambda index, ids: index.score([*ids, *ids], order=2),
     "longest_matches": lambda index, ids: index.longest_matches([*ids, *ids]),
+    "novelty": lambda index, ids: index.novelty([*ids, *ids]),
     "find": lambda index, ids: index.find(ids, limit=100),
     "find, sampled": lambda index, ids: index.find(ids, sample=3),
     "document": lambda index, ids: index.document(query=ids),
@@ -99,6 +100,7 @@ def test_the_service_answers_a_problem(below_zero):
             ("infgram_ntd", "prompt"),
             ("score", "text"),
             ("longest_matches", "text"),
+            ("novelty", "text"),
             ("find", "query"),
             ("document", "query"),
         ):
@@ -214,6 +216,9 @@ def checked(index, ids):
             assert (found.continuation_counts <= found.prompt_counts).all()
         elif name == "longest_matches":
             assert ((found.counts > 0) == (found.lengths > 0)).all()
+        elif name == "novelty":
+            assert ((found.new_ngrams >= 0) & (found.new_ngrams <= found.num_ngrams)).all()
+            assert found.covered_tokens.max() <= found.num_tokens
         elif name == "find":
             assert len(found) == min(100, found.count)
         as_shown(found)

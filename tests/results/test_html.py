@@ -160,3 +160,11 @@ def test_ids_stand_for_tokens_where_there_is_no_tokenizer(tmp_path):
 @pytest.mark.parametrize("text", ["\ud800", "\u2028", "\ufeff", "\x7f", "\x85", "\u2066"])
 def test_what_does_not_show_is_shown_as_a_code(text):
     assert f"\\u{ord(text):04x}" in html.token(text)
+
+
+def test_novelty_shows_shares_of_the_first_n(index):
+    page = shown(index.novelty("the cat", max_n=8))
+    assert page.tags.count("tr") == 1 + 8 and "–" in page.text
+    assert "7 tokens, creativity index 5.00 of 8, L = 5 to 12; longest match: 7 tokens" in page.text
+    page = shown(index.novelty("the cat" * 2, max_n=1000))
+    assert page.tags.count("tr") == 1 + html.ROWS and "… and 950 more" in page.text

@@ -74,6 +74,7 @@ def results_of(index):
         index.score([*query, *absent, index.separator, *query]),
         index.score([*query, *absent], order=3),
         index.longest_matches([*absent, *query]),
+        index.novelty([*absent, *query]),
         matches,
         matches.occurrences[0],
         index.find(absent),
@@ -84,7 +85,7 @@ def results_of(index):
 
 KINDS = {
     "Count", "Counts", "Prob", "Probs", "Distribution", "Distributions", "NextToken", "Scores",
-    "LongestMatches", "Occurrence", "Matches", "Document",
+    "LongestMatches", "Novelty", "Occurrence", "Matches", "Document",
 }  # fmt: skip
 
 
@@ -268,6 +269,7 @@ MODELS = {
     "NextToken": ngrams.NextToken,
     "Scores": texts.Scores,
     "LongestMatches": texts.LongestMatches,
+    "Novelty": texts.Novelty,
     "Occurrence": documents.Occurrence,
     "Matches": documents.Matches,
     "Document": documents.Document,

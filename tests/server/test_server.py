@@ -196,6 +196,15 @@ TEXT_CASES = {
         ),
         ({"text": "a", "delimiters": []}, lambda i: i.attribute("a", delimiters=[])),
     ],
+    "novelty": [
+        ({"text": "my language"}, lambda i: i.novelty("my language")),
+        ({"text": [97, 255, 110], "max_n": 1000}, lambda i: i.novelty([97, 255, 110], max_n=1000)),
+        (
+            {"text": "日本", "raw": True, "creativity_bounds": [2, 2]},
+            lambda i: i.novelty("日本", raw=True, creativity_bounds=(2, 2)),
+        ),
+        ({"text": "", "max_n": 1}, lambda i: i.novelty("", max_n=1)),
+    ],
     "find": [
         ({"query": "language"}, lambda i: i.find("language")),
         ({"query": [97], "limit": 3}, lambda i: i.find("a", limit=3)),
@@ -274,6 +283,7 @@ ID_CASES = {
     "score": [({"text": [7, 1, 2], "order": 2}, lambda i: i.score([7, 1, 2], order=2))],
     "attribute": [({"text": [7, 1, 2]}, lambda i: i.attribute([7, 1, 2]))],
     "longest_matches": [({"text": [7, 1, 2]}, lambda i: i.longest_matches([7, 1, 2]))],
+    "novelty": [({"text": [7, 1, 2]}, lambda i: i.novelty([7, 1, 2]))],
     "find": [({"query": [1, 2]}, lambda i: i.find([1, 2]))],
     "document": [
         ({"number": 1}, lambda i: i.document(1)),
@@ -492,6 +502,10 @@ MALFORMED = [
     ("attribute", {"text": "a", "seed": 0.5}, "#/seed", "found 0.5"),
     ("attribute", {"batch": [{"text": "a"}, {"txt": "a"}]}, "#/batch/1/txt", "expected text, p"),
     ("longest_matches", {"text": [1, 2.0]}, "#/text/1", "integer, found 2.0"),
+    ("novelty", {"text": "a", "max_n": 0}, "#/max_n", "or equal to 1, found 0"),
+    ("novelty", {"text": "a", "max_n": 1001}, "#/max_n", "or equal to 1000, found 1001"),
+    ("novelty", {"text": "a", "creativity_bounds": [5]}, "#/creativity_bounds", "2"),
+    ("novelty", {"text": "a", "creativity_bounds": [5, 0]}, "#/creativity_bounds/1", "found 0"),
     ("find", {"query": "a", "limit": -1}, "#/limit", "found -1"),
     ("find", {"query": "a", "limit": MAX_OCCURRENCES + 1}, "#/limit", "10000, found 10001"),
     ("find", {"query": "a", "limit": None}, "#/limit", "found null"),
@@ -554,6 +568,8 @@ REFUSED = [
     ("corpus", "score", {"text": [1, 300], "order": 2}, "[1]: token id 300 is outside"),
     ("corpus", "longest_matches", {"text": [-1]}, "[0]: token id -1 is outside"),
     ("corpus", "longest_matches", {"text": "\ud800"}, "not valid Unicode"),
+    ("corpus", "novelty", {"text": [300]}, "[0]: token id 300 is outside"),
+    ("corpus", "novelty", {"text": "a", "creativity_bounds": [5, 4]}, "the lower one first, found"),
     ("ids", "score", {"text": "a"}, "index 'ids' has no tokenizer"),
     ("ids", "infgram_ntd", {"prompt": "a", "max_support": 2}, "index 'ids' has no tokenizer"),
     ("corpus", "attribute", {"text": [97, 300]}, "text[1]: token id 300 is outside"),

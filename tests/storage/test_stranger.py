@@ -130,6 +130,7 @@ def use(path):
             lambda: index.ntd([]),
             lambda: index.score([97, 98, 32]),
             lambda: index.longest_matches([97, 98, 32]),
+            lambda: index.novelty([97, 98, 32]).as_dict(),
             lambda: index.find([97], limit=99).as_dict(),
             lambda: index.count("ab"),
             lambda: index.document(0).as_dict(),

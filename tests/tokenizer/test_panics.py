@@ -69,6 +69,7 @@ def test_a_panic_in_a_query_is_an_error_and_the_index_goes_on(index):
         index.infgram_ntd,
         index.score,
         index.longest_matches,
+        index.novelty,
         index.find,
         lambda text: index.document(query=text),
     ]
@@ -115,6 +116,9 @@ def test_a_panic_on_the_command_line(index, tokenizer, bad_corpus, tmp_path, run
     assert code == 1
     assert [line.get("count") for line in lines] == [1, None, 1]
     assert "cannot encode a text" in lines[1]["error"]
+    code, out, err = run("novelty", index.path, bad_corpus)
+    assert (code, out) == (1, "")
+    assert "bad.jsonl:2: tokenizer" in err and "cannot encode a text" in err
     code, _, err = run("build", bad_corpus, "--out", tmp_path / "i", "--tokenizer", tokenizer)
     assert code == 1
     assert "error: document 2 of the corpus" in err and "Traceback" not in err

@@ -146,13 +146,33 @@ corpus_argument = click.argument(
     "standard input. Text: .jsonl, .csv, .tsv, .parquet, .arrow, .txt, .md (also .gz, .zst, .xz, "
     ".bz2). Token ids: .idx/.bin, .ds, .npy, .bin.",
 )
-corpus_options = together(
+text_field_option = click.option(
+    "--text-field",
+    metavar="A.B",
+    default="text",
+    help="Field or column that holds the text (a.b: field b inside a).",
+)
+split_option = click.option(
+    "--split",
+    metavar="SEPARATOR",
+    help="What stands between the documents of a text file: lines (each line is one), "
+    "blank-lines (each paragraph is one), or a text (default: the file is one).",
+)
+ids_files_options = together(
     click.option(
-        "--text-field",
-        metavar="A.B",
-        default="text",
-        help="Field or column that holds the text (a.b: field b inside a).",
+        "--pretokenized",
+        type=click.Choice(["u8", "u16", "u32"]),
+        help="Width of the token ids, for files of ids that do not state it.",
     ),
+    click.option(
+        "--separator-id",
+        type=int,
+        metavar="N",
+        help="Id that marks documents in files of token ids (GPT-2: 50256).",
+    ),
+)
+corpus_options = together(
+    text_field_option,
     click.option("--id-field", metavar="A.B", help="Field to store as the metadata's 'id'."),
     click.option(
         "--metadata-fields",
@@ -165,29 +185,14 @@ corpus_options = together(
         default="raise",
         help="Whether a document that cannot be read stops the command or is left out.",
     ),
-    click.option(
-        "--split",
-        metavar="SEPARATOR",
-        help="What stands between the documents of a text file: lines (each line is one), "
-        "blank-lines (each paragraph is one), or a text (default: the file is one).",
-    ),
+    split_option,
     click.option(
         "--quoting",
         type=click.Choice(["double", "none"]),
         help="Whether cells of CSV and TSV files may stand in double quotes (default: double for "
         "CSV, none for TSV).",
     ),
-    click.option(
-        "--pretokenized",
-        type=click.Choice(["u8", "u16", "u32"]),
-        help="Width of the token ids, for files of ids that do not state it.",
-    ),
-    click.option(
-        "--separator-id",
-        type=int,
-        metavar="N",
-        help="Id that marks documents in files of token ids (GPT-2: 50256).",
-    ),
+    ids_files_options,
     click.option(
         "--max-record",
         metavar="SIZE",

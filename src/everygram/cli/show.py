@@ -99,6 +99,56 @@ def show_longest_matches(answer: dict[str, Any]) -> str:
     return _token_table(head, answer, {"length": 10, "count": 12}, rows)
 
 
+# The n of the table of `novelty`; --json has all.
+TABLE_N = (3, 5, 8)
+
+
+def show_novelty(answers: list[dict[str, Any]]) -> str:
+    """How much of files is new: a line per file, then what the columns are."""
+    most = len(answers[0]["new"])
+    shown = [n for n in TABLE_N if n <= most] or [most]
+    heads = ["file", "texts", "tokens", *[f"n={n}" for n in shown] * 2, "creativity", "longest"]
+    rows = [
+        [
+            printable(answer["file"]),
+            f"{answer['num_texts']:,}",
+            f"{answer['num_tokens']:,}",
+            *(_share(answer[name][n - 1]) for name in ("new", "covered") for n in shown),
+            "–" if answer["creativity_index"] is None else f"{answer['creativity_index']:.3f}",
+            f"{answer['longest']:,}",
+        ]
+        for answer in answers
+    ]
+    widths = [max(7, *map(len, column)) for column in zip(heads, *rows, strict=True)]
+    new, covered = sum(widths[:3]) + 6, 9 * len(shown)
+    low, high = answers[0]["creativity_bounds"]
+    return "\n".join(
+        [
+            f"{'':{new}}{'new':<{covered}}covered",
+            *(
+                "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+                for row in (heads, *rows)
+            ),
+            "",
+            "new         share of the n-grams that do not occur in the index",
+            "covered     share of the tokens inside matches of n tokens or more",
+            "creativity  share of the tokens in no match of L tokens or more, summed over "
+            f"L = {low} to {high}",
+            f"            (from 0 to {high - low + 1})",
+            "longest     tokens of the longest match",
+        ]
+    )
+
+
+def printable(name: str) -> str:
+    """A name in one line, without what cannot be printed."""
+    return "".join(each if each.isprintable() else "�" for each in name)
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
 def _token_table(
     head: str, answer: dict[str, Any], widths: dict[str, int], rows: Sequence[tuple[object, ...]]
 ) -> str:

@@ -98,7 +98,7 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
         fields = f"{text_field!r}; {', '.join(map(repr, plan.fields))} (of the first record)"
         rows.insert(1, ("text, metadata", fields))
     lines = [f"{name:<16}{value}" for name, value in rows]
-    lines += [f"not read        {each}" for each in _passed_over(plan.passed_over)]
+    lines += [f"not read        {each}" for each in passed_over(plan.passed_over)]
     lines += [f"skipped         {skip}" for skip in plan.skips]
     return "\n".join([*lines, *(f"so far          {warning}" for warning in plan.warnings)])
 
@@ -132,7 +132,7 @@ def show_report(report: BuildReport) -> str:
         if len(report.again) > MOST_NAMES:
             lines.append(f"  and {len(report.again) - MOST_NAMES:,} more (--json names all)")
         lines.append(_undoing(report))
-    lines += [f"not read: {each}" for each in _passed_over(report.passed_over)]
+    lines += [f"not read: {each}" for each in passed_over(report.passed_over)]
     return "\n".join(lines)
 
 
@@ -175,7 +175,8 @@ def _of_each(formats: dict[str, int]) -> str:
     return ", ".join(f"{number:,} × {name}" for name, number in formats.items())
 
 
-def _passed_over(passed: dict[str, str]) -> list[str]:
+def passed_over(passed: dict[str, str]) -> list[str]:
+    """What of a corpus is not read, a line for each reason."""
     from everygram.corpus.choosing import explained  # slow to import, and other commands do without
 
     return explained(passed)

@@ -41,7 +41,8 @@ class Corpus(ABC, Generic[DocumentT]):
 
     files: all that is read or left out, in order. passed_over: of the other files that lie beside
     them in folders, by name, why they are not read. bytes_read: how far the iteration is, of
-    `total_bytes`. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
+    `total_bytes`. place: of the text that was given last, as messages name it: its file, and its
+    line or row there. With `on_error="skip"`, what cannot be read is counted in `skipped`, and the
     first of it listed in `skips`; otherwise it raises CorpusError, naming file and place.
     """
 
@@ -52,6 +53,7 @@ class Corpus(ABC, Generic[DocumentT]):
         self.skipped = 0
         self.skips: list[str] = []
         self.bytes_read = 0
+        self.place = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:

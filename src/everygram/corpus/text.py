@@ -187,6 +187,7 @@ class TextCorpus(Corpus[TextDocument]):
                 self._skip(error)
             else:
                 del make  # (It holds the record.)
+                self.place = place
                 yield document
                 del document
 

@@ -1,9 +1,15 @@
-"""Every token of a text: its probability, and the longest match that starts there."""
+"""Every token of a text: its probability, the longest match that starts there; what is new."""
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from everygram.arguments import natural
+from everygram.attribution.novelty import checked_bounds, checked_max_n, novelty_of
 from everygram.encoding import Query
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
+from everygram.results.novelty import Novelty
 from everygram.results.texts import LongestMatches, Scores
 
 
@@ -33,3 +39,26 @@ class TextQueries(OpenIndex):
         engine, encoding, reading, _, _ = self._state
         asked = encoding.query(text, raw, "text")
         return LongestMatches(reading, asked.ids, *engine.longest_matches(asked))
+
+    def novelty(
+        self,
+        text: Query,
+        *,
+        max_n: int = 20,
+        creativity_bounds: Sequence[int] = (5, 12),
+        raw: bool = False,
+    ) -> Novelty:
+        """How much of a text the corpus has verbatim, and how much of it is new.
+
+        For n = 1 to `max_n` (at most 1,000): the share of its tokens inside matches of n tokens or
+        more, and the share of its n-grams that do not occur in the corpus. And the creativity index
+        of arXiv 2410.04265, a sum over match lengths from the lower to the upper of
+        `creativity_bounds`. A separator in the text starts a new document. Those of several texts
+        are added: `sum(map(index.novelty, texts))`.
+        """
+        most, bounds = checked_max_n(max_n), checked_bounds(creativity_bounds)
+        engine, encoding, _, manifest, _ = self._state
+        asked = encoding.query(text, raw, "text")
+        none = np.empty((0, len(engine.segments), 2), np.int64)
+        lengths = engine.match_lengths(asked, True, none)
+        return novelty_of(asked.ids, lengths, manifest.separator, most, bounds)

@@ -2,9 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from everygram.attribution.novelty import MOST_N
 from everygram.server.models.base import Batch, Either, QueryField, Raw, Request, Result
+
+Bound = Annotated[int, Field(ge=1, le=MOST_N)]
 
 
 class LongestMatchesRequest(Request):
@@ -28,8 +31,25 @@ class ScoreRequest(LongestMatchesRequest):
     ] = None
 
 
+class NoveltyRequest(LongestMatchesRequest):
+    """A text, to say how much of it is in the index and how much is new."""
+
+    max_n: Annotated[
+        int, Field(ge=1, le=MOST_N, description="Shares are given for n = 1 to this one.")
+    ] = 20
+    creativity_bounds: Annotated[
+        list[Bound],
+        Field(
+            min_length=2,
+            max_length=2,
+            description="The lowest and the highest match length L of the creativity index.",
+        ),
+    ] = [5, 12]  # noqa: RUF012 (pydantic copies it)
+
+
 ScoreBody = Either[ScoreRequest, Batch[ScoreRequest]]
 LongestMatchesBody = Either[LongestMatchesRequest, Batch[LongestMatchesRequest]]
+NoveltyBody = Either[NoveltyRequest, Batch[NoveltyRequest]]
 
 
 class Scores(Result):
@@ -71,4 +91,53 @@ class LongestMatches(Result):
     ]
     counts: Annotated[
         list[int], Field(description="Occurrences of that match.", examples=[[3714, 9100]])
+    ]
+
+
+class Novelty(BaseModel):
+    """How much of a text is in the index and how much is new; entry n − 1 of a list is of n."""
+
+    num_texts: Annotated[int, Field(description="Texts: one.", examples=[1])]
+    num_tokens: Annotated[int, Field(description="Tokens of the text.", examples=[8])]
+    longest: Annotated[int, Field(description="Tokens of its longest match.", examples=[4])]
+    creativity_index: Annotated[
+        float | None,
+        Field(
+            description="The sum over L of the share of tokens that are in no match of L tokens or "
+            "more (arXiv 2410.04265): from 0 to the number of L; null of no tokens.",
+            examples=[0.5],
+        ),
+    ]
+    creativity_bounds: Annotated[
+        list[int], Field(description="The lowest and the highest L.", examples=[[3, 5]])
+    ]
+    unmatched_tokens: Annotated[
+        int,
+        Field(
+            description="The tokens that are in no match of L tokens or more, summed over L.",
+            examples=[4],
+        ),
+    ]
+    new: Annotated[
+        list[float | None],
+        Field(
+            description="new_ngrams / num_ngrams; null where the text is shorter than n.",
+            examples=[[0.0, 0.5]],
+        ),
+    ]
+    new_ngrams: Annotated[
+        list[int],
+        Field(description="n-grams of the text that do not occur.", examples=[[0, 4]]),
+    ]
+    num_ngrams: Annotated[
+        list[int],
+        Field(description="n-grams of the text: one per place.", examples=[[9, 8]]),
+    ]
+    covered: Annotated[
+        list[float | None],
+        Field(description="covered_tokens / num_tokens; null of no tokens.", examples=[[1.0, 0.5]]),
+    ]
+    covered_tokens: Annotated[
+        list[int],
+        Field(description="Tokens inside matches of n tokens or more.", examples=[[8, 4]]),
     ]

@@ -1,10 +1,18 @@
-"""What is answered about a text: `score`, `longest_matches`."""
+"""What is answered about a text: `score`, `longest_matches`, `novelty`."""
 
 from typing import Annotated, Any
 
 from everygram.server.indexes import ServedIndex
 from everygram.server.models.base import Results
-from everygram.server.models.texts import LongestMatches, LongestMatchesBody, ScoreBody, Scores
+from everygram.server.models.texts import (
+    LongestMatches,
+    LongestMatchesBody,
+    Novelty,
+    NoveltyBody,
+    NoveltyRequest,
+    ScoreBody,
+    Scores,
+)
 from everygram.server.routes.answering import answer, examples, query_router
 
 router = query_router()
@@ -50,3 +58,30 @@ def longest_matches(
     What decontamination and attribution start from: which parts of a text are in the corpus.
     """
     return answer(body, lambda q: index.longest_matches(q.text, raw=q.raw).as_dict())
+
+
+@router.post("/novelty", summary="Novelty of a text", response_model=Novelty | Results[Novelty])
+def novelty(
+    index: ServedIndex,
+    body: Annotated[
+        NoveltyBody,
+        examples(
+            text={"text": "a new method of natural language processing"},
+            bounds={"text": [649, 11802, 3303], "max_n": 5, "creativity_bounds": [2, 6]},
+        ),
+    ],
+) -> Any:
+    """How much of a text the index has verbatim, and how much of it is new.
+
+    For n = 1 to `max_n`: the share of its tokens inside matches of n tokens or more, and the share
+    of its n-grams that do not occur; and the creativity index. A separator in the text starts a new
+    document.
+    """
+
+    def ask(q: NoveltyRequest) -> dict[str, Any]:
+        found = index.novelty(
+            q.text, max_n=q.max_n, creativity_bounds=q.creativity_bounds, raw=q.raw
+        )
+        return found.as_dict()
+
+    return answer(body, ask)

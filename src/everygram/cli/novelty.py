@@ -1,0 +1,187 @@
+"""The command that says how much of files of texts is new to an index: novelty."""
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everygram.cli import plot as plots
+from everygram.cli.answering import opened
+from everygram.cli.options import (
+    PATH,
+    completes,
+    examples,
+    ids_files_options,
+    index_argument,
+    raw_option,
+    split_option,
+    text_field_option,
+)
+from everygram.cli.show import show_novelty
+from everygram.cli.show_indexing import build_progress, passed_over
+from everygram.errors import CorpusError, QueryError, TokenizerError
+
+if TYPE_CHECKING:
+    from everygram.corpus.documents import Corpus
+    from everygram.index import Index
+    from everygram.progress import Clock
+    from everygram.results.novelty import Novelty
+
+
+@click.command(
+    epilog=examples(
+        "everygram novelty my-index model.jsonl",
+        "everygram novelty my-index books/*.txt --plot books.svg",
+        "everygram novelty my-index a.jsonl b.jsonl --text-field response --max-n 50 --json",
+        "everygram novelty my-index model.jsonl --each --json > each.jsonl",
+        "zcat texts.jsonl.gz | everygram novelty my-index -",
+    )
+)
+@index_argument
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    shell_complete=completes("file"),
+    help="Files of texts, as 'everygram build' reads them: .jsonl, .csv, .parquet, … have a text "
+    "per record, .txt and .md are one text each; or - for standard input. The texts of a folder or "
+    "pattern are measured together.",
+)
+@text_field_option
+@split_option
+@ids_files_options
+@raw_option
+@click.option(
+    "--max-n",
+    type=click.IntRange(1, 1_000),
+    metavar="N",
+    default=20,
+    help="Largest n whose n-grams are looked for.",
+)
+@click.option(
+    "--creativity-bounds",
+    type=click.IntRange(1, 1_000),
+    nargs=2,
+    metavar="LOW HIGH",
+    default=(5, 12),
+    help="Match lengths over which the creativity index is summed.",
+)
+@click.option(
+    "--plot",
+    type=PATH,
+    metavar="IMAGE",
+    help="Also draw the share of n-grams that are new against n, a line per FILE, as .png or .svg.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON line per FILE, with the shares of all n."
+)
+@click.option("--each", is_flag=True, help="With --json: also print a line per text, before these.")
+def novelty(
+    index: Path,
+    files: tuple[str, ...],
+    raw: bool,
+    max_n: int,
+    creativity_bounds: tuple[int, int],
+    plot: Path | None,
+    as_json: bool,
+    each: bool,
+    **reading: Any,
+) -> None:
+    """Show how much of each file of texts is new to an index.
+
+    For several n: the share of n-grams that do not occur in the index, and the share of tokens
+    inside matches of n tokens or more. And the creativity index: the share of tokens that are in
+    no match of L tokens or more, summed over L from LOW to HIGH (arXiv 2410.04265). The texts of a
+    file count as one: a long text weighs more than a short one.
+    """
+    if each and not as_json:
+        raise click.UsageError("--each goes with --json")
+    if creativity_bounds[0] > creativity_bounds[1]:
+        given = " ".join(map(str, creativity_bounds))
+        raise click.UsageError(f"--creativity-bounds: expected LOW before HIGH, found {given}")
+    draw = None if plot is None else plots.figure_at(plot)
+    gc.enable()
+    corpora = [_corpus(name, reading) for name in files]
+    options = {"raw": raw, "max_n": max_n, "creativity_bounds": creativity_bounds}
+    # (While there is a progress bar, rich prints what goes to `sys.stdout` on standard error, above
+    # the bar: right on a terminal alone.)
+    out = None if os.isatty(1) else sys.stdout
+
+    def tell(answer: dict[str, Any]) -> None:
+        click.echo(json.dumps(answer, ensure_ascii=False), file=out)
+
+    answers = []
+    with opened(index) as asked:
+        for name, found in _measured(asked, files, corpora, options, tell if each else None):
+            answers.append({"file": name} | found.as_dict())
+            if as_json:
+                tell(answers[-1])
+    if not as_json:
+        click.echo(show_novelty(answers))
+    if draw is not None:
+        draw(answers, f"n-grams that are not in {index.resolve().name}")
+
+
+def _corpus(name: str, reading: dict[str, Any]) -> "Corpus[Any]":
+    """The texts of a file, or its documents of token ids."""
+    from everygram.corpus.source import CorpusOptions, NamedCorpus
+
+    named = NamedCorpus((name,), CorpusOptions(**reading))
+    corpus = named.ids() if named.are_ids else named.text()
+    for line in passed_over(corpus.passed_over):
+        click.echo(f"not read: {line}", err=True)
+    return corpus
+
+
+def _measured(
+    index: "Index",
+    names: tuple[str, ...],
+    corpora: list["Corpus[Any]"],
+    options: dict[str, Any],
+    tell: Callable[[dict[str, Any]], None] | None,
+) -> Iterator[tuple[str, "Novelty"]]:
+    """The novelty of each file, by name. tell: takes what is said of each text."""
+    from everygram.progress import Clock
+
+    total, done = sum(corpus.total_bytes for corpus in corpora), 0
+    with build_progress() as progress:
+        clock = Clock(progress)
+        clock.enter("read")
+        for name, corpus in zip(names, corpora, strict=True):
+            found: Novelty | None = None
+            for number, one in enumerate(_each(index, name, corpus, options), 1):
+                if tell is not None:
+                    tell({"file": name, "text": number} | one.as_dict())
+                found = one if found is None else found + one
+                _report(clock, one, done + corpus.bytes_read, total)
+            if found is None:
+                raise CorpusError(f"{name}: expected texts, found none")
+            done += corpus.total_bytes
+            yield name, found
+
+
+def _each(
+    index: "Index", name: str, corpus: "Corpus[Any]", options: dict[str, Any]
+) -> Iterator["Novelty"]:
+    """The novelty of each text; errors say where it is."""
+    from everygram.corpus.documents import TextDocument
+
+    for number, document in enumerate(corpus, 1):
+        text = document.text if isinstance(document, TextDocument) else document.ids
+        try:
+            yield index.novelty(text, **options)
+        except (QueryError, TokenizerError) as error:
+            place = corpus.place or f"{name}: document {number:,}"
+            raise type(error)(f"{place}: {error}") from None
+
+
+def _report(clock: "Clock", one: "Novelty", done: int, total: int) -> None:
+    clock.documents += 1
+    clock.tokens += one.num_tokens
+    clock.report(done, total)

@@ -1,0 +1,109 @@
+"""Figures of answers, drawn with matplotlib (extra `plot`).
+
+It is imported when a figure is wanted: other commands do not wait for it.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from everygram.cli.show import printable
+from everygram.errors import MissingExtraError, OptionError
+
+KINDS = (".png", ".svg")
+# Characters of a name in a legend; of a longer one its end is shown.
+NAME = 60
+# Lines are told apart by 10 colours, these by 4 styles, and all of them by markers.
+STYLES, MARKERS = ("-", "--", ":", "-."), ".x^sv"
+TICKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+# In inches.
+WIDTH, HEIGHT, LEGEND_ROW = 7.0, 4.8, 0.21
+
+
+def figure_at(path: Path) -> Callable[[list[dict[str, Any]], str], None]:
+    """What draws answers of `novelty`, with a title, into a file.
+
+    Raises OptionError for a place where no figure can be, MissingExtraError without matplotlib:
+    before any work is done.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise OptionError(f"--plot: expected a name that ends in .png or .svg, found '{path}'")
+    if path.is_dir():
+        raise OptionError(f"--plot: expected a file to write, found '{path}', which is a folder")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"--plot: expected a file to write, found '{path}', in a folder that is not there"
+        )
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtraError(
+            f"--plot needs {error.name or 'matplotlib'}: pip install 'everygram[plot]'"
+        ) from None
+
+    def draw(answers: list[dict[str, Any]], title: str) -> None:
+        # (Text stays text in .svg: it can be searched, and needs no font of this machine.)
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "everygram"}):
+            _novelty(answers, title, path)
+
+    return draw
+
+
+def _novelty(answers: list[dict[str, Any]], title: str, path: Path) -> None:
+    """The share of n-grams that are new against n, a line per answer."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, PercentFormatter
+
+    figure = Figure(figsize=(WIDTH, max(HEIGHT, LEGEND_ROW * len(answers) + 0.5)))
+    axes = figure.add_subplot()
+    lines = []
+    for number, answer in enumerate(answers):
+        shares = [math.nan if share is None else share for share in answer["new"]]
+        lines += axes.plot(
+            range(1, len(shares) + 1),
+            shares,
+            linestyle=STYLES[number // 10 % len(STYLES)],
+            marker=MARKERS[number // 40 % len(MARKERS)],
+            color=f"C{number % 10}",
+        )
+    most = len(answers[0]["new"])
+    axes.set_title(_shown(title), parse_math=False)
+    # (Most of what there is to see is at small n.)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks := [n for n in TICKS if n <= most], list(map(str, ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("n (tokens)")
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_ylabel("share of n-grams that are new")
+    axes.grid(alpha=0.3)
+    # (With its name, a line would be left out of the legend for an underscore at its start, and
+    # dollar signs would make a formula.)
+    legend = axes.legend(
+        lines,
+        [""] * len(lines),
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0,
+        frameon=False,
+        handlelength=3.5,
+        fontsize="small",
+    )
+    for text, answer in zip(legend.get_texts(), answers, strict=True):
+        text.set_parse_math(False)
+        text.set_text(_shown(answer["file"]))
+    is_svg = path.suffix.lower() == ".svg"
+    with warnings.catch_warnings():
+        # (Of each character of a name that the font has not.)
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        # (Without its date, the same figure is the same file.)
+        metadata = {"Date": None} if is_svg else None
+        figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
+
+
+def _shown(name: str) -> str:
+    """A name as a figure shows it; of a long one its end."""
+    shown = printable(name)
+    return shown if len(shown) <= NAME else f"…{shown[1 - NAME :]}"
