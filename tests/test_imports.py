@@ -25,6 +25,7 @@ FLOORS = [
     ["index"],
     ["building"],
     ["__init__"],
+    ["compat"],
     ["server"],
     ["cli"],
 ]
@@ -49,7 +50,7 @@ OWNERS = {
     "llvmlite": {"kernels"},
     "fastapi": {"server"},
     "uvicorn": {"server"},
-    "pydantic": {"server"},
+    "pydantic": {"compat", "server"},
     "click": {"cli"},
     "ray": {"distributed"},
 }
