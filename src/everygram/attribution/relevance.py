@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# As the library rank-bm25 has it, which OLMoTrace takes: the parameters, and the share of all words'
-# average rarity that words have which are in more than half of the passages. (By Lucene's formula
-# they have next to none, and by OLMoTrace's levels almost every document would be low.)
+# As the library rank-bm25 has it, which OLMoTrace takes: the parameters, and the share of all
+# words' average rarity that words have which are in more than half of the passages. (By Lucene's
+# formula they have next to none, and by OLMoTrace's levels almost every document would be low.)
 K1, B, EPSILON = 1.5, 0.75, 0.25
 # By how much of a text's characters OLMoTrace divides a score (Liu et al. 2025, section 3), and
 # from which share on a document is of which relevance.
