@@ -5,8 +5,10 @@ import math
 
 import pytest
 from pydantic import ValidationError
+from test_text_tokenizers import TEXTS, TOKENIZERS
 
 import everygram
+import naive_attribution as naive
 from conftest import write_jsonl
 from everygram.compat import olmotrace
 from everygram.errors import QueryError, TokenizerError
@@ -265,3 +267,56 @@ def test_documents_of_a_union_have_numbers_of_their_own(tmp_path):
         assert {each["documentIndex"] for each in span["documents"]} == {1, 2}
         for each in span["documents"]:
             assert each["tokenIds"] == list(b"the cat")
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_responses_by_tokenizers_of_real_families(tmp_path, kind):
+    """Windows of tokens are those of the documents, with the match where it is said to be."""
+    name, make = TOKENIZERS[kind]
+    (tmp_path / name).write_bytes(make())
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in TEXTS])
+    everygram.build(corpus, tmp_path / "index", str(tmp_path / name))
+    with everygram.open(tmp_path / "index") as index:
+        for text in TEXTS:
+            body = {
+                "response": text,
+                "maximumContextLength": 7,
+                "maximumContextLengthLong": 3,
+                "maximumContextLengthSnippet": 1,
+            }
+            found = answer(index, body)
+            ids = index.encode(text).tolist()
+            whole = index.attribute(text).text
+            pieces = naive.pieces_of(index.tokenizer, index.encode(text), True)
+            lost = len(b"".join(pieces)) - len(whole.encode())
+            pieces = naive.without_first(pieces, lost)
+            bounds = [naive.offsets(pieces, i, i + 1) for i in range(len(ids))]
+            assert found["inputTokens"] == [whole[start:end] for start, end, *_ in bounds]
+            for span in found["spans"]:
+                assert span["tokenIds"] == ids[span["left"] : span["right"]]
+                assert span["text"] in whole
+                for each in span["documents"]:
+                    check_windows(index, span, each, (7, 3, 1))
+
+
+def check_windows(index, span, found, contexts):
+    document = index.document(found["documentIndex"])
+    assert found["documentLength"] == document.length
+    begin, length = found["needleOffset"], found["displayLength"]
+    assert found["tokenIds"][begin : begin + span["length"]] == span["tokenIds"]
+    windows = [
+        (found["tokenIds"], length, begin, found["text"]),
+        (None, found["displayLengthLong"], found["needleOffsetLong"], found["textLong"]),
+        (None, found["displayOffsetSnippet"], found["needleOffsetSnippet"], found["textSnippet"]),
+    ]
+    right = [
+        [max(0, start - context), start, min(document.length, start + span["length"] + context)]
+        for start in range(document.length)
+        for context in contexts
+        if document.token_ids[start : start + span["length"]].tolist() == span["tokenIds"]
+    ]
+    for ids, length, offset, text in windows:
+        assert any((length, offset) == (last - first, at - first) for first, at, last in right)
+        assert text in document.text
+        if ids is not None:
+            assert any(document.token_ids[first:last].tolist() == ids for first, _, last in right)
