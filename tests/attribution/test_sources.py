@@ -355,6 +355,46 @@ def test_a_character_divided_over_tokens_is_shown_whole(tmp_path):
         check_documents(corpus, "no 👎 no", density=None, context=(0, 1, 2))
 
 
+def test_tokens_that_do_not_add_up_to_a_text(tmp_path):
+    """As BERT's, whose decoder puts spaces between them: places are those in what it spells."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    texts = [
+        "the quick brown fox jumps over the lazy dog",
+        "unaffable quickness, foxes and the brown dogs. The end",
+        "a b c the quick brown",
+    ]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=80, special_tokens=["[UNK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts * 3, trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with build(tmp_path, texts, str(tmp_path / "tokenizer.json")) as index:
+        for text in (*texts, "The QUICK brown cat", "xx the lazy dog. and"):
+            for options in ({}, {"whole_words": False}, {"context": (2, 1, 0)}):
+                found = index.attribute(text, density=None, **options)
+                assert found.spans
+                for span in found.spans:
+                    assert found.text[span.start : span.end] == span.text
+                    data = found.text.encode()[span.byte_start : span.byte_end]
+                    assert data.decode() == span.text
+                    for each in span.documents:
+                        document = index.document(each.number)
+                        inside = document.token_ids[each.token_start : each.token_end]
+                        asked = found.query[span.token_start : span.token_end]
+                        assert inside.tolist() == asked.tolist()
+                        match = document.text[each.start : each.end]
+                        assert match.strip() == span.text.strip()
+                        data = document.text.encode()[each.byte_start : each.byte_end]
+                        assert data.decode() == match
+                        for around in each.surroundings:
+                            assert around.match.strip() == match.strip()
+
+
 def test_relevance_follows_the_prompt_and_the_text(tmp_path):
     words = "the treaty of a small town on the coast was signed by nobody"
     texts = [
