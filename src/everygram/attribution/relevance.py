@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,21 +16,25 @@ SHARE = 0.18
 LEVELS = ((0.7, "high"), (0.5, "medium"), (-np.inf, "low"))
 
 
-def relevance_of(passages: Sequence[str], query: str, characters: int) -> np.ndarray:
+def relevance_of(passages: Iterable[str], query: str, characters: int) -> np.ndarray:
     """Okapi BM25 of each passage for a query, over SHARE of the text's characters: float64.
 
     Words are what white space divides. (Numbers of words, sorted: rank-bm25 takes several times as
     long for an answer's documents, and bm25s, whose formulas are others, as long or longer.)
     """
-    divided = [passage.split() for passage in passages]
     number_of: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-    asked = np.fromiter(map(number_of.__getitem__, query.split()), np.int64)
-    words = np.fromiter(
-        map(number_of.__getitem__, itertools.chain.from_iterable(divided)), np.int64
-    )
+
+    def numbers(text: str) -> np.ndarray:
+        # (Numbers alone are kept: words take ten times as much memory.)
+        words = text.split()
+        return np.fromiter(map(number_of.__getitem__, words), np.int64, len(words))
+
+    asked = numbers(query)
+    divided = [numbers(passage) for passage in passages]
+    words = np.concatenate([asked[:0], *divided])
     if not asked.shape[0] or not words.shape[0]:
-        return np.zeros(len(passages))
-    lengths = np.fromiter(map(len, divided), np.int64, len(divided))
+        return np.zeros(len(divided))
+    lengths = np.array([part.shape[0] for part in divided])
     size = len(number_of)
     pairs, counts = np.unique(
         np.repeat(np.arange(len(divided)), lengths) * size + words, return_counts=True
