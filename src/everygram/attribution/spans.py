@@ -163,16 +163,17 @@ class AskedText:
         """Its characters; None if there is no tokenizer."""
         return None if self._text is None else self._text.text
 
-    def located(self, begin: int, end: int) -> Located:
-        """Where tokens [begin, end) are."""
+    def located(self, begins: np.ndarray, ends: np.ndarray) -> list[Located]:
+        """Where stretches of tokens, [begin, end) each, are."""
+        pairs = zip(begins.tolist(), ends.tolist(), strict=True)
         if self._text is None:
-            return None, None, None, None, begin, end, None
-        first, last = int(self._places[begin]), int(self._places[end])
-        start, stop = self._text.chars(first, last)
-        return (
-            *(start, stop, *self._text.bytes(first, last), begin, end),
-            self._text.text[start:stop],
-        )
+            return [(None, None, None, None, begin, end, None) for begin, end in pairs]
+        ranges = self._text.ranges(self._places[begins], self._places[ends])
+        text = self._text.text
+        return [
+            (start, stop, first, last, begin, end, text[start:stop])
+            for (start, stop, first, last), (begin, end) in zip(ranges, pairs, strict=True)
+        ]
 
     def bounds(self, whole_words: bool) -> np.ndarray:
         """Where spans may begin and end: bool, shape (n + 1,).

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -158,7 +159,8 @@ def _input_tokens(attribution: Attribution, index: Index) -> list[str]:
     """What each token has of the text; a character that tokens divide is in each of them."""
     ids = attribution.query
     text = AskedText(index._state.reading, ids, attribution.text)
-    return [text.located(place, place + 1)[-1] or "" for place in range(ids.shape[0])]
+    places = np.arange(ids.shape[0])
+    return [piece or "" for *_, piece in text.located(places, places + 1)]
 
 
 OVERLOADED = (
