@@ -13,7 +13,8 @@ one by one.
 With whole words, the peer takes a list of tokens that begin a word: here, those whose first
 character is no word character. Where a word begins after a bracket, a quote or a newline, its first
 token is not one of those, and where an apostrophe or a point is inside a word or number, it is one:
-each difference of spans that such a place explains is counted by itself.
+each difference of spans that such a place explains is counted by itself. So are spans of white
+space alone, which everygram leaves out.
 
 Then everygram alone, as users call it: answers of 458 tokens (OLMoTrace's mean: machine-written
 texts and held-out ones) with a prompt, documents, surroundings and relevance; a book of 100,000
@@ -251,6 +252,8 @@ def reason(
     whole_words: bool,
 ) -> str:
     """Why a span may be one side's alone."""
+    if index.decode(ids[begin:end]).isspace():
+        return "white space alone"
     if whole_words:
         # Places of the text where only one of the sides has the beginning of a word.
         bounds = AskedText(index._state.reading, np.array(ids, index._state.reading.dtype), None)
