@@ -66,7 +66,6 @@ INSIDE_FUNCTIONS = {
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "pydivsufsort": {"building"},
-    "bm25s": {"attribution"},
 }
 # infini-gram's wire words, and where alone they may stand.
 WIRE_WORDS = {"cnt", "segment_by_shard", "ptr"}

@@ -126,7 +126,9 @@ def most(found: Found, num_tokens: int, density: float | None, rank_by: str) -> 
         return np.arange(len(found))
     # (As many as the decimal number says that was given: 0.07 of 100 are 7, not 8.)
     wanted = -(-Fraction(repr(density)) * num_tokens // 1)
-    key = found.log_probs if rank_by == "unigram_log_prob" else found.starts - found.ends
+    # (Sums of the same numbers in another order differ in their last digits.)
+    rarity = rank_by == "unigram_log_prob"
+    key = found.log_probs.round(9) if rarity else found.starts - found.ends
     first: np.ndarray = np.sort(np.argsort(key, kind="stable")[: min(wanted, len(found))])
     return first
 
@@ -200,7 +202,8 @@ class AskedText:
             | (one & JOINS != 0)
         )
         bounds: np.ndarray = (begins == ends) & ~in_word
-        bounds[[0, -1]] = True
+        # (Tokens at the ends of a text may spell nothing, as a space that stands before it.)
+        bounds |= (ends == 0) | (begins == len(text.text))
         bounds[:-1] |= self._separators
         bounds[1:] |= self._separators
         return bounds
