@@ -34,7 +34,7 @@ BATCH_CALLS = (
     "infgram_ntd_batch",
 )
 # Without this limit, these calls would distribute their searches to threads, one per processor.
-ONE_CPU = (*BATCH_CALLS, "score", "longest_matches")
+ONE_CPU = (*BATCH_CALLS, "score", "longest_matches", "attribute, one processor")
 
 
 def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
@@ -70,6 +70,25 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
         columns = (result.prompt_counts, result.continuation_counts, result.suffix_lens)
         return np.stack(columns, axis=1).tolist()
 
+    def attribute(
+        ids: list[int], stops: list[int], min_length: int, max_count: int, whole_words: bool
+    ) -> Any:
+        # (Which tokens are `stops` is told by their texts.)
+        return index.attribute(
+            ids,
+            min_length=min_length,
+            max_count=max_count,
+            density=None,
+            whole_words=whole_words,
+            documents=0,
+        )
+
+    def spans(result: Any) -> list[list[Any]]:
+        return [
+            [each.token_start, each.token_end, each.count, each.unigram_log_prob]
+            for each in result.spans
+        ]
+
     def ends(result: Any) -> list[int]:
         return (np.arange(result.lengths.shape[0]) + result.lengths).tolist()
 
@@ -89,10 +108,12 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
         "score, all cores": (index.score, scores),
         "longest_matches": (index.longest_matches, ends),
         "longest_matches, all cores": (index.longest_matches, ends),
+        "attribute": (attribute, spans),
+        "attribute, one processor": (attribute, spans),
     }
 
 
-def infini_gram(work: Path, **options: int) -> Calls:
+def infini_gram(work: Path, **options: Any) -> Calls:
     """infini-gram's calls. It treats the last id of the vocabulary as the end of a document."""
     from infini_gram.engine import InfiniGramEngine
 
@@ -113,6 +134,10 @@ def infini_gram(work: Path, **options: int) -> Calls:
         exact = not answer["approx"]
         return {"exact": exact, "suffix_len": answer.get("suffix_len"), "counts": found}
 
+    def spans(answer: Any) -> list[list[Any]]:
+        names = ("l", "r", "count", "unigram_logprob_sum")
+        return [[each[name] for name in names] for each in answer["spans"]]
+
     def score(ids: list[int]) -> list[Any]:
         return [engine.infgram_prob(ids[:i], token) for i, token in enumerate(ids)]
 
@@ -124,7 +149,22 @@ def infini_gram(work: Path, **options: int) -> Calls:
         "infgram_ntd": (engine.infgram_ntd, distribution),
         "infgram_prob of each token": (score, lambda answers: list(map(counts, answers))),
         "creativity": (engine.creativity, lambda answer: answer["rs"]),
+        "attribute": (engine.attribute, spans),
+        "attribute, C++": (engine.engine.attribute, lambda answer: None),
     }
+
+
+def for_attribution(work: Path) -> Calls:
+    """infini-gram's calls, opened as OLMoTrace's server opens it."""
+    return infini_gram(
+        work,
+        ds_prefetch_depth=0,
+        sa_prefetch_depth=0,
+        od_prefetch_depth=0,
+        attribution_block_size=256,
+        precompute_unigram_logprobs=True,
+        bow_ids_path=str(work / "bow_ids.txt"),
+    )
 
 
 def tokengrams(work: Path) -> Calls:
@@ -153,6 +193,7 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
     "infini-gram, no prefetch": partial(
         infini_gram, ds_prefetch_depth=0, sa_prefetch_depth=0, od_prefetch_depth=0
     ),
+    "infini-gram, attribution": for_attribution,
     "tokengrams": tokengrams,
 }
 

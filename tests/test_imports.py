@@ -25,6 +25,7 @@ FLOORS = [
     ["index"],
     ["building"],
     ["__init__"],
+    ["compat"],
     ["server"],
     ["cli"],
 ]
@@ -49,7 +50,7 @@ OWNERS = {
     "llvmlite": {"kernels"},
     "fastapi": {"server"},
     "uvicorn": {"server"},
-    "pydantic": {"server"},
+    "pydantic": {"compat", "server"},
     "click": {"cli"},
     "ray": {"distributed"},
 }
@@ -65,7 +66,6 @@ INSIDE_FUNCTIONS = {
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "pydivsufsort": {"building"},
-    "bm25s": {"attribution"},
 }
 # infini-gram's wire words, and where alone they may stand.
 WIRE_WORDS = {"cnt", "segment_by_shard", "ptr"}

@@ -153,3 +153,11 @@ class DocumentText:
             before = len(self.text[:start].encode())
             return before, before + len(self.text[start:stop].encode())
         return int(self._places[begin]), int(self._places[end])
+
+    def ranges(self, begins: np.ndarray, ends: np.ndarray) -> list[tuple[int, int, int, int]]:
+        """`chars` and `bytes` of many stretches of tokens, at once."""
+        if self.begins is None or self.ends is None or self._places is None:
+            pairs = zip(begins.tolist(), ends.tolist(), strict=True)
+            return [(*self.chars(*pair), *self.bytes(*pair)) for pair in pairs]
+        columns = self.begins[begins], self.ends[ends], self._places[begins], self._places[ends]
+        return list(zip(*(column.tolist() for column in columns), strict=True))

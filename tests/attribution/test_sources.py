@@ -14,6 +14,7 @@ import everygram
 import naive_attribution as naive
 from campaign import sized
 from conftest import write_index
+from everygram.attribution.relevance import level_of, relevance_of
 from everygram.kernels import INTERPRETED
 
 OFFSETS = ("start", "end", "byte_start", "byte_end")
@@ -354,6 +355,46 @@ def test_a_character_divided_over_tokens_is_shown_whole(tmp_path):
         check_documents(corpus, "no 👎 no", density=None, context=(0, 1, 2))
 
 
+def test_tokens_that_do_not_add_up_to_a_text(tmp_path):
+    """As BERT's, whose decoder puts spaces between them: places are those in what it spells."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    texts = [
+        "the quick brown fox jumps over the lazy dog",
+        "unaffable quickness, foxes and the brown dogs. The end",
+        "a b c the quick brown",
+    ]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=80, special_tokens=["[UNK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts * 3, trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with build(tmp_path, texts, str(tmp_path / "tokenizer.json")) as index:
+        for text in (*texts, "The QUICK brown cat", "xx the lazy dog. and"):
+            for options in ({}, {"whole_words": False}, {"context": (2, 1, 0)}):
+                found = index.attribute(text, density=None, **options)
+                assert found.spans
+                for span in found.spans:
+                    assert found.text[span.start : span.end] == span.text
+                    data = found.text.encode()[span.byte_start : span.byte_end]
+                    assert data.decode() == span.text
+                    for each in span.documents:
+                        document = index.document(each.number)
+                        inside = document.token_ids[each.token_start : each.token_end]
+                        asked = found.query[span.token_start : span.token_end]
+                        assert inside.tolist() == asked.tolist()
+                        match = document.text[each.start : each.end]
+                        assert match.strip() == span.text.strip()
+                        data = document.text.encode()[each.byte_start : each.byte_end]
+                        assert data.decode() == match
+                        for around in each.surroundings:
+                            assert around.match.strip() == match.strip()
+
+
 def test_relevance_follows_the_prompt_and_the_text(tmp_path):
     words = "the treaty of a small town on the coast was signed by nobody"
     texts = [
@@ -388,26 +429,53 @@ def test_relevance_is_bm25(tokenized):
         assert scores == pytest.approx(right, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("number", [3, 4, 10, 40])
+def test_relevance_is_that_of_rank_bm25(number):
+    """The library that OLMoTrace takes. (Of one passage or two its numbers are negative.)"""
+    library = pytest.importorskip("rank_bm25")
+    rng = random.Random(number)
+    # A word of number n is n times as rare as the first.
+    words, weights = [f"w{n}" for n in range(300)], [1 / (n + 1) for n in range(300)]
+    passages = [" ".join(rng.choices(words, weights, k=rng.randint(5, 200))) for _ in range(number)]
+    for size in (1, 20, 300):
+        query = " ".join([*rng.choices(words, weights, k=size), "elsewhere"])
+        right = library.BM25Okapi([each.split() for each in passages]).get_scores(query.split())
+        found = relevance_of(passages, query, 50) * 0.18 * 50
+        assert found.tolist() == pytest.approx(right.tolist())
+        assert found.tolist() == pytest.approx(
+            [each * 0.18 * 50 for each in naive.relevance(passages, query, 50)]
+        )
+
+
+def test_relevance_of_few_passages_or_words():
+    few = relevance_of(["the cat sat", "the dog", "the day"], "the cat the cat", 10)
+    assert few[0] > few[1] == few[2] > 0
+    [one] = relevance_of(["the cat"], "the cat", 10)
+    assert one > 0
+    assert relevance_of([], "a", 1).tolist() == []
+    assert relevance_of(["", " "], "a b", 3).tolist() == [0, 0]
+    assert relevance_of(["a", "b"], "", 3).tolist() == [0, 0]
+    assert relevance_of(["a", "", "b", "c"], "a", 3)[1] == 0
+
+
 def test_levels(tmp_path):
     """High for a document with all of the words, low for one with a few of many."""
     rare = [f"word{number}" for number in range(40)]
-    texts = [
-        " ".join(rare),
-        f"word3 word4 {'or ' * 60}",
-        *(f"{n} of no matter {'at all ' * 20}" for n in range(60)),
-    ]
+    others = [f"{number} of no matter {'at all ' * 20}" for number in range(60)]
+    texts = [" ".join(rare), f"word3 word4 {'or ' * 60}", *others]
     with build(tmp_path, texts) as index:
         found = index.attribute(f"{' '.join(rare)} of no matter", density=None)
         levels = {each.number: each.relevance for each in found.documents}
         assert levels[0] == "high"
         assert {levels[n] for n in levels if n > 0} == {"low"}
-
-
-def test_nothing_is_logged(tmp_path, caplog):
-    """The library of BM25 would, at a level that its callers did not choose."""
-    with build(tmp_path, ["the cat sat"]) as index:
-        index.attribute("the cat sat")
-    assert not caplog.records
+    assert [level_of(score) for score in (0.7, 0.69, 0.5, 0.49, 0, -1)] == [
+        "high",
+        "medium",
+        "medium",
+        "low",
+        "low",
+        "low",
+    ]
 
 
 def test_a_result_is_json(tokenized):

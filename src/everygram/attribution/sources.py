@@ -67,7 +67,7 @@ def sources_of(
     scores: dict[int, float | None] = dict.fromkeys(spans_of)
     if text and around_of:
         # (Two spans of one document may have the same surroundings.)
-        passages = [" ".join(dict.fromkeys(texts)) for texts in around_of.values()]
+        passages = (" ".join(dict.fromkeys(texts)) for texts in around_of.values())
         query = text if prompt is None else f"{prompt} {text}"
         found = relevance_of(passages, query, len(text))
         scores.update(zip(around_of, found.tolist(), strict=True))

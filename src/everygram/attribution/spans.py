@@ -126,7 +126,9 @@ def most(found: Found, num_tokens: int, density: float | None, rank_by: str) -> 
         return np.arange(len(found))
     # (As many as the decimal number says that was given: 0.07 of 100 are 7, not 8.)
     wanted = -(-Fraction(repr(density)) * num_tokens // 1)
-    key = found.log_probs if rank_by == "unigram_log_prob" else found.starts - found.ends
+    # (Sums of the same numbers in another order differ in their last digits.)
+    rarity = rank_by == "unigram_log_prob"
+    key = found.log_probs.round(9) if rarity else found.starts - found.ends
     first: np.ndarray = np.sort(np.argsort(key, kind="stable")[: min(wanted, len(found))])
     return first
 
@@ -163,16 +165,17 @@ class AskedText:
         """Its characters; None if there is no tokenizer."""
         return None if self._text is None else self._text.text
 
-    def located(self, begin: int, end: int) -> Located:
-        """Where tokens [begin, end) are."""
+    def located(self, begins: np.ndarray, ends: np.ndarray) -> list[Located]:
+        """Where stretches of tokens, [begin, end) each, are."""
+        pairs = zip(begins.tolist(), ends.tolist(), strict=True)
         if self._text is None:
-            return None, None, None, None, begin, end, None
-        first, last = int(self._places[begin]), int(self._places[end])
-        start, stop = self._text.chars(first, last)
-        return (
-            *(start, stop, *self._text.bytes(first, last), begin, end),
-            self._text.text[start:stop],
-        )
+            return [(None, None, None, None, begin, end, None) for begin, end in pairs]
+        ranges = self._text.ranges(self._places[begins], self._places[ends])
+        text = self._text.text
+        return [
+            (start, stop, first, last, begin, end, text[start:stop])
+            for (start, stop, first, last), (begin, end) in zip(ranges, pairs, strict=True)
+        ]
 
     def bounds(self, whole_words: bool) -> np.ndarray:
         """Where spans may begin and end: bool, shape (n + 1,).
@@ -199,7 +202,8 @@ class AskedText:
             | (one & JOINS != 0)
         )
         bounds: np.ndarray = (begins == ends) & ~in_word
-        bounds[[0, -1]] = True
+        # (Tokens at the ends of a text may spell nothing, as a space that stands before it.)
+        bounds |= (ends == 0) | (begins == len(text.text))
         bounds[:-1] |= self._separators
         bounds[1:] |= self._separators
         return bounds

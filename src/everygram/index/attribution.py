@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from everygram.arguments import flag, integer, natural, number, short
 from everygram.attribution import spans
 from everygram.attribution.sources import sources_of
@@ -110,11 +112,10 @@ class AttributionQueries(OpenIndex):
             read.text,
             asked.prompt,
         )
-        bounds = list(zip(kept.starts.tolist(), kept.ends.tolist(), strict=True))
         made = [
-            AttributedSpan(*read.located(*place), count, document_count, log_prob, own)
+            AttributedSpan(*place, count, document_count, log_prob, own)
             for place, count, document_count, log_prob, own in zip(
-                bounds,
+                read.located(kept.starts, kept.ends),
                 kept.counts.tolist(),
                 document_counts.tolist(),
                 kept.log_probs.tolist(),
@@ -122,11 +123,13 @@ class AttributionQueries(OpenIndex):
                 strict=True,
             )
         ]
+        groups = spans.merged(kept.starts, kept.ends)
+        firsts, lasts = np.array(groups, np.int64).reshape(-1, 2).T
         merged = [
-            MergedSpan(
-                *read.located(bounds[first][0], bounds[last - 1][1]), list(range(first, last))
+            MergedSpan(*place, list(range(*group)))
+            for place, group in zip(
+                read.located(kept.starts[firsts], kept.ends[lasts - 1]), groups, strict=True
             )
-            for first, last in spans.merged(kept.starts, kept.ends)
         ]
         return Attribution(
             reading,
