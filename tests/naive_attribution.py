@@ -246,26 +246,20 @@ def surroundings(pieces, start, end, context):
     return before + match + after, len(before), len(before) + len(match)
 
 
-def relevance(passages, query, characters, k1=1.5, b=0.75, epsilon=0.25):
+def relevance(passages, query, characters, k1=1.5, b=0.75):
     """Okapi BM25 of each passage, by words, over 0.18 times the text's characters.
 
-    A word of more than half of the passages has a share of the words' average rarity.
+    Inverse document frequencies are Lucene's, which are never negative.
     """
     documents = [passage.split() for passage in passages]
     average = sum(map(len, documents)) / len(documents)
-    rarity = {}
-    for word in {word for words in documents for word in words}:
-        having = sum(word in words for words in documents)
-        rarity[word] = math.log((len(documents) - having + 0.5) / (having + 0.5))
-    mean = sum(rarity.values()) / max(1, len(rarity))
     scores = []
     for words in documents:
         score = 0
         for word in query.split():
-            number = words.count(word)
-            if number:
-                rare = rarity[word] if rarity[word] >= 0 else epsilon * abs(mean)
-                length = 1 - b + b * len(words) / average
-                score += rare * number * (k1 + 1) / (number + k1 * length)
+            number, having = words.count(word), sum(word in each for each in documents)
+            rarity = math.log(1 + (len(documents) - having + 0.5) / (having + 0.5))
+            length = 1 - b + b * len(words) / average
+            score += rarity * number * (k1 + 1) / (number + k1 * length)
         scores.append(score / (0.18 * characters))
     return scores

@@ -66,6 +66,7 @@ INSIDE_FUNCTIONS = {
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "pydivsufsort": {"building"},
+    "bm25s": {"attribution"},
 }
 # infini-gram's wire words, and where alone they may stand.
 WIRE_WORDS = {"cnt", "segment_by_shard", "ptr"}

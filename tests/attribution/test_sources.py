@@ -429,24 +429,6 @@ def test_relevance_is_bm25(tokenized):
         assert scores == pytest.approx(right, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("number", [3, 4, 10, 40])
-def test_relevance_is_that_of_rank_bm25(number):
-    """The library that OLMoTrace takes. (Of one passage or two its numbers are negative.)"""
-    library = pytest.importorskip("rank_bm25")
-    rng = random.Random(number)
-    # A word of number n is n times as rare as the first.
-    words, weights = [f"w{n}" for n in range(300)], [1 / (n + 1) for n in range(300)]
-    passages = [" ".join(rng.choices(words, weights, k=rng.randint(5, 200))) for _ in range(number)]
-    for size in (1, 20, 300):
-        query = " ".join([*rng.choices(words, weights, k=size), "elsewhere"])
-        right = library.BM25Okapi([each.split() for each in passages]).get_scores(query.split())
-        found = relevance_of(passages, query, 50) * 0.18 * 50
-        assert found.tolist() == pytest.approx(right.tolist())
-        assert found.tolist() == pytest.approx(
-            [each * 0.18 * 50 for each in naive.relevance(passages, query, 50)]
-        )
-
-
 def test_relevance_of_few_passages_or_words():
     few = relevance_of(["the cat sat", "the dog", "the day"], "the cat the cat", 10)
     assert few[0] > few[1] == few[2] > 0
@@ -476,6 +458,13 @@ def test_levels(tmp_path):
         "low",
         "low",
     ]
+
+
+def test_nothing_is_logged(tmp_path, caplog):
+    """The library of BM25 would, at a level that its callers did not choose."""
+    with build(tmp_path, ["the cat sat"]) as index:
+        index.attribute("the cat sat")
+    assert not caplog.records
 
 
 def test_a_result_is_json(tokenized):
