@@ -19,8 +19,8 @@ space alone, which everygram leaves out.
 Then everygram alone, as users call it: answers of 458 tokens (OLMoTrace's mean: machine-written
 texts and held-out ones) with a prompt, documents, surroundings and relevance; a book of 100,000
 tokens and a text of 1,000,000, made of held-out documents, one after another; memory is the peak of
-anonymous pages during one call, in a process of its own, less what it had before. The relevance of
-the answers' documents is also computed by two libraries, from the same passages.
+anonymous pages during one call, in a process of its own, less what it had before. Relevance is
+compared with that of the library that OLMoTrace takes, on texts whose source is known.
 
 With LARGE, where `cold.py` leaves indexes of a longer stream, texts of 200 tokens are traced with
 that index's pages dropped from memory, as `cold.py` drops them: before the index is opened, for
@@ -35,7 +35,6 @@ import argparse
 import gc
 import itertools
 import json
-import logging
 import multiprocessing
 import random
 import sys
@@ -53,7 +52,7 @@ import numpy as np
 import everygram
 from cold_side import DROPPED, OPENED, drop, measure, probe
 from common import markdown_table, print_provenance, provenance, write_json
-from everygram.attribution.relevance import K1, SHARE, B, level_of, relevance_of
+from everygram.attribution.relevance import SHARE, level_of, relevance_of
 from everygram.attribution.spans import DELIMITERS, AskedText
 from everygram.corpus.text import TextCorpus
 from everygram.search.pattern import word_table
@@ -62,6 +61,7 @@ from query import OURS, Process, number
 
 TOKENS, NUM_TEXTS, NUM_COLD = 200, 50, 25
 ANSWER, NUM_ANSWERS, PROMPT = 458, 100, 50
+PLAIN, QUOTED, NUM_QUOTED = 150, 80, 100
 BOOK, LONG = 100_000, 1_000_000
 PEER = "infini-gram, attribution"
 # For each set of texts: how often a span may occur, and whether spans are of whole words. OLMoTrace
@@ -122,7 +122,7 @@ def main() -> None:
     answers = answers_of(index, held_out, machine_texts(args.machine, args.machine_tokenizer), rng)
     alone = answered(index, answers, args.rounds)
     alone += [long_text(index, held_out, size, rng) for size in (BOOK, LONG)]
-    libraries = bm25(index, answers)
+    libraries = bm25(index, held_out, rng)
     texts = [cut(held_out, TOKENS, rng)[1].tolist() for _ in range(NUM_COLD)]
     index.close()
     dropped = [] if args.large is None else cold(args.large.resolve() / OURS, texts)
@@ -403,10 +403,14 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return (perf_counter() - start) * 1e3, found
 
 
-def bm25(index: everygram.Index, answers: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """The time of everygram and of each library for an answer's documents, and how often the levels
-    are those of rank-bm25, and its first five documents are."""
-    import bm25s
+def bm25(
+    index: everygram.Index, held_out: Sequence[np.ndarray], rng: random.Random
+) -> list[dict[str, Any]]:
+    """How well, and how fast, each library tells a text's source from other documents.
+
+    Texts of PLAIN words of a held-out document and then QUOTED words of a document of the index,
+    whose spans are traced; those where that document is found are counted.
+    """
     from rank_bm25 import BM25Okapi
 
     def okapi(passages: list[str], query: str, characters: int) -> np.ndarray:
@@ -414,60 +418,43 @@ def bm25(index: everygram.Index, answers: Sequence[tuple[str, str]]) -> list[dic
         shares: np.ndarray = found / (SHARE * characters)
         return shares
 
-    def lucene(passages: list[str], query: str, characters: int) -> np.ndarray:
-        numbers: dict[str, int] = {}
-        asked = [numbers.setdefault(word, len(numbers)) for word in query.split()]
-        other = len(numbers)
-        ids = [[numbers.get(word, other) for word in each.split()] for each in passages]
-        numbers["\0"] = other
-        ranked = bm25s.BM25(k1=K1, b=B, method="lucene")
-        ranked.index(bm25s.tokenization.Tokenized(ids, numbers), show_progress=False)
-        shares: np.ndarray = ranked.get_scores_from_ids(asked) * (K1 + 1) / (SHARE * characters)
-        return shares
-
-    logging.getLogger("bm25s").setLevel(logging.WARNING)
-    sides = {"rank-bm25": okapi, "bm25s, Lucene's": lucene, "everygram": relevance_of}
+    sides = {"rank-bm25": okapi, "bm25s (everygram)": relevance_of}
     times: dict[str, list[float]] = {name: [] for name in sides}
-    levels: dict[str, list[str]] = {name: [] for name in sides}
-    first: dict[str, list[set[int]]] = {name: [] for name in sides}
-    for prompt, text in answers:
-        found = index.attribute(text, prompt=prompt)
+    levels: dict[str, Counter[tuple[bool, str]]] = {name: Counter() for name in sides}
+    first = Counter[str]()
+    for _ in range(NUM_QUOTED):
+        plain = index.decode(held_out[rng.randrange(len(held_out))]).split(" ")
+        source = rng.randrange(index.num_documents)
+        quoted = (index.document(source).text or "").split(" ")
+        begin = rng.randrange(max(1, len(quoted) - QUOTED))
+        text = " ".join(plain[:PLAIN] + quoted[begin : begin + QUOTED])
         around: dict[int, dict[str, None]] = {}
-        for each in itertools.chain(*(span.documents for span in found.spans)):
+        for each in itertools.chain(*(span.documents for span in index.attribute(text))):
             around.setdefault(each.number, {})[each.text or ""] = None
-        passages = [" ".join(each) for each in around.values()]
-        if not passages:
+        if source not in around:
             continue
-        asked = (passages, f"{prompt} {text}", len(text))
+        passages, right = [" ".join(each) for each in around.values()], list(around).index(source)
         for name, call in sides.items():
+            asked = passages, text, len(text)
             rounds = [timed(lambda c=call, a=asked: c(*a)) for _ in range(3)]
             times[name].append(float(np.median([ms for ms, _ in rounds])))
             scores = rounds[0][1]
-            levels[name] += [level_of(score) for score in scores]
-            first[name].append({*np.argsort(-scores, kind="stable")[:5].tolist()})
+            levels[name].update(
+                (place == right, level_of(score)) for place, score in enumerate(scores)
+            )
+            first[name] += int(np.argmax(scores)) == right
     return [
         {
             "library": name,
+            "texts": len(times[name]),
             "median": float(np.median(times[name])),
             "p99": float(np.percentile(times[name], 99)),
-            "levels": dict(Counter(levels[name])),
-            "same_levels": shared(levels[name], levels["rank-bm25"]),
-            "same_first_5": float(
-                np.mean(
-                    [
-                        len(a & b) / len(b)
-                        for a, b in zip(first[name], first["rank-bm25"], strict=True)
-                    ]
-                )
-            ),
+            "source": [levels[name][True, level] for level in ("high", "medium", "low")],
+            "others": [levels[name][False, level] for level in ("high", "medium", "low")],
+            "first": first[name],
         }
         for name in sides
     ]
-
-
-def shared(some: Sequence[Any], others: Sequence[Any]) -> float:
-    """The share of pairs that are equal."""
-    return float(np.mean([a == b for a, b in zip(some, others, strict=True)]))
 
 
 def cold(path: Path, texts: Sequence[list[int]]) -> list[dict[str, Any]]:
@@ -571,16 +558,16 @@ def alone_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def libraries_table(rows: Sequence[dict[str, Any]]) -> str:
     """One row per library of BM25."""
-    header = ["BM25 of an answer's documents", "median ms", "p99", "high", "medium", "low"]
-    header += ["same levels", "same first 5"]
+    header = ["BM25 of the documents of a text", "texts", "median ms", "p99", "source ranks first"]
+    header += ["source high", "medium", "low", "others high", "medium", "low"]
     shown = [
         [
             row["library"],
+            str(row["texts"]),
             number(row["median"]),
             number(row["p99"]),
-            *(f"{row['levels'].get(level, 0):,}" for level in ("high", "medium", "low")),
-            f"{row['same_levels']:.1%}",
-            f"{row['same_first_5']:.1%}",
+            str(row["first"]),
+            *(f"{each:,}" for each in (*row["source"], *row["others"])),
         ]
         for row in rows
     ]
