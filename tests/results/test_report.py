@@ -242,6 +242,14 @@ def test_the_policy_allows_the_script_alone():
     assert page.source.index("Content-Security-Policy") < page.source.index("<style")
 
 
+def test_long_words_are_broken_everywhere():
+    # (Metadata names, headings, texts: whatever has no style of its own inherits this one.)
+    start = "".join(attribution("some words", [(0, 4)])._repr_html_().partition(">")[:2])
+    assert re.fullmatch(r'<div style="[^"]*\boverflow-wrap:anywhere\b[^"]*">', start)
+    style = (files("everygram.results.report") / "style.css").read_text("utf-8")
+    assert "overflow-wrap: anywhere" in re.search(r"\nbody \{[^}]*\}", style)[0]
+
+
 @pytest.mark.parametrize("form", BOTH)
 def test_no_outside_host_is_named(form):
     source = getattr(attribution("some words", [(0, 4)]), form)()
