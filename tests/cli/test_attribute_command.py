@@ -386,14 +386,28 @@ def test_a_report(ask, index, tmp_path, monkeypatch):
     assert code == 2 and "which is a folder" in err
 
 
-def test_a_report_that_fails_leaves_what_was_there(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr(Attribution, "to_html", lambda self: "\ud800", raising=False)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_report_that_fails_leaves_what_was_there(ask, tmp_path, monkeypatch, raised):
+    def fails(self, to):
+        raise raised
+
     (tmp_path / "old.html").write_text("old")
     for name in ("old.html", "new.html"):
-        with pytest.raises(UnicodeEncodeError):
-            ask("--html", tmp_path / name, stdin=TEXT)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", fails)
+            code, out, err = ask("--html", tmp_path / name, stdin=TEXT)
+        assert (code, out) == ((1, "") if isinstance(raised, OSError) else (130, ""))
+        # (Of the file that was asked for, not of one that nobody knows.)
+        assert not err or f"No space left on device: '{tmp_path / name}'" in err
     assert list(tmp_path.iterdir()) == [tmp_path / "old.html"]
     assert (tmp_path / "old.html").read_text() == "old"
+
+
+def test_a_report_may_have_the_longest_name(ask, tmp_path):
+    name = f"{'n' * 250}.html"
+    code, _, err = ask("--html", tmp_path / name, stdin=TEXT)
+    assert (code, err) == (0, "")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
 def test_a_program_gets_each_answer_before_it_asks_on(index):
