@@ -301,6 +301,11 @@ def test_spans_may_share_a_character(form):
     merged = [MergedSpan(0, 3, 0, 3, 0, 4, "abc", [0]), MergedSpan(2, 4, 3, 4, 4, 6, "cd", [1])]
     page = made(attribution("abcdef", [(0, 3), (3, 4)], merged_spans=merged), form)
     assert page.running == "abcdef" and page.spans == ["abc", "d"]
+    # A reader of the links alone hears what each span has, even if all of it is in the one before.
+    merged[1] = MergedSpan(2, 3, 2, 3, 4, 6, "c", [1])
+    page = made(attribution("abcdef", [(0, 3), (2, 3)], merged_spans=merged), form)
+    assert page.spans == ["abc"]
+    assert [label.split(":")[0] for label in page.labels[:2]] == ["abc", "c"]
 
 
 @pytest.mark.parametrize("form", BOTH)
