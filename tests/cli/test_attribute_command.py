@@ -208,6 +208,14 @@ def test_json_lines_are_answered_one_by_one(ask, index, tmp_path):
     assert ask("-", "--text-field", "text", stdin="") == (0, "", "")
 
 
+def test_one_field_may_be_text_and_prompt(ask, index):
+    code, out, _ = ask(
+        "-", "--text-field", "a.b", "--prompt-field", "a.b", stdin='{"a": {"b": "quick brown"}}'
+    )
+    assert code == 0
+    assert json.loads(out) == as_json(index.attribute("quick brown", prompt="quick brown"))
+
+
 def test_a_table_is_answered_row_by_row(ask, index, tmp_path):
     (tmp_path / "a.csv").write_text('answer,asked\n"the quick, brown fox",who?\nlazy dog,"a\nb"\n')
     options = ["--text-field", "answer", "--prompt-field", "asked", "--max-count", "9"]
@@ -231,7 +239,7 @@ def test_a_bad_record_does_not_stop_the_others(ask, index, tmp_path):
         "not a JSON record: ",
         "expected a JSON object, found an array: ",
         "not UTF-8: byte 11 of the line is 0xff",
-        "no field 'p'; the record has no fields; name the prompt with --prompt-field",
+        "no field 'p'; the record has 'text'; name the prompt with --prompt-field",
         "field 'p': expected a string, found a number",
         "not valid Unicode text: '\\ud800' at character ",
     ]
