@@ -267,8 +267,8 @@ def test_addresses_in_metadata_are_links(form):
     bad = [
         "javascript:alert(1)", "data:text/html,x", "ftp://example.org", " https://example.org",
         "https://example.org/a b", "https://example.org\n", 'https://example.org/"onclick="x',
-        "https://", "//example.org", "https://exa\u202emple.org", "https://a\\b", "see https://a.b",
-        ["https://example.org"], "https://" + "a" * 3000,
+        "https://", "//example.org", "https://exa\u202emple.org", "https://exa\u3164mple.org",
+        "https://a\\b", "see https://a.b", ["https://example.org"], "https://" + "a" * 3000,
     ]  # fmt: skip
     metadata = {f"field {i}": value for i, value in enumerate(good + bad)}
     page = made(attribution("some words", [(0, 4)], 1, metadata), form)
