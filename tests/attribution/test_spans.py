@@ -519,6 +519,7 @@ def test_a_text_without_a_tokenizer_is_refused(tmp_path):
         ({"delimiters": [""]}, "delimiters"),
         ({"delimiters": [13]}, "delimiters"),
         ({"delimiters": None}, "delimiters"),
+        ({"delimiters": [".", "\udcff"]}, "delimiters: expected texts, found the lone surrogate"),
         ({"whole_words": "yes"}, "whole_words"),
         ({"documents": -1}, "documents"),
         ({"documents": None}, "documents"),

@@ -208,6 +208,14 @@ def test_json_lines_are_answered_one_by_one(ask, index, tmp_path):
     assert ask("-", "--text-field", "text", stdin="") == (0, "", "")
 
 
+def test_one_field_may_be_text_and_prompt(ask, index):
+    code, out, _ = ask(
+        "-", "--text-field", "a.b", "--prompt-field", "a.b", stdin='{"a": {"b": "quick brown"}}'
+    )
+    assert code == 0
+    assert json.loads(out) == as_json(index.attribute("quick brown", prompt="quick brown"))
+
+
 def test_a_table_is_answered_row_by_row(ask, index, tmp_path):
     (tmp_path / "a.csv").write_text('answer,asked\n"the quick, brown fox",who?\nlazy dog,"a\nb"\n')
     options = ["--text-field", "answer", "--prompt-field", "asked", "--max-count", "9"]
@@ -231,7 +239,7 @@ def test_a_bad_record_does_not_stop_the_others(ask, index, tmp_path):
         "not a JSON record: ",
         "expected a JSON object, found an array: ",
         "not UTF-8: byte 11 of the line is 0xff",
-        "no field 'p'; the record has no fields; name the prompt with --prompt-field",
+        "no field 'p'; the record has 'text'; name the prompt with --prompt-field",
         "field 'p': expected a string, found a number",
         "not valid Unicode text: '\\ud800' at character ",
     ]
@@ -386,14 +394,28 @@ def test_a_report(ask, index, tmp_path, monkeypatch):
     assert code == 2 and "which is a folder" in err
 
 
-def test_a_report_that_fails_leaves_what_was_there(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr(Attribution, "to_html", lambda self: "\ud800", raising=False)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_report_that_fails_leaves_what_was_there(ask, tmp_path, monkeypatch, raised):
+    def fails(self, to):
+        raise raised
+
     (tmp_path / "old.html").write_text("old")
     for name in ("old.html", "new.html"):
-        with pytest.raises(UnicodeEncodeError):
-            ask("--html", tmp_path / name, stdin=TEXT)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", fails)
+            code, out, err = ask("--html", tmp_path / name, stdin=TEXT)
+        assert (code, out) == ((1, "") if isinstance(raised, OSError) else (130, ""))
+        # (Of the file that was asked for, not of one that nobody knows.)
+        assert not err or f"No space left on device: '{tmp_path / name}'" in err
     assert list(tmp_path.iterdir()) == [tmp_path / "old.html"]
     assert (tmp_path / "old.html").read_text() == "old"
+
+
+def test_a_report_may_have_the_longest_name(ask, tmp_path):
+    name = f"{'n' * 250}.html"
+    code, _, err = ask("--html", tmp_path / name, stdin=TEXT)
+    assert (code, err) == (0, "")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
 def test_a_program_gets_each_answer_before_it_asks_on(index):

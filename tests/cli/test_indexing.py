@@ -368,7 +368,7 @@ def test_another_change_names_the_interrupted_one(run, tmp_path, monkeypatch):
     assert run("build", corpus, "--out", tmp_path / "i")[0] == 0
     with monkeypatch.context() as patched:
         interrupt(patched, f"{BUILDER}.finish")
-        assert run("add", tmp_path / "i", corpus, "--id-field", "text")[0] == 1
+        assert run("add", tmp_path / "i", corpus, "--id-field", "missing")[0] == 1
         assert run("add", tmp_path / "i", corpus)[0] == 130
     code, _, err = run("compact", tmp_path / "i")
     assert code == 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,9 @@ def test_what_cannot_be_measured_is_named(run, path, here):
     assert "missing.jsonl: no such file" in error_of("one.jsonl", "missing.jsonl")
     (here / "none.jsonl").write_text("\n")
     assert "error: none.jsonl: expected texts, found none" in error_of("none.jsonl")
+    assert "error: standard input: expected texts, found none" in error_of("-")
+    assert "expected - once, found it twice" in error_of("-", "two.txt", "-", stdin=b"a")
+    assert "FILE: expected a path, found an empty one" in error_of("two.txt", "")
     assert "no field 'body'" in error_of("one.jsonl", "--text-field", "body")
     assert "found 12 5" in error_of("one.jsonl", "--creativity-bounds", "12", "5")
     assert "Missing argument 'FILE...'" in error_of()
@@ -134,6 +138,16 @@ def test_what_cannot_be_measured_is_named(run, path, here):
         assert "creativity-bounds" in error_of("one.jsonl", "--creativity-bounds", *bounds)
     for most in ("0", "1001"):
         assert "--max-n" in error_of("one.jsonl", "--max-n", most)
+
+
+def test_no_error_names_an_option_that_only_build_has(run, path, here):
+    (here / "latin.txt").write_bytes(b"caf\xe9")
+    (here / "quotes.csv").write_text('text\n"a\n')
+    (here / "broken.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n')[:-4])
+    for name in ("latin.txt", "quotes.csv", "broken.jsonl.gz"):
+        code, out, err = run("novelty", path, name)
+        assert (code, out) == (1, "") and f"error: {name}" in err
+        assert "--on-error" not in err and "--quoting" not in err, err
 
 
 def test_token_ids_are_measured_too(run, here):
@@ -178,6 +192,22 @@ def test_the_figure_has_a_line_and_a_name_per_file(run, path, here):
     assert (here / "made.svg").read_bytes() == before
     run("novelty", path, *names, "--plot", "made.PNG", "--json")
     assert (here / "made.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_that_fails_leaves_what_was_there(run, path, here, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def interrupted(self, out, **options):
+        if isinstance(out, str | Path):
+            Path(out).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", interrupted)
+    (here / "old.png").write_text("old")
+    files = {*here.iterdir()}
+    for name in ("old.png", "new.svg"):
+        run("novelty", path, "two.txt", "--plot", name)
+    assert {*here.iterdir()} == files and (here / "old.png").read_text() == "old"
 
 
 def test_a_figure_of_one_n_and_of_undefined_shares(here):

@@ -443,6 +443,17 @@ def test_nested_fields_ids_and_chosen_metadata(tmp_path, parquet):
         of(id_field="doc")
 
 
+def test_a_missing_id_is_said_with_all_fields_of_the_record(tmp_path):
+    path = write_jsonl(tmp_path / "c.jsonl", [{"body": "x", "n": 1}])
+    with pytest.raises(CorpusError, match=r"no field 'uid'; the record has 'body', 'n'; name it"):
+        read(path, text_field="body", id_field="uid")
+
+
+def test_a_text_may_be_its_id(tmp_path):
+    path = write_jsonl(tmp_path / "c.jsonl", [{"a.b": "x", "a": {"b": "y"}}])
+    assert read(path, text_field="a.b", id_field="a.b") == [("x", {"id": "x", "a": {"b": "y"}})]
+
+
 def test_a_name_with_a_dot_goes_before_what_is_inside(tmp_path):
     path = write_jsonl(tmp_path / "c.jsonl", [{"a.b": "x", "a": {"b": "y"}}])
     assert read(path, text_field="a.b") == [("x", {"a": {"b": "y"}})]

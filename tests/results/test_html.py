@@ -168,3 +168,7 @@ def test_novelty_shows_shares_of_the_first_n(index):
     assert "7 tokens, creativity index 5.00 of 8, L = 5 to 12; longest match: 7 tokens" in page.text
     page = shown(index.novelty("the cat" * 2, max_n=1000))
     assert page.tags.count("tr") == 1 + html.ROWS and "… and 950 more" in page.text
+
+
+def test_letters_that_look_like_nothing_are_shown_as_codes():
+    assert html.visible("a\u115f\u1160\u3164\uffa0b") == "a\\u115f\\u1160\\u3164\\uffa0b"

@@ -242,6 +242,14 @@ def test_the_policy_allows_the_script_alone():
     assert page.source.index("Content-Security-Policy") < page.source.index("<style")
 
 
+def test_long_words_are_broken_everywhere():
+    # (Metadata names, headings, texts: whatever has no style of its own inherits this one.)
+    start = "".join(attribution("some words", [(0, 4)])._repr_html_().partition(">")[:2])
+    assert re.fullmatch(r'<div style="[^"]*\boverflow-wrap:anywhere\b[^"]*">', start)
+    style = (files("everygram.results.report") / "style.css").read_text("utf-8")
+    assert "overflow-wrap: anywhere" in re.search(r"\nbody \{[^}]*\}", style)[0]
+
+
 @pytest.mark.parametrize("form", BOTH)
 def test_no_outside_host_is_named(form):
     source = getattr(attribution("some words", [(0, 4)]), form)()
@@ -259,8 +267,8 @@ def test_addresses_in_metadata_are_links(form):
     bad = [
         "javascript:alert(1)", "data:text/html,x", "ftp://example.org", " https://example.org",
         "https://example.org/a b", "https://example.org\n", 'https://example.org/"onclick="x',
-        "https://", "//example.org", "https://exa\u202emple.org", "https://a\\b", "see https://a.b",
-        ["https://example.org"], "https://" + "a" * 3000,
+        "https://", "//example.org", "https://exa\u202emple.org", "https://exa\u3164mple.org",
+        "https://a\\b", "see https://a.b", ["https://example.org"], "https://" + "a" * 3000,
     ]  # fmt: skip
     metadata = {f"field {i}": value for i, value in enumerate(good + bad)}
     page = made(attribution("some words", [(0, 4)], 1, metadata), form)
@@ -293,6 +301,11 @@ def test_spans_may_share_a_character(form):
     merged = [MergedSpan(0, 3, 0, 3, 0, 4, "abc", [0]), MergedSpan(2, 4, 3, 4, 4, 6, "cd", [1])]
     page = made(attribution("abcdef", [(0, 3), (3, 4)], merged_spans=merged), form)
     assert page.running == "abcdef" and page.spans == ["abc", "d"]
+    # A reader of the links alone hears what each span has, even if all of it is in the one before.
+    merged[1] = MergedSpan(2, 3, 2, 3, 4, 6, "c", [1])
+    page = made(attribution("abcdef", [(0, 3), (2, 3)], merged_spans=merged), form)
+    assert page.spans == ["abc"]
+    assert [label.split(":")[0] for label in page.labels[:2]] == ["abc", "c"]
 
 
 @pytest.mark.parametrize("form", BOTH)

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ from everygram.cli.options import (
 )
 from everygram.cli.reading import STDIN, Many, read, without_build
 from everygram.cli.show_attribution import show_attribution, show_found
-from everygram.errors import CorpusError, EverygramError, OptionError
+from everygram.cli.writing import check_place, write_whole
+from everygram.errors import CorpusError, EverygramError
 
 if TYPE_CHECKING:
     from everygram.encoding import Query
@@ -169,7 +169,7 @@ def attribute(
     if ids is not None and not (text_field is prompt_field is None):
         raise click.UsageError("--text-field and --prompt-field go with a file, not with --ids")
     if html is not None:
-        _check_page(html)
+        check_place("--html", html, PAGES, ".html")
     if delimiters:
         options["delimiters"] = () if delimiters == ("",) else delimiters
     gc.enable()
@@ -205,36 +205,11 @@ def _attribute_one(
             found = asked.attribute(query, prompt=prompt, **options)
         answer = found.as_dict()
         if html is not None:
-            _write(html, found.to_html())
+            write_whole(html, found.to_html().encode())
     if html is None:
         print_answer(answer, show_attribution, as_json)
     else:
         print_answer(answer, lambda said: f"{show_found(said)}\nreport    {html}", as_json)
-
-
-def _check_page(path: Path) -> None:
-    """Raise OptionError for a place where no page can be, before any work is done."""
-    if path.suffix.lower() not in PAGES:
-        raise OptionError(f"--html: expected a name that ends in .html, found '{path}'")
-    if path.is_dir():
-        raise OptionError(f"--html: expected a file to write, found '{path}', which is a folder")
-    if not path.parent.is_dir():
-        raise OptionError(
-            f"--html: expected a file to write, found '{path}', in a folder that is not there"
-        )
-
-
-def _write(path: Path, page: str) -> None:
-    """Write a file as a whole: if that fails, the one that was there stays as it was."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    file = temporary.open("x", encoding="utf-8", newline="\n")
-    try:
-        with file:
-            file.write(page)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _attribute_many(index: Path, many: Many, options: dict[str, Any]) -> int:

@@ -22,9 +22,10 @@ from everygram.cli.options import (
     split_option,
     text_field_option,
 )
+from everygram.cli.reading import STANDARD_INPUT, STDIN, without_build
 from everygram.cli.show import show_novelty
 from everygram.cli.show_indexing import build_progress, passed_over
-from everygram.errors import CorpusError, QueryError, TokenizerError
+from everygram.errors import CorpusError, OptionError, QueryError, TokenizerError
 
 if TYPE_CHECKING:
     from everygram.corpus.documents import Corpus
@@ -105,9 +106,12 @@ def novelty(
     if creativity_bounds[0] > creativity_bounds[1]:
         given = " ".join(map(str, creativity_bounds))
         raise click.UsageError(f"--creativity-bounds: expected LOW before HIGH, found {given}")
+    if files.count(STDIN) > 1:
+        raise click.UsageError("expected - once, found it twice: standard input is read once")
+    if "" in files:
+        raise OptionError("FILE: expected a path, found an empty one")
     draw = None if plot is None else plots.figure_at(plot)
     gc.enable()
-    corpora = [_corpus(name, reading) for name in files]
     options = {"raw": raw, "max_n": max_n, "creativity_bounds": creativity_bounds}
     # (While there is a progress bar, rich prints what goes to `sys.stdout` on standard error, above
     # the bar: right on a terminal alone.)
@@ -117,11 +121,15 @@ def novelty(
         click.echo(json.dumps(answer, ensure_ascii=False), file=out)
 
     answers = []
-    with opened(index) as asked:
-        for name, found in _measured(asked, files, corpora, options, tell if each else None):
-            answers.append({"file": name} | found.as_dict())
-            if as_json:
-                tell(answers[-1])
+    try:
+        corpora = [_corpus(name, reading) for name in files]
+        with opened(index) as asked:
+            for name, found in _measured(asked, files, corpora, options, tell if each else None):
+                answers.append({"file": name} | found.as_dict())
+                if as_json:
+                    tell(answers[-1])
+    except CorpusError as error:
+        raise CorpusError(without_build(str(error))) from None
     if not as_json:
         click.echo(show_novelty(answers))
     if draw is not None:
@@ -161,7 +169,8 @@ def _measured(
                 found = one if found is None else found + one
                 _report(clock, one, done + corpus.bytes_read, total)
             if found is None:
-                raise CorpusError(f"{name}: expected texts, found none")
+                place = STANDARD_INPUT if name == STDIN else name
+                raise CorpusError(f"{place}: expected texts, found none")
             done += corpus.total_bytes
             yield name, found
 

@@ -3,6 +3,7 @@
 It is imported when a figure is wanted: other commands do not wait for it.
 """
 
+import io
 import math
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from everygram.cli.show import printable
-from everygram.errors import MissingExtraError, OptionError
+from everygram.cli.writing import check_place, write_whole
+from everygram.errors import MissingExtraError
 
 KINDS = (".png", ".svg")
 # Characters of a name in a legend; of a longer one its end is shown.
@@ -28,14 +30,7 @@ def figure_at(path: Path) -> Callable[[list[dict[str, Any]], str], None]:
     Raises OptionError for a place where no figure can be, MissingExtraError without matplotlib:
     before any work is done.
     """
-    if path.suffix.lower() not in KINDS:
-        raise OptionError(f"--plot: expected a name that ends in .png or .svg, found '{path}'")
-    if path.is_dir():
-        raise OptionError(f"--plot: expected a file to write, found '{path}', which is a folder")
-    if not path.parent.is_dir():
-        raise OptionError(
-            f"--plot: expected a file to write, found '{path}', in a folder that is not there"
-        )
+    check_place("--plot", path, KINDS, ".png or .svg")
     try:
         import matplotlib
     except ImportError as error:
@@ -46,13 +41,13 @@ def figure_at(path: Path) -> Callable[[list[dict[str, Any]], str], None]:
     def draw(answers: list[dict[str, Any]], title: str) -> None:
         # (Text stays text in .svg: it can be searched, and needs no font of this machine.)
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "everygram"}):
-            _novelty(answers, title, path)
+            write_whole(path, _novelty(answers, title, path.suffix.lower()[1:]))
 
     return draw
 
 
-def _novelty(answers: list[dict[str, Any]], title: str, path: Path) -> None:
-    """The share of n-grams that are new against n, a line per answer."""
+def _novelty(answers: list[dict[str, Any]], title: str, kind: str) -> bytes:
+    """The share of n-grams that are new against n, a line per answer, as "png" or "svg"."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, PercentFormatter
 
@@ -94,13 +89,14 @@ def _novelty(answers: list[dict[str, Any]], title: str, path: Path) -> None:
     for text, answer in zip(legend.get_texts(), answers, strict=True):
         text.set_parse_math(False)
         text.set_text(_shown(answer["file"]))
-    is_svg = path.suffix.lower() == ".svg"
+    drawn = io.BytesIO()
     with warnings.catch_warnings():
         # (Of each character of a name that the font has not.)
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         # (Without its date, the same figure is the same file.)
-        metadata = {"Date": None} if is_svg else None
-        figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(drawn, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
+    return drawn.getvalue()
 
 
 def _shown(name: str) -> str:

@@ -79,11 +79,11 @@ def without_build(message: str) -> str:
 def _asked(
     text_field: str, prompt_field: str | None, record: Callable[[], dict[str, Any]], place: str
 ) -> Asked:
-    from everygram.corpus.text import taken_text
+    from everygram.corpus.text import text_in
 
     fields = record()
-    text = taken_text(fields, text_field, place)
+    text = text_in(fields, text_field, place)
     prompt = None
     if prompt_field is not None:
-        prompt = taken_text(fields, prompt_field, place, "name the prompt with --prompt-field")
+        prompt = text_in(fields, prompt_field, place, "name the prompt with --prompt-field")
     return Asked(text, prompt)

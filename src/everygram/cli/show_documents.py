@@ -10,6 +10,8 @@ from everygram.cli.show import counted, show_count
 
 # Lines of a concordance are not wider than the terminal, but at least so wide.
 NARROWEST = 40
+# The bidirectional classes of characters that embed, override and isolate.
+REORDERS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def show_text_count(answer: dict[str, Any]) -> str:
@@ -148,9 +150,15 @@ def tokens_between(start: int, end: int) -> str:
 
 
 def in_a_line(text: str) -> str:
-    """A text without line ends and control characters, each of which becomes a space."""
+    """A text without line ends, control characters, and what reorders the line that it is in; each
+    of these becomes a space."""
     return "".join(
-        " " if char.isspace() or unicodedata.category(char) == "Cc" else char for char in text
+        " "
+        if char.isspace()
+        or unicodedata.category(char) == "Cc"
+        or unicodedata.bidirectional(char) in REORDERS
+        else char
+        for char in text
     )
 
 

@@ -64,6 +64,8 @@ class TextCorpus(Corpus[TextDocument]):
         self.text_field = text_field
         self.id_field = id_field
         self.metadata_fields = metadata_fields
+        # What is no metadata, each field once.
+        self._taken = [*dict.fromkeys([text_field, *([] if id_field is None else [id_field])])]
         # Of the metadata's fields, those that no record had so far; and the fields of the first.
         self._unseen = dict.fromkeys(metadata_fields or ())
         self._first: list[str] | None = None
@@ -198,22 +200,25 @@ class TextCorpus(Corpus[TextDocument]):
         """The fields that are needed of a record, or None for all."""
         if self.metadata_fields is None:
             return None
-        identity = [] if self.id_field is None else [self.id_field]
-        return [self.text_field, *identity, *self.metadata_fields]
+        return [*self._taken, *self.metadata_fields]
 
     def _document(self, record: dict[str, Any], place: str) -> TextDocument:
         if self._first is None:
             self._first = list(record)
-        text = taken_text(record, self.text_field, place)
+        text = text_in(record, self.text_field, place)
         metadata = record
         identity = None
         if self.id_field is not None:
-            identity = _taken(record, self.id_field, place, "name it with --id-field")
+            holder, name = _found(record, self.id_field, place, "name it with --id-field")
+            identity = holder[name]
             if isinstance(identity, bool) or not isinstance(identity, str | int):
                 raise CorpusError(
                     f"{place}: field '{self.id_field}': expected a string or an integer as id, "
                     f"found {json_type(identity)}"
                 )
+        for field in self._taken:
+            holder, name = _found(record, field, place, "")
+            del holder[name]
         if self.metadata_fields is not None:
             metadata = {}
             for field in self.metadata_fields:
@@ -256,7 +261,7 @@ def records_of(file: File, as_lines: bool = False) -> Records | None:
 
 def text_of_line(line: str, field: str, place: str) -> str:
     """The text in a line that is a JSON record, as that of a corpus. Raises CorpusError."""
-    return taken_text(record_of_line(line, place), field, place)
+    return text_in(record_of_line(line, place), field, place)
 
 
 def record_of_line(line: str, place: str) -> dict[str, Any]:
@@ -264,12 +269,13 @@ def record_of_line(line: str, place: str) -> dict[str, Any]:
     return json_record(line.encode(errors="surrogateescape"), place)
 
 
-def taken_text(
+def text_in(
     record: dict[str, Any], field: str, place: str, hint: str = "name the text with --text-field"
 ) -> str:
-    """The text in a field, which is taken out of the record. Raises CorpusError, with the hint if
-    there is no such field."""
-    text = _taken(record, field, place, hint)
+    """The text in a field of a record. Raises CorpusError, with the hint if there is no such
+    field."""
+    holder, name = _found(record, field, place, hint)
+    text = holder[name]
     if not isinstance(text, str):
         raise CorpusError(f"{place}: field '{field}': expected a string, found {json_type(text)}")
     if isinstance(text, NotText):
@@ -277,15 +283,15 @@ def taken_text(
     return text
 
 
-def _taken(record: dict[str, Any], field: str, place: str, hint: str) -> Any:
-    """The value of a field, which is taken out of the record."""
+def _found(record: dict[str, Any], field: str, place: str, hint: str) -> tuple[dict[str, Any], str]:
+    """The object that has a field, and its name there. Raises CorpusError if there is none."""
     holder, name = _holder(record, field)
     if holder is None:
         raise CorpusError(
             f"{place}: no field '{field}'; the record has "
             f"{', '.join(map(repr, record)) or 'no fields'}; {hint}"
         )
-    return holder.pop(name)
+    return holder, name
 
 
 def _holder(record: dict[str, Any], field: str) -> tuple[dict[str, Any] | None, str]:

@@ -174,6 +174,8 @@ class _Options:
                 "delimiters: expected a list of strings of at least one character, found "
                 f"{short(given['delimiters'])}"
             )
+        if wrong := surrogate_in("".join(given["delimiters"])):
+            raise QueryError(f"delimiters: expected texts, found the lone surrogate {wrong!a}")
         contexts = given["context"]
         if not isinstance(contexts, list | tuple) or len(contexts) != 3:
             raise QueryError(

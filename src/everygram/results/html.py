@@ -30,6 +30,10 @@ QUOTE = (
 DIGITS = "font-variant-numeric:tabular-nums"
 
 
+# Letters that are shown as nothing at all.
+FILLERS = "\u115f\u1160\u3164\uffa0"
+
+
 def lines(*parts: str) -> str:
     """The parts of a result, one below the other."""
     return f'<div style="line-height:1.5">{"".join(parts)}</div>'
@@ -126,7 +130,11 @@ def _text(token: str | int) -> str:
 
 def visible(text: str, newline: str = "⏎") -> str:
     """The text, escaped, with a code for each character that is invisible or reorders text."""
-    codes = {ord(c): newline if c == "\n" else _shown(c) for c in {*text} if not c.isprintable()}
+    codes = {
+        ord(c): newline if c == "\n" else _shown(c)
+        for c in {*text}
+        if not c.isprintable() or c in FILLERS
+    }
     return escape(text.translate(codes))
 
 
@@ -137,7 +145,7 @@ def _shown(character: str) -> str:
     if character in "\u200c\u200d":
         return character
     # Controls, formats (such as the right-to-left override), lone surrogates, line separators.
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+    if character in FILLERS or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return f"\\u{ord(character):04x}"
     return character
 

@@ -49,7 +49,7 @@ def fragment(result: "Attribution") -> str:
     """The report as a part of a page: the same markup, with inline styles and without a script."""
     made = Parts(Excerpt(result, FRAGMENT), Markup(result, inline=True))
     parts = (made.head(), made.text(), made.spans(), made.documents(), made.about())
-    return f'<div style="line-height:1.5">{"".join(parts)}</div>\n'
+    return f'<div style="line-height:1.5;overflow-wrap:anywhere">{"".join(parts)}</div>\n'
 
 
 def _resource(name: str) -> str:

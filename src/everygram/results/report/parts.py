@@ -96,7 +96,9 @@ class Parts:
         # White space at its ends is outside, so that the number follows a word.
         core = text.strip() or text
         before, _, after = text.partition(core) if core else ("", "", "")
-        label = f"{cut(core)}: span {name:,} of {len(self._excerpt.merged):,}, {self._said(number)}"
+        # (All that the span has, also what is in the link before because they share a character.)
+        whole = self._written(self._excerpt.merged[number])
+        label = f"{whole}: span {name:,} of {len(self._excerpt.merged):,}, {self._said(number)}"
         look = markup.look(f"span r{self._merged_rarity(number) + 1}")
         sup = f'<sup dir="ltr"{markup.style("number")}>{name}</sup>'
         return (
@@ -158,9 +160,12 @@ class Parts:
         )
 
     def _name(self, span: "AttributedSpan | MergedSpan") -> str:
+        return f'<bdi lang="">{visible(self._written(span))}</bdi>'
+
+    def _written(self, span: "AttributedSpan | MergedSpan") -> str:
+        """The begin of a span's text."""
         begin, end = self._excerpt.bounds(span)
-        text = self._excerpt.source[begin:end].strip()
-        return f'<bdi lang="">{visible(cut(text))}</bdi>'
+        return cut(self._excerpt.source[begin:end].strip())
 
     def _part(self, number: int, i: int, span: "AttributedSpan") -> str:
         """A span, with its documents."""

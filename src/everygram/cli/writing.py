@@ -1,0 +1,38 @@
+"""Files that commands write beside their answers: pages and figures."""
+
+import os
+from pathlib import Path
+
+from everygram.errors import OptionError
+
+
+def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) -> None:
+    """Raise OptionError for a place where no file of a kind can be, before any work is done.
+
+    endings: of names of this kind, lower case. advice: these in words.
+    """
+    if path.suffix.lower() not in endings:
+        raise OptionError(f"{option}: expected a name that ends in {advice}, found '{path}'")
+    if path.is_dir():
+        raise OptionError(f"{option}: expected a file to write, found '{path}', which is a folder")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"{option}: expected a file to write, found '{path}', in a folder that is not there"
+        )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as a whole: if that fails, the one that was there stays as it was."""
+    # (A name of its own, for that of `path` may be as long as names can be.)
+    temporary = path.with_name(f".everygram-{os.getpid()}.tmp")
+    try:
+        file = temporary.open("xb")
+        try:
+            with file:
+                file.write(content)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
