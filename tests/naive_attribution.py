@@ -246,17 +246,25 @@ def surroundings(pieces, start, end, context):
     return before + match + after, len(before), len(before) + len(match)
 
 
+def words_of(text, by_character):
+    """What white space divides; in scripts without spaces, single characters if so wanted."""
+    if by_character:
+        text = "".join(f" {each} " if is_unspaced(each) else each for each in text)
+    return text.split()
+
+
 def relevance(passages, query, characters, k1=1.5, b=0.75):
     """Okapi BM25 of each passage, by words, over 0.18 times the text's characters.
 
     Inverse document frequencies are Lucene's, which are never negative.
     """
-    documents = [passage.split() for passage in passages]
+    by_character = any(map(is_unspaced, query))
+    documents = [words_of(passage, by_character) for passage in passages]
     average = sum(map(len, documents)) / len(documents)
     scores = []
     for words in documents:
         score = 0
-        for word in query.split():
+        for word in words_of(query, by_character):
             number, having = words.count(word), sum(word in each for each in documents)
             rarity = math.log(1 + (len(documents) - having + 0.5) / (having + 0.5))
             length = 1 - b + b * len(words) / average

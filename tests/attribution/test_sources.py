@@ -440,6 +440,14 @@ def test_relevance_of_few_passages_or_words():
     assert relevance_of(["a", "", "b", "c"], "a", 3)[1] == 0
 
 
+def test_relevance_of_scripts_without_spaces(tmp_path):
+    source = "这是一个关于山的故事。很久以前，山上有一座庙"
+    with build(tmp_path, ["今天", source, "昨天有人来了"]) as index:
+        found = index.attribute("有人问：很久以前，山上有一座庙吗？", density=None)
+        assert found.documents[0].number == 1
+        assert found.documents[0].score > 2 * found.documents[1].score
+
+
 def test_levels(tmp_path):
     """High for a document with all of the words, low for one with a few of many."""
     rare = [f"word{number}" for number in range(40)]

@@ -128,11 +128,30 @@ def test_nothing_found(ask, index, text):
     tokens = len(index.encode(text, raw=True))
     code, out, err = ask("--raw", stdin=text)
     assert (code, err) == (0, "")
-    assert out.startswith(f"found     no spans in {tokens} token") and len(out.splitlines()) == 1
+    said = f"no spans in {tokens} token" if text else "no spans: the text is empty"
+    assert out.startswith(f"found     {said}") and len(out.splitlines()) == 1
     code, out, _ = ask("--raw", "--json", stdin=text)
     assert (code, json.loads(out)["spans"]) == (0, [])
     out = ask("--min-length", "500", stdin=TEXT)[1]
     assert "or none as the options ask" in out
+
+
+def test_a_line_end_may_be_written_as_an_escape(ask):
+    text = "quick brown\nfox"
+    spans = [
+        [span["text"] for span in json.loads(out)["spans"]]
+        for escape in ("\\n", "\n", "x")
+        for _, out, _ in [
+            ask("--json", "--raw", "--density", "none", "--delimiter", escape, stdin=text)
+        ]
+    ]
+    assert spans[0] == spans[1]
+
+
+def test_an_index_in_place_of_a_file_is_named(ask, run, tmp_path, index):
+    (tmp_path / "a.txt").write_text("quick")
+    code, _, err = run("attribute", tmp_path / "a.txt", index.path)
+    assert code in (1, 2) and "a.txt" in err
 
 
 def test_a_long_span_is_shown_shortened(run, tmp_path):
@@ -248,7 +267,7 @@ def test_a_bad_record_does_not_stop_the_others(ask, index, tmp_path):
     for arguments, stdin, place in ((["-"], lines, "line "), ([file], b"", f"{file}:")):
         code, out, err = ask(*arguments, "--prompt-field", "p", stdin=stdin)
         answers = [json.loads(line) for line in out.splitlines()]
-        assert (code, err) == (1, "")
+        assert (code, err) == (1, "8 of 10 records failed: see the errors\n")
         assert answers[0] == answers[-1] == expected
         errors = [answer["error"] for answer in answers[1:-1]]
         assert len(errors) == len(said)
@@ -451,4 +470,4 @@ def test_a_closed_standard_input_is_an_empty_text(index):
     command = f"'{PROGRAM}' attribute '{index.path}' <&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("found     no spans in 0 tokens")
+    assert done.stdout.startswith("found     no spans: the text is empty")

@@ -334,7 +334,7 @@ def test_every_span_leads_to_its_documents(form):
         text for text in ("abcd", "fghi", "hijkl", "no") for _ in range(3) for _ in "ml"
     ]
     assert f"… {5 * 'b '}abcd{5 * ' a'} …more… {9 * 'b '}abcd{9 * ' a'} …title" in page.text
-    assert "Document 14 relevance low (0.70); tokens 20 to 24 of 500" in page.text
+    assert "Document 14 relevance low (0.70); tokens 20–23 of 500" in page.text
     assert "Document 7 relevance medium (0.80); 500 tokens; in spans 1, 2.1, 2.2, 3" in page.text
 
 
@@ -371,7 +371,7 @@ def test_what_is_not_there_is_said(form):
     said = text("words", [(0, 2), (1, 5)], ids=True)
     assert "The index has no tokenizer" in said and "relevance" not in said
     assert "119 111 114 100 115" in said and "Part 1.2: 111 114 100 115" in said
-    assert "tokens 20 to 22 of 500" in said
+    assert "tokens 20–21 of 500" in said
 
 
 @pytest.mark.parametrize("form", BOTH)

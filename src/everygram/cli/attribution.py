@@ -21,12 +21,14 @@ from everygram.cli.options import (
     together,
 )
 from everygram.cli.reading import STDIN, Many, read, without_build
+from everygram.cli.show import counted
 from everygram.cli.show_attribution import show_attribution, show_found
 from everygram.cli.writing import check_place, write_whole
 from everygram.errors import CorpusError, EverygramError
 
 if TYPE_CHECKING:
     from everygram.encoding import Query
+    from everygram.index import Index
 
 # How names of pages end.
 PAGES = (".html", ".htm")
@@ -94,8 +96,8 @@ attribute_options = together(
         "delimiters",
         multiple=True,
         metavar="TEXT",
-        help="No span goes on after a token that ends with TEXT; may be repeated (default: line "
-        "ends and what ends sentences; '' alone: none).",
+        help="No span goes on after a token that ends with TEXT (\\n: a line end); may be repeated "
+        "(default: line ends and what ends sentences; '' alone: none).",
     ),
     click.option(
         "--whole-words/--partial-words",
@@ -171,59 +173,73 @@ def attribute(
     if html is not None:
         check_place("--html", html, PAGES, ".html")
     if delimiters:
-        options["delimiters"] = () if delimiters == ("",) else delimiters
+        # (Shells leave a \n in quotes as it is.)
+        texts = [each.replace("\\n", "\n").replace("\\t", "\t") for each in delimiters]
+        options["delimiters"] = [] if texts == [""] else texts
     gc.enable()
-    try:
-        asked: str | list[int] | Many
-        if ids is not None:
-            asked = parse_numbers(ids, "--ids")
-        else:
-            asked = read(STDIN if file is None else file, text_field, prompt_field)
-        if isinstance(asked, str | list):
-            _attribute_one(index, asked, prompt, options, html, as_json)
-            return
-        if prompt is not None:
-            raise click.UsageError("--prompt goes with one text; name a field with --prompt-field")
-        if html is not None:
-            raise click.UsageError("--html goes with one text, and this file has records")
-        code = _attribute_many(index, asked, options)
-    except CorpusError as error:
-        raise CorpusError(without_build(str(error))) from None
-    sys.exit(code)
+    code = 0
+    # (The index first: it may be the file's name that stands in its place.)
+    with opened(index) as asked:
+        try:
+            text: str | list[int] | Many
+            if ids is not None:
+                text = parse_numbers(ids, "--ids")
+            else:
+                text = read(STDIN if file is None else file, text_field, prompt_field)
+            if isinstance(text, str | list):
+                _attribute_one(asked, text, prompt, options, html, as_json)
+            else:
+                _check_records(prompt, html)
+                code = _attribute_many(asked, text, options)
+        except CorpusError as error:
+            raise CorpusError(without_build(str(error))) from None
+    if code:
+        sys.exit(code)
+
+
+def _check_records(prompt: str | None, html: Path | None) -> None:
+    """Raise UsageError for options that go with one text."""
+    if prompt is not None:
+        raise click.UsageError("--prompt goes with one text; name a field with --prompt-field")
+    if html is not None:
+        raise click.UsageError(
+            "--html goes with one text, and this file has records: write one of them to a file of "
+            "its own, or a page for each from Python, Index.attribute(text).to_html()"
+        )
 
 
 def _attribute_one(
-    index: Path,
+    index: "Index",
     query: "Query",
     prompt: str | None,
     options: dict[str, Any],
     html: Path | None,
     as_json: bool,
 ) -> None:
-    with opened(index) as asked:
-        with compiling.announced():
-            found = asked.attribute(query, prompt=prompt, **options)
-        answer = found.as_dict()
-        if html is not None:
-            write_whole(html, found.to_html().encode())
+    with compiling.announced():
+        found = index.attribute(query, prompt=prompt, **options)
+    answer = found.as_dict()
     if html is None:
         print_answer(answer, show_attribution, as_json)
-    else:
-        print_answer(answer, lambda said: f"{show_found(said)}\nreport    {html}", as_json)
+        return
+    write_whole(html, found.to_html().encode())
+    print_answer(answer, lambda said: f"{show_found(said)}\nreport    {html}", as_json)
 
 
-def _attribute_many(index: Path, many: Many, options: dict[str, Any]) -> int:
+def _attribute_many(index: "Index", records: Many, options: dict[str, Any]) -> int:
     """Print the answer to each record, or its error with its place; returns the exit code."""
-    code = 0
-    with opened(index) as asked:
-        for place, make in many:
-            try:
-                text, prompt = make()
-                with compiling.announced():
-                    answer = asked.attribute(text, prompt=prompt, **options).as_dict()
-            except EverygramError as error:
-                said = without_build(str(error))
-                answer = {"error": said if said.startswith(f"{place}:") else f"{place}: {said}"}
-                code = 1
-            click.echo(json.dumps(answer, ensure_ascii=False))
-    return code
+    number = failed = 0
+    for place, make in records:
+        number += 1
+        try:
+            text, prompt = make()
+            with compiling.announced():
+                answer = index.attribute(text, prompt=prompt, **options).as_dict()
+        except EverygramError as error:
+            said = without_build(str(error))
+            answer = {"error": said if said.startswith(f"{place}:") else f"{place}: {said}"}
+            failed += 1
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    if failed:
+        click.echo(f"{failed:,} of {counted(number, 'record')} failed: see the errors", err=True)
+    return int(failed > 0)

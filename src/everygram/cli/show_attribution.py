@@ -36,6 +36,8 @@ def show_found(answer: dict[str, Any]) -> str:
     """How much was found."""
     found, kept = answer["span_count"], len(answer["spans"])
     many = len(answer["token_ids"])
+    if not many:
+        return "found     no spans: the text is empty"
     if not found:
         return (
             f"found     no spans in {counted(many, 'token')}: the corpus has none of the words, or "

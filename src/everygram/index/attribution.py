@@ -176,6 +176,9 @@ class _Options:
             )
         if wrong := surrogate_in("".join(given["delimiters"])):
             raise QueryError(f"delimiters: expected texts, found the lone surrogate {wrong!a}")
+        delimiters = given["delimiters"]
+        if isinstance(delimiters, set | frozenset):
+            delimiters = sorted(delimiters)
         contexts = given["context"]
         if not isinstance(contexts, list | tuple) or len(contexts) != 3:
             raise QueryError(
@@ -203,7 +206,8 @@ class _Options:
             **given
             | {
                 "min_length": natural("min_length", given["min_length"], 1, QueryError),
-                "delimiters": tuple(given["delimiters"]),
+                # (A set has no order: its strings get one.)
+                "delimiters": tuple(dict.fromkeys(delimiters)),
                 "whole_words": flag("whole_words", given["whole_words"], QueryError),
                 "documents": natural("documents", given["documents"], error=QueryError),
                 "context": tuple(natural("context", each, error=QueryError) for each in contexts),
