@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
@@ -29,37 +30,39 @@ def relevance_of(passages: Iterable[str], query: str, characters: int) -> np.nda
 
     # (Its import asks for all of its messages; which are wanted is the program's to say.)
     logging.getLogger("bm25s").setLevel(logging.NOTSET)
-    words: dict[str, int] = {}
     # (Where the query has none of these scripts, neither do the words that matter.)
-    words_of = _words().findall if _unspaced().search(query) else str.split
-    asked = [words.setdefault(word, len(words)) for word in words_of(query)]
+    words_of = _divided if _unspaced().search(query) else str.split
+    times = Counter(words_of(query))
+    words = {word: number for number, word in enumerate(times)}
     other = len(words)
     ids = [list(map(words.get, words_of(passage), itertools.repeat(other))) for passage in passages]
-    if not asked or not any(ids):
+    if not words or not any(ids):
         return np.zeros(len(ids))
     words["\0 other"] = other
     ranked = bm25s.BM25(k1=K1, b=B, method="lucene")
     ranked.index(bm25s.tokenization.Tokenized(ids, words), show_progress=False)
+    # A word counts as often as the query has it: the words whose number has a bit count as much as
+    # the bit. (The library would go through a word's passages once for each time.)
+    scores = np.zeros(len(ids))
+    for bit in range(max(times.values()).bit_length()):
+        asked = [words[word] for word, number in times.items() if number >> bit & 1]
+        if asked:
+            scores += (1 << bit) * ranked.get_scores_from_ids(asked).astype(np.float64)
     # (Lucene leaves out the factor k1 + 1, which Okapi BM25 has.)
-    scores = ranked.get_scores_from_ids(asked).astype(np.float64) * (K1 + 1)
-    divided: np.ndarray = scores / (SHARE * characters)
+    divided: np.ndarray = scores * (K1 + 1) / (SHARE * characters)
     return divided
+
+
+def _divided(text: str) -> list[str]:
+    """The words of a text, each character of a script without spaces one of its own."""
+    return _unspaced().sub(r" \g<0> ", text).split()
 
 
 @cache
 def _unspaced() -> re.Pattern[str]:
     """A character of a script without spaces between words."""
-    return re.compile(f"[{_ranges()}]")
-
-
-@cache
-def _words() -> re.Pattern[str]:
-    """A word, or a character of a script without spaces."""
-    return re.compile(f"[{_ranges()}]|[^\\s{_ranges()}]+")
-
-
-def _ranges() -> str:
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in WITHOUT_SPACES)
+    ranges = "".join(f"{chr(first)}-{chr(last)}" for first, last in WITHOUT_SPACES)
+    return re.compile(f"[{ranges}]")
 
 
 def level_of(score: float) -> str:
