@@ -800,3 +800,18 @@ def test_fastokens_is_not_used_where_the_sample_comes_out_otherwise(tmp_path, mo
     lower_thresholds(monkeypatch)
     tokenizer, batch = load_tokenizer(str(sentencepiece_like(tmp_path))), large_batch()
     assert same(tokenizer.encode_batch(batch), tokenizer._exact(batch))
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_lone_surrogate_is_where_it_is_in_the_text_that_was_given(raw):
+    """Not where it is behind the query prefix."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    tokenizer = HuggingFaceTokenizer(made.to_str().encode(), "made")
+    assert tokenizer.query_prefix == " "
+    with pytest.raises(TokenizerError, match="at character 2 is a lone surrogate"):
+        encode_query(tokenizer, "a\ud800b", raw)

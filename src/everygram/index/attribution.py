@@ -69,10 +69,10 @@ class AttributionQueries(OpenIndex):
 
         delimiters: what ends sentences and lines, by the text of tokens: a span may have a token
         that ends with one (or has one that is white space anywhere) only as its last. whole_words:
-        whether spans begin and end with words. An index without a tokenizer has neither, and
-        documents without relevance.
+        whether spans begin and end with words; a delimiter inside a word or a number, as in 3.14,
+        then ends none. An index without a tokenizer has neither, and documents without relevance.
 
-        All counts are exact. Raises QueryError.
+        All counts are exact. Raises QueryError; TokenizerError for a lone surrogate.
         """
         asked = _Options.checked(
             min_length=min_length,

@@ -112,6 +112,7 @@ def encode_query(tokenizer: Tokenizer, text: str, raw: bool = False) -> np.ndarr
     if raw and text:
         return _encode_inside(tokenizer, text).astype(np.int64)
     if text and tokenizer.query_prefix and not text[0].isspace():
+        utf8(text)  # which says where a lone surrogate is in the text as it was given
         return _encode_inside(tokenizer, tokenizer.query_prefix + text).astype(np.int64)
     return tokenizer.encode_batch([text])[0].astype(np.int64)
 
