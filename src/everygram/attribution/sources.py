@@ -14,6 +14,7 @@ from everygram.attribution.relevance import level_of, relevance_of
 from everygram.attribution.spans import Found
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
+from everygram.engine.intervals import damaged
 from everygram.errors import TokenizerError
 from everygram.kernels import spans as kernels
 from everygram.passages import DocumentText, of_tokens
@@ -186,6 +187,9 @@ class _Documents:
 
     def shown(self, number: int, bounds: np.ndarray) -> list[_Shown]:
         """Parts of a document: tokens [begin, end) for each row of bounds, int64, shape (m, 2)."""
+        ids, _ = self.document(number)
+        if bounds.min() < 0 or bounds.max() > ids.shape[0]:
+            raise damaged(self._engine.path, "a span that reaches beyond its document")
         pairs: list[tuple[int, int]] = list(map(tuple, bounds.tolist()))
         if not self._reading.has_tokenizer:
             return [_Shown(number, a, z, None, None, None, None, None) for a, z in pairs]
