@@ -201,6 +201,27 @@ def test_a_span_that_reaches_beyond_its_document(tmp_path):
             index.attribute([1, 2], density=None, documents=100)
 
 
+def test_an_occurrence_in_a_document_that_there_is_not(tmp_path):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in "xab"]), path)
+    everygram.delete(path, documents=[0])
+    everygram.compact(path)
+    [numbers] = path.glob(f"segment-*/{fmt.DOCUMENT_NUMBERS}")
+    assert np.frombuffer(numbers.read_bytes(), "<u8").tolist() == [1, 2]
+    numbers.write_bytes(np.array([1, 9], "<u8").tobytes())
+    with everygram.open(path) as index:
+        for ask in (
+            lambda: index.attribute("b", density=None),
+            lambda: index.find("b", context=1),
+            lambda: index.document(query="b"),
+            lambda: index.document(text="b"),
+            lambda: index.find_text("b", context=1),
+            lambda: index.search("b"),
+        ):
+            with pytest.raises(DamagedIndexError, match="in a document that is not there"):
+                ask()
+
+
 def whole(index):
     """All occurrences and documents."""
     index.find([1], limit=10)

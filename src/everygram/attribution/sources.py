@@ -182,7 +182,7 @@ class _Documents:
     def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """A document's ids, shape (len,), and its metadata."""
         if number not in self._documents:
-            self._documents[number] = self._engine.document(number)
+            self._documents[number] = self._engine.document_found(number)
         return self._documents[number]
 
     def shown(self, number: int, bounds: np.ndarray) -> list[_Shown]:

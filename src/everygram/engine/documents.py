@@ -199,3 +199,11 @@ class Documents(Intervals):
                     start, end = segment.document_bounds(local)
                     return segment.tokens[start:end], segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
+
+    def document_found(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """`document`, of one that an occurrence is in: that there is none is damage."""
+        try:
+            return self.document(number)
+        except QueryError as error:
+            what = f"an occurrence in a document that is not there ({error})"
+            raise damaged(self.path, what) from error
