@@ -12,6 +12,7 @@ import signal
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from test_text_tokenizers import byte_fallback
 
 import everygram
 from campaign import sized
@@ -220,6 +221,24 @@ def test_an_occurrence_in_a_document_that_there_is_not(tmp_path):
         ):
             with pytest.raises(DamagedIndexError, match="in a document that is not there"):
                 ask()
+
+
+def test_a_token_outside_the_vocabulary_behind_a_match(tmp_path):
+    """Of a tokenizer that drops a space before a document, the bytes before a match are counted."""
+    (tmp_path / "tokenizer.json").write_bytes(byte_fallback())
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "the quick brown fox " * 9}] * 2)
+    path = tmp_path / "index"
+    everygram.build(corpus, path, str(tmp_path / "tokenizer.json"))
+    tokens = path / fmt.segment_name(1) / fmt.TOKENS
+    # (The last token of each document.)
+    ids = np.frombuffer(tokens.read_bytes(), "<u2").copy()
+    ids[[ids.shape[0] // 2 - 1, -1]] = 60000
+    tokens.write_bytes(ids.tobytes())
+    with (
+        everygram.open(path) as index,
+        pytest.raises(DamagedIndexError, match="it holds token id 60000"),
+    ):
+        index.attribute("the quick brown", density=None, context=(1, 1, 1), raw=True)
 
 
 def whole(index):

@@ -257,7 +257,7 @@ class _Documents:
         """How many bytes the tokens of a document lose at its start."""
         if number not in self._losses:
             assert self._spelled is not None
-            ids = self.document(number)[0].astype(np.int64)
+            ids = self._reading.numbers(self.document(number)[0])
             self._losses[number] = self._spelled.lost(ids)
         return self._losses[number]
 
