@@ -114,6 +114,11 @@ class Reading:
         self._check(int(ids.max(initial=0)))
         return self._needed().spelled(ids, inside)
 
+    def numbers(self, ids: np.ndarray) -> np.ndarray:
+        """A document's ids as places in `token_bytes`: int64, same shape."""
+        self._check(int(ids.max(initial=0)))
+        return ids.astype(np.int64)
+
     def pieces(self, ids: np.ndarray) -> list[str] | None:
         """What each id adds to a document's text; see `Tokenizer.pieces`."""
         self._check(int(ids.max(initial=0)))

@@ -12,6 +12,7 @@ import signal
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from test_text_tokenizers import byte_fallback
 
 import everygram
 from campaign import sized
@@ -39,6 +40,10 @@ QUERIES = {
     "score": lambda index, ids: index.score([*ids, *ids]),
     "score by 2-grams": lambda index, ids: index.score([*ids, *ids], order=2),
     "longest_matches": lambda index, ids: index.longest_matches([*ids, *ids]),
+    "attribute": lambda index, ids: index.attribute([*ids, *ids], density=None),
+    "attribute, partial words": lambda index, ids: index.attribute(
+        [*ids, *ids], density=None, whole_words=False, documents=100, context=(3, 2, 1)
+    ),
     "novelty": lambda index, ids: index.novelty([*ids, *ids]),
     "find": lambda index, ids: index.find(ids, limit=100),
     "find, sampled": lambda index, ids: index.find(ids, sample=3),
@@ -165,6 +170,75 @@ def test_what_cannot_be_is_said_of_the_file(tmp_path, name, content):
     ask = (lambda index: index.ntd([])) if name == fmt.UNIGRAMS else whole
     with everygram.open(path) as index, pytest.raises(DamagedIndexError, match=name):
         ask(index)
+
+
+@pytest.mark.parametrize("offsets", [[2**64 - 1] * 3, [2**63 + 4] * 3, [4, 5, 6]])
+def test_places_that_are_in_no_document(tmp_path, offsets):
+    """The documents [1, 2], of two segments; the second segment says that they begin elsewhere."""
+    path = write_index(tmp_path / "index", [[1, 2]] * 6, "u8", 2)
+    file = path / fmt.segment_name(2) / fmt.DOCUMENT_OFFSETS
+    file.write_bytes(np.array(offsets, "<u8").tobytes())
+    with everygram.open(path) as index:
+        for ask in (
+            lambda: index.attribute([1, 2], density=None),
+            lambda: index.find([1, 2]),
+            lambda: [index.document(query=[1, 2], occurrence=number) for number in range(6)],
+        ):
+            with pytest.raises(DamagedIndexError, match=fmt.DOCUMENT_OFFSETS):
+                ask()
+
+
+def test_a_span_that_reaches_beyond_its_document(tmp_path):
+    path = write_index(tmp_path / "index", [[1, 2]] * 20, "u8")
+    file = path / fmt.segment_name(1) / fmt.SUFFIX_ARRAY
+    suffixes = np.frombuffer(file.read_bytes(), "<u4").copy()
+    assert (suffixes[:20] % 3 == 1).all(), "they start with [1, 2]"
+    # The last token of a document instead of its first, where no search looks.
+    suffixes[6] += 1
+    file.write_bytes(suffixes.tobytes())
+    with everygram.open(path) as index:
+        assert index.count([1, 2]) == 20
+        with pytest.raises(DamagedIndexError, match="beyond its document"):
+            index.attribute([1, 2], density=None, documents=100)
+
+
+def test_an_occurrence_in_a_document_that_there_is_not(tmp_path):
+    path = tmp_path / "index"
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in "xab"]), path)
+    everygram.delete(path, documents=[0])
+    everygram.compact(path)
+    [numbers] = path.glob(f"segment-*/{fmt.DOCUMENT_NUMBERS}")
+    assert np.frombuffer(numbers.read_bytes(), "<u8").tolist() == [1, 2]
+    numbers.write_bytes(np.array([1, 9], "<u8").tobytes())
+    with everygram.open(path) as index:
+        for ask in (
+            lambda: index.attribute("b", density=None),
+            lambda: index.find("b", context=1),
+            lambda: index.document(query="b"),
+            lambda: index.document(text="b"),
+            lambda: index.find_text("b", context=1),
+            lambda: index.search("b"),
+        ):
+            with pytest.raises(DamagedIndexError, match="in a document that is not there"):
+                ask()
+
+
+def test_a_token_outside_the_vocabulary_behind_a_match(tmp_path):
+    """Of a tokenizer that drops a space before a document, the bytes before a match are counted."""
+    (tmp_path / "tokenizer.json").write_bytes(byte_fallback())
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": "the quick brown fox " * 9}] * 2)
+    path = tmp_path / "index"
+    everygram.build(corpus, path, str(tmp_path / "tokenizer.json"))
+    tokens = path / fmt.segment_name(1) / fmt.TOKENS
+    # (The last token of each document.)
+    ids = np.frombuffer(tokens.read_bytes(), "<u2").copy()
+    ids[[ids.shape[0] // 2 - 1, -1]] = 60000
+    tokens.write_bytes(ids.tobytes())
+    with (
+        everygram.open(path) as index,
+        pytest.raises(DamagedIndexError, match="it holds token id 60000"),
+    ):
+        index.attribute("the quick brown", density=None, context=(1, 1, 1), raw=True)
 
 
 def whole(index):

@@ -14,6 +14,7 @@ from everygram.attribution.relevance import level_of, relevance_of
 from everygram.attribution.spans import Found
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
+from everygram.engine.intervals import damaged
 from everygram.errors import TokenizerError
 from everygram.kernels import spans as kernels
 from everygram.passages import DocumentText, of_tokens
@@ -181,11 +182,14 @@ class _Documents:
     def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """A document's ids, shape (len,), and its metadata."""
         if number not in self._documents:
-            self._documents[number] = self._engine.document(number)
+            self._documents[number] = self._engine.document_found(number)
         return self._documents[number]
 
     def shown(self, number: int, bounds: np.ndarray) -> list[_Shown]:
         """Parts of a document: tokens [begin, end) for each row of bounds, int64, shape (m, 2)."""
+        ids, _ = self.document(number)
+        if bounds.min() < 0 or bounds.max() > ids.shape[0]:
+            raise damaged(self._engine.path, "a span that reaches beyond its document")
         pairs: list[tuple[int, int]] = list(map(tuple, bounds.tolist()))
         if not self._reading.has_tokenizer:
             return [_Shown(number, a, z, None, None, None, None, None) for a, z in pairs]
@@ -253,7 +257,7 @@ class _Documents:
         """How many bytes the tokens of a document lose at its start."""
         if number not in self._losses:
             assert self._spelled is not None
-            ids = self.document(number)[0].astype(np.int64)
+            ids = self._reading.numbers(self.document(number)[0])
             self._losses[number] = self._spelled.lost(ids)
         return self._losses[number]
 

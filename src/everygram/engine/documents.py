@@ -116,11 +116,15 @@ class Documents(Intervals):
             if places.max() >= segment.stream_len:
                 raise segment.damaged(fmt.SUFFIX_ARRAY, "a position past the segment's end")
             local = segment.documents_at(places)
-            documents[of_segment] = segment.numbers_of(local)
-            after = places - segment.document_offsets[local].astype(np.int64) - 1
-            if after.min() < -1:
+            begins = segment.document_offsets[local]
+            last = local + 1 == segment.num_documents
+            ends = segment.document_offsets[np.where(last, local, local + 1)]
+            at = places.astype(np.uint64)
+            # (Of offsets that do not ascend, a bisection may end anywhere.)
+            if local.min() < 0 or (begins > at).any() or ((ends <= at) & ~last).any():
                 raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend from 0")
-            offsets[of_segment] = after
+            documents[of_segment] = segment.numbers_of(local)
+            offsets[of_segment] = places - begins.astype(np.int64) - 1
         return documents, offsets
 
     @property
@@ -195,3 +199,11 @@ class Documents(Intervals):
                     start, end = segment.document_bounds(local)
                     return segment.tokens[start:end], segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
+
+    def document_found(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """`document`, of one that an occurrence is in: that there is none is damage."""
+        try:
+            return self.document(number)
+        except QueryError as error:
+            what = f"an occurrence in a document that is not there ({error})"
+            raise damaged(self.path, what) from error

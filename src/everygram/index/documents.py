@@ -127,7 +127,7 @@ class DocumentQueries(OpenIndex):
         _check_occurrence(occurrence, count, "query")
         segments, _, positions = engine.locate(intervals[0], np.array([occurrence]))
         (place,), (offset,) = (each.tolist() for each in engine.documents_at(segments, positions))
-        ids, metadata = engine.document(place)
+        ids, metadata = engine.document_found(place)
         length = ids.shape[0]
         # A separator at either end of the query matches beside the document's tokens.
         begin = max(0, offset)
@@ -186,7 +186,7 @@ def _matches(
     if context is not None:
         passages = []
         for document, offset in zip(documents.tolist(), offsets.tolist(), strict=True):
-            ids, _ = engine.document(document)
+            ids, _ = engine.document_found(document)
             begin = max(0, offset)
             end = max(begin, min(ids.shape[0], offset + asked.ids.shape[0]))
             passages.append(of_tokens(reading, ids, begin, end, context))
@@ -211,7 +211,7 @@ def _document_of_text(
     _check_occurrence(occurrence, count, "text")
     chosen = found.rows(slice(occurrence, occurrence + 1))
     place = TextOccurrence(*searched.placed(chosen)[0].tolist())
-    ids, metadata = engine.document(place.document)
+    ids, metadata = engine.document_found(place.document)
     match, length = (place.token_start, place.token_end), ids.shape[0]
     around = CONTEXT if context is None else context
     start, end = max(0, match[0] - around), min(length, match[1] + around)

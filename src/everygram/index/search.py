@@ -282,7 +282,7 @@ def _hits(
     hits = []
     numbers, indexes, names = engine.owned(documents)
     for i, (place, document) in enumerate(zip(chosen.tolist(), documents.tolist(), strict=True)):
-        ids, metadata = engine.document(document)
+        ids, metadata = engine.document_found(document)
         text = DocumentText(reading, ids) if reading.has_tokenizer else None
         spans = _spans(rows, document, text)
         windows = None

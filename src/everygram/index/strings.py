@@ -105,7 +105,7 @@ class StringQueries(OpenIndex):
             passages = []
             for skipped, place in zip(rows[:, 3].tolist(), positions.tolist(), strict=True):
                 document, _, _, begin_byte, end_byte, begin, end = place
-                ids, _ = engine.document(document)
+                ids, _ = engine.document_found(document)
                 size = end_byte - begin_byte
                 passages.append(of_text(reading, ids, begin, end, context, skipped, size))
         count, documents = len(found), found.document_count
