@@ -13,6 +13,8 @@ from everygram.results.novelty import Novelty
 
 # The largest n that can be asked for: an answer has a few numbers for each.
 MOST_N = 1_000
+# The lowest and the highest L of the creativity index, unless others are asked for.
+BOUNDS = (5, 12)
 
 
 def checked_max_n(value: Any) -> int:

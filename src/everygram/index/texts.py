@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from everygram.arguments import natural
-from everygram.attribution.novelty import checked_bounds, checked_max_n, novelty_of
+from everygram.attribution.novelty import BOUNDS, checked_bounds, checked_max_n, novelty_of
 from everygram.encoding import Query
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
@@ -45,7 +45,7 @@ class TextQueries(OpenIndex):
         text: Query,
         *,
         max_n: int = 20,
-        creativity_bounds: Sequence[int] = (5, 12),
+        creativity_bounds: Sequence[int] = BOUNDS,
         raw: bool = False,
     ) -> Novelty:
         """How much of a text the corpus has verbatim, and how much of it is new.

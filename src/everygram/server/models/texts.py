@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from everygram.attribution.novelty import MOST_N
+from everygram.attribution.novelty import BOUNDS, MOST_N
 from everygram.server.models.base import Batch, Either, QueryField, Raw, Request, Result
 
 Bound = Annotated[int, Field(ge=1, le=MOST_N)]
@@ -37,14 +37,13 @@ class NoveltyRequest(LongestMatchesRequest):
     max_n: Annotated[
         int, Field(ge=1, le=MOST_N, description="Shares are given for n = 1 to this one.")
     ] = 20
-    creativity_bounds: Annotated[
-        list[Bound],
-        Field(
-            min_length=2,
-            max_length=2,
-            description="The lowest and the highest match length L of the creativity index.",
-        ),
-    ] = [5, 12]  # noqa: RUF012 (pydantic copies it)
+    # (A list, whose default stands in the field.)
+    creativity_bounds: list[Bound] = Field(
+        default=list(BOUNDS),
+        min_length=2,
+        max_length=2,
+        description="The lowest and the highest match length L of the creativity index.",
+    )
 
 
 ScoreBody = Either[ScoreRequest, Batch[ScoreRequest]]
