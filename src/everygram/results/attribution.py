@@ -76,15 +76,12 @@ class UnionSpanDocument(SpanDocument):
 
 
 @dataclass(frozen=True)
-class AttributedSpan:
-    """A part of the text that the corpus has verbatim.
+class TextSpan:
+    """A part of the text.
 
     start, end: in the text, in characters; byte_start, byte_end: in bytes of its UTF-8;
     token_start, token_end: in its tokens. (Characters and bytes are None if the index has no
-    tokenizer.) text: its characters. count: how often its tokens occur in the corpus, in
-    document_count documents.
-    unigram_log_prob: the sum of its tokens' log-probabilities as unigrams, in nats: the lower, the
-    rarer. documents: some of the documents that have it.
+    tokenizer.) text: its characters.
     """
 
     start: int | None
@@ -94,6 +91,21 @@ class AttributedSpan:
     token_start: int
     token_end: int
     text: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return listed(self)
+
+
+@dataclass(frozen=True)
+class AttributedSpan(TextSpan):
+    """A part of the text that the corpus has verbatim.
+
+    count: how often its tokens occur in the corpus, in document_count documents. unigram_log_prob:
+    the sum of its tokens' log-probabilities as unigrams, in nats: the lower, the rarer. documents:
+    some of the documents that have it.
+    """
+
     count: int
     document_count: int
     unigram_log_prob: float
@@ -106,25 +118,14 @@ class AttributedSpan:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return listed(self) | {"documents": [each.as_dict() for each in self.documents]}
+        return super().as_dict() | {"documents": [each.as_dict() for each in self.documents]}
 
 
 @dataclass(frozen=True)
-class MergedSpan:
+class MergedSpan(TextSpan):
     """Spans that overlap, as one. spans: their places in `Attribution.spans`."""
 
-    start: int | None
-    end: int | None
-    byte_start: int | None
-    byte_end: int | None
-    token_start: int
-    token_end: int
-    text: str | None
     spans: list[int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return listed(self)
 
 
 @dataclass(frozen=True)
