@@ -53,7 +53,7 @@ import everygram
 from cold_side import DROPPED, OPENED, drop, measure, probe
 from common import markdown_table, print_provenance, provenance, write_json
 from everygram.attribution.relevance import SHARE, level_of, relevance_of
-from everygram.attribution.spans import DELIMITERS, AskedText
+from everygram.attribution.text import DELIMITERS, AskedText
 from everygram.corpus.text import TextCorpus
 from everygram.search.pattern import word_table
 from everygram.storage.disk import read_in

@@ -15,7 +15,7 @@ import everygram
 import naive_attribution as naive
 from campaign import sized
 from conftest import write_index, write_jsonl
-from everygram.attribution.spans import DELIMITERS
+from everygram.attribution.text import DELIMITERS
 from everygram.errors import QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
 from everygram.tokenizer import tiktoken

@@ -16,7 +16,7 @@ from backports import zstd
 
 import everygram
 from conftest import write_jsonl
-from everygram.attribution.spans import DELIMITERS
+from everygram.attribution.text import DELIMITERS
 from everygram.results.attribution import Attribution
 
 PROGRAM = Path(sys.executable).with_name("everygram")

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 import everygram
 from conftest import write_jsonl
-from everygram.attribution.spans import DELIMITERS
+from everygram.attribution.text import DELIMITERS
 from everygram.server.app import create_app
 from everygram.server.models.attribution import MAX_DOCUMENTS, Attribution, AttributionRequest
 

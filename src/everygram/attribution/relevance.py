@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from everygram.attribution.spans import WITHOUT_SPACES
+from everygram.attribution.text import WITHOUT_SPACES
 
 # Okapi BM25's usual parameters, and by how much of a text's characters OLMoTrace divides a score
 # (Liu et al. 2025, section 3): from which share on a document is of which relevance.

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from everygram.attribution.spans import AskedText
+from everygram.attribution.text import AskedText
 from everygram.index import Index
 from everygram.results.attribution import AttributedSpan, Attribution, SpanDocument
 

@@ -11,15 +11,12 @@ import numpy as np
 from everygram.arguments import flag, integer, natural, number, short
 from everygram.attribution import spans
 from everygram.attribution.sources import sources_of
-from everygram.attribution.spans import DELIMITERS, RANKS
+from everygram.attribution.spans import RANKS
+from everygram.attribution.text import DELIMITERS, AskedText
 from everygram.encoding import Query
 from everygram.errors import DamagedIndexError, QueryError
 from everygram.index.base import OpenIndex
-from everygram.results.attribution import (
-    AttributedSpan,
-    Attribution,
-    MergedSpan,
-)
+from everygram.results.attribution import AttributedSpan, Attribution, MergedSpan
 from everygram.results.base import listed
 from everygram.search.nodes import surrogate_in
 
@@ -62,10 +59,10 @@ class AttributionQueries(OpenIndex):
         that end further right than all before them, and are not white space alone, are *spans*.
         Kept are the ⌈density · tokens⌉ (None: all) that rank first by `rank_by`: those of the
         lowest "unigram_log_prob", or "length", the longest. Of each up to so many `documents` are
-        given, all of them or, if there
-        are more, some drawn by `seed`, with so many tokens on each side of the match as the three
-        numbers in `context` say. Documents are ranked by the BM25 of their longest surroundings
-        for the words of `prompt` and the text. After OLMoTrace (Liu et al. 2025, arXiv 2504.07096).
+        given, all of them or, if there are more, some drawn by `seed`, with so many tokens on each
+        side of the match as the three numbers in `context` say. Documents are ranked by the BM25 of
+        their longest surroundings for the words of `prompt` and the text. After OLMoTrace (Liu et
+        al. 2025, arXiv 2504.07096).
 
         delimiters: what ends sentences and lines, by the text of tokens: a span may have a token
         that ends with one (or has one that is white space anywhere) only as its last. whole_words:
@@ -89,7 +86,7 @@ class AttributionQueries(OpenIndex):
         engine, encoding, reading, manifest, _ = self._state
         query = encoding.query(text, raw, "text")
         ids = query.ids
-        read = spans.AskedText(reading, ids, text if isinstance(text, str) else None)
+        read = AskedText(reading, ids, text if isinstance(text, str) else None)
         found = spans.find(
             engine,
             query,
@@ -168,15 +165,15 @@ class _Options:
     @classmethod
     def checked(cls, **given: Any) -> Self:
         """Raises QueryError."""
-        listed = isinstance(given["delimiters"], list | tuple | set | frozenset)
-        if not listed or not all(isinstance(each, str) and each for each in given["delimiters"]):
+        delimiters = given["delimiters"]
+        several = isinstance(delimiters, list | tuple | set | frozenset)
+        if not several or not all(isinstance(each, str) and each for each in delimiters):
             raise QueryError(
                 "delimiters: expected a list of strings of at least one character, found "
-                f"{short(given['delimiters'])}"
+                f"{short(delimiters)}"
             )
-        if wrong := surrogate_in("".join(given["delimiters"])):
+        if wrong := surrogate_in("".join(delimiters)):
             raise QueryError(f"delimiters: expected texts, found the lone surrogate {wrong!a}")
-        delimiters = given["delimiters"]
         if isinstance(delimiters, set | frozenset):
             delimiters = sorted(delimiters)
         contexts = given["context"]

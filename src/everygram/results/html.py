@@ -28,8 +28,6 @@ QUOTE = (
 )
 # All digits have the same width.
 DIGITS = "font-variant-numeric:tabular-nums"
-
-
 # Letters that are shown as nothing at all.
 FILLERS = "\u115f\u1160\u3164\uffa0"
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from everygram.attribution.spans import DELIMITERS
+from everygram.attribution.text import DELIMITERS
 from everygram.server.models.base import Batch, Either, QueryField, Raw, Request, Result
 from everygram.server.models.documents import IndexField, IndexName
 
@@ -156,8 +156,8 @@ class UnionSpanDocument(SpanDocument):
     index_name: IndexName
 
 
-class AttributedSpan(BaseModel):
-    """A part of the text that the corpus has verbatim; places are in the text."""
+class TextSpan(BaseModel):
+    """A part of the text; places are in the text."""
 
     start: Start
     end: End
@@ -168,6 +168,11 @@ class AttributedSpan(BaseModel):
     text: Annotated[
         str | None, Field(description="Its characters.", examples=[" natural language"])
     ]
+
+
+class AttributedSpan(TextSpan):
+    """A part of the text that the corpus has verbatim; places are in the text."""
+
     count: Annotated[
         int, Field(description="How often its tokens occur in the corpus.", examples=[3714])
     ]
@@ -186,16 +191,9 @@ class AttributedSpan(BaseModel):
     ]
 
 
-class MergedSpan(BaseModel):
+class MergedSpan(TextSpan):
     """Spans that overlap, as one; places are in the text."""
 
-    start: Start
-    end: End
-    byte_start: ByteStart
-    byte_end: ByteEnd
-    token_start: TokenStart
-    token_end: TokenEnd
-    text: Annotated[str | None, Field(description="Its characters.")]
     spans: Annotated[list[int], Field(description="Places in `spans`.", examples=[[0, 1]])]
 
 
