@@ -198,7 +198,7 @@ def test_every_name_in_the_rules_is_there():
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
-        ("lm/counts.py", "", "give lm a place in FLOORS"),
+        ("curation/counts.py", "", "give curation a place in FLOORS"),
         ("storage/disk.py", "from everygram.engine.engine import Engine", "not above storage"),
         ("storage/disk.py", "from everygram import engine", "not above storage"),
         ("storage/disk.py", "def f():\n import everygram.engine", "not above storage"),
