@@ -1,6 +1,7 @@
 """How searches are distributed to threads, and whether they are expected to wait for a disk."""
 
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from resource import RUSAGE_SELF, getrusage
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
+_thread = threading.local()
 
 # A search that takes longer than DISK_NS may have waited for a disk. If the process has read from a
 # disk meanwhile, the next COLD_SEARCHES searches request everything that they may read at once.
@@ -50,9 +52,12 @@ class Pace:
 
 
 def spread(work: Callable[[int, int], T], number: int, chunk: int = CHUNK) -> list[T]:
-    """Call work(begin, end) for chunks of [0, number); many chunks are shared by a thread pool."""
+    """Call work(begin, end) for chunks of [0, number); many chunks are shared by a thread pool.
+
+    Work that is shared already is not shared again: it would wait for threads that wait for it.
+    """
     bounds = [(begin, min(number, begin + chunk)) for begin in range(0, number, chunk)]
-    if len(bounds) < THREADED or _cores() < 2:
+    if len(bounds) < THREADED or _cores() < 2 or getattr(_thread, "shared", False):
         return [work(*bound) for bound in bounds]
     return list(_pool(os.getpid()).map(lambda bound: work(*bound), bounds))
 
@@ -75,4 +80,9 @@ def _pool(process: int) -> "ThreadPoolExecutor":
     """The thread pool of this process: a forked process has none of its parent's threads."""
     from concurrent.futures import ThreadPoolExecutor  # slow to import, and few searches need it
 
-    return ThreadPoolExecutor(_cores(), "everygram")
+    return ThreadPoolExecutor(_cores(), "everygram", initializer=_share)
+
+
+def _share() -> None:
+    """Note that this thread is one of the pool."""
+    _thread.shared = True

@@ -7,7 +7,7 @@ only from here.
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -58,6 +58,11 @@ class Queries:
     def __getitem__(self, part: slice) -> "Queries":
         """Some of the queries."""
         return Queries(self.ids, self.starts[part], self.ends[part])
+
+    def alone(self) -> Iterator["Queries"]:
+        """Each query by itself."""
+        for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
+            yield Queries(self.ids[start:end], np.array([0]), np.array([end - start]))
 
     def __len__(self) -> int:
         """The number of queries."""

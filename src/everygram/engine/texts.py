@@ -15,21 +15,24 @@ class Texts(Distributions):
     """Queries about a text, given as `Queries` of one query; answers have one value per token."""
 
     def score(
-        self, text: Queries, order: int | None
+        self, text: Queries, order: int | None, backoff: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The probability of each token of a text after the tokens before it.
 
         Returns suffix_lens, prompt_counts, continuation_counts (int64) and sparse (bool), shape
-        (len,). With `order`, a prompt is the `order` − 1 tokens before; without, it is the longest
-        suffix that occurs (∞-gram). No prompt crosses a separator. O(len) searches.
+        (len,). With `order`, a prompt is the `order` − 1 tokens before, or with `backoff` the
+        longest suffix of these that occurs; without, it is the longest suffix that occurs
+        (∞-gram). No prompt crosses a separator. O(len) searches.
         """
         ids = text.ids
         places = np.arange(ids.shape[0] + 1)
         separators = np.flatnonzero(ids == self.vocabulary.separator)
-        if order is None:
+        if order is None or backoff:
             none = np.empty((0, len(self.segments), 2), np.int64)
             reach = places[:-1] + self.match_lengths(text, False, none)
             starts = np.searchsorted(reach, places)
+            if order is not None:
+                starts = np.maximum(starts, places - (min(order, places.size) - 1))
         else:
             # The last separator before each place, or 0.
             begins = np.zeros_like(places)

@@ -7,6 +7,7 @@ from everygram import arguments
 from everygram.errors import OptionError
 from everygram.index.attribution import AttributionQueries
 from everygram.index.documents import DocumentQueries
+from everygram.index.language import LanguageQueries
 from everygram.index.ngrams import NgramQueries
 from everygram.index.search import SearchQueries
 from everygram.index.strings import StringQueries
@@ -61,6 +62,7 @@ class Index(
     StringQueries,
     SearchQueries,
     AttributionQueries,
+    LanguageQueries,
 ):
     """An open index: exact counts, probabilities, distributions and documents.
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from everygram.arguments import natural
 from everygram.attribution.novelty import BOUNDS, checked_bounds, checked_max_n, novelty_of
-from everygram.encoding import Query
+from everygram.encoding import Batch, Query
+from everygram.engine.pace import spread
+from everygram.engine.queries import Ids
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.results.novelty import Novelty
@@ -23,13 +25,31 @@ class TextQueries(OpenIndex):
         A separator in the text starts a new document: no prompt reaches over it. All tokens
         together take about as many searches as there are tokens.
         """
-        if order is not None:
-            order = natural("order", order, error=QueryError)
-            if order == 0:
-                raise QueryError("order: expected 1 (unigram) or more, found 0")
+        order = _order(order)
         engine, encoding, reading, _, _ = self._state
         asked = encoding.query(text, raw, "text")
         return Scores(reading, asked.ids, order, *engine.score(asked, order))
+
+    def score_batch(
+        self,
+        texts: Batch,
+        offsets: Ids | None = None,
+        *,
+        order: int | None = None,
+        raw: bool = False,
+    ) -> list[Scores]:
+        """`score` of each of a batch of texts (see `count_batch`), on all cores."""
+        order = _order(order)
+        engine, encoding, reading, _, _ = self._state
+        asked = encoding.queries(texts, offsets, raw)
+
+        def each(begin: int, end: int) -> list[Scores]:
+            return [
+                Scores(reading, text.ids, order, *engine.score(text, order))
+                for text in asked[begin:end].alone()
+            ]
+
+        return [scores for some in spread(each, len(asked), 1) for scores in some]
 
     def longest_matches(self, text: Query, *, raw: bool = False) -> LongestMatches:
         """For every token of a text the longest match that starts there, and how often it occurs.
@@ -62,3 +82,13 @@ class TextQueries(OpenIndex):
         none = np.empty((0, len(engine.segments), 2), np.int64)
         lengths = engine.match_lengths(asked, True, none)
         return novelty_of(asked.ids, lengths, manifest.separator, most, bounds)
+
+
+def _order(order: int | None) -> int | None:
+    """The order of an n-gram model, checked."""
+    if order is None:
+        return None
+    given = natural("order", order, error=QueryError)
+    if given == 0:
+        raise QueryError("order: expected 1 (unigram) or more, found 0")
+    return given

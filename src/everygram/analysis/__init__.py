@@ -1,0 +1,1 @@
+"""Analyses of texts and models with an index."""

@@ -1,0 +1,107 @@
+"""Language models over an index."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from everygram.arguments import flag, natural, number, short
+from everygram.errors import QueryError
+from everygram.index.base import OpenIndex
+from everygram.lm.model import LanguageModel
+from everygram.lm.smoothing import Floored, Infgram, Smoothing, StupidBackoff, Unigrams
+
+SMOOTHINGS = ("modified-kneser-ney", "stupid-backoff", "infgram", "infgram-floor")
+# Shares of the ∞-gram model in `infgram-floor`, where only one token ever follows and elsewhere.
+WEIGHTS = (0.8, 0.5)
+
+
+class LanguageQueries(OpenIndex):
+    """Language models."""
+
+    def language_model(
+        self,
+        smoothing: str = "modified-kneser-ney",
+        *,
+        order: int | None = None,
+        discount_fallback: Sequence[float] | None = None,
+        kenlm_compat: bool = False,
+        weights: Sequence[float] | None = None,
+    ) -> LanguageModel:
+        """A language model over this index as it is now.
+
+        smoothing: "modified-kneser-ney", "stupid-backoff" (scores, not probabilities), "infgram"
+        (the paper's; tokens that never follow have probability 0) or "infgram-floor" (∞-gram mixed
+        with a lower model: never 0). order: n of the n-gram model; None: contexts of any length.
+
+        Modified Kneser-Ney is KenLM's: to the digit for an `order`, with a document as a sentence;
+        without one every level counts continuations. It needs what `everygram.prepare` makes.
+        discount_fallback: the three discounts of a level that has none (default: (0.5, 1, 1.5) with
+        an order, else those of the level below). kenlm_compat: count one n-gram per level as
+        `lmplz` does, wrongly (KenLM's issue 427); with an order only.
+
+        weights: for "infgram-floor", the ∞-gram's share where only one token ever follows and
+        elsewhere, each from 0 up to but not 1. Its lower model is modified Kneser-Ney of `order`
+        or, without one, unigrams.
+
+        Raises QueryError for arguments that do not fit, and where modified Kneser-Ney is wanted of
+        an index that is not prepared, or that has several segments or deleted documents.
+        """
+        if smoothing not in SMOOTHINGS:
+            raise QueryError(
+                f"smoothing: expected one of {', '.join(SMOOTHINGS)}, found {short(smoothing)}"
+            )
+        if order is not None:
+            order = natural("order", order, 1, QueryError)
+        floor = smoothing == "infgram-floor"
+        kneser_ney = smoothing == "modified-kneser-ney" or (floor and order is not None)
+        compat = flag("kenlm_compat", kenlm_compat, QueryError)
+        if compat and (order is None or not kneser_ney):
+            raise QueryError("kenlm_compat: goes with modified-kneser-ney of an order")
+        if discount_fallback is not None and not kneser_ney:
+            raise QueryError("discount_fallback: goes with modified-kneser-ney")
+        if weights is not None and not floor:
+            raise QueryError("weights: goes with infgram-floor")
+        shares = WEIGHTS if weights is None else _weights(weights)
+        if discount_fallback is not None:
+            _discounts(discount_fallback)
+        state = self._state
+        model: Smoothing
+        if smoothing == "infgram":
+            model = Infgram(state.engine, order)
+        elif smoothing == "stupid-backoff":
+            model = StupidBackoff(state.engine, order)
+        elif kneser_ney:
+            raise QueryError("modified-kneser-ney: not yet")
+        else:
+            model = Unigrams(state.engine)
+        if floor:
+            model = Floored(state.engine, model, shares)
+        return LanguageModel(smoothing, order, model, state.encoding, state.reading)
+
+
+def _weights(given: Any) -> tuple[float, float]:
+    """Two numbers in [0, 1)."""
+    sparse, other = _numbers("weights", given, 2)
+    if not (0 <= sparse < 1 and 0 <= other < 1):
+        raise QueryError(
+            f"weights: expected two numbers from 0 up to but not 1, found {short(given)}"
+        )
+    return sparse, other
+
+
+def _discounts(given: Any) -> tuple[float, float, float]:
+    """Three discounts: of counts of 1, 2, and 3 or more; none is above its count."""
+    found = _numbers("discount_fallback", given, 3)
+    if not all(0 <= discount <= count for count, discount in enumerate(found, 1)):
+        raise QueryError(
+            "discount_fallback: expected three numbers from 0 to at most 1, 2 and 3, found "
+            f"{short(given)}"
+        )
+    return found[0], found[1], found[2]
+
+
+def _numbers(name: str, given: Any, count: int) -> list[float]:
+    """So many numbers."""
+    listed = not isinstance(given, str | bytes) and hasattr(given, "__len__")
+    if not listed or len(given) != count:
+        raise QueryError(f"{name}: expected {count} numbers, found {short(given)}")
+    return [number(f"{name}[{place}]", value, QueryError) for place, value in enumerate(given)]

@@ -1,0 +1,1 @@
+"""Classes that other programs take: for transformers, lm-evaluation-harness and vLLM."""
