@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from everygram.building.indexer import add as add
     from everygram.building.indexer import build as build
     from everygram.building.plan import plan as plan
+    from everygram.building.preparation import Preparation as Preparation
+    from everygram.building.preparation import prepare as prepare
     from everygram.building.upgrade import Upgrade as Upgrade
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.errors import BuildError as BuildError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from everygram.errors import TokenizerError as TokenizerError
     from everygram.index import Index as Index
     from everygram.index import open as open
+    from everygram.lm.model import LanguageModel as LanguageModel
     from everygram.progress import BuildPlan as BuildPlan
     from everygram.progress import BuildReport as BuildReport
     from everygram.progress import Progress as Progress
@@ -142,6 +145,11 @@ _HOMES = {
         "build",
     ),
     "building.plan": ("plan",),
+    "building.preparation": (
+        "Preparation",
+        "prepare",
+    ),
+    "lm.model": ("LanguageModel",),
     "building.deletion": (
         "Deletion",
         "delete",

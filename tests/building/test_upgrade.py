@@ -16,7 +16,7 @@ import everygram
 from conftest import write_index, write_jsonl
 from everygram.building import external_sort, upgrade
 from everygram.errors import BuildError, DamagedIndexError, OptionError
-from everygram.storage import document_counts
+from everygram.storage import document_counts, lcps
 from everygram.storage import format as fmt
 from everygram.storage.directory import read_manifest
 from everygram.storage.verify import verify
@@ -62,10 +62,10 @@ def test_a_build_in_blocks_gives_the_bytes_of_one_at_once(tmp_path, monkeypatch,
     everygram.build(records(texts), tmp_path / "whole")
     assert check(tmp_path / "whole", texts)
     monkeypatch.setattr(external_sort, "MIN_BLOCK", block)
-    monkeypatch.setattr(document_counts, "LEAST_LINKED", 64)
+    monkeypatch.setattr(lcps, "LEAST_LINKED", 64)
     monkeypatch.setattr(document_counts, "STEP", 8 * block)
     monkeypatch.setattr(document_counts, "SHORT", 0)
-    monkeypatch.setattr(document_counts, "NARROW_BELOW", 0 if wide else 2**32)
+    monkeypatch.setattr(lcps, "NARROW_BELOW", 0 if wide else 2**32)
     for threads in (1, 3):
         path = tmp_path / str(threads)
         seen = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from campaign import CAMPAIGN
 from everygram.building.suffix_array import suffix_array
 from everygram.errors import DamagedIndexError
-from everygram.storage import disk, document_counts
+from everygram.storage import disk, document_counts, lcps
 from everygram.storage import format as fmt
 from naive import NaiveIndex, suffix_order
 
@@ -64,7 +64,8 @@ def made(tokens, sa, *, short=0, memory=0, threads=1, folder=None, step=1 << 16,
         mock.patch.object(document_counts, "SHORT", short),
         mock.patch.object(document_counts, "STEP", step),
         mock.patch.object(document_counts, "WRITE", step),
-        mock.patch.object(document_counts, "LEAST_LINKED", linked),
+        mock.patch.object(lcps, "WRITE", step),
+        mock.patch.object(lcps, "LEAST_LINKED", linked),
     ):
         pieces = document_counts.document_counts(tokens, sa, offsets, memory, threads, folder)
         return np.concatenate(list(pieces))
@@ -80,7 +81,7 @@ def check(documents):
     assert content.nbytes == fmt.document_counts_bytes(len(tokens), len(documents))
     assert np.array_equal(made(tokens, sa), content)
     assert np.array_equal(made(tokens, sa, step=7, linked=64, threads=3), content)
-    with mock.patch.object(document_counts, "NARROW_BELOW", 0):
+    with mock.patch.object(lcps, "NARROW_BELOW", 0):
         wide = disk.position_entries(sa, fmt.WIDE_POSITION_BYTES)
         assert np.array_equal(made(tokens, wide, step=3, linked=64, threads=2), content)
         assert np.array_equal(made(tokens, wide, short=10**6), content)

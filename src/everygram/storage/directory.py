@@ -18,6 +18,7 @@ from everygram.storage import disk
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState, Done
 from everygram.storage.manifest import decode_manifest, encode_manifest
+from everygram.storage.prepared import FILES, INFO, is_prepared
 from everygram.storage.segment import Segment
 
 # All checksums of indexes of up to this size are checked on opening, which takes milliseconds.
@@ -129,6 +130,8 @@ def _remove_orphans(path: Path, operation: str) -> BuildState | None:
     """
     published = [entry.name for entry in read_manifest(path).segments]
     kept = [*published, fmt.MANIFEST, fmt.TOKENIZER, fmt.LOCK, fmt.DONE]
+    if is_prepared(path, read_manifest(path)):
+        kept.append(fmt.LANGUAGE_MODEL)
     state = BuildState.read(path)
     if state is not None and (
         state.segment is None
@@ -369,6 +372,8 @@ def _is_ours(path: Path) -> bool:
     if path.is_symlink():
         return False
     if path.is_dir():
+        if path.name in (fmt.LANGUAGE_MODEL, fmt.LANGUAGE_MODEL + ".tmp"):
+            return all(entry.name in (*FILES, INFO) for entry in path.iterdir())
         known = (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
         return fmt.SEGMENT_NAME.fullmatch(path.name) is not None and all(
             entry.name in known and not entry.is_symlink() for entry in path.iterdir()

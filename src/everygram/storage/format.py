@@ -12,6 +12,7 @@ An index is a directory::
     .everygram.lock          locked (flock) by the single writer; readers ignore it
     build.json               only during a build: the stages that are finished
     done.json                only at the end of a change: which change it is, and its report
+    language_model/          what `prepare` made for the index as it is: see `prepared.py`
     segment-000001/          one folder per segment, numbered from 1, numbers are never reused
         tokens.bin
         suffix_array.bin
@@ -142,6 +143,8 @@ TOKENIZER = "tokenizer.json"
 LOCK = ".everygram.lock"
 BUILD = "build.json"
 DONE = "done.json"
+# What `prepared` describes; it is no part of the index that the manifest describes.
+LANGUAGE_MODEL = "language_model"
 SEGMENT_PREFIX = "segment-"
 SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
