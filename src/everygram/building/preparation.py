@@ -80,7 +80,7 @@ def prepare(
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     with disk(path), changed_index(path, "prepare") as (manifest, _, _), PeakMemory() as peak:
         if len(manifest.segments) != 1 or manifest.segments[0].sign < 0:
-            raise BuildError(not_one_segment(path, manifest))
+            raise BuildError(prepared.not_one_segment(path, manifest))
         (entry,) = manifest.segments
         made = prepared.open_prepared(path, entry, False)
         if made is None:
@@ -104,17 +104,6 @@ def prepare(
         int(levels[-1]) + 1 if levels.size else 0,
         clock.seconds,
         peak.bytes,
-    )
-
-
-def not_one_segment(path: Path, manifest: fmt.Manifest) -> str:
-    """The message for an index that cannot be prepared."""
-    deleted = any(segment.sign < 0 for segment in manifest.segments)
-    what = "deleted documents" if deleted else f"{len(manifest.segments)} segments"
-    return (
-        f"index '{path}': expected one segment without deleted documents, found {what}: the "
-        "different tokens before an n-gram do not add up over segments; merge them with "
-        f"'everygram compact --full {path}', then run 'everygram prepare {path}'"
     )
 
 

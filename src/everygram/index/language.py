@@ -5,9 +5,11 @@ from typing import Any
 
 from everygram.arguments import flag, natural, number, short
 from everygram.errors import QueryError
-from everygram.index.base import OpenIndex
+from everygram.index.base import OpenIndex, State
+from everygram.lm.kneser_ney import KneserNey
 from everygram.lm.model import LanguageModel
 from everygram.lm.smoothing import Floored, Infgram, Smoothing, StupidBackoff, Unigrams
+from everygram.storage.prepared import not_one_segment, open_prepared
 
 SMOOTHINGS = ("modified-kneser-ney", "stupid-backoff", "infgram", "infgram-floor")
 # Shares of the ∞-gram model in `infgram-floor`, where only one token ever follows and elsewhere.
@@ -61,8 +63,7 @@ class LanguageQueries(OpenIndex):
         if weights is not None and not floor:
             raise QueryError("weights: goes with infgram-floor")
         shares = WEIGHTS if weights is None else _weights(weights)
-        if discount_fallback is not None:
-            _discounts(discount_fallback)
+        fallback = None if discount_fallback is None else _discounts(discount_fallback)
         state = self._state
         model: Smoothing
         if smoothing == "infgram":
@@ -70,12 +71,36 @@ class LanguageQueries(OpenIndex):
         elif smoothing == "stupid-backoff":
             model = StupidBackoff(state.engine, order)
         elif kneser_ney:
-            raise QueryError("modified-kneser-ney: not yet")
+            model = self._kneser_ney(state, order, fallback, compat)
         else:
             model = Unigrams(state.engine)
         if floor:
             model = Floored(state.engine, model, shares)
         return LanguageModel(smoothing, order, model, state.encoding, state.reading)
+
+    def _kneser_ney(
+        self,
+        state: State,
+        order: int | None,
+        fallback: tuple[float, float, float] | None,
+        compat: bool,
+    ) -> KneserNey:
+        """Modified Kneser-Ney over what is prepared for this state of the index."""
+        manifest = state.manifest
+        if state.engine.members is not None:
+            raise QueryError(
+                f"index '{self.path}': expected one index, found several: the different tokens "
+                "before an n-gram do not add up over indexes; use infgram-floor, or build one index"
+            )
+        if len(manifest.segments) != 1:
+            raise QueryError(not_one_segment(self.path, manifest))
+        prepared = open_prepared(self.path, manifest.segments[0], self._verify)
+        if prepared is None:
+            raise QueryError(
+                f"index '{self.path}': not prepared for modified-kneser-ney as it is now; run "
+                f"'everygram prepare {self.path}', or use infgram-floor, which needs nothing"
+            )
+        return KneserNey(state.engine, prepared, order, fallback, compat)
 
 
 def _weights(given: Any) -> tuple[float, float]:

@@ -81,6 +81,17 @@ class Prepared:
     levels: np.ndarray
 
 
+def not_one_segment(path: Path, manifest: fmt.Manifest) -> str:
+    """The message for an index that cannot be prepared."""
+    deleted = any(segment.sign < 0 for segment in manifest.segments)
+    what = "deleted documents" if deleted else f"{len(manifest.segments)} segments"
+    return (
+        f"index '{path}': expected one segment without deleted documents, found {what}: the "
+        "different tokens before an n-gram do not add up over segments; merge them with "
+        f"'everygram compact --full {path}', then run 'everygram prepare {path}'"
+    )
+
+
 def name_of(segment: fmt.SegmentEntry) -> str:
     """What a segment is called in `prepared.json`: its folder, and the checksum of its suffixes."""
     return f"{segment.name}:{segment.files[fmt.SUFFIX_ARRAY].sha256}"

@@ -1,0 +1,445 @@
+"""Modified Kneser-Ney probabilities from the counts of left contexts (see `contexts`).
+
+The probability of a token is computed from the empty context up to the longest one that occurs:
+p(w | h) = max(a(hw) − D, 0) / A(h) + γ(h) p(w | h'), where h' is h without its first token, a(g)
+the number of different tokens before g, A(h) = Σ a(hx) and γ(h) = Σ D / A(h) (Chen & Goodman 1999).
+Where `raw` counts are wanted (for the longest contexts of a model with an order, and for contexts
+that begin a document), a(g) is how often g occurs.
+
+Contexts that are parts of one another and occur equally often have the same occurrences: all but
+the longest have a single token before every one, so each of their continuations has count 1. Such
+*flat* contexts are done together: p(w | h) − 1/T = D₁ (p(w | h') − 1/T) for a token that follows,
+and p(w | h) = D₁ p(w | h') for another, with T the number of different tokens that follow.
+Probabilities after long contexts may be smaller than any float64: they are kept as x · exp(scale).
+
+Arguments, besides those of `search`: `lefts`: a segment's row whose document counts are left
+contexts. `nodes`, `guides`, `least`: see `storage.prepared`. `discounts`: float64, shape
+(k + 1, 4): in row i D₁, D₂ and D₃ of n-grams of i tokens, in columns 1 to 3; the last row is that
+of all longer ones. `logs`: see `flat_log`. `order`: n of the model, or 0 for one without.
+`unigrams`: float64, the probabilities after the empty context, in the dense form.
+"""
+
+import math
+
+import numpy as np
+
+from everygram.kernels import array_at, called, inlined, kernel, words
+from everygram.kernels.bits import one_after
+from everygram.kernels.contexts import (
+    NODE_CHILDREN,
+    NODE_DEPTH,
+    NODE_END,
+    NODE_ONCE,
+    NODE_ONE,
+    NODE_SIZE,
+    NODE_TOTAL,
+    NODE_TWICE,
+    NODE_TWO,
+)
+from everygram.kernels.documents import (
+    BLOCK_WORDS,
+    block_of,
+    blocks_of,
+    counts_of,
+    documents_in,
+    guides_of,
+    place_of,
+)
+from everygram.kernels.following import next_tokens
+from everygram.kernels.rows import (
+    END,
+    FIELDS,
+    LO,
+    PLACE,
+    POSITIONS,
+    SEPARATOR,
+    START,
+    TOKENS,
+    WIDTH,
+    N,
+    ask_for,
+    position_in,
+)
+from everygram.kernels.search import find_group
+
+# Ranks per guide of the nodes; as in `storage.prepared`.
+GUIDED_SHIFT = 12
+# What is said of a context: the sum of its continuations' counts, how many there are, and how many
+# have count 1 and 2.
+SUM, DIFFERENT, SINGLE, DOUBLE = 0, 1, 2, 3
+# Below this, a probability moves into its scale.
+SMALL = 1e-100
+# `probabilities` returns this for a damaged file.
+DAMAGED = -1
+
+
+@inlined
+def node_of(nodes: np.ndarray, guides: np.ndarray, lo: int, hi: int) -> int:
+    """The number of the node of ranks [lo, hi), or −1."""
+    guide = (hi - 1) >> GUIDED_SHIFT
+    first, last = np.int64(guides[guide]), np.int64(nodes.shape[0])
+    if guide + 1 < guides.shape[0]:
+        last = min(last, np.int64(guides[guide + 1]))
+    first = max(first, 0)
+    while first < last:
+        middle = (first + last) >> 1
+        end = np.int64(nodes[middle, NODE_END])
+        if end < hi or (end == hi and np.int64(nodes[middle, NODE_SIZE]) < hi - lo):
+            first = middle + 1
+        else:
+            last = middle
+    if first < nodes.shape[0]:
+        found = np.int64(nodes[first, NODE_END]) == hi
+        if found and np.int64(nodes[first, NODE_SIZE]) == hi - lo:
+            return first
+    return -1
+
+
+@called
+def continuations(
+    row: np.ndarray,
+    lefts: np.ndarray,
+    nodes: np.ndarray,
+    guides: np.ndarray,
+    ids: np.ndarray,
+    least: int,
+    length: int,
+    lo: int,
+    hi: int,
+    raw: bool,
+    cold: bool,
+    told: np.ndarray,
+) -> bool:
+    """Set told[0] to what is said of the context of `length` tokens whose ranks are [lo, hi).
+
+    Returns False for a damaged file. Precondition: hi − lo >= 2. ids: of any text, for its dtype.
+    """
+    for column in range(4):
+        told[0, column] = 0
+    size = hi - lo
+    if size >= least:
+        number = node_of(nodes, guides, lo, hi)
+        if number >= 0 and np.int64(nodes[number, NODE_DEPTH]) == length:
+            told[0, SUM] = size if raw else np.int64(nodes[number, NODE_TOTAL])
+            told[0, DIFFERENT] = np.int64(nodes[number, NODE_CHILDREN])
+            told[0, SINGLE] = np.int64(nodes[number, NODE_ONCE if raw else NODE_ONE])
+            told[0, DOUBLE] = np.int64(nodes[number, NODE_TWICE if raw else NODE_TWO])
+            return told[0, SUM] > 0
+        # All its occurrences are followed by the same token.
+        count = size if raw else documents_in(lefts, lo, hi, cold)
+        told[0, SUM], told[0, DIFFERENT] = count, 1
+        told[0, SINGLE], told[0, DOUBLE] = np.int64(count == 1), np.int64(count == 2)
+        return count > 0
+    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    tokens = array_at(row[TOKENS], n, ids.dtype)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    ask_for(sa, lo * width, cold)
+    ask_for(sa, hi * width - 1, cold)
+    for rank in range(lo, hi):
+        ask_for(tokens, position_in(sa, width, rank) + length, cold)
+    file, place = counts_of(lefts), np.int64(0)
+    if not raw:
+        blocks = blocks_of(lefts)
+        place = place_of(file, blocks, block_of(file, blocks, guides_of(lefts), lo), lo)
+        if place < 0:
+            return False
+    before, count = np.int64(-1), np.int64(0)
+    for rank in range(lo, hi + 1):
+        token = np.int64(-2)
+        repeats = np.int64(0)
+        if rank < hi:
+            at = position_in(sa, width, rank) + length
+            token = np.int64(tokens[np.uint64(at)]) if at < n else separator
+            if not raw and rank > lo:
+                after = one_after(file, place + 1, 1, BLOCK_WORDS)
+                if after < 0:
+                    return False
+                repeats = after - place - 1
+                place = after
+        if token == before:
+            count += 1 - repeats
+            continue
+        if before >= 0:
+            told[0, SUM] += count
+            told[0, DIFFERENT] += 1
+            told[0, SINGLE] += np.int64(count == 1)
+            told[0, DOUBLE] += np.int64(count == 2)
+        before, count = token, 1
+    return told[0, SUM] > 0
+
+
+@inlined
+def discount_row(discounts: np.ndarray, tokens: int) -> int:
+    """The row of n-grams of so many tokens."""
+    return min(tokens, discounts.shape[0] - 1)
+
+
+@called
+def flat_log(discounts: np.ndarray, logs: np.ndarray, first: int, last: int) -> float:
+    """ln of the product of D₁ of n-grams of first to last tokens; −inf if one is 0.
+
+    logs: float64, shape (orders + 1, 2): the sums of ln D₁ of all rows up to each, and the number
+    of those that are 0, which the sums leave out.
+    """
+    rows = discounts.shape[0] - 1
+    inside_last, inside_first = min(last, rows), min(first - 1, rows)
+    if logs[inside_last, 1] > logs[inside_first, 1]:
+        return -math.inf
+    total = logs[inside_last, 0] - logs[inside_first, 0]
+    beyond = last - max(first - 1, rows)
+    if beyond > 0:
+        if discounts[rows, 1] <= 0:
+            return -math.inf
+        total += beyond * math.log(discounts[rows, 1])
+    return total
+
+
+@inlined
+def backed_off(discounts: np.ndarray, tokens: int, told: np.ndarray) -> float:
+    """γ of a context whose continuations are n-grams of so many tokens."""
+    row = discount_row(discounts, tokens)
+    many = told[0, DIFFERENT] - told[0, SINGLE] - told[0, DOUBLE]
+    mass = discounts[row, 1] * told[0, SINGLE] + discounts[row, 2] * told[0, DOUBLE]
+    return (mass + discounts[row, 3] * many) / told[0, SUM]
+
+
+@called
+def interval_of(
+    row: np.ndarray,
+    ids: np.ndarray,
+    table: np.ndarray,
+    base: int,
+    start: int,
+    end: int,
+    cold: bool,
+    lanes: np.ndarray,
+) -> tuple[int, int]:
+    """The ranks of the suffixes that begin with ids[start:end], which occur.
+
+    table: int64, shape (k, w, 2): those of ids[base + i : base + i + j + 1], for j < w.
+    """
+    length, width = end - start, table.shape[1]
+    if start >= base:
+        lo = table[start - base, min(length, width) - 1, 0]
+        hi = table[start - base, min(length, width) - 1, 1]
+        if length <= width or hi - lo == 1:
+            return lo, hi
+    lanes[0, START], lanes[0, END], lanes[0, PLACE] = start, end, 0
+    find_group(row, ids, lanes, cold)
+    return lanes[0, LO], lanes[1, LO]
+
+
+@called
+def flat_until(
+    row: np.ndarray,
+    ids: np.ndarray,
+    table: np.ndarray,
+    base: int,
+    place: int,
+    length: int,
+    longest: int,
+    size: int,
+    cold: bool,
+    lanes: np.ndarray,
+) -> int:
+    """The greatest length up to `longest` at which the context before `place` occurs `size` times.
+
+    Precondition: it does at this length, and occurs at the longest.
+    """
+    known, above, step = length, longest + 1, np.int64(1)
+    if size == 1:
+        return longest
+    while above - known > 1:
+        trial = known + step if above > longest else (known + above) >> 1
+        trial = min(trial, above - 1)
+        lo, hi = interval_of(row, ids, table, base, place - trial, place, cold, lanes)
+        if hi - lo == size:
+            known = trial
+            step *= 2
+        else:
+            above = trial
+    return known
+
+
+@kernel
+def log_probabilities(
+    row: np.ndarray,
+    lefts: np.ndarray,
+    nodes: np.ndarray,
+    guides: np.ndarray,
+    least: int,
+    ids: np.ndarray,
+    reach: np.ndarray,
+    base: int,
+    table: np.ndarray,
+    order: int,
+    discounts: np.ndarray,
+    logs: np.ndarray,
+    unigrams: np.ndarray,
+    first: int,
+    cold: bool,
+    found: np.ndarray,
+) -> int:
+    """Set found[i] to ln p of the token at place first + i of a text, after those before it.
+
+    reach: int64, shape (len,): where the longest match at each place ends, a separator at its end
+    included. Returns −1, or the first place at which a file is damaged.
+    """
+    separator = row[SEPARATOR]
+    lanes, told = words(2, FIELDS), words(1, 4)
+    # The last separator before the first place, or 0.
+    begin = np.int64(0)
+    for place in range(first - 1, -1, -1):
+        if np.int64(ids[place]) == separator:
+            begin = place
+            break
+    start = begin
+    for i in range(found.shape[0]):
+        place = first + i
+        if place and np.int64(ids[place - 1]) == separator:
+            begin = place - 1
+        token = np.int64(ids[place])
+        # The longest context that occurs, and that the model looks at.
+        start = max(start, begin)
+        if order:
+            start = max(start, place - order + 1)
+        while start < place and reach[start] < place:
+            start += 1
+        x, scale = unigrams[min(token, unigrams.shape[0] - 1)], 0.0
+        length, longest = np.int64(1), place - start
+        while length <= longest:
+            lo, hi = interval_of(row, ids, table, base, place - length, place, cold, lanes)
+            size = hi - lo
+            if size < 1:
+                return place
+            last = flat_until(row, ids, table, base, place, length, longest, size, cold, lanes)
+            follows = reach[place - last] > place
+            raw = last == order - 1 or np.int64(ids[place - last]) == separator
+            if size == 1:
+                told[0, SUM], told[0, DIFFERENT], told[0, SINGLE], told[0, DOUBLE] = 1, 1, 1, 0
+            else:
+                if last > length:
+                    lo, hi = interval_of(row, ids, table, base, place - last, place, cold, lanes)
+                if not continuations(
+                    row, lefts, nodes, guides, ids, least, last, lo, hi, raw, cold, told
+                ):
+                    return place
+            if last > length:
+                part = flat_log(discounts, logs, length + 1, last)
+                if not follows:
+                    scale += part
+                    if scale == -math.inf:
+                        x, scale = 0.0, 0.0
+                elif part < 0:
+                    even = 1 / told[0, DIFFERENT]
+                    x = x * math.exp(scale + part) - even * math.expm1(part)
+                    scale = 0.0
+            gamma = backed_off(discounts, last + 1, told)
+            if follows:
+                count = np.int64(1)
+                if size > 1:
+                    lo, hi = interval_of(
+                        row, ids, table, base, place - last, place + 1, cold, lanes
+                    )
+                    count = hi - lo if raw else documents_in(lefts, lo, hi, cold)
+                    if count < 1 or count > told[0, SUM]:
+                        return place
+                line = discount_row(discounts, last + 1)
+                more = max(count - discounts[line, min(np.int64(3), count)], 0.0) / told[0, SUM]
+                if more > 0 and scale < 0:
+                    x, scale = x * math.exp(scale), 0.0
+                x = more + gamma * x if scale == 0 else gamma * x
+            else:
+                x *= gamma
+            if 0 < x < SMALL:
+                scale += math.log(x)
+                x = 1.0
+            length = last + 1
+        found[i] = math.log(x) + scale if x > 0 else -math.inf
+    return -1
+
+
+@kernel
+def distribution(
+    row: np.ndarray,
+    lefts: np.ndarray,
+    nodes: np.ndarray,
+    guides: np.ndarray,
+    least: int,
+    ids: np.ndarray,
+    longest: int,
+    order: int,
+    discounts: np.ndarray,
+    logs: np.ndarray,
+    unigrams: np.ndarray,
+    cold: bool,
+    found: np.ndarray,
+) -> bool:
+    """Set `found`, in the dense form, to the probabilities after the last `longest` ids.
+
+    Returns False for a damaged file. Precondition: these ids occur.
+    """
+    separator = row[SEPARATOR]
+    lanes, told = words(2, FIELDS), words(1, 4)
+    table = np.empty((0, 1, 2), np.int64)
+    place = ids.shape[0]
+    # Where flat stretches of contexts begin and end.
+    stretches = np.empty((longest, 2), np.int64)
+    count, length = np.int64(0), np.int64(1)
+    while length <= longest:
+        lo, hi = interval_of(row, ids, table, place, place - length, place, cold, lanes)
+        if hi <= lo:
+            return False
+        last = flat_until(row, ids, table, place, place, length, longest, hi - lo, cold, lanes)
+        stretches[count, 0], stretches[count, 1] = length, last
+        count += 1
+        length = last + 1
+    found[:] = 0.0
+    weight = 1.0
+    end = found.shape[0] - 1
+    for stretch in range(count - 1, -1, -1):
+        length, last = stretches[stretch, 0], stretches[stretch, 1]
+        lo, hi = interval_of(row, ids, table, place, place - last, place, cold, lanes)
+        raw = last == order - 1 or np.int64(ids[place - last]) == separator
+        if hi - lo == 1:
+            told[0, SUM], told[0, DIFFERENT], told[0, SINGLE], told[0, DOUBLE] = 1, 1, 1, 0
+        elif not continuations(
+            row, lefts, nodes, guides, ids, least, last, lo, hi, raw, cold, told
+        ):
+            return False
+        gamma = backed_off(discounts, last + 1, told)
+        part, even = 0.0, 0.0
+        if last > length:
+            part = flat_log(discounts, logs, length + 1, last)
+            even = -math.expm1(part) / told[0, DIFFERENT]
+        line = discount_row(discounts, last + 1)
+        tokens, sizes = next_tokens(row, ids, place - last, lo, hi, 0, cold)
+        at = lo
+        for i in range(tokens.shape[0]):
+            size = sizes[i]
+            number = size if raw else documents_in(lefts, at, at + size, cold)
+            at += size
+            if number < 1:
+                return False
+            more = max(number - discounts[line, min(number, 3)], 0.0) / told[0, SUM]
+            found[min(tokens[i], end)] += weight * (more + gamma * even)
+        weight *= gamma * math.exp(part)
+    for i in range(found.shape[0]):
+        found[i] += weight * unigrams[i]
+    return True
+
+
+@kernel
+def unigram_counts(
+    row: np.ndarray, lefts: np.ndarray, ranks: np.ndarray, cold: bool, counts: np.ndarray
+) -> bool:
+    """Set counts[i] to how many different tokens stand before the i-th distinct token.
+
+    ranks: int64, shape (k + 1,): where the suffixes that begin with each start, and the last end.
+    Returns False for a damaged file.
+    """
+    for i in range(counts.shape[0]):
+        counts[i] = documents_in(lefts, ranks[i], ranks[i + 1], cold)
+        if counts[i] < 1:
+            return False
+    return True
