@@ -116,10 +116,11 @@ def _make(
     folder.mkdir()
     try:
         clock.enter("prepare")
-        files, lefts = _written(folder, segment, vocab_size, memory, threads, clock.report)
+        ends = _ends(segment)
+        files, lefts = _written(folder, segment, vocab_size, ends, memory, threads, clock.report)
         info = prepared.PreparedInfo(
             prepared.name_of(segment.entry),
-            _ends(segment),
+            ends,
             lefts,
             prepared.LEAST,
             {name: file.entry for name, file in files.items()},
@@ -145,6 +146,7 @@ def _written(
     folder: Path,
     segment: Segment,
     vocab_size: int,
+    ends: int,
     memory: int,
     threads: int,
     progress: Callable[[int, int], None],
@@ -165,7 +167,7 @@ def _written(
         prepared.LEFTS: lefts.close(),
         prepared.NODES: nodes.close(),
         prepared.GUIDES: write_array(folder / prepared.GUIDES, sweep.guides),
-        prepared.LEVELS: write_array(folder / prepared.LEVELS, sweep.levels()),
+        prepared.LEVELS: write_array(folder / prepared.LEVELS, sweep.levels(ends)),
     }
     return written, sweep.lefts
 
@@ -182,9 +184,11 @@ class _Sweep:
         self._counted = np.zeros(segment.stream_len // prepared.GUIDED + 2, np.int64)
         self.lefts = 0
 
-    def levels(self) -> np.ndarray:
-        """The content of levels.bin."""
+    def levels(self, ends: int) -> np.ndarray:
+        """The content of levels.bin. ends: the count of the document's end."""
         counted = np.cumsum(self._levels[:, 1:, :], axis=2)[:, :, 1:-1]
+        if ends <= counted.shape[1]:
+            counted[0, ends - 1, 0] += 1
         # The one level past the longest repeat has n-grams that occur once, and no others.
         repeated = np.flatnonzero(counted[:, 1:].any(axis=(0, 1)))
         most = min(int(repeated[-1]) + 2 if repeated.size else 1, prepared.MOST_LEVELS)
