@@ -122,6 +122,7 @@ FUNCTIONS = {
     "delete": lambda path: everygram.delete(path, documents=[0], dry_run=True),
     "compact": lambda path: everygram.compact(path),
     "upgrade": lambda path: everygram.upgrade(path),
+    "prepare": lambda path: everygram.prepare(path),
     "open": lambda path: everygram.open(path).close(),
 }
 QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document", "search"]
@@ -136,6 +137,7 @@ COMMANDS = {
     "delete": lambda path: ["delete", path, "--documents", "0", "--dry-run"],
     "compact": lambda path: ["compact", path],
     "upgrade": lambda path: ["upgrade", path],
+    "prepare": lambda path: ["prepare", path],
     "export": lambda path: ["export", path],
     "export, --out": lambda path: ["export", "index", "--out", path],
     "info": lambda path: ["info", path],

@@ -86,11 +86,13 @@ ASKED = {
     "infgram_ntd": [{"prompt": "natural natural l"}, {"prompt": [*b"two languages"]}],
     "infgram_ntd_batch": [{"prompts": ["natural natural l", "two languages", ""]}],
     "score": [{"text": "natural laws of language"}, {"text": "natural laws", "order": 3}],
+    "score_batch": [{"texts": ["natural laws of language", [*b"law"]]}],
     "longest_matches": [{"text": "natural laws of language"}],
     "attribute": [
         {"text": "natural laws of language", "density": None},
         {"text": [*b"the nature"], "prompt": "law", "whole_words": False, "documents": 1},
     ],
+    "language_model": [{"smoothing": "infgram-floor"}, {"smoothing": "infgram", "order": 2}],
     "novelty": [{"text": "natural laws of language"}],
     "find": [{"query": "natural"}, {"query": "a", "limit": None}, {"query": "a", "sample": 5}],
     "count_text": [{"text": "natural"}, {"text": "LAWS", "ignore_case": True}],
@@ -121,6 +123,8 @@ def answer_of(index, name, given):
 
 
 def plain(answer):
+    if isinstance(answer, everygram.LanguageModel):
+        return answer.distribution("natural").tolist()
     if hasattr(answer, "as_dict"):
         return repr(answer.as_dict())
     if isinstance(answer, np.ndarray):

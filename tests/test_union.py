@@ -60,6 +60,7 @@ ASKED = [
     ("infgram_ntd_batch", lambda index, query, text: index.infgram_ntd_batch([query, text])),
     ("score", lambda index, query, text: index.score(query)),
     ("score", lambda index, query, text: index.score(query, order=2)),
+    ("score_batch", lambda index, query, text: index.score_batch([query, text], order=2)),
     ("longest_matches", lambda index, query, text: index.longest_matches(query)),
     ("novelty", lambda index, query, text: index.novelty(query, max_n=4)),
     ("count_text", lambda index, query, text: index.count_text(text)),
@@ -68,6 +69,21 @@ ASKED = [
     ("document_count_text", lambda index, query, text: index.document_count_text(text)),
     ("tokenizations", lambda index, query, text: index.tokenizations(text, ignore_case=True)),
 ]
+for smoothing in ("infgram", "infgram-floor", "stupid-backoff"):
+    ASKED += [
+        (
+            "language_model",
+            lambda index, query, text, smoothing=smoothing: index.language_model(
+                smoothing
+            ).distribution(query),
+        ),
+        (
+            "language_model",
+            lambda index, query, text, smoothing=smoothing: index.language_model(
+                smoothing
+            ).log_probs([*query, 255, *query]),
+        ),
+    ]
 # As these, answers that name documents: as a list of a document each, with what is said of it.
 LISTED = [
     (

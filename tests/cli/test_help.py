@@ -36,7 +36,7 @@ REQUESTS = {
 }
 # Arguments, and what goes with unions of indexes, which no command asks.
 NO_OPTIONS = ("self", "query", "prompt", "text", "expression", "index")
-CHANGES = ["build", "add", "delete", "compact", "upgrade"]
+CHANGES = ["build", "add", "delete", "compact", "upgrade", "prepare"]
 
 
 def command_of(name):

@@ -26,6 +26,7 @@ COMMANDS = {
     "delete": ("changing:delete", "Delete documents from an index."),
     "compact": ("changing:compact", "Merge segments and drop deleted documents."),
     "upgrade": ("changing:upgrade", "Bring an index to the current format."),
+    "prepare": ("changing:prepare", "Prepare an index for modified Kneser-Ney smoothing."),
     "export": ("changing:export", "Write the documents of an index as JSON lines."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),

@@ -26,6 +26,7 @@ from everygram.cli.show_indexing import (
     build_progress,
     show_compaction,
     show_deletion,
+    show_preparation,
     show_upgrade,
 )
 from everygram.errors import OptionError
@@ -167,6 +168,30 @@ def upgrade(index: Path, memory: str | None, threads: int | None, as_json: bool)
     with build_progress() as progress:
         upgraded = everygram.upgrade(index, memory=memory, threads=threads, progress=progress)
     print_answer(upgraded.as_dict(), show_upgrade, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram prepare my-index",
+        "everygram prepare my-index --memory 4GiB --json",
+    )
+)
+@index_argument
+@resource_options
+@json_option
+def prepare(index: Path, memory: str | None, threads: int | None, as_json: bool) -> None:
+    """Prepare an index for modified Kneser-Ney smoothing.
+
+    Counts the different tokens before every n-gram, and of the frequent ones how often each
+    continuation occurs: half a byte per token, in the folder of the index. It takes about as long
+    as sorting. The index needs one segment without deleted documents ('everygram compact --full').
+    The next change of the index drops what was prepared; the same command makes it again.
+    """
+    gc.enable()
+    say_least(memory, 0)
+    with build_progress() as progress:
+        prepared = everygram.prepare(index, memory=memory, threads=threads, progress=progress)
+    print_answer(prepared.as_dict(), show_preparation, as_json)
 
 
 @click.command(

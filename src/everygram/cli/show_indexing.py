@@ -19,6 +19,7 @@ STAGES = {
     "sort": "sorting suffixes",
     "merge": "merging blocks",
     "count": "counting documents",
+    "prepare": "counting contexts",
     "write": "writing the index",
     "publish": "publishing",
 }
@@ -66,6 +67,18 @@ def show_upgrade(answer: dict[str, Any]) -> str:
         f"format {answer['format_before']} before, {answer['format_after']} now; document counts "
         f"added to {counted(answer['segments'], 'segment')}; {sized(answer['index_bytes'])} on "
         f"disk; {sum(answer['seconds'].values()):.1f} s, "
+        f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
+def show_preparation(answer: dict[str, Any]) -> str:
+    """What was prepared."""
+    if not answer["seconds"]:
+        return f"nothing to do: prepared already, {sized(answer['bytes'])}"
+    return (
+        f"prepared: {sized(answer['bytes'])}, continuations of {answer['nodes']:,} n-grams, "
+        f"longest repeat {counted(answer['longest_repeat'], 'token')}; "
+        f"{sum(answer['seconds'].values()):.1f} s, "
         f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
     )
 

@@ -15,6 +15,8 @@ from everygram.storage.directory import read_manifest, read_tokenizer_json
 from everygram.storage.disk import wrong_files
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
+from everygram.storage.prepared import is_prepared, read_info
+from everygram.storage.prepared import problems as preparation_problems
 from everygram.storage.segment import Segment
 
 # Bytes that documents are counted in: they take no more than checking the order.
@@ -77,7 +79,21 @@ def _problems(
             problems.append(f"{path / entry.name}: cannot be read: {error}")
     if not problems and not quick:
         problems += _verify_numbers(manifest, opened)
-    return problems
+    return problems or _wrong_preparation(path, manifest, quick)
+
+
+def _wrong_preparation(path: Path, manifest: fmt.Manifest, quick: bool) -> list[str]:
+    """What is wrong with what was prepared for this state of the index, if anything was."""
+    try:
+        info = read_info(path)
+    except DamagedIndexError as error:
+        return [str(error)]
+    if info is None or not is_prepared(path, manifest):
+        return []
+    return [
+        f"{problem}; run 'everygram prepare' again"
+        for problem in preparation_problems(path, info, manifest.segments[0], not quick)
+    ]
 
 
 def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[str]:
