@@ -47,7 +47,7 @@ class LanguageQueries(OpenIndex):
         Raises QueryError for arguments that do not fit, and where modified Kneser-Ney is wanted of
         an index that is not prepared, or that has several segments or deleted documents.
         """
-        if smoothing not in SMOOTHINGS:
+        if not isinstance(smoothing, str) or smoothing not in SMOOTHINGS:
             raise QueryError(
                 f"smoothing: expected one of {', '.join(SMOOTHINGS)}, found {short(smoothing)}"
             )
@@ -126,7 +126,10 @@ def _discounts(given: Any) -> tuple[float, float, float]:
 
 def _numbers(name: str, given: Any, count: int) -> list[float]:
     """So many numbers."""
-    listed = not isinstance(given, str | bytes) and hasattr(given, "__len__")
-    if not listed or len(given) != count:
+    try:
+        values = [] if isinstance(given, str | bytes) else list(given)
+    except TypeError:
+        values = []
+    if len(values) != count:
         raise QueryError(f"{name}: expected {count} numbers, found {short(given)}")
-    return [number(f"{name}[{place}]", value, QueryError) for place, value in enumerate(given)]
+    return [number(f"{name}[{place}]", value, QueryError) for place, value in enumerate(values)]
