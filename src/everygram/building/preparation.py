@@ -42,8 +42,8 @@ class Preparation:
     """What `prepare` did.
 
     bytes: of what it made; nodes: n-grams whose continuations are counted there; longest_repeat:
-    tokens, at most 4096. seconds: the time of each stage; empty if it was made before. peak_bytes:
-    as in `BuildReport`.
+    tokens, a document's start and end among them. seconds: the time of each stage; empty if it was
+    made before. peak_bytes: as in `BuildReport`.
     """
 
     path: Path
@@ -82,7 +82,7 @@ def prepare(
         if len(manifest.segments) != 1 or manifest.segments[0].sign < 0:
             raise BuildError(prepared.not_one_segment(path, manifest))
         (entry,) = manifest.segments
-        made = prepared.open_prepared(path, entry, False)
+        made = _made(path, entry)
         if made is None:
             (segment,) = open_segments(path, manifest)
             needed = int(entry.stream_len * SPACE)
@@ -96,15 +96,22 @@ def prepare(
         clock.leave()
     if made is None:
         raise BuildError(f"index '{path}' was changed while it was prepared; prepare it again")
-    levels = np.flatnonzero(made.levels[1, 1:].any(axis=0))
     return Preparation(
         path,
         made.info.bytes,
         made.nodes.shape[0],
-        int(levels[-1]) + 1 if levels.size else 0,
+        made.info.longest_repeat,
         clock.seconds,
         peak.bytes,
     )
+
+
+def _made(path: Path, entry: fmt.SegmentEntry) -> prepared.Prepared | None:
+    """What is prepared already; None for what is damaged, which is made anew."""
+    try:
+        return prepared.open_prepared(path, entry, False)
+    except DamagedIndexError:
+        return None
 
 
 def _make(
@@ -117,11 +124,12 @@ def _make(
     try:
         clock.enter("prepare")
         ends = _ends(segment)
-        files, lefts = _written(folder, segment, vocab_size, ends, memory, threads, clock.report)
+        files, sweep = _written(folder, segment, vocab_size, ends, memory, threads, clock.report)
         info = prepared.PreparedInfo(
             prepared.name_of(segment.entry),
             ends,
-            lefts,
+            sweep.lefts,
+            sweep.longest,
             prepared.LEAST,
             {name: file.entry for name, file in files.items()},
         )
@@ -150,8 +158,8 @@ def _written(
     memory: int,
     threads: int,
     progress: Callable[[int, int], None],
-) -> tuple[dict[str, Written], int]:
-    """Write the files; returns them, and how many different tokens stand before others."""
+) -> tuple[dict[str, Written], "_Sweep"]:
+    """Write the files."""
     n = segment.stream_len
     nodes = HashedFile(folder / prepared.NODES)
     lefts = HashedFile(folder / prepared.LEFTS)
@@ -169,7 +177,7 @@ def _written(
         prepared.GUIDES: write_array(folder / prepared.GUIDES, sweep.guides),
         prepared.LEVELS: write_array(folder / prepared.LEVELS, sweep.levels(ends)),
     }
-    return written, sweep.lefts
+    return written, sweep
 
 
 class _Sweep:
@@ -182,16 +190,16 @@ class _Sweep:
         # (Counted per guide: how many nodes end in its ranks.)
         self.guides = np.zeros(segment.stream_len // prepared.GUIDED + 2, np.uint64)
         self._counted = np.zeros(segment.stream_len // prepared.GUIDED + 2, np.int64)
-        self.lefts = 0
+        # How many different tokens stand before others, and the tokens of the longest repeat.
+        self.lefts = self.longest = 0
 
     def levels(self, ends: int) -> np.ndarray:
         """The content of levels.bin. ends: the count of the document's end."""
         counted = np.cumsum(self._levels[:, 1:, :], axis=2)[:, :, 1:-1]
         if ends <= counted.shape[1]:
             counted[0, ends - 1, 0] += 1
-        # The one level past the longest repeat has n-grams that occur once, and no others.
-        repeated = np.flatnonzero(counted[:, 1:].any(axis=(0, 1)))
-        most = min(int(repeated[-1]) + 2 if repeated.size else 1, prepared.MOST_LEVELS)
+        # On the level past the longest repeat all n-grams occur once.
+        most = min(self.longest + 1, prepared.MOST_LEVELS)
         return np.ascontiguousarray(counted[:, :, :most])
 
     def repeats(
@@ -276,15 +284,14 @@ class _Sweep:
             more = []
             ahead: deque[Future[tuple[np.ndarray, np.ndarray, np.ndarray]]] = deque()
             firsts = iter(range(0, n, STEP))
-            for base in range(0, n + 1, STEP):
+            for base in range(0, n, STEP):
                 for first in firsts:
                     ahead.append(pool.submit(read, first))
                     if len(ahead) > 2 * threads:
                         break
-                lcp, left, length = (
-                    ahead.popleft().result() if base < n else np.empty((3, 0), np.int64)
-                )
+                lcp, left, length = ahead.popleft().result()
                 size = lcp.shape[0]
+                self.longest = max(self.longest, int(lcp.max()))
                 if base + size == n:  # what ends all nodes
                     lcp, left = np.append(lcp, -1), np.append(left, 0)
                 if top + size + 1 > stack.shape[0]:
@@ -307,12 +314,10 @@ class _Sweep:
                     nodes,
                     self._levels,
                 )
-                before = int(length[-1]) if size else before
+                before = int(length[-1])
                 more.append(late[:number].copy())
                 self._keep(nodes[:kept], dtype)
                 passed(size)
-                if base + size == n:
-                    break
         self.lefts = int(np.count_nonzero(last >= 0))
         added = np.concatenate(more)
         added = added[np.argsort(added[:, 0], kind="stable")]
@@ -323,4 +328,5 @@ class _Sweep:
         # A guide's rank is the last whose nodes it counts.
         np.add.at(self._counted, -(-nodes[:, 0] // prepared.GUIDED), 1)
         # (No depth that is cut here is one that anybody asks for: texts of 4 billion tokens.)
-        self._nodes.write(np.minimum(nodes, np.iinfo(dtype).max).astype(dtype).data)
+        largest = min(np.iinfo(dtype).max, np.iinfo(np.int64).max)
+        self._nodes.write(np.minimum(nodes, largest).astype(dtype).data)

@@ -84,9 +84,11 @@ class LanguageQueries(OpenIndex):
         order: int | None,
         fallback: tuple[float, float, float] | None,
         compat: bool,
-    ) -> KneserNey:
+    ) -> Smoothing:
         """Modified Kneser-Ney over what is prepared for this state of the index."""
         manifest = state.manifest
+        if not state.engine.segments:  # where all models are one
+            return Unigrams(state.engine)
         if state.engine.members is not None:
             raise QueryError(
                 f"index '{self.path}': expected one index, found several: the different tokens "

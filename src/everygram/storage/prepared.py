@@ -7,6 +7,7 @@ has others: the next change of the index removes them.
 - `prepared.json`: the version of this format, the segment, and the size and SHA-256 of every other
   file; written last: without it there is nothing. `ends`: how many different tokens end documents
   (the start of an empty document is one). `lefts`: how many different tokens stand before others.
+  `longest_repeat`: the tokens of the longest n-gram that occurs twice.
 - `left_contexts.bin` is to the tokens before suffixes what `document_counts.bin` is to their
   documents (see `format`): for an interval of ranks it says how many different ones there are. The
   token before the first suffix of the stream is the separator.
@@ -49,6 +50,8 @@ MOST_LEVELS = 1 << 12
 # Fewer ranks than this are looked at one by one.
 LEAST = 64
 COLUMNS = 9
+# Streams of at least this many tokens have 8-byte entries in nodes.bin. Tests lower it.
+WIDE_FROM = 2**32
 # No `prepared.json` is larger, in bytes.
 MOST_INFO = 1 << 16
 
@@ -60,6 +63,7 @@ class PreparedInfo:
     segment: str
     ends: int
     lefts: int
+    longest_repeat: int
     least: int
     files: dict[str, fmt.FileEntry]
 
@@ -99,7 +103,7 @@ def name_of(segment: fmt.SegmentEntry) -> str:
 
 def node_dtype(stream_len: int) -> np.dtype[Any]:
     """The type of the entries of nodes.bin."""
-    return np.dtype("<u4") if stream_len < 2**32 else np.dtype("<u8")
+    return np.dtype("<u4") if stream_len < WIDE_FROM else np.dtype("<u8")
 
 
 def write_info(folder: Path, info: PreparedInfo) -> None:
@@ -136,6 +140,7 @@ def read_info(index: Path) -> PreparedInfo | None:
                 fields.text("segment"),
                 fields.integer("ends"),
                 fields.integer("lefts"),
+                fields.integer("longest_repeat"),
                 fields.integer("least", 2),
                 files,
             )
@@ -185,12 +190,12 @@ def problems(
     """What is wrong with the files: their sizes and, if wanted, their checksums."""
     folder, n = index / fmt.LANGUAGE_MODEL, segment.stream_len
     sizes = {name: file.bytes for name, file in info.files.items()}
-    row, levels = COLUMNS * node_dtype(n).itemsize, sizes[LEVELS] // 64
+    row = COLUMNS * node_dtype(n).itemsize
     expected = {
         LEFTS: fmt.document_counts_bytes(n, info.lefts),
         NODES: sizes[NODES] // row * row,
         GUIDES: (n // GUIDED + 1) * 8,
-        LEVELS: min(max(levels, 1), MOST_LEVELS) * 64,
+        LEVELS: min(info.longest_repeat + 1, MOST_LEVELS) * 64,
     }
     found = []
     for name, size in sizes.items():
