@@ -199,7 +199,6 @@ def test_no_order_is_an_order_that_no_context_reaches(tmp_path_factory, seed):
                 )
 
 
-@pytest.mark.xfail(strict=True, raises=MemoryError, reason="a row of discounts per n-gram length")
 def test_an_order_that_no_text_reaches_costs_nothing(tmp_path):
     with prepared(tmp_path / "index", skewed(2), vocab_size=13) as index:
         expected = index.language_model(order=1000).distribution([1, 2, 3])

@@ -79,6 +79,8 @@ def prepare(
     path = arguments.path("index", index)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     with disk(path), changed_index(path, "prepare") as (manifest, _, _), PeakMemory() as peak:
+        if not manifest.segments:  # nothing to count
+            return Preparation(path, 0, 0, 0, {}, 0)
         if len(manifest.segments) != 1 or manifest.segments[0].sign < 0:
             raise BuildError(prepared.not_one_segment(path, manifest))
         (entry,) = manifest.segments

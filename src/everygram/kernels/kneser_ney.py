@@ -69,8 +69,8 @@ GUIDED_SHIFT = 12
 SUM, DIFFERENT, SINGLE, DOUBLE = 0, 1, 2, 3
 # Below this, a probability moves into its scale.
 SMALL = 1e-100
-# `probabilities` returns this for a damaged file.
-DAMAGED = -1
+# Probabilities that sum to more than this besides 1 are those of a damaged file.
+CLOSE = 1e-6
 
 
 @inlined
@@ -124,7 +124,7 @@ def continuations(
             told[0, DIFFERENT] = np.int64(nodes[number, NODE_CHILDREN])
             told[0, SINGLE] = np.int64(nodes[number, NODE_ONCE if raw else NODE_ONE])
             told[0, DOUBLE] = np.int64(nodes[number, NODE_TWICE if raw else NODE_TWO])
-            return told[0, SUM] > 0
+            return min(told[0, SUM], told[0, DIFFERENT]) > 0
         # All its occurrences are followed by the same token.
         count = size if raw else documents_in(lefts, lo, hi, cold)
         told[0, SUM], told[0, DIFFERENT] = count, 1
@@ -356,6 +356,8 @@ def log_probabilities(
                 x = 1.0
             length = last + 1
         found[i] = math.log(x) + scale if x > 0 else -math.inf
+        if found[i] > CLOSE:
+            return place
     return -1
 
 
@@ -424,9 +426,11 @@ def distribution(
             more = max(number - discounts[line, min(number, 3)], 0.0) / told[0, SUM]
             found[min(tokens[i], end)] += weight * (more + gamma * even)
         weight *= gamma * math.exp(part)
+    total = 0.0
     for i in range(found.shape[0]):
         found[i] += weight * unigrams[i]
-    return True
+        total += found[i]
+    return abs(total - 1) < CLOSE
 
 
 @kernel

@@ -16,7 +16,7 @@ def discounts_of(counts: np.ndarray) -> tuple[float, float, float] | None:
     counts: int64, shape (4,): the numbers of n-grams of one length with counts 1 to 4.
     """
     n: list[int] = counts.tolist()
-    if min(n[:3]) <= 0:
+    if min(n[:3]) <= 0 or n[3] < 0:  # (in a damaged file)
         return None
     # Y = n₁ / (n₁ + 2 n₂), Dⱼ = j − (j + 1) Y nⱼ₊₁ / nⱼ, in integers: no rounding decides whether a
     # discount is below 0.
@@ -35,19 +35,22 @@ def table_of(
 ) -> np.ndarray:
     """The discounts of every length: float64, shape (k + 1, 4), row k of n-grams of k tokens.
 
-    Columns 1 to 3 have the discounts. The last row is that of all longer n-grams.
+    Columns 1 to 3 have the discounts. The last row is that of all longer n-grams; k is the order at
+    most.
 
     levels: int64, shape (2, 4, M): of n-grams of 1 to M tokens, how many have counts 1 to 4, and
     how many occur so often. With an order, its own n-grams are counted as they occur, and a length
     without discounts gets the fallback (default: FALLBACK); without, it gets those of the length
     before (FALLBACK if there are none).
     """
-    lengths = levels.shape[2] + 1 if order is None else order
+    # No n-gram occurs twice beyond the last level: all have the same discounts there.
+    lengths = levels.shape[2] + 1
+    if order is not None:
+        lengths = min(lengths, order)
     table = np.zeros((lengths + 1, 4))
     before = fallback or FALLBACK
     for length in range(1, lengths + 1):
         of = 1 if length == order else 0
-        # (There is none that occurs twice beyond the last level.)
         known = length <= levels.shape[2]
         found = discounts_of(levels[of, :, length - 1]) if known else None
         if found is None:

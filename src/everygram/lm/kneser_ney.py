@@ -21,6 +21,8 @@ from everygram.storage.segment import Segment
 # for all its places together; longer ones are looked up where they are needed.
 CHUNK = 4096
 TOGETHER = 8
+# More n-grams than any index has.
+MOST = 1 << 60
 
 
 class KneserNey(Smoothing):
@@ -48,7 +50,8 @@ class KneserNey(Smoothing):
         self._lefts = self._row.copy()
         self._lefts[rows.COUNTS] = address_of(prepared.lefts)
         self._lefts[rows.DOCUMENTS] = prepared.info.lefts
-        levels = np.array(prepared.levels)
+        # (No sound file has more, and a damaged one must not overflow.)
+        levels = np.clip(prepared.levels, 0, MOST)
         if compat and order is not None:
             self._misfile(levels, order)
         self.discounts = table_of(levels, order, fallback)
