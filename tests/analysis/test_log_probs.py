@@ -1,4 +1,4 @@
-"""Files of log-probabilities: read as written, and refused with file and line where they are wrong."""
+"""Files of log-probabilities: read as written; where they are wrong, refused with file and line."""
 
 import gzip
 import io
