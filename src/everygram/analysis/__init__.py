@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from everygram.analysis.interpolation import interpolate as interpolate
     from everygram.analysis.log_probs import ScoredDocument as ScoredDocument
     from everygram.analysis.log_probs import read_log_probs as read_log_probs
     from everygram.analysis.log_probs import write_log_probs as write_log_probs
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 # Where each name is defined: name -> module of this package.
 _HOMES = {
     "ScoredDocument": "log_probs",
+    "interpolate": "interpolation",
     "read_log_probs": "log_probs",
     "write_log_probs": "log_probs",
 }
