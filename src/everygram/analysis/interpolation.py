@@ -11,7 +11,7 @@ from os import PathLike
 import numpy as np
 
 from everygram import arguments
-from everygram.analysis.log_probs import ScoredDocument, read_log_probs
+from everygram.analysis.log_probs import ScoredDocument, checked, read_log_probs
 from everygram.analysis.mixing import Tokens, best_lambdas, mixed, ratios
 from everygram.analysis.scores import is_scored, tokens_of
 from everygram.errors import OptionError, QueryError
@@ -101,19 +101,7 @@ def _documents(name: str, given: Documents) -> list[ScoredDocument]:
             raise OptionError(f"{name}: expected a path, found an empty string")
         documents = read_log_probs(given)
     else:
-        try:
-            documents = list(given)
-        except TypeError:
-            raise OptionError(
-                f"{name}: expected a path or a list of ScoredDocument, found "
-                f"{arguments.short(given)}"
-            ) from None
-        for number, document in enumerate(documents):
-            if not isinstance(document, ScoredDocument):
-                raise OptionError(
-                    f"{name}[{number}]: expected a ScoredDocument, found "
-                    f"{arguments.short(document)}"
-                )
+        documents = list(checked(name, given))
     scored = [one for one in documents if is_scored(one).any()]
     if not scored:
         raise QueryError(

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def _ids(given: Any) -> np.ndarray:
         raise OptionError(f"{expected} in a list, found {short(given)}")
     else:
         for place, each in enumerate(given):
-            if type(each) is not int or not 0 <= each < LARGEST:
+            number = each if type(each) is int else arguments.as_integer(each)
+            if number is None or not 0 <= number < LARGEST:
                 raise OptionError(f"{expected}, found {short(each)} at place {place:,}")
         numbers = np.array(given, np.int64)
     wrong = np.flatnonzero((numbers < 0) | (numbers > LARGEST))
@@ -114,7 +116,7 @@ def _log_probs(given: Any) -> np.ndarray:
         raise OptionError(f"{expected} in a list, found {short(given)}")
     else:
         for place, each in enumerate(given):
-            if each is not None and type(each) not in (int, float):
+            if not (each is None or isinstance(each, Real)) or isinstance(each, bool):
                 raise OptionError(f"{expected}, found {short(each)} at place {place:,}")
         try:
             numbers = np.array(given, np.float64)
@@ -255,34 +257,50 @@ def write_log_probs(path: str | PathLike[str], documents: Iterable[ScoredDocumen
     """Write documents as `read_log_probs` reads them: the name ends in .jsonl (.gz, .zst) or .npz.
 
     Lines are written one by one, an archive when the last document is there. Raises OptionError
-    for another name, and OSError.
+    for another name and for what is no document, and OSError.
     """
     target = arguments.path("path", path)
+    given = checked("documents", documents)
     suffix, packed = suffixes(target.name)
-    if suffix == ".npz" and not packed:
-        _write_archive(target, documents)
+    if (suffix, packed) == (".npz", ""):
+        _write_archive(target, list(given))
         return
     openers: dict[str, Any] = {"": open, ".gz": gzip.open, ".zst": zstd.open}
     if suffix != ".jsonl" or packed not in openers:
         raise OptionError(
-            f"path: expected a name that ends in .jsonl, .jsonl.gz, .jsonl.zst or .npz, found "
+            "path: expected a name that ends in .jsonl, .jsonl.gz, .jsonl.zst or .npz, found "
             f"{short(str(path))}"
         )
     with openers[packed](target, "wt", encoding="utf-8", newline="\n") as file:
-        for document in documents:
+        for document in given:
             values = document.log_probs.tolist()
             line = {IDS: document.token_ids.tolist()} | {
                 LOG_PROBS[0]: [None if value != value else value for value in values]
             }
-            file.write(json.dumps(line | _further(document), ensure_ascii=False) + "\n")
+            file.write(json.dumps(line | _further(document)) + "\n")
+
+
+def checked(name: str, documents: object) -> Iterator[ScoredDocument]:
+    """The documents of an argument of that name. Raises OptionError for what is none."""
+    if not isinstance(documents, Iterable):
+        raise OptionError(f"{name}: expected a list of ScoredDocument, found {short(documents)}")
+    return _each_checked(name, documents)
+
+
+def _each_checked(name: str, documents: Iterable[object]) -> Iterator[ScoredDocument]:
+    for number, document in enumerate(documents):
+        if not isinstance(document, ScoredDocument):
+            raise OptionError(
+                f"{name}[{number}]: expected a ScoredDocument, found {short(document)}"
+            )
+        yield document
 
 
 def _further(document: ScoredDocument) -> dict[str, Any]:
     return {name: of for name, of in document.record.items() if name not in (IDS, *LOG_PROBS)}
 
 
-def _write_archive(target: Path, documents: Iterable[ScoredDocument]) -> None:
-    given = list(documents)
+def _write_archive(target: Path, given: list[ScoredDocument]) -> None:
     arrays = {
         "token_ids": np.concatenate([np.empty(0, np.int64), *(one.token_ids for one in given)]),
         "log_probs": np.concatenate([np.empty(0), *(one.log_probs for one in given)]),

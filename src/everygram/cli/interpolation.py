@@ -2,13 +2,16 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import click
 
 from everygram.cli import compiling
 from everygram.cli.answering import opened, print_answer
 from everygram.cli.options import completes, examples, index_argument, json_option
+from everygram.cli.reading import without_build
 from everygram.cli.show_interpolation import show_interpolation
+from everygram.errors import CorpusError
 
 
 @click.command(
@@ -70,8 +73,10 @@ def interpolate(
     from everygram import analysis
 
     gc.enable()
+    options: dict[str, Any] = {"weights": weights, "bootstrap": bootstrap, "seed": seed}
     with opened(index) as asked, compiling.announced():
-        found = analysis.interpolate(
-            asked, tune, test, weights=weights, bootstrap=bootstrap, seed=seed
-        )
+        try:
+            found = analysis.interpolate(asked, tune, test, **options)
+        except CorpusError as error:
+            raise CorpusError(without_build(str(error))) from None
     print_answer(found.as_dict(), show_interpolation, as_json)

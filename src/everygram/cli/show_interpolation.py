@@ -25,7 +25,7 @@ def show_interpolation(answer: dict[str, Any]) -> str:
             "",
             *table,
             *_intervals(answer["test"], "forest" if forest else "two λ"),
-            *_notes(forest),
+            *_notes(answer),
         ]
     )
 
@@ -59,17 +59,26 @@ def _intervals(test: dict[str, Any], mixture: str) -> list[str]:
     return ["", f"95 % of samples of the test documents: {', '.join(shown)}, Δ {ends}"]
 
 
-def _notes(forest: bool) -> list[str]:
-    mixture = "forest" if forest else "two λ"
+def _notes(answer: dict[str, Any]) -> list[str]:
+    """What the columns are."""
+    forest = answer["weights"] == "forest"
     notes = [
         "",
         "sparse  tokens before which the ∞-gram has seen just one next token",
         "λ       the ∞-gram's share, mean of the tokens",
         "neural  perplexity per token of the neural model alone; one λ, two λ: of the mixture",
-        f"Δ       (1 − ({mixture} − 1)/(neural − 1))·100 %",
     ]
     if forest:
-        notes.insert(4, "forest  λ of each token by trees that have not seen its document")
+        notes.append(
+            "forest  of the mixture by a forest; trees have not seen the document they mix"
+        )
+    notes.append(f"Δ       (1 − ({'forest' if forest else 'two λ'} − 1)/(neural − 1))·100 %")
+    names = ("neural_perplexity", "two_lambda_perplexity", "perplexity")
+    if any(answer[of][name] is None for of in ("tune", "test") for name in names):
+        notes.append(
+            "–       not finite: a token has probability 0, of the neural model, or because λ is 1 "
+            "(no tuning token speaks against it)"
+        )
     return notes
 
 
