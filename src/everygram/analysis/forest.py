@@ -28,8 +28,8 @@ TREES = 100
 # Tokens of a leaf at least; share of the features that a split chooses from.
 LEAF, FEATURES = 50, 0.5
 # In each leaf count so many tokens more, of which the ∞-gram knows as large a share as the leaf's λ
-# would be without the forest: no λ is 0 or 1 because of a few tokens.
-PRIOR = 1.0
+# would be without the forest, but neither all nor none: no λ is 0 or 1 because of a few tokens.
+PRIOR, SURE = 1.0, 0.01
 
 
 def features_of(index: Index, documents: list[ScoredDocument]) -> np.ndarray:
@@ -124,14 +124,12 @@ def _leaf_lambdas(
     nodes = int(tree.tree_.node_count)
     leaves = np.unique(leaf)
     expected = np.bincount(leaf, usual, nodes)[leaves] / np.bincount(leaf, minlength=nodes)[leaves]
+    expected = np.clip(expected, SURE, 1 - SURE)
     # Tokens that only the ∞-gram knows (ratio 0), and tokens that it does not know (inf).
-    weights = np.concatenate([weight, PRIOR * expected, PRIOR * (1 - expected)])
-    counts = weights > 0
+    one = np.ones(leaves.shape[0])
     return best_lambdas(
-        np.concatenate([ratio, np.zeros(leaves.shape[0]), np.full(leaves.shape[0], np.inf)])[
-            counts
-        ],
-        np.concatenate([leaf, leaves, leaves])[counts],
+        np.concatenate([ratio, 0 * one, np.inf * one]),
+        np.concatenate([leaf, leaves, leaves]),
         nodes,
-        weights[counts],
+        np.concatenate([weight, PRIOR * expected, PRIOR * (1 - expected)]),
     )

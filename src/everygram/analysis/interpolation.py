@@ -144,6 +144,11 @@ def _measured(
             float(found[chosen].sum()),
         )
 
+    def log_likelihood(with_lambdas: np.ndarray | float) -> float:
+        # (Summed by class, as above: the same numbers have the same sum.)
+        values = mixed(tokens, with_lambdas)
+        return float(values[tokens.sparse].sum() + values[~tokens.sparse].sum())
+
     intervals: tuple[Interval | None, ...] = (None, None, None)
     if samples:
         intervals = _intervals(tokens, found, samples, seed)
@@ -151,8 +156,8 @@ def _measured(
         tokens.documents,
         those(tokens.sparse),
         those(~tokens.sparse),
-        float(mixed(tokens, two[tokens.sparse.astype(np.int64)]).sum()),
-        float(mixed(tokens, one).sum()),
+        log_likelihood(two[tokens.sparse.astype(np.int64)]),
+        log_likelihood(one),
         *intervals,
     )
 

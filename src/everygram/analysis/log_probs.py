@@ -280,14 +280,18 @@ def write_log_probs(path: str | PathLike[str], documents: Iterable[ScoredDocumen
             file.write(json.dumps(line | _further(document)) + "\n")
 
 
-def checked(name: str, documents: object) -> Iterator[ScoredDocument]:
+def checked(name: str, documents: Any) -> Iterator[ScoredDocument]:
     """The documents of an argument of that name. Raises OptionError for what is none."""
-    if not isinstance(documents, Iterable):
-        raise OptionError(f"{name}: expected a list of ScoredDocument, found {short(documents)}")
-    return _each_checked(name, documents)
+    try:
+        given = iter(documents)
+    except TypeError:
+        raise OptionError(
+            f"{name}: expected a list of ScoredDocument, found {short(documents)}"
+        ) from None
+    return _each_checked(name, given)
 
 
-def _each_checked(name: str, documents: Iterable[object]) -> Iterator[ScoredDocument]:
+def _each_checked(name: str, documents: Iterator[Any]) -> Iterator[ScoredDocument]:
     for number, document in enumerate(documents):
         if not isinstance(document, ScoredDocument):
             raise OptionError(
