@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import everygram
 from conftest import write_index, write_jsonl
 from everygram.analysis import ScoredDocument, interpolate, read_log_probs, write_log_probs
-from everygram.analysis.forest import SUFFIXES, Forest, features_of
+from everygram.analysis.forest import SUFFIXES, TREES, Forest, features_of
 from everygram.analysis.mixing import Tokens, best_lambdas, mixed, ratios, shares
 from everygram.analysis.scores import tokens_of
 from everygram.errors import CorpusError, MissingExtraError, OptionError, QueryError
@@ -321,6 +321,12 @@ def test_a_seed_gives_the_same_result(index, tuning, testing):
         other = interpolate(index, tuning, testing, weights=weights, seed=8)
         assert found.test.interval != other.test.interval
         assert (found.test.all == other.test.all) == (weights == "two")
+    told = []
+    assert interpolate(
+        index, tuning, testing, weights="forest", progress=told.append
+    ) == interpolate(index, tuning, testing, weights="forest")
+    assert {each.stage for each in told} == {"grow"} and len(told) == 1 + TREES
+    assert told[-1].done == told[-1].total == TREES * found.tune.all.tokens
     none = interpolate(index, tuning, testing, bootstrap=0)
     assert none.test.interval is None and none.as_dict()["test"]["delta_interval"] is None
 

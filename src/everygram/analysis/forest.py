@@ -11,6 +11,7 @@ seen the token's document, so that it says what to expect of others.
 
 import importlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -58,8 +59,17 @@ def features_of(index: Index, documents: list[ScoredDocument]) -> np.ndarray:
 class Forest:
     """Trees that have learnt from tuning documents. `tuned`: λ of each of their scored tokens."""
 
-    def __init__(self, features: np.ndarray, tokens: Tokens, two: np.ndarray, seed: int) -> None:
+    def __init__(
+        self,
+        features: np.ndarray,
+        tokens: Tokens,
+        two: np.ndarray,
+        seed: int,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         """features, tokens: of the tuning documents. two: λ of other and of sparse tokens.
+
+        report: called after each tree with the tokens that trees have learnt from, and will have.
 
         Raises QueryError for fewer than two documents, MissingExtraError without scikit-learn.
         """
@@ -76,7 +86,8 @@ class Forest:
             ) from None
         usual = two[tokens.sparse.astype(np.int64)]
         ratio = ratios(tokens)
-        target = shares(ratio, usual)
+        # (Of a class whose λ is 0 or 1 there would be nothing to learn.)
+        target = shares(ratio, np.clip(usual, SURE, 1 - SURE))
 
         def grow(number: int) -> tuple[Any, np.ndarray, np.ndarray]:
             """A tree, the λ of each of its nodes, and which tokens it has not seen."""
@@ -97,15 +108,16 @@ class Forest:
                 ~seen,
             )
 
+        self._trees: list[tuple[Any, np.ndarray]] = []
+        total, times = np.zeros(len(tokens)), np.zeros(len(tokens))
         # (scikit-learn lets other threads run while it grows a tree.)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            grown = list(pool.map(grow, range(TREES)))
-        self._trees = [(tree, lambdas) for tree, lambdas, _ in grown]
-        total, times = np.zeros(len(tokens)), np.zeros(len(tokens))
-        for tree, lambdas, unseen in grown:
-            if unseen.any():
-                total[unseen] += lambdas[tree.apply(features[unseen])]
-                times += unseen
+            for done, (tree, lambdas, unseen) in enumerate(pool.map(grow, range(TREES)), 1):
+                self._trees.append((tree, lambdas))
+                if unseen.any():
+                    total[unseen] += lambdas[tree.apply(features[unseen])]
+                    times += unseen
+                report(done * len(tokens), TREES * len(tokens))
         # (With a hundred trees a document that all of them have seen is next to impossible.)
         self.tuned = np.where(times > 0, total / np.maximum(times, 1), usual)
 

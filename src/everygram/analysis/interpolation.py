@@ -5,7 +5,7 @@ arXiv 2401.17377, §5, with a λ for sparse tokens and one for the others; `fore
 its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
 
 import numpy as np
@@ -16,6 +16,7 @@ from everygram.analysis.mixing import Tokens, best_lambdas, mixed, ratios
 from everygram.analysis.scores import is_scored, tokens_of
 from everygram.errors import OptionError, QueryError
 from everygram.index import Index
+from everygram.progress import Clock, Progress
 from everygram.results.interpolation import (
     Interpolation,
     Interval,
@@ -42,6 +43,7 @@ def interpolate(
     weights: str = "two",
     bootstrap: int = 1_000,
     seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Interpolation:
     """Mix a neural model with the index's ∞-gram: λ·P∞ + (1−λ)·P_neural.
 
@@ -55,7 +57,7 @@ def interpolate(
     token a λ by what the index has of the tokens before it, never by the token itself; needs
     scikit-learn, and two tuning documents or more.
     bootstrap: how many samples of the test documents the 95 % intervals are made of; 0: none.
-    seed: the same seed gives the same result.
+    seed: the same seed gives the same result. progress: called while a forest grows.
 
     Raises OptionError and QueryError for arguments that do not fit, as ids that are not in the
     index's vocabulary; CorpusError for files; MissingExtraError without scikit-learn.
@@ -68,6 +70,7 @@ def interpolate(
     if samples > MOST_SAMPLES:
         raise OptionError(f"bootstrap: expected at most {MOST_SAMPLES:,}, found {samples:,}")
     seed = arguments.natural("seed", seed)
+    clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     tuning, testing = _documents("tune", tune), _documents("test", test)
     for documents in (tuning, testing):
         _check_ids(index, documents)
@@ -82,7 +85,8 @@ def interpolate(
     if weights == "forest":
         from everygram.analysis.forest import Forest, features_of
 
-        forest = Forest(features_of(index, tuning), tune_tokens, two, seed)
+        clock.enter("grow")
+        forest = Forest(features_of(index, tuning), tune_tokens, two, seed, clock.report)
         lambdas = forest.tuned, forest.lambdas(features_of(index, testing))
     return Interpolation(
         weights,

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from everygram.cli import compiling
 from everygram.cli.answering import opened, print_answer
 from everygram.cli.options import completes, examples, index_argument, json_option
 from everygram.cli.reading import without_build
+from everygram.cli.show_indexing import build_progress
 from everygram.cli.show_interpolation import show_interpolation
 from everygram.errors import CorpusError
 
@@ -74,9 +74,9 @@ def interpolate(
 
     gc.enable()
     options: dict[str, Any] = {"weights": weights, "bootstrap": bootstrap, "seed": seed}
-    with opened(index) as asked, compiling.announced():
+    with opened(index) as asked, build_progress() as progress:
         try:
-            found = analysis.interpolate(asked, tune, test, **options)
+            found = analysis.interpolate(asked, tune, test, **options, progress=progress)
         except CorpusError as error:
             raise CorpusError(without_build(str(error))) from None
     print_answer(found.as_dict(), show_interpolation, as_json)
