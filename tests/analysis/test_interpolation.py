@@ -254,10 +254,14 @@ def test_documents_without_scores_do_not_count(index, tuning, testing):
 
 def test_a_class_without_tuning_tokens_takes_the_lambda_of_all(index, corpus, testing):
     # Before the first token stands the document's start, which many tokens follow.
-    tuning = [ScoredDocument([one[0]], [-1.0]) for one in corpus]
+    tuning = [
+        ScoredDocument([one[0]], [-9.0 if number % 2 else -0.01])
+        for number, one in enumerate(corpus)
+    ]
     found = interpolate(index, tuning, testing)
     assert found.tune.sparse.tokens == 0 and found.test.sparse.tokens > 0
     assert found.sparse_lambda == found.one_lambda == found.other_lambda
+    assert 0 < found.one_lambda < 1
     json.dumps(found.as_dict(), allow_nan=False)
 
 
