@@ -75,6 +75,7 @@ def made(tmp_path_factory):
         write_jsonl(path, [{"text": "a b"}, {"text": "c"}])
     (folder / "loop").symlink_to("loop")
     (folder / "broken").symlink_to("nowhere")
+    write_jsonl(folder / "scored", [{"token_ids": [1, 2], "logprobs": [None, -1.5]}])
     everygram.build(folder / "corpus.jsonl", folder / "index", "train:256")
     return folder
 
@@ -156,6 +157,15 @@ COMMANDS = {
     "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
     "novelty, FILE": lambda path: ["novelty", "index", path],
     "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
+    "interpolate, INDEX": lambda path: [
+        "interpolate", path, "--tune", "scored", "--test", "scored"
+    ],
+    "interpolate, --tune": lambda path: [
+        "interpolate", "index", "--tune", path, "--test", "scored"
+    ],
+    "interpolate, --test": lambda path: [
+        "interpolate", "index", "--tune", "scored", "--test", path
+    ],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

@@ -16,9 +16,10 @@ class Progress:
     """Where a build is.
 
     `stage` is "train", "check" (the segments to compact, or to verify), "order" (of those),
-    "read", "sort", "merge", "count" (documents), "prepare", "write" or "publish"; `done` of `total`
-    is its own measure (bytes of files, or tokens). documents and tokens count what has been read;
-    `seconds` is since the start, `stage_seconds` what this stage has taken.
+    "read", "sort", "merge", "count" (documents), "prepare", "write", "publish", or "grow" (trees of
+    a forest); `done` of `total` is its own measure (bytes of files, or tokens). documents and
+    tokens count what has been read; `seconds` is since the start, `stage_seconds` what this stage
+    has taken.
     """
 
     stage: str

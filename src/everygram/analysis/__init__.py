@@ -1,1 +1,32 @@
-"""Analyses of texts and models with an index."""
+"""Analyses of texts and of other models with an index: one function each, one result each.
+
+Names load when first used. Stands above indexes and building; knows nothing of the command line.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everygram.analysis.interpolation import interpolate as interpolate
+    from everygram.analysis.log_probs import ScoredDocument as ScoredDocument
+    from everygram.analysis.log_probs import read_log_probs as read_log_probs
+    from everygram.analysis.log_probs import write_log_probs as write_log_probs
+
+# Where each name is defined: name -> module of this package.
+_HOMES = {
+    "ScoredDocument": "log_probs",
+    "interpolate": "interpolation",
+    "read_log_probs": "log_probs",
+    "write_log_probs": "log_probs",
+}
+__all__ = sorted(_HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*_HOMES, *(name for name in globals() if name[:2] == "__")})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'everygram.analysis' has no attribute {name!r}")
+    return vars(import_module(f"everygram.analysis.{_HOMES[name]}"))[name]

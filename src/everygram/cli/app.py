@@ -51,6 +51,10 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "interpolate": (
+        "interpolation:interpolate",
+        "Mix a neural model with the index's ∞-gram, and measure it.",
+    ),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
@@ -108,7 +112,7 @@ def main(alone: bool = False) -> None:
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
     r"max_record|vocab_size|max_support|max_clause_freq|missing_ok|dry_run)(?![\w'\"`./=-])"
-    r"|^(split|quoting|memory|threads|where|matching|documents|union)(?=: | goes )"
+    r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test)(?=: | goes )"
 )
 
 
