@@ -22,7 +22,7 @@ SEP = 255
 def found(draft):
     """A draft as the oracle gives it."""
     pairs = list(zip(draft.token_ids, draft.counts.tolist(), strict=True))
-    return draft.suffix_len, draft.count, pairs
+    return draft.suffix_len, draft.count, pairs, draft.from_context
 
 
 def check(index, oracle, context, **options):
@@ -70,7 +70,7 @@ def test_named_cases(tmp_path, segments):
 
 def test_an_index_without_documents(tmp_path):
     with everygram.open(write_index(tmp_path / "i", [], "u8", 1, 20)) as index:
-        assert found(index.draft([1, 2])) == found(index.draft([])) == (0, 0, [])
+        assert found(index.draft([1, 2])) == found(index.draft([])) == (0, 0, [], False)
         with pytest.raises(QueryError, match="outside the vocabulary"):
             index.draft([20])
 
@@ -86,9 +86,14 @@ def test_all_contexts_over_a_tiny_alphabet(tmp_path, deleted):
     with everygram.open(path) as index:
         for length in range(5):
             for context in itertools.product([0, 1, SEP], repeat=length):
-                for least, factor in ((0, 9), (0.3, 9), (0.5, 1)):
+                for least, factor, back in ((0, 9, 0), (0.3, 9, 0), (0.5, 1, 0), (0, 2, 9)):
                     check(
-                        index, oracle, list(context), min_token_prob=least, max_factor=factor
+                        index,
+                        oracle,
+                        list(context),
+                        min_token_prob=least,
+                        max_factor=factor,
+                        lookback=back,
                     )
 
 
@@ -122,7 +127,7 @@ def test_drafts_are_those_of_the_oracle(tmp_path_factory, data):
     )
     with everygram.open(path) as index:
         for _ in range(12):
-            context = rng.choices([*range(tokens + 1), separator], k=rng.randint(0, 5))
+            context = rng.choices([*range(tokens + 1), separator], k=rng.randint(0, 9))
             if rng.random() < 0.7:
                 document = rng.choice(documents)
                 start = rng.randint(0, len(document))
@@ -135,6 +140,7 @@ def test_drafts_are_those_of_the_oracle(tmp_path_factory, data):
                 min_token_prob=rng.choice([0, 0.05, 0.1, 0.34, 0.5, 1]),
                 max_suffix=rng.choice([1, 4, 64]),
                 max_factor=rng.choice([0.5, 1.0, 1.7, float("inf")]),
+                lookback=rng.choice([0, 0, 3, 99]),
             )
 
 
@@ -148,15 +154,43 @@ def test_large_intervals(tmp_path, segments, least):
         # After the first token `number`: some of 200 tokens, by other weights each.
         weights = [(1 + token) ** -(number / 4) for token in range(200)]
         rng.shuffle(weights)
-        documents += [
-            [201 + number, *rng.choices(range(200), weights, k=2)] for _ in range(1_000)
-        ]
+        documents += [[201 + number, *rng.choices(range(200), weights, k=2)] for _ in range(1_000)]
     documents += [[209, token] for token in range(200)]
     rng.shuffle(documents)
     oracle = NaiveIndex(documents, SEP)
     with everygram.open(write_index(tmp_path / "i", documents, "u8", segments, 220)) as index:
         for first in range(201, 210):
             check(index, oracle, [first], min_token_prob=least, max_factor=9)
+
+
+def test_looking_back(tmp_path):
+    documents = [[1, 2, 3], [4, 2, 3, 5]]
+    oracle = NaiveIndex(documents, SEP)
+    with everygram.open(write_index(tmp_path / "i", documents, "u8", 1, 20)) as index:
+        # [2, 3] occurs in the index; in the context [8, 2, 3] does, which is longer.
+        context = [8, 2, 3, 9, 10, 8, 2, 3]
+        assert check(index, oracle, context).token_ids == [5]
+        found = check(index, oracle, context, lookback=8)
+        assert (found.suffix_len, found.token_ids, found.from_context) == (3, [9, 10, 8], True)
+        assert (found.count, found.probs.tolist(), found.score) == (1, [1, 1, 1], 3)
+        # Only so far back.
+        assert check(index, oracle, context, lookback=7).from_context
+        assert check(index, oracle, context, lookback=7).suffix_len == 2
+        assert not check(index, oracle, context, lookback=3).from_context
+        # As long as in the index: what followed last.
+        context = [1, 2, 3, 6, 2, 3, 7, 2, 3]
+        assert check(index, oracle, context, lookback=99).token_ids == [7, 2]
+        # What repeats goes on repeating.
+        context = [9, 9, 9, 9]
+        found = check(index, oracle, context, lookback=99, max_factor=9)
+        assert (found.suffix_len, found.token_ids) == (3, [9] * 8)
+        # No separator is matched or drafted.
+        assert check(index, oracle, [7, SEP, 7], lookback=99).token_ids == []
+        assert check(index, oracle, [7, SEP, 9, 7, SEP], lookback=99).suffix_len == 1
+        with pytest.raises(QueryError, match=r"context\[0\]: token id 21 is outside"):
+            index.draft([21, 1, 1], max_suffix=1, lookback=3)
+    with everygram.open(write_index(tmp_path / "none", [], "u8", 1, 20)) as index:
+        assert index.draft([1, 2, 1], lookback=9).token_ids == [2]
 
 
 def test_a_draft(text_index):
@@ -170,13 +204,12 @@ def test_a_draft(text_index):
     assert draft.counts.tolist() == [2, 1, 1, 1, 1, 1, 1]
     assert draft.probs.tolist() == [2 / 3, *[1 / 3] * 6]
     assert draft.score == 8 / 3
-    assert repr(draft) == (
-        "Draft([' ', 'm', 'o', 'd', 'e', 'l', 's'], suffix_len=16, score=2.67)"
-    )
+    assert repr(draft) == ("Draft([' ', 'm', 'o', 'd', 'e', 'l', 's'], suffix_len=16, score=2.67)")
     assert draft.as_dict() == {
         "context_ids": [*b"xnatural language"],
         "suffix_len": 16,
         "count": 3,
+        "from_context": False,
         "token_ids": [*b" models"],
         "tokens": [*" models"],
         "counts": [2, 1, 1, 1, 1, 1, 1],
@@ -205,6 +238,7 @@ def test_a_context_is_any_query(text_index):
         ({"max_tokens": 0}, "max_tokens: expected 1 or more, found 0"),
         ({"max_tokens": 1025}, "max_tokens: expected 1 to 1,024, found 1025"),
         ({"max_suffix": 0}, "max_suffix: expected 1 or more, found 0"),
+        ({"lookback": -1}, "lookback: expected 0 or more, found -1"),
         ({"max_factor": -0.1}, r"max_factor: expected 0 or more, found -0\.1"),
         ({"max_factor": "1"}, "max_factor: expected a number, found '1'"),
         ({"min_token_prob": 1.1}, r"min_token_prob: expected 0 to 1, found 1\.1"),
@@ -219,6 +253,6 @@ def test_wrong_options(text_index, options, said):
 def test_a_damaged_index(tmp_path, monkeypatch):
     """Of which a suffix was found that a second search does not find."""
     with everygram.open(write_index(tmp_path / "i", [[1, 2]], "u8", 1, 9)) as index:
-        monkeypatch.setattr(index.engine, "_draft", lambda *_: (2, 0, 0))
+        monkeypatch.setattr(index.engine, "_draft", lambda *_: (2, 0, 0, 0))
         with pytest.raises(DamagedIndexError, match="a suffix that occurs nowhere"):
             index.draft([1, 2])

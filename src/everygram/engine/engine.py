@@ -70,4 +70,4 @@ class Engine(Texts, Documents, DocumentCounts, Drafts, Covers, Scans):
         self.ntd_batch(query.ranges(np.array([0]), np.array([1])), NO_LIMIT)
         self.longest_suffix_batch(query)
         self.score(query, None)
-        self.draft(asked[:1], 1, 1.0, 0.0)
+        self.draft(asked[:1], 1, 1, 0, 1.0, 0.0)

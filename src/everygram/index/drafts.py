@@ -1,7 +1,12 @@
 """Drafts of what a model generates next, for speculative decoding."""
 
+from typing import cast
+
+import numpy as np
+
 from everygram.arguments import natural, number, short
 from everygram.encoding import Query
+from everygram.engine.queries import Ids
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.results.drafts import Draft
@@ -21,6 +26,7 @@ class DraftQueries(OpenIndex):
         min_token_prob: float = 0.1,
         max_suffix: int = 64,
         max_factor: float = 1.0,
+        lookback: int = 0,
         raw: bool = False,
     ) -> Draft:
         """A draft of the tokens that follow a context, for a model to verify.
@@ -36,12 +42,17 @@ class DraftQueries(OpenIndex):
         below `min_token_prob` (0 to 1), and where a document's end is more frequent than any token.
         It may be empty, and is if no suffix occurs.
 
+        Models repeat what stands in their context. With `lookback`, the last so many tokens of the
+        context are looked through as well: if a suffix that is as long as the one in the index, or
+        longer, occurs before among them, the draft is what followed it there last.
+
         The options mean what those of suffix decoding do (Oliaro et al. 2025, arXiv 2411.04975).
         """
         size = natural("max_tokens", max_tokens, 1, QueryError)
         if size > MOST:
             raise QueryError(f"max_tokens: expected 1 to {MOST:,}, found {short(max_tokens)}")
         longest = natural("max_suffix", max_suffix, 1, QueryError)
+        back = natural("lookback", lookback, error=QueryError)
         factor = number("max_factor", max_factor, QueryError)
         least = number("min_token_prob", min_token_prob, QueryError)
         if factor < 0:
@@ -49,6 +60,8 @@ class DraftQueries(OpenIndex):
         if not 0 <= least <= 1:
             raise QueryError(f"min_token_prob: expected 0 to 1, found {short(min_token_prob)}")
         engine, encoding, reading, _, _ = self._state
-        ids = context if type(context) is list else encoding.ids(context, raw)
-        found = engine.draft(ids[-longest:], size, factor, least)
-        return Draft(reading, found.asked, found.suffix_len, found.count, found.table)
+        # (Of a list or an array only the end is read.)
+        flat = type(context) is list or (type(context) is np.ndarray and context.ndim == 1)
+        ids = cast(Ids, context) if flat else encoding.ids(context, raw)
+        found = engine.draft(ids, size, longest, back, factor, least)
+        return Draft(reading, *found)

@@ -18,9 +18,11 @@ from everygram.kernels.rows import (
     SIGN,
     START,
     TOKENS,
+    VOCAB_SIZE,
     WIDTH,
     N,
     ask_for,
+    check,
     position_in,
 )
 from everygram.kernels.search import find_group
@@ -184,6 +186,33 @@ def copied(
     return k
 
 
+@called
+def repeated(query: np.ndarray, first: int, most: int, separator: int) -> tuple[int, int]:
+    """The longest suffix of a query, up to `most` tokens, that occurs in query[first:] before its
+    end: its length and the end of its last occurrence. It has no separator."""
+    end = query.shape[0]
+    best, at = 0, end
+    for place in range(end - 1, first, -1):
+        length = 0
+        while length < most and length < place - first:
+            token = query[place - 1 - length]
+            if token != query[end - 1 - length] or token == separator:
+                break
+            length += 1
+        if length > best:
+            best, at = length, place
+            if best == most:
+                break
+    return best, at
+
+
+@inlined
+def budget(drafted: np.ndarray, max_factor: float, length: int) -> int:
+    """How many tokens a draft after a suffix of this length may have."""
+    size = drafted.shape[1]
+    return int(max_factor * length) if max_factor * length < size else size
+
+
 @kernel
 def draft(
     segments: np.ndarray,
@@ -191,27 +220,50 @@ def draft(
     separator: int,
     cold: bool,
     length: int,
+    max_suffix: int,
+    lookback: int,
     max_factor: float,
     least_prob: float,
     drafted: np.ndarray,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, bool]:
     """A draft after one context: its tokens in drafted[0] and their counts in drafted[1].
 
-    Returns the length of the suffix, how often it occurs, and the number of tokens. −1 for an
-    unknown id; a count below 1 for a damaged index. A token's count is that of the suffix with the
-    draft up to the token. The draft ends before a document's end, before a token whose count is
-    less than `least_prob` times the suffix's, at `max_factor` times the suffix's length, and where
-    `drafted` (int64, shape (2, k)) is full.
+    Returns the length of the suffix, how often it occurs, the number of tokens, and whether they
+    are of the context itself. −1 for an unknown id; a count below 1 for a damaged index. A token's
+    count is that of the suffix with the draft up to the token. The draft ends before a document's
+    end, before a token whose count is less than `least_prob` times the suffix's, at `max_factor`
+    times the suffix's length, and where `drafted` (int64, shape (2, k)) is full.
 
-    length: of the longest suffix that occurs, or −1 to have it searched, which is right only if
-    no segment is subtracted.
+    length: of the longest suffix of the last `max_suffix` tokens that occurs, or −1 to have it
+    searched, which is right only if no segment is subtracted. If a suffix that is as long occurs
+    before in the last `lookback` tokens of the context, the draft is what follows it there.
     """
     rows, query = borrowed(segments), ids_of(packed, separator)
     end = query.shape[0]
+    unknown = False
+    if lookback and rows.shape[0]:
+        unknown = check(query, 0, end, rows[0, VOCAB_SIZE], rows[0, SEPARATOR]) < 0
+    if unknown:
+        return -1, 0, 0, False
     if length < 0:
-        length = suffix_of(rows, query, end, cold)[0]
+        recent = query[max(0, end - max_suffix) :]
+        length = suffix_of(rows, recent, recent.shape[0], cold)[0]
+    own, at = 0, end
+    if lookback and length >= 0:
+        own, at = repeated(query, max(0, end - lookback), max_suffix, separator)
+    k = 0
+    if own and own >= length:
+        size = budget(drafted, max_factor, own)
+        while k < size:
+            # (What is drafted repeats, too.)
+            token = np.int64(query[at + k]) if at + k < end else drafted[0, at + k - end]
+            if token == np.int64(separator):
+                break
+            drafted[0, k], drafted[1, k] = token, 1
+            k += 1
+        return own, 1, k, True
     if length < 1 or not rows.shape[0]:
-        return length, 0, 0
+        return length, 0, 0, False
     lanes = words(2, FIELDS)
     intervals = np.empty((rows.shape[0], 2), np.int64)
     count, total = np.int64(0), np.int64(0)
@@ -222,18 +274,16 @@ def draft(
         count += rows[s, SIGN] * (lanes[1, LO] - lanes[0, LO])
         total += lanes[1, LO] - lanes[0, LO]
     if count < 1:
-        return length, count, 0
-    size = drafted.shape[1]
-    if max_factor * length < size:
-        size = int(max_factor * length)
+        return length, count, 0, False
     # The least count of a token: its share of `count` is at least `least_prob`.
     least = max(1, int(least_prob * count))
     while least / count < least_prob:
         least += 1
-    k = 0
+    size = budget(drafted, max_factor, length)
     while k < size:
         if total == 1:
-            return length, count, copied(rows, query, intervals, length, k, size, drafted)
+            k = copied(rows, query, intervals, length, k, size, drafted)
+            break
         token, found = most_frequent(rows, query, intervals, length + k, least, cold)
         if token < 0 or token == rows[0, SEPARATOR]:
             break
@@ -242,4 +292,4 @@ def draft(
         total = np.int64(0)
         for s in range(rows.shape[0]):
             total += intervals[s, 1] - intervals[s, 0]
-    return length, count, k
+    return length, count, k, False

@@ -13,12 +13,14 @@ class Draft(Result):
     """Tokens that may follow a context: after its longest suffix, the most frequent at each place.
 
     `token_ids` and `tokens` are those of the draft; `query` has the ids of the context that were
-    read, of which the last `suffix_len` occur in the index, `count` times.
+    read, of which the last `suffix_len` occur in the index, `count` times. With `from_context` they
+    occur, and the draft follows them, in the context itself; `count` is 1 then.
     """
 
     suffix_len: int
     count: int
     _table: np.ndarray
+    from_context: bool = False
 
     @property
     def token_ids(self) -> list[int]:
@@ -34,7 +36,8 @@ class Draft(Result):
     @property
     def counts(self) -> np.ndarray:
         """How often the suffix occurs with the draft up to each token: int64, shape (k,)."""
-        return self._table[1]
+        counts: np.ndarray = self._table[1]
+        return counts
 
     @property
     def probs(self) -> np.ndarray:
@@ -63,6 +66,7 @@ class Draft(Result):
             "context_ids": self.query.tolist(),
             "suffix_len": self.suffix_len,
             "count": self.count,
+            "from_context": self.from_context,
             **super().as_dict(),
             "counts": self.counts.tolist(),
             "probs": self.probs.tolist(),
