@@ -22,6 +22,7 @@ STAGES = {
     "prepare": "counting contexts",
     "write": "writing the index",
     "publish": "publishing",
+    "replay": "replaying",
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0
