@@ -124,6 +124,7 @@ GOOD = {
     "query": "natural",
     "prompt": "natural",
     "text": "natural",
+    "context": "natural",
     "texts": ["natural", "a"],
     "queries": ["natural", [110, 97]],
     "prompts": ["natural", [110, 97]],

@@ -156,6 +156,9 @@ COMMANDS = {
     "attribute, --html": lambda path: ["attribute", "index", "--ids", "1", "--html", path],
     "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
     "novelty, FILE": lambda path: ["novelty", "index", path],
+    "analyse, INDEX": lambda path: ["analyse", "drafts", path, "corpus.jsonl"],
+    "analyse, STREAMS": lambda path: ["analyse", "drafts", "index", path],
+    "analyse, --csv": lambda path: ["analyse", "drafts", "index", "corpus.jsonl", "--csv", path],
     "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
     "interpolate, INDEX": lambda path: [
         "interpolate", path, "--tune", "scored", "--test", "scored"

@@ -94,6 +94,10 @@ ASKED = {
     ],
     "language_model": [{"smoothing": "infgram-floor"}, {"smoothing": "infgram", "order": 2}],
     "novelty": [{"text": "natural laws of language"}],
+    "draft": [
+        {"context": "natural"},
+        {"context": [*b"a language"], "max_factor": 2, "lookback": 9},
+    ],
     "find": [{"query": "natural"}, {"query": "a", "limit": None}, {"query": "a", "sample": 5}],
     "count_text": [{"text": "natural"}, {"text": "LAWS", "ignore_case": True}],
     "count_text_batch": [{"texts": ["natural", "a"], "whole_words": True}],

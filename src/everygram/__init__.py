@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from everygram.results.documents import Document as Document
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
+    from everygram.results.drafts import Draft as Draft
     from everygram.results.ngrams import Count as Count
     from everygram.results.ngrams import Counts as Counts
     from everygram.results.ngrams import Distribution as Distribution
@@ -115,6 +116,7 @@ _HOMES = {
         "Matches",
         "Occurrence",
     ),
+    "results.drafts": ("Draft",),
     "results.strings": (
         "TextCount",
         "TextMatches",

@@ -75,6 +75,8 @@ def results_of(index):
         index.score([*query, *absent], order=3),
         index.longest_matches([*absent, *query]),
         index.novelty([*absent, *query]),
+        index.draft([*absent, *query], max_factor=2),
+        index.draft([*query, *absent, *query], lookback=99),
         matches,
         matches.occurrences[0],
         index.find(absent),
@@ -85,7 +87,7 @@ def results_of(index):
 
 KINDS = {
     "Count", "Counts", "Prob", "Probs", "Distribution", "Distributions", "NextToken", "Scores",
-    "LongestMatches", "Novelty", "Occurrence", "Matches", "Document",
+    "LongestMatches", "Novelty", "Draft", "Occurrence", "Matches", "Document",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ STAGES = {
     "write": "writing the index",
     "publish": "publishing",
     "grow": "growing trees",
+    "replay": "replaying",
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0

@@ -24,6 +24,7 @@ from everygram.engine.covers import Covers
 from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.document_counts import DocumentCounts
 from everygram.engine.documents import Documents
+from everygram.engine.drafts import Drafts
 from everygram.engine.members import Members
 from everygram.engine.queries import Vocabulary
 from everygram.engine.scans import Scans
@@ -31,7 +32,7 @@ from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
-class Engine(Texts, Documents, DocumentCounts, Covers, Scans):
+class Engine(Texts, Documents, DocumentCounts, Drafts, Covers, Scans):
     """All queries over the segments of an index. Methods may be called from several threads."""
 
     def __init__(
@@ -69,3 +70,4 @@ class Engine(Texts, Documents, DocumentCounts, Covers, Scans):
         self.ntd_batch(query.ranges(np.array([0]), np.array([1])), NO_LIMIT)
         self.longest_suffix_batch(query)
         self.score(query, None)
+        self.draft(asked[:1], 1, 1, 0, 1.0, 0.0)

@@ -7,6 +7,7 @@ from everygram import arguments
 from everygram.errors import OptionError
 from everygram.index.attribution import AttributionQueries
 from everygram.index.documents import DocumentQueries
+from everygram.index.drafts import DraftQueries
 from everygram.index.language import LanguageQueries
 from everygram.index.ngrams import NgramQueries
 from everygram.index.search import SearchQueries
@@ -59,6 +60,7 @@ class Index(
     NgramQueries,
     TextQueries,
     DocumentQueries,
+    DraftQueries,
     StringQueries,
     SearchQueries,
     AttributionQueries,
