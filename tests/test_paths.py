@@ -166,10 +166,12 @@ COMMANDS = {
     "interpolate, --test": lambda path: [
         "interpolate", "index", "--tune", "scored", "--test", path
     ],
-    "analyse, INDEX": lambda path: ["analyse", "agreement", path, "corpus.jsonl"],
-    "analyse, CORPUS": lambda path: ["analyse", "agreement", "index", path],
-    "analyse, --csv": lambda path: ["analyse", "agreement", "index", "corpus.jsonl", "--csv", path],
-    "analyse, --plot": lambda path: [
+    "analyse, INDEX of agreement": lambda path: ["analyse", "agreement", path, "corpus.jsonl"],
+    "analyse, CORPUS of agreement": lambda path: ["analyse", "agreement", "index", path],
+    "analyse, --csv of agreement": lambda path: [
+        "analyse", "agreement", "index", "corpus.jsonl", "--csv", path
+    ],
+    "analyse, --plot of agreement": lambda path: [
         "analyse", "agreement", "index", "corpus.jsonl", "--plot", path
     ],
     "analyse, FILE of records": lambda path: ["analyse", "generated", "index", path],

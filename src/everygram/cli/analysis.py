@@ -29,7 +29,7 @@ ANALYSES = {
     ),
 )
 def analyse() -> None:
-    """Compare texts of people and of models with an index.
+    """Analyse texts and models with an index.
 
     The analyses of the ∞-gram paper (Liu et al. 2024, arXiv 2401.17377), and their figures.
     """

@@ -55,7 +55,7 @@ COMMANDS = {
         "interpolation:interpolate",
         "Mix a neural model with the index's ∞-gram, and measure it.",
     ),
-    "analyse": ("analysis:analyse", "Compare texts of people and of models with an index."),
+    "analyse": ("analysis:analyse", "Analyse texts and models with an index."),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
