@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everygram.cli import compiling
 from everygram.cli.analysing import (
     documents_of,
     max_tokens_option,
@@ -124,7 +125,7 @@ def generated(
     tell = told(csv, plot, as_json, show_agreements)
     if files.count(STDIN) > 1:
         raise click.UsageError("expected - once, found it twice: standard input is read once")
-    with opened(index) as asked:
+    with opened(index) as asked, compiling.announced():
         from everygram.analysis.agreements import measured
 
         found = measured(asked, _generated(asked, files, by, skip), order)
@@ -164,7 +165,7 @@ def interpolation(
     model finds unlikely is what interpolating the two can gain.
     """
     tell = told(csv, plot, as_json, show_by_neural_prob)
-    with opened(index) as asked:
+    with opened(index) as asked, compiling.announced():
         from everygram import analysis
 
         found = analysis.neural_agreement(asked, analysis.read_log_probs(file), bins=bins)

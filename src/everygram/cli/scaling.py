@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everygram.cli import compiling
 from everygram.cli.analysing import (
     documents_of,
     max_tokens_option,
@@ -98,19 +99,20 @@ def scaling(
         from everygram import analysis
 
         texts = [each.ids for each in documents_of(asked, corpus, None, max_tokens, reading)]
-        found = analysis.scaling(
-            asked,
-            texts,
-            steps=steps,
-            seed=seed,
-            order=order,
-            max_tokens=None,
-            scored=log_probs,
-            work_dir=work_dir,
-            memory=memory,
-            threads=threads,
-            progress=_report,
-        )
+        with compiling.announced():
+            found = analysis.scaling(
+                asked,
+                texts,
+                steps=steps,
+                seed=seed,
+                order=order,
+                max_tokens=None,
+                scored=log_probs,
+                work_dir=work_dir,
+                memory=memory,
+                threads=threads,
+                progress=_report,
+            )
     tell(found, f"By the size of {index.resolve().name}")
 
 
