@@ -169,6 +169,22 @@ COMMANDS = {
     "interpolate, --test": lambda path: [
         "interpolate", "index", "--tune", "scored", "--test", path
     ],
+    "analyse, INDEX of agreement": lambda path: ["analyse", "agreement", path, "corpus.jsonl"],
+    "analyse, CORPUS of agreement": lambda path: ["analyse", "agreement", "index", path],
+    "analyse, --csv of agreement": lambda path: [
+        "analyse", "agreement", "index", "corpus.jsonl", "--csv", path
+    ],
+    "analyse, --plot of agreement": lambda path: [
+        "analyse", "agreement", "index", "corpus.jsonl", "--plot", path
+    ],
+    "analyse, FILE of records": lambda path: ["analyse", "generated", "index", path],
+    "analyse, FILE of log-probabilities": lambda path: ["analyse", "interpolation", "index", path],
+    "analyse, --log-probs": lambda path: [
+        "analyse", "scaling", "index", "corpus.jsonl", "--steps", "2", "--log-probs", path
+    ],
+    "analyse, --work-dir": lambda path: [
+        "analyse", "scaling", "index", "corpus.jsonl", "--steps", "2", "--work-dir", path
+    ],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 
 import everygram
 from everygram.cli import app as cli
+from everygram.cli.analysis import ANALYSES
 from everygram.corpus.source import CorpusOptions
 from everygram.results.ngrams import Distribution
 from everygram.server.models import attribution, documents, ngrams, search, texts
@@ -43,13 +44,13 @@ def command_of(name):
     return cli.app.get_command(click.Context(cli.app), name)
 
 
-def help_of(name):
-    """What `everygram NAME --help` shows on a terminal of 88 columns."""
-    with click.Context(
-        cli.app, info_name="everygram", terminal_width=88, show_default=True
-    ) as context:
-        command = command_of(name)
-        return command.get_help(click.Context(command, context, info_name=name))
+def help_of(names):
+    """What `everygram NAME --help` shows on a terminal of 88 columns; of a group NAME NAME."""
+    context = click.Context(cli.app, info_name="everygram", terminal_width=88, show_default=True)
+    for name in names.split():
+        command = context.command.get_command(context, name)
+        context = click.Context(command, context, info_name=name)
+    return context.command.get_help(context)
 
 
 def with_current_help(manual):
@@ -60,7 +61,7 @@ def with_current_help(manual):
         shown = "\n".join(line.rstrip() for line in lines)
         return f"$ everygram {match[1]} --help\n{shown}\n```"
 
-    block = r"^\$ everygram (\S+) --help\n.*?^```"
+    block = r"^\$ everygram (\S+(?: \S+)?) --help\n.*?^```"
     return re.sub(block, current, manual, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -105,8 +106,11 @@ def test_the_manual_shows_the_help_of_every_command():
     """To bring it up to date: python tests/cli/test_help.py."""
     manual = MANUAL.read_text()
     assert with_current_help(manual).split() == manual.split()
-    for line in (r"^\$ everygram (\S+) --help$", r"^### (\S+)$"):
-        assert set(re.findall(line, manual, re.MULTILINE)) == set(cli.COMMANDS)
+    analyses = {f"analyse {name}" for name in ANALYSES}
+    commands = {*cli.COMMANDS} | analyses
+    assert {*re.findall(r"^\$ everygram (.+) --help$", manual, re.MULTILINE)} == commands
+    assert {*re.findall(r"^### (\S+)$", manual, re.MULTILINE)} == {*cli.COMMANDS}
+    assert {*re.findall(r"^#### (.+)$", manual, re.MULTILINE)} >= analyses
     # (The text of `--help` may be laid out anew by another click; the options are the same.)
     for name in cli.COMMANDS:
         section = manual.partition(f"$ everygram {name} --help\n")[2].partition("\n```")[0]

@@ -1,35 +1,37 @@
-"""The group of commands `analyse`: each is imported when it is called."""
-
-from importlib import import_module
+"""The group of commands `analyse`: the table of analyses, each imported when it is called."""
 
 import click
 
+from everygram.cli.commands import Commands
 from everygram.cli.options import examples
 
-# Command name -> (module of this package and function in it, help line), in the order of `--help`.
-COMMANDS = {
+# As the table of all commands: name -> (module and function, help line).
+ANALYSES = {
+    "agreement": ("agreement:agreement", "Show how often n-gram models agree with documents."),
+    "generated": (
+        "agreement:generated",
+        "Show how often n-gram models agree with texts that models generated.",
+    ),
+    "interpolation": (
+        "agreement:interpolation",
+        "Show where the ∞-gram model agrees with what a neural model finds likely or not.",
+    ),
+    "scaling": ("scaling:scaling", "Show agreement and perplexity by the size of the index."),
     "drafts": ("drafts:drafts", "Replay recorded streams of tokens with drafts of an index."),
 }
 
 
-class Analyses(click.Group):
-    """The commands of the table."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the table's order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        place, line = COMMANDS[cmd_name]
-        module, _, function = place.partition(":")
-        command: click.Command = getattr(import_module(f"everygram.cli.{module}"), function)
-        command.short_help = line
-        return command
-
-
-@click.group(cls=Analyses, epilog=examples("everygram analyse drafts my-index streams.jsonl"))
+@click.group(
+    cls=Commands,
+    table=ANALYSES,
+    epilog=examples(
+        "everygram analyse agreement my-index validation.jsonl --plot agreement.png",
+        "everygram analyse agreement --help",
+    ),
+)
 def analyse() -> None:
-    """Analyse texts and models with an index."""
+    """Analyse texts and models with an index.
+
+    The analyses of the ∞-gram paper (Liu et al. 2024, arXiv 2401.17377), with their figures, and
+    what drafts for a serving engine would save.
+    """

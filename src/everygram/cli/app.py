@@ -11,11 +11,11 @@ import io
 import os
 import re
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
+from everygram.cli.commands import Commands
 from everygram.cli.options import examples
 from everygram.errors import EverygramError, OptionError, QueryError
 
@@ -122,36 +122,8 @@ def _with_flags(message: str) -> str:
     return KEYWORDS.sub(lambda found: "--" + found[0].replace("_", "-"), message)
 
 
-class Commands(click.Group):
-    """The commands of the table, each imported on demand, and how they end early."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the table's order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        place, line = COMMANDS[cmd_name]
-        module, _, function = place.partition(":")
-        command: click.Command = getattr(import_module(f"everygram.cli.{module}"), function)
-        command.short_help = line  # what shells show when they complete it
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is meant. (click knows no names to suggest: it has not seen any.)"""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table as help. (click would import every command to ask for its help line.)"""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+class Program(Commands):
+    """The commands of the table, and how they end early."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. (click would report both of these endings as errors.)"""
@@ -165,7 +137,8 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands,
+    cls=Program,
+    table=COMMANDS,
     context_settings={"show_default": True, "max_content_width": 100},
     epilog=examples(
         "everygram build corpus.jsonl --out my-index --tokenizer gpt2/tokenizer.json",

@@ -3,20 +3,18 @@
 It is imported when a figure is wanted: other commands do not wait for it.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from everygram.cli.show import printable
+from everygram.analysis.figures import check_matplotlib, drawn, shown_name
 from everygram.cli.writing import check_place, write_whole
-from everygram.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = (".png", ".svg")
-# Characters of a name in a legend; of a longer one its end is shown.
-NAME = 60
 # Lines are told apart by 10 colours, these by 4 styles, and all of them by markers.
 STYLES, MARKERS = ("-", "--", ":", "-."), ".x^sv"
 TICKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -30,24 +28,27 @@ def figure_at(path: Path) -> Callable[[list[dict[str, Any]], str], None]:
     Raises OptionError for a place where no figure can be, MissingExtraError without matplotlib:
     before any work is done.
     """
-    check_place("--plot", path, KINDS, ".png or .svg")
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingExtraError(
-            f"--plot needs {error.name or 'matplotlib'}: pip install 'everygram[plot]'"
-        ) from None
+    check_figure(path)
 
     def draw(answers: list[dict[str, Any]], title: str) -> None:
-        # (Text stays text in .svg: it can be searched, and needs no font of this machine.)
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "everygram"}):
-            write_whole(path, _novelty(answers, title, path.suffix.lower()[1:]))
+        write_figure(path, _novelty(answers, title))
 
     return draw
 
 
-def _novelty(answers: list[dict[str, Any]], title: str, kind: str) -> bytes:
-    """The share of n-grams that are new against n, a line per answer, as "png" or "svg"."""
+def check_figure(path: Path) -> None:
+    """Raise OptionError for a place where no figure can be; MissingExtraError: no matplotlib."""
+    check_place("--plot", path, KINDS, ".png or .svg")
+    check_matplotlib("--plot")
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure, of the kind that the name says."""
+    write_whole(path, drawn(figure, path.suffix.lower()[1:]))
+
+
+def _novelty(answers: list[dict[str, Any]], title: str) -> "Figure":
+    """The share of n-grams that are new against n, a line per answer."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, PercentFormatter
 
@@ -64,7 +65,7 @@ def _novelty(answers: list[dict[str, Any]], title: str, kind: str) -> bytes:
             color=f"C{number % 10}",
         )
     most = len(answers[0]["new"])
-    axes.set_title(_shown(title), parse_math=False)
+    axes.set_title(shown_name(title), parse_math=False)
     # (Most of what there is to see is at small n.)
     axes.set_xscale("log")
     axes.set_xticks(ticks := [n for n in TICKS if n <= most], list(map(str, ticks)))
@@ -88,18 +89,5 @@ def _novelty(answers: list[dict[str, Any]], title: str, kind: str) -> bytes:
     )
     for text, answer in zip(legend.get_texts(), answers, strict=True):
         text.set_parse_math(False)
-        text.set_text(_shown(answer["file"]))
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
-        # (Of each character of a name that the font has not.)
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        # (Without its date, the same figure is the same file.)
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(drawn, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
-    return drawn.getvalue()
-
-
-def _shown(name: str) -> str:
-    """A name as a figure shows it; of a long one its end."""
-    shown = printable(name)
-    return shown if len(shown) <= NAME else f"…{shown[1 - NAME :]}"
+        text.set_text(shown_name(answer["file"]))
+    return figure

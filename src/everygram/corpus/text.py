@@ -283,6 +283,12 @@ def text_in(
     return text
 
 
+def value_in(record: dict[str, Any], field: str, place: str, hint: str) -> Any:
+    """What a field of a record has. Raises CorpusError, with the hint if there is no such field."""
+    holder, name = _found(record, field, place, hint)
+    return holder[name]
+
+
 def _found(record: dict[str, Any], field: str, place: str, hint: str) -> tuple[dict[str, Any], str]:
     """The object that has a field, and its name there. Raises CorpusError if there is none."""
     holder, name = _holder(record, field)
