@@ -51,6 +51,7 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "lm-eval": ("lm_eval:lm_eval", "Run lm-evaluation-harness with an index as a model."),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
