@@ -27,9 +27,9 @@ try:
     from lm_eval.api.registry import register_model
     from tqdm import tqdm
 except ImportError as error:
+    missing = (error.name or "lm_eval").partition(".")[0]
     raise MissingExtraError(
-        f"everygram.integrations.lm_eval needs {error.name or 'lm_eval'}: "
-        "pip install 'everygram[lm-eval]'"
+        f"everygram.integrations.lm_eval needs {missing}: pip install 'everygram[lm-eval]'"
     ) from error
 
 # Requests that are answered together.

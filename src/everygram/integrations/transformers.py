@@ -27,9 +27,9 @@ try:
     import torch
     from transformers.generation import CandidateGenerator, LogitsProcessor
 except ImportError as error:
+    missing = (error.name or "torch and transformers").partition(".")[0]
     raise MissingExtraError(
-        f"everygram.integrations.transformers needs {error.name or 'torch and transformers'}: "
-        "pip install torch transformers"
+        f"everygram.integrations.transformers needs {missing}: pip install torch transformers"
     ) from error
 
 if TYPE_CHECKING:
