@@ -17,7 +17,7 @@ def llama(seed=0, **options):
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=1024,
         # (Large weights: what such a model generates repeats itself less.)
         initializer_range=0.5,
         bos_token_id=BOS,
@@ -35,7 +35,7 @@ def gpt2(seed=0, **options):
         n_embd=32,
         n_layer=2,
         n_head=4,
-        n_positions=256,
+        n_positions=1024,
         initializer_range=0.5,
         bos_token_id=EOS,
         eos_token_id=EOS,
