@@ -1,14 +1,20 @@
 # make demo       index real text and ask it things, in under two minutes
 # make test       everything CI runs
 # make check      lint, format, types, import directions
+# make test-integrations   the tests with torch, transformers and lm-evaluation-harness, in an
+#                 environment of their own; TORCH says which torch to install
 # make campaign   the long tests in full, half an hour or more: before a release
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# What pip is asked for. On Linux plain torch brings CUDA, several GB; elsewhere than on PyPI there
+# is one without: TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch
+INTEGRATIONS = .venv-integrations
 # Two processes, a file of tests at a time: files share servers and indexes among their tests.
 TOGETHER = --numprocesses 2 --dist loadfile
 
-.PHONY: demo test check campaign clean
+.PHONY: demo test check test-integrations campaign clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
@@ -25,17 +31,21 @@ check: $(VENV)/.tests-installed
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_imports.py
 
+# (Warnings of these libraries are not ours to mend.)
+test-integrations: $(INTEGRATIONS)/.installed
+	$(INTEGRATIONS)/bin/pytest tests_integrations -W default
+
 # Of these `make test` runs a sample (tests/campaign.py).
 campaign: $(VENV)/.tests-installed
 	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEGRATIONS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(INTEGRATIONS)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
 	"everygram needs Python 3.11 or newer, found %d.%d: make PYTHON=/path/to/python3" % v[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D)/..
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server]'
@@ -43,4 +53,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.tests-installed: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(INTEGRATIONS)/.installed: $(INTEGRATIONS)/bin/python pyproject.toml
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[lm-eval]' \
+		'transformers>=5' pytest hypothesis
 	touch $@

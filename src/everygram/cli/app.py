@@ -56,6 +56,7 @@ COMMANDS = {
         "Mix a neural model with the index's ∞-gram, and measure it.",
     ),
     "analyse": ("analysis:analyse", "Analyse texts and models with an index."),
+    "lm-eval": ("lm_eval:lm_eval", "Run lm-evaluation-harness with an index as a model."),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
