@@ -16,8 +16,9 @@ from everygram.tokenizer.base import RefusedTextError
 
 # A document's ids (any integer dtype, shape (n,)), and its text, if it was one.
 Document = tuple[np.ndarray, str | None]
-# The log-probabilities of each of some documents: float64, of the shape of its ids.
-LogProbsBatch = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
+# Ids, and the offsets that divide them into documents (as `Index.count_batch` takes them) -> the
+# log-probabilities of each document: float64, of the shape of its ids.
+LogProbsBatch = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 # Ids, and documents, that a thread takes at a time. (A longer document is a batch of its own.)
 BATCH_TOKENS, BATCH_DOCUMENTS = 1 << 15, 1 << 10
@@ -44,8 +45,8 @@ def perplexities(
 ) -> Iterator[Perplexity]:
     """The perplexity of each document, in order.
 
-    log_probs_batch: takes documents' ids, each with what is conditioned on the document's start.
-        It is called by several threads at once.
+    log_probs_batch: gives those of documents, each conditioned on its start. Several threads call
+        it at once.
     end: the id whose log-probability after a document is that of its end, which counts, too; None:
         ends do not count.
     threads: the most at once (default: one per processor).
@@ -118,10 +119,10 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def _measured(
     log_probs_batch: LogProbsBatch, end: int | None, batch: list[Document]
 ) -> list[Perplexity]:
-    ids = [each for each, _ in batch]
-    if end is not None:
-        ids = [np.append(each, np.int64(end)) for each in ids]
-    found = log_probs_batch(ids)
+    last = np.array([] if end is None else [end], np.int64)
+    ids = [part for each, _ in batch for part in (each, last)]
+    offsets = np.cumsum([0, *(each.shape[0] + last.shape[0] for each, _ in batch)])
+    found = log_probs_batch(np.concatenate(ids), offsets)
     return [
         perplexity_of_log_probs(log_probs, text)
         for log_probs, (_, text) in zip(found, batch, strict=True)
