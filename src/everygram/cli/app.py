@@ -51,6 +51,11 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "perplexity": (
+        "perplexity:perplexity",
+        "Show how well a language model predicts a corpus.",
+    ),
+    "sample": ("sampling:sample", "Draw texts from a language model."),
     "find": ("documents:find", "List where an n-gram, or a text, occurs."),
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),

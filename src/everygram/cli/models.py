@@ -21,7 +21,7 @@ model_options = together(
         "smoothing",
         type=click.Choice(MODELS),
         default=MODELS[0],
-        help="The language model; modified-kneser-ney needs a prepared index ('everygram prepare').",
+        help="The language model; the first needs a prepared index ('everygram prepare').",
     ),
     click.option(
         "--order",
