@@ -199,19 +199,23 @@ def _summed(
 def _shown(found: "Perplexity", answer: dict[str, Any]) -> str:
     """The answer in words, a fact per line."""
     order = "no order" if answer["order"] is None else f"order {answer['order']}"
+    skipped = f", {answer['skipped']:,} skipped" if answer["skipped"] else ""
     lines = [
-        f"model       {answer['model']}, {order}",
-        f"documents   {found.documents:,}"
-        + (f" ({found_skips:,} skipped)" if (found_skips := answer["skipped"]) else ""),
-        f"tokens      {found.tokens:,}" + (" with ends" if answer["document_end"] else ""),
-        f"ln p        {found.log_likelihood:.6g}".replace("-inf", "−∞"),
-        f"perplexity  {found.perplexity:.6g} per token",
+        f"model           {answer['model']}, {order}",
+        f"documents       {found.documents:,}{skipped}",
+        f"tokens          {found.tokens:,}{', ends included' if answer['document_end'] else ''}",
     ]
+    if found.zeros:
+        return "\n".join([*lines, "log-likelihood  −∞", "perplexity      inf per token"])
+    lines.append(f"log-likelihood  {found.log_likelihood:,.2f} nats")
+    lines.append(f"perplexity      {found.perplexity:.6g} per token")
     if found.words is not None and found.bytes is not None:
-        lines.append(f"            {found.word_perplexity:.6g} per word ({found.words:,} words)")
+        bits = f"{found.bits_per_byte:.4f} bits per byte"
         lines.append(
-            f"            {found.byte_perplexity:.6g} per byte ({found.bytes:,} bytes): "
-            f"{found.bits_per_byte:.6g} bits per byte"
+            f"                {found.word_perplexity:.6g} per word ({found.words:,} words)"
+        )
+        lines.append(
+            f"                {found.byte_perplexity:.6g} per byte ({found.bytes:,} bytes): {bits}"
         )
     return "\n".join(lines)
 
@@ -222,8 +226,8 @@ def _notes(found: "Perplexity", model: "LanguageModel") -> Iterator[str]:
         of = counted(found.tokens, "token")
         share = f"{found.zeros:,} of {of} ({found.zeros / found.tokens:.1%})"
         others = f"{found.perplexity_without_zeros:.6g} per token"
-        yield f"zeros       {share} have probability 0, which makes the perplexity infinite"
-        yield f"            without these tokens, not comparable: {others}"
-        yield f"            {SMOOTH}"
+        yield f"zeros           {share} have probability 0, so the perplexity is infinite"
+        yield f"                of the other tokens alone, which compares with nothing: {others}"
+        yield f"                {SMOOTH}"
     if not model.normalized:
-        yield f"scores      {NO_PROBABILITIES}"
+        yield f"scores          {NO_PROBABILITIES}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import numpy as np
 
@@ -114,14 +115,16 @@ class LanguageModel:
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
             raise QueryError(f"texts: expected texts, or lists of ids, found {short(texts)}")
         return perplexity_of(
-            encoded(map(self._document, texts), self._encode_batch),
+            encoded(map(self._document, count(), texts), self._encode_batch),
             partial(self.log_probs_batch, document_start=True),
             self.separator if end else None,
         )
 
-    def _document(self, text: Query) -> str | np.ndarray:
+    def _document(self, number: int, text: Query) -> str | np.ndarray:
         """A document as it was given, or its ids."""
-        return text if isinstance(text, str) else self.encoding.encode(text, False, "text")
+        if isinstance(text, str):
+            return text
+        return self.encoding.vocabulary.check(text, f"texts[{number}]")
 
     def _encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         """The ids of texts, each encoded as a document."""
