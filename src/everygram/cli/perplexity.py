@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from everygram.arguments import short
 from everygram.cli.answering import opened
 from everygram.cli.models import model_of, model_options
 from everygram.cli.options import (
@@ -23,7 +22,7 @@ from everygram.cli.options import (
     parse_fields,
     reading_options,
 )
-from everygram.cli.reading import STANDARD_INPUT, STDIN, without_build
+from everygram.cli.reading import STANDARD_INPUT, STDIN
 from everygram.cli.show import counted
 from everygram.cli.show_indexing import build_progress, passed_over
 from everygram.cli.writing import check_place, whole
@@ -92,19 +91,16 @@ def perplexity(
         check_place("--per-document", per_document, RECORDS, ".jsonl")
     gc.enable()
     reading["metadata_fields"] = parse_fields(metadata_fields)
-    try:
-        documents = _corpus(corpus, reading)
-        with opened(index) as asked:
-            model = model_of(asked, smoothing, order, weights)
-            with whole(per_document) if per_document else contextlib.nullcontext() as file:
-                found = _summed(_each(asked, model, documents, document_end), documents, file)
-    except CorpusError as error:
-        raise CorpusError(without_build(str(error))) from None
+    documents = _corpus(corpus, reading)
+    with opened(index) as asked:
+        model = model_of(asked, smoothing, order, weights)
+        with whole(per_document) if per_document else contextlib.nullcontext() as file:
+            found = _summed(_each(asked, model, documents, document_end), documents, file)
     for skip in documents.skips:
         click.echo(f"skipped: {skip}", err=True)
     if found.documents == 0:
-        names = ", ".join(STANDARD_INPUT if name == STDIN else name for name in corpus)
-        raise CorpusError(f"{short(names)}: expected documents, found none")
+        names = ", ".join(STANDARD_INPUT if name == STDIN else name for name in corpus[:3])
+        raise CorpusError(f"{names}: expected documents, found none")
     answer = {
         "model": model.smoothing,
         "order": model.order,
