@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import everygram
 from conftest import write_index
 from everygram.errors import EverygramError, OptionError, QueryError
 from everygram.lm import sampling
@@ -265,11 +266,10 @@ def test_no_prompts_no_samples():
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """An index of random ids of 6, in one segment."""
-    import everygram
-
     rng = np.random.default_rng(2)
     documents = [rng.integers(0, 6, rng.integers(0, 9)).tolist() for _ in range(60)]
     path = write_index(tmp_path_factory.mktemp("sampling") / "index", documents, "u8", vocab_size=7)
+    everygram.prepare(path)
     with everygram.open(path) as opened:
         yield opened
 
@@ -280,6 +280,9 @@ MODELS = [
     ("stupid-backoff", {}),
     ("stupid-backoff", {"order": 2}),
     ("infgram-floor", {}),
+    ("infgram-floor", {"order": 2}),
+    ("modified-kneser-ney", {}),
+    ("modified-kneser-ney", {"order": 3}),
 ]
 
 
