@@ -156,6 +156,14 @@ COMMANDS = {
     "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
     "novelty, FILE": lambda path: ["novelty", "index", path],
     "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
+    "perplexity, INDEX": lambda path: [
+        "perplexity", path, "corpus.jsonl", "--model", "infgram-floor"
+    ],
+    "perplexity, CORPUS": lambda path: ["perplexity", "index", path, "--model", "infgram-floor"],
+    "perplexity, --per-document": lambda path: [
+        "perplexity", "index", "corpus.jsonl", "--model", "infgram", "--per-document", path
+    ],
+    "sample": lambda path: ["sample", path, "a", "--model", "infgram"],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 
