@@ -14,6 +14,7 @@ from everygram.lm import sampling
 from everygram.lm.sampling import SamplingOptions, choose, possible, sample, sample_batch
 from everygram.results.base import Value
 from everygram.results.samples import Sample
+from test_errors import GOOD, check
 
 OPTIONS = st.tuples(
     st.sampled_from([0.25, 0.7, 1.0, 2.0]),
@@ -368,3 +369,8 @@ def test_prompts_and_options_are_checked(index):
     ):
         with pytest.raises(EverygramError):
             call()
+
+
+@pytest.mark.parametrize("name", ["sample", "sample_batch", "perplexity"])
+def test_a_model_takes_or_refuses_anything(text_index, name):
+    check(getattr(text_index.language_model("infgram"), name), GOOD.__getitem__)

@@ -112,10 +112,15 @@ class LanguageModel:
         too. On all cores; takes a text when it is its turn.
         """
         end = flag("document_end", document_end, QueryError)
-        if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-            raise QueryError(f"texts: expected texts, or lists of ids, found {short(texts)}")
+        expected = f"texts: expected texts, or lists of ids, found {short(texts)}"
+        if isinstance(texts, str | bytes | Mapping):
+            raise QueryError(expected)
+        try:
+            each = iter(texts)
+        except TypeError:
+            raise QueryError(expected) from None
         return perplexity_of(
-            encoded(map(self._document, count(), texts), self._encode_batch),
+            encoded(map(self._document, count(), each), self._encode_batch),
             partial(self.log_probs_batch, document_start=True),
             self.separator if end else None,
         )
