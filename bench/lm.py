@@ -8,8 +8,9 @@ stands in the table.
 
 Then each model gives the log-probabilities of all held-out documents, each from its start, on all
 cores; and distributions after NUM_PROMPTS prompts of LENGTH tokens, drawn with a seed from these
-documents, one by one. Models take turns for ROUNDS rounds; a time is the median of the rounds. The
-sum of each distribution is checked.
+documents, one by one. Models take turns for ROUNDS rounds; a time is the median of the rounds. CPU
+time is that of all threads: on a machine that does other things, it says more than the wall clock.
+The sum of each distribution is checked.
 
 usage: python bench/lm.py --tokens WORK/tokens.u16 --tokenizer DATA/gpt2.tokenizer.json \
            --held-out DATA/validation.jsonl --work WORK --lmplz PATH/lmplz --json WORK/lm.json
@@ -25,7 +26,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from resource import RUSAGE_CHILDREN, getrusage
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -52,13 +54,15 @@ NUM_PROMPTS, LENGTH = 200, 50
 
 @dataclass(frozen=True)
 class Making:
-    """One turn: seconds of the sort, of the whole build, of `prepare`, and of lmplz."""
+    """One turn: seconds of the sort, of the whole build, of `prepare`, and of lmplz; CPU seconds."""
 
     sort: float
     build: float
     prepare: float
+    prepare_cpu: float
     prepared_bytes: int
     lmplz: float | None
+    lmplz_cpu: float | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Asking:
     model: str
     opened: float
     tokens_per_second: float
+    cpu_microseconds: float
     distribution_ms: float
     distribution_p99_ms: float
     perplexity: float
@@ -143,27 +148,29 @@ def make(tokens: Path, tokenizer: Path, work: Path, memory: str, lmplz: Path | N
         separator_id=SEPARATOR,
         memory=memory,
     )
-    start = perf_counter()
+    start, cpu = perf_counter(), process_time()
     prepared = everygram.prepare(index, memory=memory)
-    prepare = perf_counter() - start
-    peer = None if lmplz is None else estimated(lmplz, work, memory)
+    prepare, cpu = perf_counter() - start, process_time() - cpu
     build = sum(report.seconds.values())
-    return Making(report.seconds["sort"], build, prepare, prepared.bytes, peer)
+    ours = (report.seconds["sort"], build, prepare, cpu, prepared.bytes)
+    return Making(*ours, *((None, None) if lmplz is None else estimated(lmplz, work, memory)))
 
 
-def estimated(lmplz: Path, work: Path, memory: str) -> float:
-    """The seconds that lmplz takes for order 5."""
+def estimated(lmplz: Path, work: Path, memory: str) -> tuple[float, float]:
+    """The seconds that lmplz takes for order 5, by the wall clock and of CPU time."""
     command = [
         *(lmplz.absolute(), "-o", "5", "--discount_fallback", "-T", work / "lmplz"),
         *("-S", memory.removesuffix("iB").removesuffix("B")),
     ]
-    start = perf_counter()
+    start, before = perf_counter(), getrusage(RUSAGE_CHILDREN)
     with (work / "tokens.txt").open() as text, (work / "lmplz.log").open("w") as log:
         done = subprocess.run(command, stdin=text, stdout=subprocess.DEVNULL, stderr=log)
     seconds = perf_counter() - start
     if done.returncode:
         sys.exit(f"lmplz failed:\n{(work / 'lmplz.log').read_text()[-2000:]}")
-    return seconds
+    after = getrusage(RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu
 
 
 def ask(
@@ -182,21 +189,23 @@ def ask(
     ids = np.concatenate(documents)
     offsets = np.cumsum([0, *map(len, documents)])
     seconds: dict[str, list[float]] = {name: [] for name in MODELS}
+    cpu: dict[str, list[float]] = {name: [] for name in MODELS}
     times: dict[str, list[list[float]]] = {name: [] for name in MODELS}
     found: dict[str, np.ndarray] = {}
     sums: dict[str, float] = {}
     for number in range(1, rounds + 1):
         for name, model in models.items():
-            start = perf_counter()
+            start, before = perf_counter(), process_time()
             log_probs = model.log_probs_batch(ids, offsets, document_start=True)
             seconds[name].append(perf_counter() - start)
+            cpu[name].append(process_time() - before)
             found[name] = np.concatenate(log_probs)
             each, totals = zip(*timed(model, prompts), strict=True)
             times[name].append(list(each))
             sums[name] = max(abs(total - 1) for total in totals)
         print(f"round {number}: done", flush=True)
     return [
-        answer(name, opened[name], seconds[name], times[name], found[name], sums[name])
+        answer(name, opened[name], seconds[name], cpu[name], times[name], found[name], sums[name])
         for name in MODELS
     ]
 
@@ -213,6 +222,7 @@ def answer(
     name: str,
     opened: float,
     seconds: list[float],
+    cpu: list[float],
     times: list[list[float]],
     log_probs: np.ndarray,
     furthest: float,
@@ -223,6 +233,7 @@ def answer(
         name,
         opened,
         log_probs.shape[0] / statistics.median(seconds),
+        statistics.median(cpu) / log_probs.shape[0] * 1e6,
         float(np.median(medians)),
         float(np.quantile(medians, 0.99)),
         float(np.exp(-log_probs.mean())) if not zeros else float("inf"),
@@ -247,24 +258,29 @@ def making_table(making: list[Making], tokens: int, with_lmplz: bool) -> str:
     )
     ratio = statistics.median(each.prepare / each.sort for each in making)
     size = making[0].prepared_bytes / tokens
+    cpu = statistics.median(each.prepare_cpu for each in making)
+
+    def row(step: str, seconds: float, cpu: str, ratio: str) -> list[str]:
+        return [step, f"{seconds:.1f}", cpu, f"{seconds / tokens * 1e6:.2f}", ratio]
+
     rows = [
-        ["sort", f"{sort:.1f}", f"{sort / tokens * 1e6:.2f}", ""],
-        ["build", f"{build:.1f}", f"{build / tokens * 1e6:.2f}", ""],
-        [
+        row("sort", sort, "", ""),
+        row("build", build, "", ""),
+        row(
             f"prepare, any order ({size:.2f} bytes per token)",
-            f"{prepare:.1f}",
-            f"{prepare / tokens * 1e6:.2f}",
+            prepare,
+            f"{cpu:.1f}",
             f"{ratio:.2f} × sort (target {PREPARE})",
-        ],
+        ),
     ]
     if with_lmplz:
         peer = statistics.median(each.lmplz or 0 for each in making)
         against = statistics.median((each.lmplz or 0) / each.prepare for each in making)
-        said = f"{against:.1f} × prepare"
-        rows.append(["lmplz, order 5", f"{peer:.1f}", f"{peer / tokens * 1e6:.2f}", said])
+        cpu = statistics.median(each.lmplz_cpu or 0 for each in making)
+        rows.append(row("lmplz, order 5", peer, f"{cpu:.1f}", f"{against:.1f} × prepare"))
     else:
-        rows.append(["lmplz, order 5, published", "", f"{PUBLISHED_US:.2f}", ""])
-    return markdown_table(["step", "seconds", "µs per token", "ratio"], rows)
+        rows.append(["lmplz, order 5, published", "", "", f"{PUBLISHED_US:.2f}", ""])
+    return markdown_table(["step", "seconds", "CPU seconds", "µs per token", "ratio"], rows)
 
 
 def asking_table(asking: list[Asking]) -> str:
@@ -278,6 +294,7 @@ def asking_table(asking: list[Asking]) -> str:
                 each.model,
                 f"{each.tokens_per_second:,.0f}",
                 wanted,
+                f"{each.cpu_microseconds:.1f}",
                 f"{each.distribution_ms:.2f}",
                 f"{each.distribution_p99_ms:.2f}",
                 f"{each.opened * 1e3:.1f}",
@@ -286,7 +303,13 @@ def asking_table(asking: list[Asking]) -> str:
             ]
         )
     header = [
-        *("model", "log_probs, tokens/s", "target", f"distribution, ms (target {DISTRIBUTION:g})"),
+        *(
+            "model",
+            "log_probs, tokens/s",
+            "target",
+            "CPU µs per token",
+            f"distribution, ms (target {DISTRIBUTION:g})",
+        ),
         *("p99", "made, ms", "perplexity", "largest error of a sum"),
     ]
     return markdown_table(header, rows)
