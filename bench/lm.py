@@ -54,7 +54,7 @@ NUM_PROMPTS, LENGTH = 200, 50
 
 @dataclass(frozen=True)
 class Making:
-    """One turn: seconds of the sort, of the whole build, of `prepare`, and of lmplz; CPU seconds."""
+    """One turn: seconds, and CPU seconds, of the sort, the whole build, `prepare` and lmplz."""
 
     sort: float
     build: float
