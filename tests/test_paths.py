@@ -185,6 +185,14 @@ COMMANDS = {
     "analyse, --work-dir": lambda path: [
         "analyse", "scaling", "index", "corpus.jsonl", "--steps", "2", "--work-dir", path
     ],
+    "perplexity, INDEX": lambda path: [
+        "perplexity", path, "corpus.jsonl", "--model", "infgram-floor"
+    ],
+    "perplexity, CORPUS": lambda path: ["perplexity", "index", path, "--model", "infgram-floor"],
+    "perplexity, --per-document": lambda path: [
+        "perplexity", "index", "corpus.jsonl", "--model", "infgram", "--per-document", path
+    ],
+    "sample": lambda path: ["sample", path, "a", "--model", "infgram"],
     **{name: lambda path, name=name: [name, path, "a"] for name in QUERIES},
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ def answer(
         raise click.UsageError("--text-field goes with - in place of a query: it reads records")
     if given == "-":
         gc.enable()
-        read = _reads(ids is not None, text_field)
+        read = reads(ids is not None, text_field)
         most = 1 if ask_all is None else group or GROUP
         with opened(index) as asked:
             failed = False
@@ -107,7 +107,7 @@ def _answers(
     return answers
 
 
-def _reads(are_ids: bool, text_field: str | None) -> Callable[[str, str], "Query"]:
+def reads(are_ids: bool, text_field: str | None) -> Callable[[str, str], "Query"]:
     """What makes a line of standard input, with its place for messages, a query."""
     if are_ids:
         return lambda line, place: parse_ids(line)

@@ -51,6 +51,11 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "perplexity": (
+        "perplexity:perplexity",
+        "Show how well a language model predicts a corpus.",
+    ),
+    "sample": ("sampling:sample", "Draw texts from a language model."),
     "interpolate": (
         "interpolation:interpolate",
         "Mix a neural model with the index's ∞-gram, and measure it.",

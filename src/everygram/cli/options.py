@@ -171,7 +171,7 @@ ids_files_options = together(
         help="Id that marks documents in files of token ids (GPT-2: 50256).",
     ),
 )
-corpus_options = together(
+reading_options = together(
     text_field_option,
     click.option("--id-field", metavar="A.B", help="Field to store as the metadata's 'id'."),
     click.option(
@@ -193,6 +193,9 @@ corpus_options = together(
         "CSV, none for TSV).",
     ),
     ids_files_options,
+)
+corpus_options = together(
+    reading_options,
     click.option(
         "--max-record",
         metavar="SIZE",

@@ -1,7 +1,10 @@
 """Files that commands write beside their answers: pages and figures."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from everygram.errors import OptionError
 
@@ -23,16 +26,28 @@ def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file as a whole: if that fails, the one that was there stays as it was."""
+    with whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of the one that was there when all of it is written.
+
+    If that fails, the one that was there stays as it was.
+    """
     # (A name of its own, for that of `path` may be as long as names can be.)
     temporary = path.with_name(f".everygram-{os.getpid()}.tmp")
     try:
         file = temporary.open("xb")
         try:
             with file:
-                file.write(content)
+                yield file
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
+        if error.filename not in (None, str(temporary)):  # of another file
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from None

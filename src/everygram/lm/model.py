@@ -1,15 +1,22 @@
 """`LanguageModel`: what `Index.language_model` returns. Text or ids in, probabilities out."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 
-from everygram.arguments import flag
+from everygram.arguments import flag, short
 from everygram.encoding import Batch, Encoding, Query, Reading
 from everygram.engine.pace import spread
 from everygram.engine.queries import Ids, Queries
-from everygram.errors import QueryError
+from everygram.errors import QueryError, TokenizerError
+from everygram.lm.perplexity import encoded, perplexity_of
+from everygram.lm.sampling import SamplingOptions, sample_batch
 from everygram.lm.smoothing import Smoothing
+from everygram.results.perplexity import Perplexity
+from everygram.results.samples import Sample
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,6 +103,102 @@ class LanguageModel:
             return [self._log_probs(text, start) for text in asked[begin:end].alone()]
 
         return [found for some in spread(each, len(asked), 1) for found in some]
+
+    def perplexity(self, texts: Iterable[Query], *, document_end: bool = False) -> Perplexity:
+        """How well the model predicts texts, each of them a document.
+
+        Strings are encoded as documents are, without the index's query prefix. The first token of
+        a text is conditioned on the start of a document; with `document_end` its end is an event,
+        too. On all cores; takes a text when it is its turn.
+        """
+        end = flag("document_end", document_end, QueryError)
+        expected = f"texts: expected texts, or lists of ids, found {short(texts)}"
+        if isinstance(texts, str | bytes | Mapping):
+            raise QueryError(expected)
+        try:
+            each = iter(texts)
+        except TypeError:
+            raise QueryError(expected) from None
+        return perplexity_of(
+            encoded(map(self._document, count(), each), self._encode_batch),
+            partial(self.log_probs_batch, document_start=True),
+            self.separator if end else None,
+        )
+
+    def _document(self, number: int, text: Query) -> str | np.ndarray:
+        """A document as it was given, or its ids."""
+        if isinstance(text, str):
+            return text
+        return self.encoding.vocabulary.check(text, f"texts[{number}]")
+
+    def _encode_batch(self, texts: list[str]) -> list[np.ndarray]:
+        """The ids of texts, each encoded as a document."""
+        tokenizer = self.reading.tokenizer
+        if tokenizer is None:
+            raise TokenizerError(
+                f"index '{self.reading.path}' has no tokenizer (it was built from token ids): "
+                "give token ids"
+            )
+        return tokenizer.encode_batch(texts)
+
+    def sample(
+        self,
+        prompt: Query = (),
+        *,
+        max_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_context: int | None = None,
+        seed: int | None = None,
+        raw: bool = False,
+    ) -> Sample:
+        """Draw tokens after a prompt, until the document ends or there are `max_tokens`.
+
+        temperature: probabilities are raised to 1 / temperature; 0 takes the most likely token, of
+        equals that with the lowest id. Then top_k: only the k most likely can be drawn; then
+        top_p: only the fewest most likely that have this share of the rest. max_context: the model
+        sees so many of the last tokens, which bounds how much of a document it copies. seed: the
+        same one draws the same tokens (default: a new one). Raises OptionError, QueryError.
+        """
+        drawn = self.sample_batch(
+            [prompt],
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            max_context=max_context,
+            seed=seed,
+            raw=raw,
+        )
+        return drawn[0]
+
+    def sample_batch(
+        self,
+        prompts: Batch,
+        *,
+        max_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_context: int | None = None,
+        seed: int | None = None,
+        raw: bool = False,
+    ) -> list[Sample]:
+        """A `sample` after each prompt, on all cores.
+
+        Each has random numbers of its own, made from the seed and its place in the list: the first
+        is what `sample` draws.
+        """
+        options = SamplingOptions.checked(max_tokens, temperature, top_k, top_p, max_context, seed)
+        asked = [
+            each.ids.astype(np.int64) for each in self.encoding.queries(prompts, None, raw).alone()
+        ]
+        drawn = sample_batch(self._after, asked, options)
+        return [Sample(self.reading, ids, *one) for ids, one in zip(asked, drawn, strict=True)]
+
+    def _after(self, ids: np.ndarray) -> np.ndarray:
+        return self.model.distribution(self.context(ids))
 
     def _log_probs(self, text: Queries, document_start: bool) -> np.ndarray:
         if not document_start:
