@@ -135,7 +135,10 @@ def test_a_model_of_nans_is_refused(tmp_path):
         ({"window": 1}, "window: expected 2 or more"),
         ({"stride": 0}, "stride: expected 1 or more"),
         ({"window": 64, "stride": 64}, "stride: expected less than the window of 64 tokens"),
-        ({"window": 1025, "stride": 8}, "window: expected at most 1,024, the tokens that the model"),
+        (
+            {"window": 1025, "stride": 8},
+            "window: expected at most 1,024, the tokens that the model",
+        ),
         ({"start_id": SCORES}, f"start_id: expected an id below {SCORES}, the model's, found"),
         ({"batch_size": 0}, "batch_size: expected 1 or more"),
     ],
