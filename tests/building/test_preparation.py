@@ -298,3 +298,31 @@ def test_a_disk_that_is_full(tmp_path):
         pytest.raises(BuildError, match=r"no space left at .*: preparing it needs"),
     ):
         everygram.prepare(path)
+
+
+@pytest.mark.parametrize("documents", CORPORA[2:9])
+def test_ids_too_many_to_have_a_place_each(tmp_path, monkeypatch, documents):
+    path = write_index(tmp_path / "index", documents, "u8")
+    everygram.prepare(path)
+    folder = path / fmt.LANGUAGE_MODEL
+    expected = {name: (folder / name).read_bytes() for name in prepared.FILES}
+    shutil.rmtree(folder)
+    monkeypatch.setattr(preparation, "DENSE", 0)
+    everygram.prepare(path)
+    assert {name: (folder / name).read_bytes() for name in prepared.FILES} == expected
+
+
+def test_a_vocabulary_too_large_for_distributions(tmp_path):
+    path = write_index(tmp_path / "index", [[4_000_000_000, 1, 4_000_000_000]], "u32")
+    everygram.prepare(path)
+    with everygram.open(path) as index:
+        model = index.language_model("infgram")
+        assert model.prob([1], 4_000_000_000) == 1
+        for ask in (
+            index.language_model,
+            lambda: index.language_model("infgram-floor"),
+            lambda: model.distribution([1]),
+            lambda: index.language_model("stupid-backoff").distribution([1]),
+        ):
+            with pytest.raises(QueryError, match="vocabulary of 4,294,967,295 ids: expected"):
+                ask()

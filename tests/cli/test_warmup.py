@@ -45,10 +45,11 @@ def test_after_warmup_nothing_is_left_to_compile(tmp_path):
     program = """
 import sys
 from everygram.cli import app as cli
-from everygram.kernels import following, merge, sais, search, sort
+from everygram.kernels import contexts, following, kneser_ney, merge, sais, search, sort
 
 def variants():
-    return {name: len(kernel.signatures) for module in (following, merge, sais, search, sort)
+    modules = contexts, following, kneser_ney, merge, sais, search, sort
+    return {name: len(kernel.signatures) for module in modules
             for name, kernel in vars(module).items() if hasattr(kernel, "signatures")}
 
 def run(*arguments):
@@ -67,6 +68,9 @@ for tokenizer in ("bytes", "train:300"):
     run("document", tokenizer, "--number", "0")
     run("ntd", tokenizer, "one", "--max-support", "1")
     run("score", tokenizer, "one two", "--order", "2")
+    run("prepare", tokenizer)
+    run("perplexity", tokenizer, "c.jsonl")
+    run("sample", tokenizer, "one")
 assert sum(before.values()) > 20
 assert variants() == before, set(variants().items()) - set(before.items())
 """.replace("sys.argv_of", repr(QUERIES))

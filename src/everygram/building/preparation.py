@@ -35,6 +35,8 @@ from everygram.storage.segment import Segment
 
 # Disk space per token while it is made, and what may stay of it.
 SPACE = 2.6
+# Below this, there is memory for a number per id.
+DENSE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def prepare(
                     f"no space left at '{path}': preparing it needs {needed / 1e6:,.1f} MB, "
                     f"{free / 1e6:,.1f} MB are free; free some, then run the same command again"
                 )
-            _make(path, segment, manifest.vocab_size, memory, threads, clock)
+            _make(path, segment, memory, threads, clock)
             made = prepared.open_prepared(path, entry, False)
         clock.leave()
     if made is None:
@@ -116,9 +118,7 @@ def _made(path: Path, entry: fmt.SegmentEntry) -> prepared.Prepared | None:
         return None
 
 
-def _make(
-    path: Path, segment: Segment, vocab_size: int, memory: int, threads: int, clock: Clock
-) -> None:
+def _make(path: Path, segment: Segment, memory: int, threads: int, clock: Clock) -> None:
     """Make the folder. Precondition: the index is locked."""
     folder = path / (fmt.LANGUAGE_MODEL + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
@@ -126,7 +126,7 @@ def _make(
     try:
         clock.enter("prepare")
         ends = _ends(segment)
-        files, sweep = _written(folder, segment, vocab_size, ends, memory, threads, clock.report)
+        files, sweep = _written(folder, segment, ends, memory, threads, clock.report)
         info = prepared.PreparedInfo(
             prepared.name_of(segment.entry),
             ends,
@@ -155,7 +155,6 @@ def _ends(segment: Segment) -> int:
 def _written(
     folder: Path,
     segment: Segment,
-    vocab_size: int,
     ends: int,
     memory: int,
     threads: int,
@@ -166,7 +165,7 @@ def _written(
     nodes = HashedFile(folder / prepared.NODES)
     lefts = HashedFile(folder / prepared.LEFTS)
     try:
-        sweep = _Sweep(segment, vocab_size, folder, nodes)
+        sweep = _Sweep(segment, folder, nodes)
         for piece in encoded(sweep.repeats(memory, threads, progress), set_many, n):
             lefts.write(piece.data)
     except BaseException:
@@ -185,9 +184,8 @@ def _written(
 class _Sweep:
     """The pass over all ranks (see `kernels.contexts`)."""
 
-    def __init__(self, segment: Segment, vocab_size: int, folder: Path, nodes: HashedFile) -> None:
-        self._segment, self._vocab_size = segment, vocab_size
-        self._folder, self._nodes = folder, nodes
+    def __init__(self, segment: Segment, folder: Path, nodes: HashedFile) -> None:
+        self._segment, self._folder, self._nodes = segment, folder, nodes
         self._levels = np.zeros((2, 5, prepared.MOST_LEVELS + 2), np.int64)
         # (Counted per guide: how many nodes end in its ranks.)
         self.guides = np.zeros(segment.stream_len // prepared.GUIDED + 2, np.uint64)
@@ -261,6 +259,9 @@ class _Sweep:
         sa, tokens, offsets = segment.suffix_array, segment.tokens, segment.document_offsets
         n, begins = segment.stream_len, segment.stream_len - segment.num_documents
         dtype = prepared.node_dtype(n)
+        # Tokens by their ids or, if these are too many to have a place each, by their order.
+        words = segment.unigrams_counted()[0][:-1]
+        dense = not words.size or words[-1] < DENSE
 
         def read(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             part = sa[first : first + STEP]
@@ -270,6 +271,8 @@ class _Sweep:
                 and kernels.lefts_and_lengths(part, tokens, offsets, document, left, length)
             ):
                 raise DamagedIndexError(DAMAGED)
+            if not dense:
+                left = np.searchsorted(words, left)
             if first <= begins < first + part.shape[0]:
                 lcp[begins - first] = 0  # the first separator's, which is kept as 1
             return lcp, left, length
@@ -279,7 +282,8 @@ class _Sweep:
             def reserve(*shape: int) -> np.ndarray:
                 return scratch.enter_context(Scratch(self._folder)).reserve(shape, np.int64)
 
-            last = np.full(self._vocab_size + 1, -1, np.int64)
+            # The separator comes last.
+            last = np.full((int(words[-1]) if dense and words.size else words.size) + 2, -1)
             columns = kernels.STACK_COLUMNS
             stack, top, before = np.empty((2 * STEP, columns), np.int64), 0, 0
             late = np.empty((n // 256 + 1, 2), np.int64)

@@ -155,7 +155,7 @@ def _compiling(what: str) -> Iterator[list[str]]:
 
 
 def _build_for_warmup(out: Path, width: int) -> None:
-    """Build an index that goes through everything that a build can do."""
+    """Build an index that goes through everything that a build can do, and prepare it."""
     import random
 
     corpus = out.with_suffix(".bin")
@@ -167,6 +167,8 @@ def _build_for_warmup(out: Path, width: int) -> None:
         out,
         pretokenized=f"u{8 * width}",
         separator_id=0,
-        vocab_size=256**width - 1,
+        # (More than a narrower token holds, few enough for language models.)
+        vocab_size=min(256**width - 1, 1 << 17),
         memory=1,
     )
+    everygram.prepare(out, memory=1)

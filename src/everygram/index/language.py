@@ -1,10 +1,11 @@
 """Language models over an index."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from everygram.arguments import flag, natural, number, short
-from everygram.errors import QueryError
+from everygram.errors import DamagedIndexError, QueryError
 from everygram.index.base import OpenIndex, State
 from everygram.lm.kneser_ney import KneserNey
 from everygram.lm.model import LanguageModel
@@ -20,6 +21,16 @@ WEIGHTS, WEIGHTS_OVER_KNESER_NEY = (0.6, 0.5), (0.2, 0.02)
 
 class LanguageQueries(OpenIndex):
     """Language models."""
+
+    def warm_up(self) -> None:
+        """Compile what queries of this index run, or load it from the disk cache; what language
+        models run only if the index is prepared for them.
+        """
+        super().warm_up()
+        with contextlib.suppress(QueryError, DamagedIndexError):  # of one that is not, or damaged
+            model = self.language_model()
+            model.log_probs([model.separator])
+            model.distribution([model.separator])
 
     def language_model(
         self,

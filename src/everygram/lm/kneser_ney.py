@@ -161,7 +161,7 @@ class KneserNey(Smoothing):
         probs = np.maximum(counts - discounts, 0) / total
         unknown = self.vocab_size + 1 - ids.shape[0]
         base = 1 / (ids.shape[0] + (unknown > 0))
-        found = np.full(self.vocab_size + 1, gamma * base / max(1, unknown))
+        found = self.filled(gamma * base / max(1, unknown))
         found[np.where(ids == self.separator, self.vocab_size, ids)] = probs + gamma * base
         return found
 

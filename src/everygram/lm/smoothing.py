@@ -13,7 +13,10 @@ import numpy as np
 from everygram.engine.distributions import NO_LIMIT
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Queries
+from everygram.errors import QueryError
 
+# The ids of the largest vocabulary that distributions are held in memory for.
+MOST_IDS = 1 << 26
 # What a shorter context costs in stupid backoff (Brants et al. 2007).
 BACKOFF = 0.4
 
@@ -45,9 +48,18 @@ class Smoothing(ABC):
     def distribution(self, context: np.ndarray) -> np.ndarray:
         """The distribution after a context, in the dense form. The ids are checked ones."""
 
+    def filled(self, value: float) -> np.ndarray:
+        """The dense form with the same value everywhere. Raises QueryError if it has too many."""
+        if self.vocab_size > MOST_IDS:
+            raise QueryError(
+                f"a distribution over a vocabulary of {self.vocab_size:,} ids: expected at most "
+                f"{MOST_IDS:,}; build the index with the vocab_size of its tokenizer"
+            )
+        return np.full(self.vocab_size + 1, value)
+
     def dense(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Values of ids in the dense form, 0 elsewhere."""
-        found = np.zeros(self.vocab_size + 1)
+        found = self.filled(0.0)
         found[np.where(ids == self.separator, self.vocab_size, ids)] = values
         return found
 
@@ -85,7 +97,7 @@ class Infgram(Smoothing):
         asked = shortened(context, self._order)
         following = self.engine.ntd(asked, True, NO_LIMIT)
         if not following.prompt_count:
-            return np.full(self.vocab_size + 1, 1 / (self.vocab_size + 1)), False
+            return self.filled(1 / (self.vocab_size + 1)), False
         ids, counts, _ = following.table
         return self.dense(ids, counts / following.prompt_count), ids.shape[0] == 1
 
@@ -131,7 +143,7 @@ class StupidBackoff(Smoothing):
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
         asked = shortened(context, self._order)
-        scores = np.zeros(self.vocab_size + 1)
+        scores = self.filled(0.0)
         factor = 1.0
         length = asked.shape[0]
         occurs = self.engine.ntd(asked, True, NO_LIMIT).suffix_len
