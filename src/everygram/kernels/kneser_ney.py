@@ -47,20 +47,25 @@ from everygram.kernels.documents import (
 )
 from everygram.kernels.following import next_tokens
 from everygram.kernels.rows import (
-    END,
     FIELDS,
-    LO,
-    PLACE,
     POSITIONS,
     SEPARATOR,
-    START,
     TOKENS,
     WIDTH,
     N,
     ask_for,
     position_in,
 )
-from everygram.kernels.search import find_group
+from everygram.kernels.seen import (
+    STORED,
+    flat_until,
+    followed,
+    holds,
+    interval_of,
+    keep,
+    slot_of,
+    stores,
+)
 
 # Ranks per guide of the nodes; as in `storage.prepared`.
 GUIDED_SHIFT = 12
@@ -203,64 +208,6 @@ def backed_off(discounts: np.ndarray, tokens: int, told: np.ndarray) -> float:
     return (mass + discounts[row, 3] * many) / told[0, SUM]
 
 
-@called
-def interval_of(
-    row: np.ndarray,
-    ids: np.ndarray,
-    table: np.ndarray,
-    base: int,
-    start: int,
-    end: int,
-    cold: bool,
-    lanes: np.ndarray,
-) -> tuple[int, int]:
-    """The ranks of the suffixes that begin with ids[start:end], which occur.
-
-    table: int64, shape (k, w, 2): those of ids[base + i : base + i + j + 1], for j < w.
-    """
-    length, width = end - start, table.shape[1]
-    if start >= base:
-        lo = table[start - base, min(length, width) - 1, 0]
-        hi = table[start - base, min(length, width) - 1, 1]
-        if length <= width or hi - lo == 1:
-            return lo, hi
-    lanes[0, START], lanes[0, END], lanes[0, PLACE] = start, end, 0
-    find_group(row, ids, lanes, cold)
-    return lanes[0, LO], lanes[1, LO]
-
-
-@called
-def flat_until(
-    row: np.ndarray,
-    ids: np.ndarray,
-    table: np.ndarray,
-    base: int,
-    place: int,
-    length: int,
-    longest: int,
-    size: int,
-    cold: bool,
-    lanes: np.ndarray,
-) -> int:
-    """The greatest length up to `longest` at which the context before `place` occurs `size` times.
-
-    Precondition: it does at this length, and occurs at the longest.
-    """
-    known, above, step = length, longest + 1, np.int64(1)
-    if size == 1:
-        return longest
-    while above - known > 1:
-        trial = known + step if above > longest else (known + above) >> 1
-        trial = min(trial, above - 1)
-        lo, hi = interval_of(row, ids, table, base, place - trial, place, cold, lanes)
-        if hi - lo == size:
-            known = trial
-            step *= 2
-        else:
-            above = trial
-    return known
-
-
 @kernel
 def log_probabilities(
     row: np.ndarray,
@@ -287,6 +234,9 @@ def log_probabilities(
     """
     separator = row[SEPARATOR]
     lanes, told = words(2, FIELDS), words(1, 4)
+    # What was found of contexts, and of tokens after them (see `seen`). Of little for a short text.
+    kept = STORED if found.shape[0] > STORED // 8 else STORED // 8
+    seen, contexts, nexts = stores(kept, 5), stores(kept, 7), stores(kept, 6)
     # The last separator before the first place, or 0.
     begin = np.int64(0)
     for place in range(first - 1, -1, -1):
@@ -308,21 +258,33 @@ def log_probabilities(
         x, scale = unigrams[min(token, unigrams.shape[0] - 1)], 0.0
         length, longest = np.int64(1), place - start
         while length <= longest:
-            lo, hi = interval_of(row, ids, table, base, place - length, place, cold, lanes)
+            lo, hi = interval_of(row, ids, table, base, place - length, place, cold, lanes, seen)
             size = hi - lo
             if size < 1:
                 return place
-            last = flat_until(row, ids, table, base, place, length, longest, size, cold, lanes)
+            last = flat_until(
+                row, ids, table, base, place, length, longest, size, cold, lanes, seen
+            )
             follows = reach[place - last] > place
             raw = last == order - 1 or np.int64(ids[place - last]) == separator
             if size == 1:
                 told[0, SUM], told[0, DIFFERENT], told[0, SINGLE], told[0, DOUBLE] = 1, 1, 1, 0
             else:
                 if last > length:
-                    lo, hi = interval_of(row, ids, table, base, place - last, place, cold, lanes)
-                if not continuations(
+                    lo, hi = interval_of(
+                        row, ids, table, base, place - last, place, cold, lanes, seen
+                    )
+                key = 2 * last + np.int64(raw)
+                slot = slot_of(contexts, lo, hi, key)
+                if holds(contexts, slot, lo, hi, key):
+                    for column in range(4):
+                        told[0, column] = contexts[slot, 3 + column]
+                elif continuations(
                     row, lefts, nodes, guides, ids, least, last, lo, hi, raw, cold, told
                 ):
+                    keep(contexts, slot, lo, hi, key, told[0, 0], told[0, 1])
+                    contexts[slot, 5], contexts[slot, 6] = told[0, 2], told[0, 3]
+                else:
                     return place
             if last > length:
                 part = flat_log(discounts, logs, length + 1, last)
@@ -338,10 +300,22 @@ def log_probabilities(
             if follows:
                 count = np.int64(1)
                 if size > 1:
-                    lo, hi = interval_of(
-                        row, ids, table, base, place - last, place + 1, cold, lanes
-                    )
-                    count = hi - lo if raw else documents_in(lefts, lo, hi, cold)
+                    if last < table.shape[1] and place - last >= base:
+                        lo, hi = interval_of(
+                            row, ids, table, base, place - last, place + 1, cold, lanes, seen
+                        )
+                        count = hi - lo if raw else documents_in(lefts, lo, hi, cold)
+                    else:
+                        key = (last << 33) + 2 * token + np.int64(raw)
+                        slot = slot_of(nexts, lo, hi, key)
+                        if not holds(nexts, slot, lo, hi, key):
+                            low, high = followed(row, ids, lo, hi, last, token)
+                            count = high - low if raw else documents_in(lefts, low, high, cold)
+                            keep(nexts, slot, lo, hi, key, low, high)
+                            nexts[slot, 5] = count
+                        lo, hi, count = nexts[slot, 3], nexts[slot, 4], nexts[slot, 5]
+                        other = (place - last) & (seen.shape[0] - 1)
+                        keep(seen, other, place - last, place + 1, 0, lo, hi)
                     if count < 1 or count > told[0, SUM]:
                         return place
                 line = discount_row(discounts, last + 1)
@@ -383,16 +357,18 @@ def distribution(
     """
     separator = row[SEPARATOR]
     lanes, told = words(2, FIELDS), words(1, 4)
-    table = np.empty((0, 1, 2), np.int64)
+    table, seen = np.empty((0, 1, 2), np.int64), stores(1, 5)
     place = ids.shape[0]
     # Where flat stretches of contexts begin and end.
     stretches = np.empty((longest, 2), np.int64)
     count, length = np.int64(0), np.int64(1)
     while length <= longest:
-        lo, hi = interval_of(row, ids, table, place, place - length, place, cold, lanes)
+        lo, hi = interval_of(row, ids, table, place, place - length, place, cold, lanes, seen)
         if hi <= lo:
             return False
-        last = flat_until(row, ids, table, place, place, length, longest, hi - lo, cold, lanes)
+        last = flat_until(
+            row, ids, table, place, place, length, longest, hi - lo, cold, lanes, seen
+        )
         stretches[count, 0], stretches[count, 1] = length, last
         count += 1
         length = last + 1
@@ -401,7 +377,7 @@ def distribution(
     end = found.shape[0] - 1
     for stretch in range(count - 1, -1, -1):
         length, last = stretches[stretch, 0], stretches[stretch, 1]
-        lo, hi = interval_of(row, ids, table, place, place - last, place, cold, lanes)
+        lo, hi = interval_of(row, ids, table, place, place - last, place, cold, lanes, seen)
         raw = last == order - 1 or np.int64(ids[place - last]) == separator
         if hi - lo == 1:
             told[0, SUM], told[0, DIFFERENT], told[0, SINGLE], told[0, DOUBLE] = 1, 1, 1, 0
