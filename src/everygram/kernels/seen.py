@@ -36,10 +36,7 @@ def stores(entries: int, columns: int) -> np.ndarray:
 @inlined
 def slot_of(store: np.ndarray, a: int, b: int, c: int) -> int:
     """The place in a store of what has these keys, or of other things."""
-    mixed = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ np.uint64(b)) * np.uint64(0xC2B2AE3D27D4EB4F)
-    mixed = (mixed ^ np.uint64(c)) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(32)) & (store.shape[0] - 1)
+    return (31 * (31 * a + b) + c) & (store.shape[0] - 1)
 
 
 @inlined
