@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from everygram.lm.sampling import SamplingOptions, sample_batch
 from everygram.lm.smoothing import Smoothing
 from everygram.results.perplexity import Perplexity
 from everygram.results.samples import Sample
+
+# Tokens of texts that are looked up together.
+TOGETHER = 4096
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,11 +101,35 @@ class LanguageModel:
         """`log_probs` of each of a batch of texts (see `Index.count_batch`), on all cores."""
         start = flag("document_start", document_start, QueryError)
         asked = self.encoding.queries(texts, offsets, raw)
+        if not start:
 
-        def each(begin: int, end: int) -> list[np.ndarray]:
-            return [self._log_probs(text, start) for text in asked[begin:end].alone()]
+            def each(begin: int, end: int) -> list[np.ndarray]:
+                return [self.model.log_probs(text, 0) for text in asked[begin:end].alone()]
 
-        return [found for some in spread(each, len(asked), 1) for found in some]
+            return [found for some in spread(each, len(asked), 1) for found in some]
+
+        # Texts that start documents do not depend on one another: many are looked up as one text.
+        sizes = np.cumsum(asked.ends - asked.starts + 1)
+        cuts = np.flatnonzero(np.diff(sizes // TOGETHER, prepend=0, append=-1))
+        bounds = np.unique([0, *cuts, len(asked)])
+
+        def some(begin: int, end: int) -> list[np.ndarray]:
+            return [
+                found
+                for first, last in pairwise(bounds[begin : end + 1].tolist())
+                for found in self._together(asked[first:last])
+            ]
+
+        return [found for each in spread(some, bounds.shape[0] - 1, 1) for found in each]
+
+    def _together(self, texts: Queries) -> list[np.ndarray]:
+        """The log-probabilities of texts that start documents, at least one."""
+        lengths = texts.ends - texts.starts
+        ids = texts.ids[texts.starts[0] : texts.ends[-1]].astype(np.int64)
+        ids = np.insert(ids, texts.starts - texts.starts[0], self.separator)
+        found = self.model.log_probs(self.encoding.vocabulary.query(ids), 1)
+        ends = np.cumsum(lengths + 1) - 1
+        return [found[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
     def perplexity(self, texts: Iterable[Query], *, document_end: bool = False) -> Perplexity:
         """How well the model predicts texts, each of them a document.
