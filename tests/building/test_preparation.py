@@ -158,7 +158,6 @@ def test_any_budget_and_any_number_of_threads_give_the_same_bytes(tmp_path, monk
         seen = []
         with (
             mock.patch.object(preparation, "STEP", step),
-            mock.patch.object(preparation, "WRITE", step),
             mock.patch.object(lcps, "WRITE", step),
             mock.patch.object(lcps, "NARROW_BELOW", narrow),
         ):

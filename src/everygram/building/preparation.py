@@ -25,8 +25,9 @@ from everygram.storage.document_counts import encoded
 from everygram.storage.lcps import (
     DAMAGED,
     STEP,
-    WRITE,
     Scratch,
+    added_up,
+    in_order,
     measured_lcps,
     sample_documents,
     set_many,
@@ -231,11 +232,7 @@ class _Sweep:
                 counted = found.reserve(n, np.uint8)
                 sampled = documents.array(np.int64)
                 ranks, more = self._swept(lcps, sampled, threads, pool, counted, passed)
-            for start in range(0, n, WRITE):
-                repeats = counted[start : start + WRITE].astype(np.int64)
-                first, last = np.searchsorted(ranks, [start, start + WRITE])
-                np.add.at(repeats, ranks[first:last] - start, more[first:last])
-                yield repeats
+            yield from added_up(counted, ranks, more)
         self.guides = np.cumsum(self._counted)[: n // prepared.GUIDED + 1].astype(np.uint64)
 
     def _swept(
@@ -325,9 +322,7 @@ class _Sweep:
                 self._keep(nodes[:kept], dtype)
                 passed(size)
         self.lefts = int(np.count_nonzero(last >= 0))
-        added = np.concatenate(more)
-        added = added[np.argsort(added[:, 0], kind="stable")]
-        return added[:, 0], added[:, 1]
+        return in_order(more)
 
     def _keep(self, nodes: np.ndarray, dtype: Any) -> None:
         """Write nodes, and count them for the guides."""

@@ -23,6 +23,8 @@ from everygram.storage.lcps import (
     WRITE,
     Bits,
     Scratch,
+    added_up,
+    in_order,
     measured_lcps,
     sample_documents,
     set_few,
@@ -171,11 +173,7 @@ def _repeats(
             ranks, more = _assigned(
                 n, sa, offsets, lcps, sampled, threads, pool, counted, folder, passed
             )
-        for start in range(0, n, WRITE):
-            repeats = counted[start : start + WRITE].astype(np.int64)
-            first, last = np.searchsorted(ranks, [start, start + WRITE])
-            np.add.at(repeats, ranks[first:last] - start, more[first:last])
-            yield repeats
+        yield from added_up(counted, ranks, more)
 
 
 def _assigned(
@@ -237,6 +235,4 @@ def _assigned(
             counted[ranks] = np.minimum(repeats, 255)
             many = repeats > 255
             more.append(np.stack([ranks[many], repeats[many] - 255], axis=1))
-    added = np.concatenate(more)
-    added = added[np.argsort(added[:, 0], kind="stable")]
-    return added[:, 0], added[:, 1]
+    return in_order(more)

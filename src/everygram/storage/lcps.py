@@ -8,7 +8,7 @@ import io
 import mmap
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,25 @@ def _stretches(n: int, parts: int) -> tuple[list[int], list[int]]:
     """Begins and ends of stretches of [0, n), about as many as there are threads."""
     bounds = [n * part // parts for part in range(parts + 1)]
     return bounds[:-1], bounds[1:]
+
+
+def in_order(late: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks, ascending, and what is to be added to their repeats, from pieces (int64, (k, 2))."""
+    added = np.concatenate(late)
+    added = added[np.argsort(added[:, 0], kind="stable")]
+    return added[:, 0], added[:, 1]
+
+
+def added_up(counted: np.ndarray, ranks: np.ndarray, more: np.ndarray) -> Iterator[np.ndarray]:
+    """The repeats of each rank in pieces (int64): `counted` (u8), and `more` at some ranks.
+
+    The ranks ascend; one may be there twice.
+    """
+    for start in range(0, counted.shape[0], WRITE):
+        repeats = counted[start : start + WRITE].astype(np.int64)
+        first, last = np.searchsorted(ranks, [start, start + WRITE])
+        np.add.at(repeats, ranks[first:last] - start, more[first:last])
+        yield repeats
 
 
 class Bits:
