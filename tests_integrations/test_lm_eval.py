@@ -32,6 +32,8 @@ MODELS = [
     {"smoothing": "stupid-backoff", "order": 4},
     {"smoothing": "stupid-backoff"},
     {"smoothing": "infgram", "order": 1},
+    {"smoothing": "modified-kneser-ney", "order": 3},
+    {"smoothing": "modified-kneser-ney"},
     {"smoothing": "infgram-floor", "weights": (0.9, 0.1)},
 ]
 
@@ -40,6 +42,7 @@ MODELS = [
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lm_eval") / "index"
     everygram.build([{"text": text} for text in TEXTS], folder)
+    everygram.prepare(folder)
     return folder
 
 

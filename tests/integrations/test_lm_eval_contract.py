@@ -96,6 +96,7 @@ def module(harness):
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lm_eval") / "index"
     everygram.build([{"text": text} for text in TEXTS], folder)
+    everygram.prepare(folder)
     return folder
 
 
@@ -151,6 +152,11 @@ MODELS = [
     ("stupid-backoff", 1),
     ("stupid-backoff", 2),
     ("stupid-backoff", 5),
+    ("modified-kneser-ney", None),
+    ("modified-kneser-ney", 1),
+    ("modified-kneser-ney", 2),
+    ("modified-kneser-ney", 4),
+    ("infgram-floor", 3),
 ]
 
 
@@ -285,6 +291,8 @@ def test_an_open_index_and_others(module, path, tmp_path):
         module.EverygramLM(tmp_path / "ids", "infgram")
     with pytest.raises(QueryError, match="smoothing: expected one of"):
         module.EverygramLM(path, "none")
+    # As `Index.language_model`, without a smoothing it is modified Kneser-Ney.
+    assert module.EverygramLM(path).model.smoothing == "modified-kneser-ney"
 
 
 @pytest.mark.parametrize(

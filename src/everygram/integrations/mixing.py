@@ -111,9 +111,11 @@ class Mixture:
             return neural
         share = self._weights[0 if np.count_nonzero(distribution) == 1 else 1]
         with np.errstate(divide="ignore"):
-            mixed: np.ndarray = np.logaddexp(
-                np.log(share) + np.log(probs / mass), np.log1p(-share) + neural
-            )
+            mixed: np.ndarray = np.log1p(-share) + neural
+            # (The ∞-gram model gives few tokens a probability.)
+            likely = np.flatnonzero(probs)
+            known_logs = np.log(share) + np.log(probs[likely] / mass)
+            mixed[likely] = np.logaddexp(known_logs, mixed[likely])
         return mixed
 
 
