@@ -66,7 +66,7 @@ class Asked:
         """The answer to a query, which is said to have been read as it is."""
         answers = []
         for cold in (False, True):
-            self._pace.cold = cold
+            self.pace.cold = cold
             asked, *answer = ask(query, *more)
             ids = asked if isinstance(asked, np.ndarray) else self.vocabulary.unpack(asked)
             answers.append((ids.dtype, ids.tolist(), *answer))
@@ -392,7 +392,7 @@ def test_lists_of_any_length_and_of_odd_integers(tmp_path):
 
 def test_a_search_that_takes_long_has_the_next_look_at_the_disk(tmp_path, monkeypatch):
     engine = engine_of(tmp_path, [[1, 2, 3]])
-    learned = engine._pace
+    learned = engine.pace
     monkeypatch.setattr(pace, "DISK_NS", 10**12)
     monkeypatch.setattr(pace, "_disk_reads", lambda: learned._reads)
     for _ in range(pace.COLD_SEARCHES):

@@ -87,7 +87,7 @@ def prepare(
         if len(manifest.segments) != 1 or manifest.segments[0].sign < 0:
             raise BuildError(prepared.not_one_segment(path, manifest))
         (entry,) = manifest.segments
-        made = _made(path, entry)
+        made = _present(path, entry)
         if made is None:
             (segment,) = open_segments(path, manifest)
             needed = int(entry.stream_len * SPACE)
@@ -111,7 +111,7 @@ def prepare(
     )
 
 
-def _made(path: Path, entry: fmt.SegmentEntry) -> prepared.Prepared | None:
+def _present(path: Path, entry: fmt.SegmentEntry) -> prepared.Prepared | None:
     """What is prepared already; None for what is damaged, which is made anew."""
     try:
         return prepared.open_prepared(path, entry, False)

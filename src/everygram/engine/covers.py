@@ -146,7 +146,7 @@ class Covers(Intervals):
         """
         none, intervals = np.empty(0, self.vocabulary.dtype), np.ascontiguousarray(intervals)
         found: np.ndarray = runs.runs(
-            self._rows[number], none, intervals, depth, wanted, self._pace.cold
+            self._rows[number], none, intervals, depth, wanted, self.pace.cold
         )
         return found
 

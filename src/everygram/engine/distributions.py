@@ -55,7 +55,7 @@ class Distributions(Intervals):
         packed, length = (
             self.longest_suffix(prompt) if longest else (self.vocabulary.pack(prompt), len(prompt))
         )
-        separator, pace = self.vocabulary.separator, self._pace
+        separator, pace = self.vocabulary.separator, self.pace
         start = perf_counter_ns()
         first = len(packed) // separator.itemsize - length
         found, table, error_bound = following.ntd(
@@ -119,7 +119,7 @@ class Distributions(Intervals):
                 ids, counts = self.segments[number].unigrams_counted()
             else:
                 ids, counts = following.next_tokens(
-                    self._rows[number], prompt, first, lo, hi, stride, self._pace.cold
+                    self._rows[number], prompt, first, lo, hi, stride, self.pace.cold
                 )
             found.append((ids, signs[number] * counts))
         error_bound = len(found) * (stride - 1) if stride else 0

@@ -36,9 +36,9 @@ class DocumentCounts(Intervals):
             asked = self.vocabulary.query(self.vocabulary.unpack(packed))
             found, counts = self.document_count_batch(asked)
             return packed, int(found[0]), int(counts[0])
-        cold, start = self._pace.cold, perf_counter_ns()
+        cold, start = self.pace.cold, perf_counter_ns()
         number, count = self._document_count(self._rows, packed, self.vocabulary.separator, cold)
-        self._pace.timed(start)
+        self.pace.timed(start)
         if number == -1:
             self.vocabulary.check(self.vocabulary.unpack(packed))
         if number < 0 or number > count:
@@ -49,7 +49,7 @@ class DocumentCounts(Intervals):
         """In how many documents each query occurs, and how often: int64, shape (k,), twice."""
         intervals = np.empty((len(queries), len(self.segments), 2), np.int64)
         found = np.empty(len(queries), np.int64)
-        pace = self._pace
+        pace = self.pace
 
         def fill(begin: int, end: int) -> None:
             start = perf_counter_ns()
@@ -81,7 +81,7 @@ class DocumentCounts(Intervals):
 
     def _read(self, intervals: np.ndarray, found: np.ndarray) -> None:
         """Set `found` to the sums over the segments that have document counts."""
-        if documents.document_counts(self._rows, intervals, self._pace.cold, found) >= 0:
+        if documents.document_counts(self._rows, intervals, self.pace.cold, found) >= 0:
             raise self._wrong_documents()
 
     def _look(self, intervals: np.ndarray, found: np.ndarray) -> None:

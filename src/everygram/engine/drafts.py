@@ -55,7 +55,7 @@ class Drafts(Intervals):
         draft is what followed it there last.
         """
         packed = self.vocabulary.pack(context[-max(max_suffix, lookback) :], "context")
-        separator, pace = self.vocabulary.separator, self._pace
+        separator, pace = self.vocabulary.separator, self.pace
         length = -1
         if self._deleting:
             recent = self.vocabulary.unpack(packed)[-max_suffix:]

@@ -57,7 +57,7 @@ class Intervals:
         # The segments whose counts are added: only these are searched for longest matches.
         self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
-        self._pace = Pace()
+        self.pace = Pace()
 
     @cached_property
     def count(self) -> Callable[[Ids], tuple[bytes, int]]:
@@ -94,7 +94,7 @@ class Intervals:
         here. (The function does not refer to the engine: such a cycle would keep the engine's files
         open until the next garbage collection.)
         """
-        rows, vocabulary, pace = self._rows, self.vocabulary, self._pace
+        rows, vocabulary, pace = self._rows, self.vocabulary, self.pace
         pack, pack_prompt, packs = vocabulary.pack, vocabulary.pack_prompt, vocabulary.packs
         separator, empty, path = vocabulary.separator, not self.segments, self.path
         call = entry(kernel, rows, b"", separator, False)
@@ -220,7 +220,7 @@ class Intervals:
         """Fill arrays for all queries with a kernel, one chunk at a time."""
         # Intervals are found in all segments, longest matches only in those with counts to add.
         given = self._rows if kernel is search.find_many else self._adding
-        pace = self._pace
+        pace = self.pace
 
         def fill(begin: int, end: int) -> None:
             start = perf_counter_ns()

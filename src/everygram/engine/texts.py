@@ -69,7 +69,7 @@ class Texts(Distributions):
                 starts[unseen],
                 places[unseen],
                 prompts[unseen],
-                self._pace.cold,
+                self.pace.cold,
                 alone,
             )
             sparse[unseen] = alone

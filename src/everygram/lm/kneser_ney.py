@@ -42,9 +42,9 @@ class KneserNey(Smoothing):
         fallback: tuple[float, float, float] | None,
         compat: bool,
     ) -> None:
-        super().__init__(engine)
+        super().__init__(engine, order)
         (segment,) = engine.segments
-        self._segment, self._prepared, self._order = segment, prepared, order or 0
+        self._segment, self._prepared = segment, prepared
         self._row = segment.prepare(self.vocab_size, ())
         # As of document counts, with tokens in place of documents.
         self._lefts = self._row.copy()
@@ -67,9 +67,8 @@ class KneserNey(Smoothing):
         def fill(begin: int, end: int) -> None:
             begin, end = first + begin, first + end
             base = max(0, begin - TOGETHER)
-            start = perf_counter_ns()
-            pace = self.engine._pace
             table = self._table(text, reach, base, end)
+            pace, start = self.engine.pace, perf_counter_ns()
             at = kernels.log_probabilities(
                 self._row,
                 self._lefts,
@@ -80,7 +79,7 @@ class KneserNey(Smoothing):
                 reach,
                 base,
                 table,
-                self._order,
+                self.order or 0,
                 self.discounts,
                 self._logs,
                 self._unigrams,
@@ -96,11 +95,7 @@ class KneserNey(Smoothing):
         return found
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
-        asked = context
-        if self._order:
-            asked = context[max(0, context.shape[0] - self._order + 1) :]
-        query = self.engine.vocabulary.query(asked)
-        longest = int(self.engine.longest_suffix_batch(query)[0])
+        query = self.engine.vocabulary.query(self.used(context))
         found = np.empty(self.vocab_size + 1)
         sound = kernels.distribution(
             self._row,
@@ -109,12 +104,12 @@ class KneserNey(Smoothing):
             self._prepared.guides,
             self._prepared.info.least,
             query.ids,
-            longest,
-            self._order,
+            query.ids.shape[0],
+            self.order or 0,
             self.discounts,
             self._logs,
             self._unigrams,
-            self.engine._pace.cold,
+            self.engine.pace.cold,
             found,
         )
         if not sound:
@@ -127,7 +122,7 @@ class KneserNey(Smoothing):
         int64, shape (end − base, w, 2). Of n-grams that occur; those of one that occurs once are
         those of its parts at the same place.
         """
-        most = min(TOGETHER, self._order) if self._order else TOGETHER
+        most = TOGETHER if self.order is None else min(TOGETHER, self.order)
         table = np.zeros((end - base, most, 2), np.int64)
         places = np.arange(base, end)
         going = np.arange(end - base)
@@ -146,7 +141,7 @@ class KneserNey(Smoothing):
     def _after_nothing(self) -> np.ndarray:
         """The distribution after the empty context, in the dense form."""
         ids, occurs = self._segment.unigrams_counted()
-        if self._order == 1:
+        if self.order == 1:
             counts = occurs.copy()
             counts[ids == self.separator] = self._segment.num_documents
         else:

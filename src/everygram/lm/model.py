@@ -66,8 +66,8 @@ class LanguageModel:
         """The probability of a token after a prompt: the prompt's last token if none is given."""
         before, token = self.encoding.prompt(prompt, continuation, raw)
         vocabulary = self.encoding.vocabulary
-        context = vocabulary.check(before)
-        asked = vocabulary.query([*self.context(context).tolist(), token])
+        context = self.model.used(self.context(vocabulary.check(before)))
+        asked = vocabulary.query([*context.tolist(), token])
         return float(np.exp(self.model.log_probs(asked, asked.ids.shape[0] - 1)[0]))
 
     def distribution(self, prompt: Query, *, raw: bool = False) -> np.ndarray:

@@ -31,8 +31,8 @@ class Smoothing(ABC):
     # Whether distributions sum to 1.
     normalized = True
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, order: int | None = None) -> None:
+        self.engine, self.order = engine, order
         self.vocab_size = engine.vocabulary.vocab_size
         self.separator = int(engine.vocabulary.separator)
 
@@ -47,6 +47,13 @@ class Smoothing(ABC):
     @abstractmethod
     def distribution(self, context: np.ndarray) -> np.ndarray:
         """The distribution after a context, in the dense form. The ids are checked ones."""
+
+    def used(self, context: np.ndarray) -> np.ndarray:
+        """The part of a context that the next token depends on: its longest suffix that occurs, of
+        at most order − 1 tokens."""
+        query = self.engine.vocabulary.query(shortened(context, self.order))
+        longest = int(self.engine.longest_suffix_batch(query)[0])
+        return context[context.shape[0] - longest :]
 
     def filled(self, value: float) -> np.ndarray:
         """The dense form with the same value everywhere. Raises QueryError if it has too many."""
@@ -70,10 +77,6 @@ class Infgram(Smoothing):
     With `order` n, the longest of up to n − 1 tokens. A token that never follows has probability 0.
     """
 
-    def __init__(self, engine: Engine, order: int | None) -> None:
-        super().__init__(engine)
-        self._order = order
-
     def log_probs(self, text: Queries, first: int) -> np.ndarray:
         probs, _ = self.probs(text, first)
         with np.errstate(divide="ignore"):
@@ -82,7 +85,7 @@ class Infgram(Smoothing):
 
     def probs(self, text: Queries, first: int) -> tuple[np.ndarray, np.ndarray]:
         """The probabilities, and whether only one token ever follows the context that was used."""
-        _, prompts, counts, sparse = self.engine.score(text, self._order, backoff=True)
+        _, prompts, counts, sparse = self.engine.score(text, self.order, backoff=True)
         prompts, counts, sparse = prompts[first:], counts[first:], sparse[first:]
         # (In an index without tokens nothing has a probability but what is uniform.)
         probs = np.full(counts.shape[0], 1 / (self.vocab_size + 1))
@@ -94,8 +97,7 @@ class Infgram(Smoothing):
 
     def followers(self, context: np.ndarray) -> tuple[np.ndarray, bool]:
         """The distribution, and whether only one token ever follows."""
-        asked = shortened(context, self._order)
-        following = self.engine.ntd(asked, True, NO_LIMIT)
+        following = self.engine.ntd(shortened(context, self.order), True, NO_LIMIT)
         if not following.prompt_count:
             return self.filled(1 / (self.vocab_size + 1)), False
         ids, counts, _ = following.table
@@ -109,9 +111,9 @@ class StupidBackoff(Smoothing):
 
     normalized = False
 
-    def __init__(self, engine: Engine, order: int | None) -> None:
-        super().__init__(engine)
-        self._order = order
+    def used(self, context: np.ndarray) -> np.ndarray:
+        # (With an order, also tokens with which it does not occur count.)
+        return super().used(context) if self.order is None else shortened(context, self.order)
 
     def log_probs(self, text: Queries, first: int) -> np.ndarray:
         places = np.arange(text.ids.shape[0] + 1)
@@ -120,7 +122,7 @@ class StupidBackoff(Smoothing):
         # Where the longest context that the token follows starts: after the token if there is none.
         starts = np.searchsorted(tokens + self.engine.match_lengths(text, True, none), ends)
         # Where the context starts from which backing off begins.
-        if self._order is None:
+        if self.order is None:
             bounds = tokens + self.engine.match_lengths(text, False, none)
             contexts = np.searchsorted(bounds, tokens)
         else:
@@ -128,7 +130,7 @@ class StupidBackoff(Smoothing):
             separators = np.flatnonzero(text.ids == self.separator)
             begins[separators + 1] = separators
             contexts = np.maximum.accumulate(begins)[:-1]
-            contexts = np.maximum(contexts, tokens - (min(self._order, places.size) - 1))
+            contexts = np.maximum(contexts, tokens - (min(self.order, places.size) - 1))
         starts = np.maximum(starts, contexts)
         known = np.minimum(starts, tokens)
         prompts, counts = (
@@ -142,12 +144,12 @@ class StupidBackoff(Smoothing):
         return found
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
-        asked = shortened(context, self._order)
+        asked = shortened(context, self.order)
         scores = self.filled(0.0)
         factor = 1.0
         length = asked.shape[0]
         occurs = self.engine.ntd(asked, True, NO_LIMIT).suffix_len
-        if self._order is not None:
+        if self.order is not None:
             factor = BACKOFF ** (length - occurs)
         for size in range(occurs, -1, -1):
             following = self.engine.ntd(asked[length - size :], False, NO_LIMIT)
