@@ -91,7 +91,7 @@ class BuildReport:
 
 
 # What is said when a query waits for the compiler.
-NOTICE = "compiling for this kind of query, once after installation…"
+NOTICE = "compiling for this kind of query, once after installation, up to half a minute…"
 
 
 def _say_once(name: str, number: int) -> None:

@@ -87,7 +87,11 @@ def test_texts_and_prompts_may_be_strings(text_index):
 @pytest.mark.parametrize(
     ("given", "kind", "says"),
     [
-        ({"records": [{"token_ids": [1]}]}, CorpusError, "record 0: no field 'decoding'.*by names"),
+        (
+            {"records": [{"token_ids": [1]}]},
+            CorpusError,
+            r"record 0: no field 'decoding'.*by \(--by\)",
+        ),
         ({"records": [{"decoding": "a"}]}, CorpusError, "record 0: no field 'text'.*'token_ids'"),
         ({"records": [[1]]}, OptionError, "record 0: by: expected a record with this field"),
         (

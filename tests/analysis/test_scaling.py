@@ -35,7 +35,7 @@ def floor_perplexity(naive, texts):
         for place, token in enumerate(text):
             prompt = naive.longest_suffix([SEP, *text[:place]])
             _, _, infgram = naive.prob(prompt, token)
-            weight = 0.8 if len(naive.following(prompt)) == 1 else 0.5
+            weight = 0.6 if len(naive.following(prompt)) == 1 else 0.5
             low = (naive.count([token]) + 1) / (naive.count([]) + VOCAB + 1)
             logs.append(math.log(weight * infgram + (1 - weight) * low))
     return pytest.approx(math.exp(-sum(logs) / len(logs)), rel=1e-12) if logs else None

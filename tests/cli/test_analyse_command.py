@@ -162,6 +162,8 @@ def test_scaling_in_words(run, path, here, text_index):
         [str(step.num_documents), str(step.num_tokens)] for step in found.steps
     ]
     assert [row[8] for row in rows] == [f"{step.perplexity:.1f}" for step in found.steps]
+    deltas = [step.mixed.test.all.delta for step in found.steps]
+    assert [row[11] for row in rows] == [f"{delta:.1f} %" for delta in deltas]
     # A line on standard error for each size as it is done.
     assert re.search(r"3 documents, \d+ tokens: ∞-gram agreement \d.*\n6 documents, ", err)
     _, out, _ = run("analyse", "scaling", path, *arguments[:-2])

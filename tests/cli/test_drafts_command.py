@@ -44,6 +44,15 @@ def test_as_json(run, path, text_index, streams, options):
     assert re.fullmatch(r"(\[ +\d+\.\d s\] .*\n)+", err)
 
 
+def test_nothing_is_compiled_but_drafts(run, path, streams, monkeypatch):
+    def warm_up(index):
+        raise AssertionError("compiles what drafts do not run")
+
+    monkeypatch.setattr(everygram.Index, "warm_up", warm_up)
+    code, _, err = run("analyse", "drafts", path, "streams.jsonl")
+    assert code == 0, err
+
+
 def test_in_words(run, path, text_index, streams):
     code, out, _ = run("analyse", "drafts", path, "streams.jsonl")
     said = replay_drafts(text_index, read_streams(streams, text_index)).as_dict()

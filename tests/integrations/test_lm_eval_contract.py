@@ -293,6 +293,10 @@ def test_an_open_index_and_others(module, path, tmp_path):
         module.EverygramLM(path, "none")
     # As `Index.language_model`, without a smoothing it is modified Kneser-Ney.
     assert module.EverygramLM(path).model.smoothing == "modified-kneser-ney"
+    with pytest.raises(OptionError, match="expected the path of an index, as index=PATH"):
+        module.EverygramLM()
+    with pytest.raises(OptionError, match=r"model_args: expected index, .* found ordr"):
+        module.EverygramLM(path, ordr=5)
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,11 @@ def test_what_is_no_document_is_refused(index):
     for texts in ("a text", b"ab", {"a": 1}, 3, None, [[9]], ["a"], [None], [[1], [0.5]]):
         with pytest.raises(EverygramError):
             model.perplexity(texts)
+    with pytest.raises(QueryError, match=r"found one text, 'a text'; give \[text\]"):
+        model.perplexity("a text")
+    for ids in ([1, 2], np.array([1, 2], np.uint16)):
+        with pytest.raises(QueryError, match=r"texts\[0\]: .*found the number .*give \[ids\]"):
+            model.perplexity(ids)
     with pytest.raises(QueryError, match=r"texts\[1\]\[0\]: token id 9 is outside"):
         model.perplexity([[1], [9]])
     with pytest.raises(EverygramError, match="document_end: expected True or False"):

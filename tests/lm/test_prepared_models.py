@@ -38,7 +38,7 @@ REFUSED = [
     ({"kenlm_compat": True}, "kenlm_compat: ", "of an order"),
     ({"order": 3, "kenlm_compat": 1}, "kenlm_compat: expected True or False", "found 1"),
     ({"smoothing": "infgram", "order": 3, "kenlm_compat": True}, "kenlm_compat: ", "of an order"),
-    ({"weights": (0.5, 0.5)}, "weights: ", "infgram-floor"),
+    ({"weights": (0.5, 0.5)}, "weights: go with infgram-floor", "not with modified-kneser-ney"),
     ({**FLOOR, "weights": (0.5, 1)}, "weights: expected ", "found (0.5, 1)"),
     ({**FLOOR, "weights": (-0.1, 0)}, "weights: expected ", "found (-0.1, 0)"),
     ({**FLOOR, "weights": 0.5}, "weights: expected ", "found 0.5"),

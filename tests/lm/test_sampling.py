@@ -347,13 +347,18 @@ def test_a_sample_is_text_where_there_is_a_tokenizer(text_index):
     # A character that begins in the prompt is in the text, once.
     half = model.sample(["héllo".encode()[0], "héllo".encode()[1]], seed=0, max_tokens=4)
     assert (half.prompt, half.text) == ("h", "éllo")
-    assert repr(half) == "Sample(4 tokens, max_tokens, ln p = 0)"
+    assert repr(half) == "Sample('éllo', 4 tokens, max_tokens, ln p = 0)"
+    assert "h<mark" in half._repr_html_() and "éllo</mark>" in half._repr_html_()
+    assert "4 tokens, cut at max_tokens, ln p = 0" in half._repr_html_()
+    assert len(repr(model.sample("the quick", seed=0, max_tokens=500))) < 150
 
 
 def test_without_a_tokenizer_there_are_ids_alone(index):
     one = index.language_model("infgram").sample([1, 2], seed=1, max_tokens=2)
     assert (one.text, one.prompt, one.tokens) == (None, None, None)
     assert one.as_dict()["prompt_ids"] == [1, 2]
+    assert repr(one).startswith(f"Sample({one.token_ids}, {len(one)} tokens, ")
+    assert "1 2<mark" in one._repr_html_()
 
 
 def test_prompts_and_options_are_checked(index):

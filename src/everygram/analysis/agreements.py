@@ -126,7 +126,7 @@ def read(
 
 def group_of(record: dict[str, Any], by: str, place: str) -> str:
     """The group of a record: what its field `by` says. Raises CorpusError if it has none."""
-    value = value_in(record, by, place, "by names the field of the groups")
+    value = value_in(record, by, place, "by (--by) names the field of the groups")
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

@@ -202,6 +202,7 @@ def _scaling(result: "Scaling") -> "Figure":
     for axis, (name, values) in zip(axes[1:], lines.items(), strict=True):
         axis.plot(sizes, values, marker="o", markersize=4, color=DOTS)
         axis.set_title(f"perplexity: {name}", fontsize=10)
+        axis.set_ylabel("perplexity per token")
     mixed = result.steps[-1].mixed
     if mixed is not None:
         alone = mixed.test.all.neural_perplexity

@@ -21,7 +21,8 @@ model_options = together(
         "smoothing",
         type=click.Choice(MODELS),
         default=MODELS[0],
-        help="The language model; the first needs a prepared index ('everygram prepare').",
+        help="The language model; modified-kneser-ney, and infgram-floor with --order, need a "
+        "prepared index ('everygram prepare').",
     ),
     click.option(
         "--order",
@@ -33,7 +34,7 @@ model_options = together(
         "--weights",
         metavar="S,O",
         help="Of infgram-floor: the weight of the ∞-gram where only one token ever follows, and "
-        "elsewhere, each from 0 to less than 1.",
+        "elsewhere, each from 0 to less than 1 (default: 0.6,0.5; with --order 0.2,0.02).",
     ),
 )
 

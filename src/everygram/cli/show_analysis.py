@@ -87,13 +87,13 @@ def show_scaling(answer: dict[str, Any]) -> str:
             _number(row["mean_n"], ".1f"),
             _number(row["perplexity"], ".1f"),
             *(
-                _number(row[name], kind)
-                for name, kind in (
-                    ("neural_perplexity", ".2f"),
-                    ("mixed_perplexity", ".2f"),
-                    ("delta", ".1f"),
+                (
+                    _number(row["neural_perplexity"], ".2f"),
+                    _number(row["mixed_perplexity"], ".2f"),
+                    "–" if row["delta"] is None else f"{row['delta']:.1f} %",
                 )
                 if neural
+                else ()
             ),
         ]
         for row in answer["steps"]

@@ -74,7 +74,7 @@ class LanguageQueries(OpenIndex):
         if discount_fallback is not None and not kneser_ney:
             raise QueryError("discount_fallback: goes with modified-kneser-ney")
         if weights is not None and not floor:
-            raise QueryError("weights: goes with infgram-floor")
+            raise QueryError(f"weights: go with infgram-floor alone, not with {smoothing}")
         shares = WEIGHTS_OVER_KNESER_NEY if kneser_ney else WEIGHTS
         if weights is not None:
             shares = _weights(weights)
@@ -115,7 +115,8 @@ class LanguageQueries(OpenIndex):
         if prepared is None:
             raise QueryError(
                 f"index '{self.path}': not prepared for modified-kneser-ney as it is now; run "
-                f"'everygram prepare {self.path}', or use infgram-floor, which needs nothing"
+                f"'everygram prepare {self.path}', or use infgram-floor "
+                "without an order, which needs nothing"
             )
         return KneserNey(state.engine, prepared, order, fallback, compat)
 

@@ -63,14 +63,21 @@ class EverygramLM(TemplateLM):
 
     def __init__(
         self,
-        index: str | PathLike[str] | Index,
+        index: str | PathLike[str] | Index | None = None,
         smoothing: str = "modified-kneser-ney",
         order: int | None = None,
         weights: Sequence[float] | None = None,
         batch_size: Any = None,
         max_batch_size: Any = None,
         device: Any = None,
+        **unknown: Any,
     ) -> None:
+        if index is None:
+            raise OptionError("model_args: expected the path of an index, as index=PATH")
+        if unknown:
+            raise OptionError(
+                f"model_args: expected index, smoothing, order and weights, found {min(unknown)}"
+            )
         super().__init__()
         self.index = index if isinstance(index, Index) else everygram.open(index)
         tokenizer = self.index.tokenizer

@@ -68,7 +68,7 @@ class Proposer:
 
     def load_model(self, *_: Any, **__: Any) -> None:
         """Compile what drafts run, so that no request waits. vLLM passes its model."""
-        self.index.warm_up()
+        self.index.draft([self.index.separator], **self._options)
 
     def propose(
         self,

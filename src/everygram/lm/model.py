@@ -139,13 +139,15 @@ class LanguageModel:
         too. On all cores; takes a text when it is its turn.
         """
         end = flag("document_end", document_end, QueryError)
-        expected = f"texts: expected texts, or lists of ids, found {short(texts)}"
-        if isinstance(texts, str | bytes | Mapping):
-            raise QueryError(expected)
+        expected = "texts: expected a list of texts, or of lists of ids, found"
+        if isinstance(texts, str | bytes):
+            raise QueryError(f"{expected} one text, {short(texts)}; give [text]")
+        if isinstance(texts, Mapping):
+            raise QueryError(f"{expected} {short(texts)}")
         try:
             each = iter(texts)
         except TypeError:
-            raise QueryError(expected) from None
+            raise QueryError(f"{expected} {short(texts)}") from None
         return perplexity_of(
             encoded(map(self._document, count(), each), self._encode_batch),
             partial(self.log_probs_batch, document_start=True),
@@ -156,6 +158,11 @@ class LanguageModel:
         """A document as it was given, or its ids."""
         if isinstance(text, str):
             return text
+        if isinstance(text, int | np.integer):
+            raise QueryError(
+                f"texts[{number}]: expected a text or a list of ids, found the number {short(text)}"
+                "; of one text's ids, give [ids]"
+            )
         return self.encoding.vocabulary.check(text, f"texts[{number}]")
 
     def _encode_batch(self, texts: list[str]) -> list[np.ndarray]:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from everygram.arguments import short
+from everygram.results import html
 from everygram.results.base import Reading, Value, token_texts
 
 Finished = Literal["document_end", "max_tokens"]
@@ -59,7 +61,21 @@ class Sample(Value):
         return int(self.ids.shape[0])
 
     def __repr__(self) -> str:
-        return f"Sample({len(self):,} tokens, {self.finished}, ln p = {self.log_prob:.6g})"
+        drawn = self.token_ids if self.text is None else self.text
+        return (
+            f"Sample({short(drawn)}, {len(self):,} tokens, {self.finished}, "
+            f"ln p = {self.log_prob:.6g})"
+        )
+
+    def _repr_html_(self) -> str:
+        ended = "end of document" if self.finished == "document_end" else "cut at max_tokens"
+        prompt, drawn = self._texts or (
+            " ".join(map(str, ids.tolist())) for ids in (self.prompt_ids, self.ids)
+        )
+        return html.lines(
+            html.note(f"{len(self):,} tokens, {ended}, ln p = {self.log_prob:.6g}"),
+            html.passage(prompt, drawn, ""),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
