@@ -15,6 +15,7 @@ def show_query(answer: dict[str, Any], label: str = "query") -> str:
 
 
 NO_COUNTS = "no: every occurrence is looked at ('everygram upgrade' adds them)"
+NOT_PREPARED = "no: no modified Kneser-Ney ('everygram prepare' makes what it needs)"
 
 
 def show_count(answer: dict[str, Any]) -> str:
@@ -186,6 +187,9 @@ def show_info(answer: dict[str, Any]) -> str:
     """What an index is, one fact per line."""
     # (An id is no number of things: it is shown as users write it.)
     numbers = (name for name, value in answer.items() if type(value) is int)
-    shown = {"document_counts": "yes" if answer["document_counts"] else NO_COUNTS}
+    shown = {
+        "document_counts": "yes" if answer["document_counts"] else NO_COUNTS,
+        "prepared": "yes" if answer["prepared"] else NOT_PREPARED,
+    }
     shown |= {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
     return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())

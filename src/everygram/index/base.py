@@ -16,6 +16,7 @@ from everygram.errors import QueryError
 from everygram.search.text import TextSearch
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage.prepared import is_prepared
 from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer
 
@@ -187,6 +188,7 @@ class OpenIndex:
         """What the index is, as JSON values.
 
         `document_counts`: whether every segment has them, so that documents are counted at once.
+        `prepared`: whether modified Kneser-Ney can be asked, as far as the folder says now.
         """
         manifest = self.manifest
         counts = [fmt.DOCUMENT_COUNTS in segment.files for segment in manifest.segments]
@@ -203,6 +205,7 @@ class OpenIndex:
             "tokenizer_sha256": manifest.tokenizer.sha256,
             "query_prefix": manifest.tokenizer.query_prefix,
             "document_counts": all(counts) if counts else manifest.document_counts,
+            "prepared": is_prepared(self.path, manifest),
             "format_version": manifest.format_version,
             "everygram_version": manifest.everygram_version,
         }

@@ -52,6 +52,9 @@ class Info(BaseModel):
 class IndexInfo(Info):
     """What an index is."""
 
+    prepared: Annotated[
+        bool, Field(description="Whether it is prepared for modified Kneser-Ney smoothing.")
+    ]
     format_version: Annotated[int, Field(description="Version of its format on disk.")]
     everygram_version: Annotated[
         str, Field(description="Version of everygram that built it.", examples=["0.1.0"])
