@@ -420,7 +420,7 @@ def test_indexes_are_described(client, indexes):
         assert client.get(f"/v1/indexes/{name}").json() == info
         described.append(info)
     assert client.get("/v1/indexes").json() == {"indexes": described}
-    assert len(described[0]) == 14
+    assert len(described[0]) == 15
 
 
 def test_health(client):
