@@ -291,7 +291,8 @@ def test_options_of_tasks(module, path, monkeypatch):
         ({"do_sample": True, "top_k": 4, "top_p": 0.5, "max_tokens": 2}, (2, 1.0, 4, 0.5)),
         ({"do_sample": False, "temperature": 0.5, "max_gen_toks": 2}, (2, 0.0, None, None)),
         ({"do_sample": True, "temperature": 0, "max_gen_toks": 2}, (2, 0.0, None, None)),
-        ({"num_beams": 1, "max_gen_toks": 2}, (2, 0.0, None, None)),
+        ({"num_beams": 1, "do_sample": None, "max_gen_toks": 2}, (2, 0.0, None, None)),
+        ({"do_sample": True, "top_k": 0, "max_gen_toks": 2}, (2, 1.0, None, None)),
     ):
         seen.clear()
         lm.generate_until(asked(("the cat ", options)))

@@ -258,8 +258,10 @@ class _Options:
         size = next((each for each in sizes if each is not None), MAX_TOKENS)
         heat = options.pop("temperature", None)
         # As in the harness's own models: greedy unless told otherwise, and at temperature 0.
-        sampled = flag("do_sample", options.pop("do_sample", bool(heat)))
-        top_k, top_p = options.pop("top_k", None), options.pop("top_p", None)
+        asked = options.pop("do_sample", None)
+        sampled = bool(heat) if asked is None else flag("do_sample", asked)
+        # (To transformers 0 is no limit.)
+        top_k, top_p = options.pop("top_k", None) or None, options.pop("top_p", None)
         if options:
             raise OptionError(
                 f"generation options: expected until, do_sample, temperature, top_k, top_p and "
