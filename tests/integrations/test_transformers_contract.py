@@ -293,7 +293,9 @@ class Index:
         self.drafted, self.asked = list(draft), []
 
     def draft(self, context, **options):
-        self.asked.append((context, options))
+        # (With no context options are only checked.)
+        if context:
+            self.asked.append((context, options))
         return SimpleNamespace(token_ids=self.drafted[: options["max_tokens"]])
 
 
@@ -345,6 +347,19 @@ def test_drafts_end_before_a_string_that_ends_the_text(module):
             drafts.update_candidate_strategy(found, None, tensor(9))
         assert found.tolist() == [expected]
         assert drafts.accepted == drafts.drafted == len(expected) - 1
+
+
+def test_options_of_drafts_are_checked_at_once(module, index):
+    model = Model()
+    for options, says in (
+        ({"max_tokens": 0}, "max_tokens: expected 1 or more"),
+        ({"max_tokens": 2000}, "max_tokens: expected 1 to 1,024"),
+        ({"min_token_prob": 2}, "min_token_prob: expected 0 to 1"),
+    ):
+        with pytest.raises((OptionError, QueryError), match=says):
+            module.drafting(model, index, **options).__enter__()
+    assert "_get_candidate_generator" not in vars(model)
+    assert model.generation_config.prompt_lookup_num_tokens is None
 
 
 def test_drafts_are_counted(module):

@@ -194,6 +194,8 @@ def drafting(
     >>> drafts.accepted, drafts.steps
     """
     generator = DraftCandidateGenerator(index, natural("max_tokens", max_tokens, 1), options)
+    # (So that wrong options are refused now.)
+    index.draft([], max_tokens=max_tokens, **options)
     vocab_size = model.config.get_text_config().vocab_size
 
     def generator_for(
