@@ -4,8 +4,9 @@ import contextlib
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 import everygram
 from conftest import write_index
@@ -105,6 +106,39 @@ def test_texts_end_where_the_model_ends_them(model, tmp_path):
     with drafting(model, index, max_tokens=16) as drafts:
         assert generated(model, [7], max_new_tokens=20, eos_token_id=end) == expected
     assert drafts.accepted > 0
+
+
+LETTERS = [chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
+MERGES = [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"), ("i", "j"), ("k", "l"), ("m", "n")]
+
+
+def letters():
+    """A tokenizer of transformers with an id for each letter, and for some pairs of letters."""
+    names = [*LETTERS, *map("".join, MERGES)]
+    bpe = tokenizers.models.BPE({name: place for place, name in enumerate(names)}, MERGES)
+    tokenizer = tokenizers.Tokenizer(bpe)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+@pytest.mark.parametrize("place", [1, 4, 9, 16])
+def test_texts_end_where_a_string_ends_them(model, place, tmp_path):
+    """In the midst of a draft, too."""
+    tokenizer = letters()
+    options = {
+        "eos_token_id": None,
+        "max_new_tokens": 25,
+        "bad_words_ids": [[each] for each in range(len(tokenizer), SCORES)],
+    }
+    model.generation_config.eos_token_id = None
+    free = generated(model, [7], **options)
+    index = index_of(tmp_path, [free])
+    options |= {"stop_strings": [tokenizer.decode(free[place])], "tokenizer": tokenizer}
+    expected = generated(model, [7], **options)
+    assert len(expected) < len(free)
+    with drafting(model, index, max_tokens=16, max_factor=16.0) as drafts:
+        assert generated(model, [7], **options) == expected
+    assert drafts.accepted + drafts.steps == len(expected) - 1
 
 
 def test_ids_that_the_model_lacks_are_not_drafted(model, tmp_path):

@@ -76,6 +76,16 @@ def test_scores_keep_their_type(index, dtype):
     assert found.double().exp().sum().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_least_number_of_a_type_forbids(index, dtype):
+    """The text can only go on with 15, which a processor has forbidden."""
+    scores = torch.zeros(1, SCORES, dtype=dtype)
+    scores[0, 15] = torch.finfo(dtype).min
+    found = processor_of(index)(torch.tensor([[12, 13, 14]]), scores)
+    assert found[0, 15] == -torch.inf
+    assert found.double().exp()[0, 3].item() == pytest.approx(1 / (SCORES - 1), rel=0.02)
+
+
 def test_greedy_text_is_that_of_the_formula(index, model):
     ids = [BOS, 5, 7]
     found = model.generate(

@@ -164,3 +164,17 @@ def test_documents_that_are_none(documents, says, tmp_path):
         write_log_probs(llama(), documents, tmp_path / "scores.jsonl", window=64, stride=32)
     with pytest.raises(OptionError, match="documents: expected several, found one text"):
         write_log_probs(llama(), "text", tmp_path / "scores.jsonl", window=64, stride=32)
+
+
+def test_frozen_parts_of_a_model_stay_so(documents, tmp_path):
+    model = llama().train()
+    model.model.layers[0].eval()
+    modes = [part.training for part in model.modules()]
+    write_log_probs(model, documents, tmp_path / "scores.jsonl")
+    assert [part.training for part in model.modules()] == modes
+
+
+@pytest.mark.parametrize("documents", [5, None])
+def test_documents_must_be_several(documents, tmp_path):
+    with pytest.raises(OptionError, match="documents: expected several, found"):
+        write_log_probs(llama(), documents, tmp_path / "scores.jsonl")

@@ -198,6 +198,36 @@ def test_a_model_of_an_order_reads_no_more_than_it_sees(module, path, monkeypatc
     assert texts == [list(b"he mat"), list(b"the")]
 
 
+@pytest.mark.parametrize(("smoothing", "order"), MODELS)
+def test_what_never_occurs_before_a_context_is_not_read(module, path, smoothing, order):
+    """Long contexts: what is left of them starts no document, though it may in the index."""
+    lm = module.EverygramLM(path, smoothing, order)
+    pairs = [
+        ("zz" * 300 + "the cat", " sat"),
+        ("one two three" * 50 + "x" + "the", " cat ran"),
+        ("the cat sat on the ma", "t"),
+        ("q" * 70, "t"),
+        ("the cat sat on the mat" * 20, " cat"),
+    ]
+    found = lm.loglikelihood(asked(*pairs))
+    for pair, (log_prob, greedy) in zip(pairs, found, strict=True):
+        right, is_greedy = scored(lm, *pair)
+        assert log_prob == pytest.approx(right, abs=1e-9)
+        assert greedy is is_greedy
+
+
+def test_a_model_without_an_order_reads_no_more_than_occurs(module, path, monkeypatch):
+    lm = module.EverygramLM(path, "infgram-floor")
+    texts, batch = [], type(lm.model).log_probs_batch
+    monkeypatch.setattr(
+        type(lm.model),
+        "log_probs_batch",
+        lambda self, given, **options: texts.extend(given) or batch(self, given, **options),
+    )
+    lm.loglikelihood(asked(("zz" * 300 + "the cat", " sat"), ("the cat", " ran")))
+    assert texts == [list(b"zthe cat sat"), list(b"the cat ran")]
+
+
 def test_whole_texts(module, path):
     lm = module.EverygramLM(path, "infgram-floor")
     found = lm.loglikelihood_rolling(asked((TEXTS[0],), ("zzz",), ("",)))
@@ -210,6 +240,13 @@ def test_whole_texts(module, path):
     scores = module.EverygramLM(path, "stupid-backoff")
     with pytest.raises(QueryError, match="expected a model of probabilities for the perplexity"):
         scores.loglikelihood_rolling(asked((TEXTS[0],)))
+
+
+def test_chat_templates_are_refused(module, path):
+    lm = module.EverygramLM(path, "infgram")
+    for ask in (lambda: lm.tokenizer_name, lambda: lm.apply_chat_template([])):
+        with pytest.raises(OptionError, match="an index has no chat template"):
+            ask()
 
 
 def generated(lm, context, most):
@@ -254,6 +291,8 @@ def test_options_of_tasks(module, path, monkeypatch):
         ({"do_sample": True, "top_k": 4, "top_p": 0.5, "max_tokens": 2}, (2, 1.0, 4, 0.5)),
         ({"do_sample": False, "temperature": 0.5, "max_gen_toks": 2}, (2, 0.0, None, None)),
         ({"do_sample": True, "temperature": 0, "max_gen_toks": 2}, (2, 0.0, None, None)),
+        ({"num_beams": 1, "do_sample": None, "max_gen_toks": 2}, (2, 0.0, None, None)),
+        ({"do_sample": True, "top_k": 0, "max_gen_toks": 2}, (2, 1.0, None, None)),
     ):
         seen.clear()
         lm.generate_until(asked(("the cat ", options)))

@@ -39,6 +39,9 @@ class Tensor(np.ndarray):
     def float(self):
         return self.astype(np.float32)
 
+    def double(self):
+        return self.astype(np.float64)
+
     def to(self, device=None, dtype=None):
         return self if dtype is None else self.astype(dtype)
 
@@ -60,12 +63,14 @@ def module(monkeypatch):
     torch.tensor, torch.from_numpy = tensor, lambda array: array.view(Tensor)
     torch.cat = lambda tensors, dim: np.concatenate(tensors, axis=dim)
     torch.inference_mode = contextlib.nullcontext
+    torch.finfo = lambda dtype: SimpleNamespace(min=float(np.finfo(dtype).min))
     transformers, generation = (
         types.ModuleType("transformers"),
         types.ModuleType("transformers.generation"),
     )
     generation.LogitsProcessor = type("LogitsProcessor", (), {})
     generation.CandidateGenerator = type("CandidateGenerator", (), {})
+    generation.StopStringCriteria = lambda tokenizer, strings: tokenizer(strings)
     for each in (torch, transformers, generation):
         monkeypatch.setitem(sys.modules, each.__name__, each)
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
@@ -129,10 +134,10 @@ def index(tmp_path_factory):
     return everygram.open(write_index(path, documents, "u8", vocab_size=TOKENS))
 
 
-def mixed(module, index, ids, scores, weights, smoothing="infgram", **options):
+def mixed(module, index, ids, scores, weights, smoothing="infgram", dtype=np.float32, **options):
     model = index.language_model(smoothing)
     processor = module.MixingLogitsProcessor(model, weights, **options)
-    return np.exp(processor(tensor(ids), tensor(scores, np.float32)))
+    return np.exp(processor(tensor(ids), tensor(scores, dtype)).astype(np.float64))
 
 
 def test_the_mixture_by_hand(module, index):
@@ -173,16 +178,19 @@ def test_scores_need_not_be_probabilities(module, index):
     assert found[0] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("least", [-math.inf, np.finfo(np.float32).min])
-def test_what_is_forbidden_stays_so(module, index, least):
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("least", [-math.inf, None])
+def test_what_is_forbidden_stays_so(module, index, least, dtype):
+    least = np.finfo(dtype).min if least is None else least
     scores = np.zeros((2, SCORES))
     scores[0, [7, 3]] = least
     scores[1, 12] = least
-    found = mixed(module, index, [[5, 6], [10, 11]], scores, 0.5)
+    found = mixed(module, index, [[5, 6], [10, 11]], scores, 0.5, dtype=dtype)
     # Of what follows 5 6 only 8 is left; of what follows 10 11 nothing.
-    assert found[0, 8] == pytest.approx(0.5 + 0.5 / 22)
+    near = 1e-2 if dtype is np.float16 else 1e-5
+    assert found[0, 8] == pytest.approx(0.5 + 0.5 / 22, rel=near)
     assert found[0, [7, 3]].tolist() == [0, 0]
-    assert found[1] == pytest.approx(np.where(np.arange(SCORES) == 12, 0, 1 / 23))
+    assert found[1] == pytest.approx(np.where(np.arange(SCORES) == 12, 0, 1 / 23), rel=near)
 
 
 def test_a_model_of_fewer_ids_than_the_index_gets_all(module, index):
@@ -257,19 +265,20 @@ class Model:
             eos_token_id=[EOS, 4],
             bos_token_id=BOS,
             max_length=12,
+            stop_strings=None,
         )
 
     def _get_candidate_generator(self, **_):
         return "prompt lookup"
 
-    def generator(self, attention_mask=None):
+    def generator(self, attention_mask=None, tokenizer=None):
         return self._get_candidate_generator(
             generation_config=self.generation_config,
             input_ids=None,
             inputs_tensor=None,
             assistant_model=None,
             logits_processor=[],
-            target_tokenizer=None,
+            target_tokenizer=tokenizer,
             assistant_tokenizer=None,
             model_kwargs={"attention_mask": attention_mask, "cache": None},
         )
@@ -284,7 +293,9 @@ class Index:
         self.drafted, self.asked = list(draft), []
 
     def draft(self, context, **options):
-        self.asked.append((context, options))
+        # (With no context options are only checked.)
+        if context:
+            self.asked.append((context, options))
         return SimpleNamespace(token_ids=self.drafted[: options["max_tokens"]])
 
 
@@ -319,6 +330,36 @@ def test_drafts_stand_behind_the_ids(module, ids, mask, draft, asked, expected):
         assert index.asked == []
     else:
         assert index.asked == [(asked[0], {"max_tokens": asked[1], "min_token_prob": 0.2})]
+
+
+def test_drafts_end_before_a_string_that_ends_the_text(module):
+    """transformers looks for it where a text ends after a pass, and nowhere else."""
+    model = Model()
+    model.generation_config.stop_strings = ["8"]
+
+    def tokenizer(strings):
+        assert strings == ["8"]
+        return lambda ids, scores: np.array([ids[0, -1] == 8])
+
+    for draft, expected in ([7, 8, 9], [5, 7]), ([7, 9], [5, 7, 9]), ([8], [5]), ([], [5]):
+        with module.drafting(model, Index(*draft)) as drafts:
+            found, _ = model.generator(tokenizer=tokenizer).get_candidates(tensor([[5]], np.int64))
+            drafts.update_candidate_strategy(found, None, tensor(9))
+        assert found.tolist() == [expected]
+        assert drafts.accepted == drafts.drafted == len(expected) - 1
+
+
+def test_options_of_drafts_are_checked_at_once(module, index):
+    model = Model()
+    for options, says in (
+        ({"max_tokens": 0}, "max_tokens: expected 1 or more"),
+        ({"max_tokens": 2000}, "max_tokens: expected 1 to 1,024"),
+        ({"min_token_prob": 2}, "min_token_prob: expected 0 to 1"),
+    ):
+        with pytest.raises((OptionError, QueryError), match=says):
+            module.drafting(model, index, **options).__enter__()
+    assert "_get_candidate_generator" not in vars(model)
+    assert model.generation_config.prompt_lookup_num_tokens is None
 
 
 def test_drafts_are_counted(module):
@@ -386,8 +427,8 @@ class Scorer:
     def eval(self):
         self.training = False
 
-    def train(self, mode):
-        self.training = mode
+    def modules(self):
+        return [self]
 
     def __call__(self, input_ids, attention_mask, use_cache):
         assert use_cache is False
@@ -442,6 +483,7 @@ def test_documents_and_options_that_are_none(module, tmp_path):
         ([[3], [SCORES]], "document 1: expected ids below 24, the model's, found 24 at place 0"),
         (["text"], "document 0: expected token ids, or a tokenizer for texts, found 'text'"),
         ([[0.5]], "document 0: expected a text or token ids"),
+        ([[3], [[3], [4, 5]]], "document 1: expected a text or token ids"),
     ):
         with pytest.raises(QueryError, match=says):
             module.write_log_probs(Scorer(), documents, path, **options)

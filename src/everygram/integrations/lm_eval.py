@@ -89,8 +89,10 @@ class EverygramLM(TemplateLM):
         # (`tokenizer` is, to the harness, one of transformers.)
         self._tokenizer = tokenizer
         self.model = self.index.language_model(smoothing, order=order, weights=weights)
-        # Tokens before the next one that it depends on, the document's start among them.
+        # Tokens before the next one that it depends on, the document's start among them: as many as
+        # are known to occur, too, but in stupid backoff of an order.
         self._context_len = None
+        self._counts_unseen = smoothing == "stupid-backoff" and order is not None
         if order is not None and smoothing != "infgram-floor":
             self._context_len = natural("order", order, 1) - 1
         self._most_likely = lru_cache(KEPT)(self._argmax)
@@ -99,6 +101,15 @@ class EverygramLM(TemplateLM):
     def eot_token_id(self) -> int:
         """The id that stands for the start of a document, and for its end."""
         return self.index.separator
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Asked for if there is to be a chat template. Raises OptionError."""
+        raise OptionError("apply_chat_template: an index has no chat template; leave it out")
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> str:
+        """Raises OptionError."""
+        return self.tokenizer_name
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
@@ -117,12 +128,13 @@ class EverygramLM(TemplateLM):
         found: list[tuple[float, bool]] = []
         for group in _groups(requests, "everygram: loglikelihood", disable_tqdm):
             pairs = [self._pair(*request) for request in group]
-            tails = [self._tail(context) for context, _ in pairs]
-            texts = [tail + after for tail, (_, after) in zip(tails, pairs, strict=True)]
+            tails = self._tails([context for context, _ in pairs])
+            afters = [after for _, after in pairs]
+            texts = [tail + after for tail, after in zip(tails, afters, strict=True)]
             logs = self.model.log_probs_batch(texts, document_start=True)
-            for request, tail, pair, all_logs in zip(group, tails, pairs, logs, strict=True):
+            for request, tail, after, all_logs in zip(group, tails, afters, logs, strict=True):
                 of_these = all_logs[len(tail) :]
-                answer = float(of_these.sum()), self._is_greedy(*pair, of_these)
+                answer = float(of_these.sum()), self._is_greedy(tail, after, of_these)
                 self.cache_hook.add_partial("loglikelihood", request[0], answer)
                 found.append(answer)
         return found
@@ -134,6 +146,20 @@ class EverygramLM(TemplateLM):
         # (The harness finds no ids for what became part of the context's last token.)
         continuation = continuation or self.tok_encode(texts[1])
         return [each for each in context if each != self.eot_token_id], continuation
+
+    def _tails(self, contexts: list[list[int]]) -> list[list[int]]:
+        """What the model sees of contexts, each of which starts a document.
+
+        Nothing before the longest suffix that occurs matters. With one token more the suffix does
+        not occur: so it makes no difference that what is cut off there is not a document's start.
+        """
+        if self._counts_unseen:
+            return [self._tail(context) for context in contexts]
+        sizes = self.model.longest_suffix_batch([[self.eot_token_id, *each] for each in contexts])
+        return [
+            self._tail(context[max(0, len(context) - size - 1) :])
+            for context, size in zip(contexts, sizes, strict=True)
+        ]
 
     def _tail(self, context: list[int]) -> list[int]:
         """What of a context a model of a given order can see."""
@@ -221,6 +247,9 @@ class _Options:
     def of(cls, given: dict[str, Any]) -> "_Options":
         """From a request of the harness. Raises OptionError."""
         options = dict(given)
+        # (Some tasks say that there is to be no beam search.)
+        if options.get("num_beams") == 1:
+            del options["num_beams"]
         until = options.pop("until", None) or []
         until = [until] if isinstance(until, str) else until
         if not isinstance(until, list | tuple) or not all(isinstance(u, str) for u in until):
@@ -229,8 +258,10 @@ class _Options:
         size = next((each for each in sizes if each is not None), MAX_TOKENS)
         heat = options.pop("temperature", None)
         # As in the harness's own models: greedy unless told otherwise, and at temperature 0.
-        sampled = flag("do_sample", options.pop("do_sample", bool(heat)))
-        top_k, top_p = options.pop("top_k", None), options.pop("top_p", None)
+        asked = options.pop("do_sample", None)
+        sampled = bool(heat) if asked is None else flag("do_sample", asked)
+        # (To transformers 0 is no limit.)
+        top_k, top_p = options.pop("top_k", None) or None, options.pop("top_p", None)
         if options:
             raise OptionError(
                 f"generation options: expected until, do_sample, temperature, top_k, top_p and "

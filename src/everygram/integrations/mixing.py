@@ -16,9 +16,6 @@ from everygram.errors import OptionError
 if TYPE_CHECKING:
     from everygram.lm.model import LanguageModel
 
-# Scores from here down forbid an id: −inf, or the least float32, as some programs write it.
-FORBIDDEN = float(np.finfo(np.float32).min)
-
 Weights = float | Sequence[float]
 # One id, several, or none.
 SomeIds = int | Iterable[int] | None
@@ -105,7 +102,7 @@ class Mixture:
         probs[:known] = distribution[:known]
         if self._end is not None:
             probs[self._end] += distribution[-1]
-        probs[score <= FORBIDDEN] = 0
+        probs[np.isneginf(score)] = 0
         mass = probs.sum()
         if mass == 0:
             return neural

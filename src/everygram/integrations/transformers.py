@@ -25,7 +25,11 @@ from everygram.integrations.windows import Window, checked_stride, windows
 
 try:
     import torch
-    from transformers.generation import CandidateGenerator, LogitsProcessor
+    from transformers.generation import (
+        CandidateGenerator,
+        LogitsProcessor,
+        StopStringCriteria,
+    )
 except ImportError as error:
     missing = (error.name or "torch and transformers").partition(".")[0]
     raise MissingExtraError(
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from everygram.index import Index
     from everygram.lm.model import LanguageModel
     from everygram.tokenizer.base import Tokenizer
+
+# The least float32, the type in which transformers passes scores to processors.
+LEAST = float(np.finfo(np.float32).min)
 
 
 class MixingLogitsProcessor(LogitsProcessor):
@@ -83,7 +90,10 @@ class MixingLogitsProcessor(LogitsProcessor):
             )
         begins = np.repeat(self._begins, each)
         rows = [row[begin:] for row, begin in zip(ids, begins, strict=True)]
-        mixed = self._mixture.log_probs(rows, scores.float().cpu().numpy())
+        # (Some processors forbid an id with the least number of a type.)
+        least = max(torch.finfo(scores.dtype).min, LEAST)
+        exact = scores.double().cpu().numpy()
+        mixed = self._mixture.log_probs(rows, np.where(exact <= least, -np.inf, exact))
         return torch.from_numpy(mixed).to(device=scores.device, dtype=scores.dtype)
 
 
@@ -110,13 +120,18 @@ class DraftCandidateGenerator(CandidateGenerator):
         self.steps = self.drafted = self.accepted = 0
         self._contexts = Contexts(index.vocab_size, index.separator, ())
         self._vocab_size, self._max_length, self._begin, self._draft_len = 0, 0, 0, 0
+        self._stops: Any = None
 
-    def start(self, vocab_size: int, max_length: int, bounds: SomeIds, begin: int) -> None:
+    def start(
+        self, vocab_size: int, max_length: int, bounds: SomeIds, begin: int, stops: Any = None
+    ) -> None:
         """For the next text: ids below `vocab_size`, up to `max_length` of them, with the prompt.
 
-        bounds: ids that end or start texts. begin: where the prompt starts, behind padding.
+        bounds: ids that end or start texts. begin: where the prompt starts, behind padding. stops:
+        transformers' criterion for strings that end texts, if there are any.
         """
         self._vocab_size, self._max_length, self._begin = vocab_size, max_length, begin
+        self._stops = stops
         self._contexts = Contexts(
             self._index.vocab_size, self._index.separator, some_ids("eos_token_id", bounds)
         )
@@ -130,11 +145,18 @@ class DraftCandidateGenerator(CandidateGenerator):
             prompt = self._contexts.prompt(input_ids[0, self._begin :].cpu().numpy())
             found = self._index.draft(prompt, max_tokens=size, **self._options)
             draft = self._known(list(map(int, found.token_ids)))
-        self._draft_len = len(draft)
-        if not draft:
-            return input_ids, None
-        behind = torch.tensor([draft], dtype=input_ids.dtype, device=input_ids.device)
-        return torch.cat((input_ids, behind), dim=1), None
+        ids = input_ids
+        if draft:
+            behind = torch.tensor([draft], dtype=ids.dtype, device=ids.device)
+            ids = torch.cat((ids, behind), dim=1)
+        # (transformers looks for strings that end a text only where it ends after a pass.)
+        if self._stops is not None:
+            for size in range(input_ids.shape[1] + 1, ids.shape[1] + 1):
+                if bool(self._stops(ids[:, :size], None).any()):
+                    ids = ids[:, : size - 1]
+                    break
+        self._draft_len = ids.shape[1] - input_ids.shape[1]
+        return ids, None
 
     def _known(self, draft: list[int]) -> list[int]:
         """The draft up to an id that the model does not have, or that ends its text.
@@ -172,14 +194,20 @@ def drafting(
     >>> drafts.accepted, drafts.steps
     """
     generator = DraftCandidateGenerator(index, natural("max_tokens", max_tokens, 1), options)
+    # (So that wrong options are refused now.)
+    index.draft([], max_tokens=max_tokens, **options)
     vocab_size = model.config.get_text_config().vocab_size
 
-    def generator_for(generation_config: Any, model_kwargs: Any, **_: Any) -> Any:
+    def generator_for(
+        generation_config: Any, model_kwargs: Any, target_tokenizer: Any = None, **_: Any
+    ) -> Any:
         given = (generation_config.eos_token_id, generation_config.bos_token_id)
         bounds = [each for some in given for each in some_ids("eos_token_id", some)]
         mask = model_kwargs.get("attention_mask")
         begin = 0 if mask is None else int(_begins(mask)[0])
-        generator.start(vocab_size, generation_config.max_length, bounds, begin)
+        strings = generation_config.stop_strings
+        stops = None if strings is None else StopStringCriteria(target_tokenizer, strings)
+        generator.start(vocab_size, generation_config.max_length, bounds, begin, stops)
         return generator
 
     config = model.generation_config
@@ -223,6 +251,8 @@ def write_log_probs(
     """
     if isinstance(documents, str):
         raise OptionError(f"documents: expected several, found one text, {short(documents)}")
+    if not isinstance(documents, Iterable):
+        raise OptionError(f"documents: expected several, found {short(documents)}")
     window, stride = checked_stride(window, stride)
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if most is not None and window > most:
@@ -244,12 +274,14 @@ def write_log_probs(
             tokens += ids.shape[0] - len(head)
             yield ScoredDocument(ids[len(head) :], log_probs[len(head) :])
 
-    training = model.training
+    # (Parts of a model in training may be frozen.)
+    training = [part for part in model.modules() if part.training]
     model.eval()
     try:
         write_scored(path, scored())
     finally:
-        model.train(training)
+        for part in training:
+            part.training = True
     return tokens
 
 
@@ -273,7 +305,10 @@ def _ids(
                 f"{short(document)}"
             )
         document = tokenizer.encode_batch([document])[0]
-    ids = np.asarray(document.cpu() if hasattr(document, "cpu") else document)
+    try:
+        ids = np.asarray(document.cpu() if hasattr(document, "cpu") else document)
+    except ValueError:  # lists of different lengths
+        ids = np.empty((0, 0))
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise QueryError(
             f"document {number:,}: expected a text or token ids, found {short(document)}"

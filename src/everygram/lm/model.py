@@ -131,6 +131,15 @@ class LanguageModel:
         ends = np.cumsum(lengths + 1) - 1
         return [found[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
+    def longest_suffix_batch(self, prompts: Batch, *, raw: bool = False) -> list[int]:
+        """Of each of a batch of prompts, the length of its longest suffix that occurs in the index.
+
+        What follows depends on no more than that, but in stupid backoff of an order.
+        """
+        asked = self.encoding.queries(prompts, None, raw)
+        lengths: list[int] = self.model.engine.longest_suffix_batch(asked).tolist()
+        return lengths
+
     def perplexity(self, texts: Iterable[Query], *, document_end: bool = False) -> Perplexity:
         """How well the model predicts texts, each of them a document.
 
