@@ -7,7 +7,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from everygram.arguments import short
+from everygram.arguments import short, string
 from everygram.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def figure(result: "Analysis", title: str = "") -> "Figure":
     Raises OptionError for what is no analysis or has more than 100 groups, MissingExtraError
     without matplotlib.
     """
+    title = string("title", title)
     check_matplotlib("a figure")
     from everygram.results.analysis import Agreements, ByNeuralProb
     from everygram.results.scaling import Scaling
