@@ -179,7 +179,9 @@ def test_of_no_texts(long_index):
     index, naive = long_index
     found = analysis.agreement(index, [])
     assert found.as_dict()["total"] == agreement(naive, [], 5)
-    assert found.csv() == "" and "–" in found._repr_html_()
+    # The table has its columns even so.
+    heads = analysis.agreement(index, [LONG]).csv().partition("\n")[0]
+    assert found.csv() == f"{heads}\n" and "–" in found._repr_html_()
     assert len(analysis.figure(found).axes) == 6
 
 
@@ -204,6 +206,18 @@ def test_the_figure_shows_the_counts(long_index):
     assert "∞-gram" in made.axes[1].get_title()
 
 
+def test_the_figure_of_few_tokens_and_of_none(long_index):
+    index, _ = long_index
+    records = [{"token_ids": [9, 8], "of": "two"}, {"token_ids": [], "of": "none"}]
+    made = analysis.figure(analysis.agreement(index, records, by="of"))
+    figures.drawn(made, "png")
+    for axis in made.axes[:6]:
+        # (No number of tokens stands twice, and none is below 0.)
+        shown = [text.get_text() for text in axis.get_yticklabels()]
+        low, high = axis.get_ylim()
+        assert low == 0 and high >= 1 and len({*shown}) == len(shown), shown
+
+
 def test_the_longest_have_one_bar(tmp_path):
     document = (np.random.default_rng(0).integers(1, 9, 90)).tolist()
     with everygram.open(write_index(tmp_path / "index", [document], "u8")) as index:
@@ -220,7 +234,7 @@ def test_names_of_groups_are_shown_as_they_can_be(long_index):
     records = [{"token_ids": LONG, "of": name} for name in names]
     made = analysis.figure(analysis.agreement(index, records, by="of"))
     shown = [axis.get_title().partition("\n")[0] for axis in made.axes[: 3 * len(names) : 3]]
-    assert shown[:5] == ["$x^2$", "a�b�c", "_under", "日本", "…" + "x" * 59]
+    assert shown[:5] == ["$x^2$", "a�b�c", "_under", "日本", "…" + "x" * 35]
     assert b"<svg" in figures.drawn(made, "svg")
     many = [{"token_ids": [1], "of": number} for number in range(101)]
     with pytest.raises(OptionError, match="at most 100 groups, found 101"):
@@ -228,6 +242,8 @@ def test_names_of_groups_are_shown_as_they_can_be(long_index):
 
 
 def test_a_figure_needs_an_analysis_and_matplotlib(long_index, monkeypatch):
+    with pytest.raises(OptionError, match="title: expected a string, found 5"):
+        analysis.figure(analysis.agreement(long_index[0], []), 5)
     for wrong in (None, 3, {"order": 5}):
         with pytest.raises(OptionError, match="result: expected one of an analysis, found"):
             analysis.figure(wrong)

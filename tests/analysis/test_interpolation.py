@@ -441,6 +441,9 @@ def test_a_forest_needs_scikit_learn_and_two_documents(index, tuning, testing, m
     monkeypatch.setitem(sys.modules, "sklearn.tree", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'everygram\[forest\]'"):
         interpolate(index, tuning, testing, weights="forest")
+    # Before any work.
+    with pytest.raises(MissingExtraError):
+        interpolate(index, "none.jsonl", "none.jsonl", weights="forest")
 
 
 # What is refused

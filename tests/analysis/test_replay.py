@@ -152,9 +152,15 @@ def test_files_of_streams(index, text_index, tmp_path):
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({"token_ids": [1, 12]}, r"s\.jsonl:2: query\[1\]: token id 12 is outside the vocabulary"),
-        ({"token_ids": [1], "prompt_ids": [-1]}, r"s\.jsonl:2: query\[0\]: token id -1 is outside"),
-        ({"token_ids": [1.5]}, r"s\.jsonl:2: query\[0\]: expected a token id"),
+        (
+            {"token_ids": [1, 12]},
+            r"s\.jsonl:2: token_ids\[1\]: token id 12 is outside the vocabulary",
+        ),
+        (
+            {"token_ids": [1], "prompt_ids": [-1]},
+            r"s\.jsonl:2: prompt_ids\[0\]: token id -1 is outside",
+        ),
+        ({"token_ids": [1.5]}, r"s\.jsonl:2: token_ids\[0\]: expected a token id"),
         ({"token_ids": "1 2"}, r"s\.jsonl:2: field 'token_ids': expected a list of token ids"),
         ({"token_ids": [1], "prompt_ids": None}, r"field 'prompt_ids': expected a list .*None"),
         ({"ids": [1]}, r"s\.jsonl:2: no field 'text'.*'ids'; expected 'token_ids' or 'text'"),
@@ -168,6 +174,26 @@ def test_what_is_no_stream(index, tmp_path, record, said):
     with pytest.raises(EverygramError, match=said) as caught:
         list(read_streams(path, index))
     assert not isinstance(caught.value, (QueryError, OptionError))
+
+
+@pytest.mark.parametrize("given", ["abc", b"ab", Stream("a"), {"token_ids": [1]}, None, 3])
+def test_one_stream_is_no_list_of_streams(index, given):
+    with pytest.raises(OptionError, match=r"streams: expected a list, .* of texts, token ids or"):
+        replay_drafts(index, given)
+
+
+def test_what_is_wrong_with_streams_is_said(index):
+    with pytest.raises(QueryError, match=r"stream 1: tokens\[1\]: token id 99 is outside"):
+        replay_drafts(index, [[1], [1, 99]])
+    with pytest.raises(QueryError, match=r"stream 0: prompt\[0\]: token id 99 is outside"):
+        replay_drafts(index, [Stream([1], [99])])
+    # Options are, whether there are streams or not.
+    with pytest.raises(QueryError, match="max_tokens: expected 1 or more"):
+        replay_drafts(index, [], max_tokens=0)
+    with pytest.raises(OptionError, match="index: expected an open index"):
+        replay_drafts("index", [[1]])
+    with pytest.raises(OptionError, match="index: expected an open index"):
+        list(read_streams("streams.jsonl", "index"))
 
 
 def test_what_is_no_file_of_streams(index, tmp_path):

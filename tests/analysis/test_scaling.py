@@ -17,6 +17,7 @@ from campaign import sized
 from conftest import write_index
 from everygram import analysis
 from everygram.analysis import ScoredDocument, subsampling
+from everygram.analysis.figures import drawn
 from everygram.errors import BuildError, CorpusError, EverygramError, OptionError, QueryError
 from naive import NaiveIndex
 from naive_agreement import agreement
@@ -204,7 +205,7 @@ def test_the_table_and_the_figure_have_every_size(index):
 def test_of_no_texts(index):
     found = analysis.scaling(index, [], steps=2)
     assert found.rows()[0]["perplexity"] is None and found.rows()[0]["infgram_agreement"] is None
-    assert analysis.figure(found) is not None
+    assert drawn(analysis.figure(found), "png")
 
 
 def test_nothing_is_left_when_it_fails(index, tmp_path, monkeypatch):
@@ -255,6 +256,16 @@ WRONG = [
     ({"threads": 0}, OptionError, "threads: expected 1 or more"),
     ({"progress": 3}, OptionError, "progress: expected a function"),
     ({"scored": SCORED[:1]}, OptionError, "scored: expected two documents or more, .* found 1"),
+    (
+        {"scored": [SCORED[0], ScoredDocument([1], [None])]},
+        OptionError,
+        "scored: .* none in the second 1",
+    ),
+    (
+        {"scored": [*SCORED[:1], ScoredDocument([300], [-1.0])]},
+        QueryError,
+        "document 1: token id 300 .* another tokenizer",
+    ),
     ({"scored": 3}, OptionError, "scored: expected a list of ScoredDocument"),
     ({"scored": "none.jsonl"}, CorpusError, "none.jsonl"),
 ]
@@ -266,6 +277,15 @@ def test_what_is_wrong_is_said(index, given, kind, says):
     with pytest.raises(EverygramError, match=says) as told:
         analysis.scaling(arguments.pop("index"), **arguments)
     assert type(told.value) is kind
+
+
+def test_a_size_without_tokens_can_be_measured_but_not_mixed(tmp_path):
+    with everygram.open(write_index(tmp_path / "index", [[], []], "u8", vocab_size=VOCAB)) as index:
+        found = analysis.scaling(index, [[1]], steps=2)
+        assert [step.num_tokens for step in found.steps] == [0, 0]
+        assert drawn(analysis.figure(found), "png")
+        with pytest.raises(OptionError, match=r"steps: .* the smallest of 2 sizes has no tokens"):
+            analysis.scaling(index, [[1]], steps=2, scored=SCORED)
 
 
 def test_an_empty_index_has_no_parts(tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -216,7 +217,7 @@ REFUSED = [
     (["agreement", "empty.jsonl"], "error: empty.jsonl: expected documents, found none"),
     (["agreement", "texts.jsonl", "--by", "of.m"], "texts.jsonl:1: no field 'of.m'; the record"),
     (["agreement", "texts.jsonl", "--text-field", "body"], "texts.jsonl:1: no field 'body'"),
-    (["agreement", "big.npy"], "document 1: query[1]: token id 999 is outside"),
+    (["agreement", "big.npy"], "document 1: token_ids[1]: token id 999 is outside"),
     (["agreement", "latin.txt"], "error: latin.txt"),
     (["agreement", "texts.jsonl", "--order", "0"], "--order"),
     (["agreement", "texts.jsonl", "--max-tokens", "0"], "--max-tokens"),
@@ -224,6 +225,7 @@ REFUSED = [
     (["generated", "made.jsonl", "--by", "model"], "made.jsonl:1: no field 'model'"),
     (["generated", "texts.jsonl"], "texts.jsonl:1: no field 'decoding'"),
     (["generated", "bad.jsonl"], "bad.jsonl:2: no field 'text'"),
+    (["generated", "ids.jsonl"], "ids.jsonl:1: prompt_ids[0]: token id 999 is outside"),
     (["generated", "empty.jsonl"], "empty.jsonl: expected texts, found none"),
     (["generated", "-", "-"], "expected - once"),
     (["generated", "-"], "standard input:1: no field 'decoding'"),
@@ -231,10 +233,17 @@ REFUSED = [
     (["generated", "made.jsonl", "--skip", "-1"], "--skip"),
     (["interpolation", "texts.jsonl"], "texts.jsonl:1: expected a field 'token_ids'"),
     (["interpolation", "scored.jsonl", "--bins", "0"], "--bins"),
-    (["interpolation", "outside.jsonl"], "outside.jsonl:1: text[0]: token id 999 is outside"),
-    (["scaling", "texts.jsonl"], "steps: expected 1 to 3 for an index of 6 documents, found 9"),
-    (["scaling", "texts.jsonl", "--work-dir", "no"], "expected a folder that is there, found 'no'"),
+    (["interpolation", "outside.jsonl"], "outside.jsonl:1: token id 999 at place 0 is"),
+    (
+        ["scaling", "texts.jsonl"],
+        "error: --steps: expected 1 to 3 for an index of 6 documents, found 9",
+    ),
+    (
+        ["scaling", "texts.jsonl", "--work-dir", "no"],
+        "--work-dir: expected a folder that is there, found 'no'",
+    ),
     (["scaling", "texts.jsonl", "--log-probs", "made.jsonl"], "made.jsonl:1: expected a field"),
+    (["scaling", "texts.jsonl", "--log-probs", "one.jsonl"], "--log-probs: expected two"),
     (["scaling", "texts.jsonl", "--memory", "x"], "memory: expected a size"),
     (["drawing", "texts.jsonl"], "No such command 'drawing'"),
     (["agreemnt", "texts.jsonl"], "Did you mean 'agreement'?"),
@@ -247,10 +256,43 @@ def test_what_is_refused(run, path, here, arguments, says):
     (here / "latin.txt").write_bytes(b"caf\xe9")
     write_jsonl(here / "bad.jsonl", [RECORDS[0], {"decoding": "x"}])
     np.save(here / "big.npy", np.array([[1, 999]], "u2"))
+    write_jsonl(here / "ids.jsonl", [{"token_ids": [1], "prompt_ids": [999], "decoding": "a"}])
+    analysis.write_log_probs("one.jsonl", SCORED[:1])
     write_jsonl(here / "outside.jsonl", [{"token_ids": [999], "logprobs": [-1.0]}])
     code, out, err = run("analyse", arguments[0], path, *arguments[1:], stdin='{"text": "a"}\n')
     assert code in (1, 2) and out == "" and says in err, err
     assert "--on-error" not in err and "--quoting" not in err and "document 0" not in err
+
+
+def test_wrong_ids_in_files_are_no_usage_errors(run, path, here):
+    np.save(here / "big.npy", np.array([[1, 999]], "u2"))
+    write_jsonl(here / "ids.jsonl", [{"token_ids": [999], "decoding": "a"}])
+    for name, file in (("agreement", "big.npy"), ("generated", "ids.jsonl")):
+        assert run("analyse", name, path, file)[0] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_of_scaling_that_is_stopped(path, here, number):
+    script = (
+        "import os, sys, threading, time\n"
+        "from everygram.analysis import subsampling\n"
+        "from everygram.cli.app import main\n"
+        "def measured(*rest):\n"
+        "    print(len(os.listdir('work')), flush=True)\n"
+        "    threading.Event().wait(60)\n"
+        "subsampling.measured = measured\n"
+        f"sys.argv[1:] = ['analyse', 'scaling', {str(path)!r}, 'texts.jsonl', '--steps', '2',\n"
+        "    '--work-dir', 'work']\n"
+        "main()\n"
+    )
+    (here / "work").mkdir()
+    started = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert started.stdout.readline() == "1\n"
+    started.send_signal(number)
+    assert started.communicate(timeout=60)[0] == ""
+    assert started.returncode == 128 + number
+    assert [*(here / "work").iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ASKED)

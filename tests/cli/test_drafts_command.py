@@ -103,7 +103,7 @@ def test_what_is_refused(run, path, streams):
     assert (code, "--max-tokens" in err) == (2, True)
     write_jsonl(streams, [{"token_ids": [1]}, {"token_ids": [256]}])
     code, _, err = run("analyse", "drafts", path, "streams.jsonl")
-    assert (code, "streams.jsonl:2: query[0]: token id 256 is outside" in err) == (1, True)
+    assert (code, "streams.jsonl:2: token_ids[0]: token id 256 is outside" in err) == (1, True)
     streams.write_text("")
     code, _, err = run("analyse", "drafts", path, "streams.jsonl")
     assert (code, "expected streams of tokens, found none" in err) == (1, True)

@@ -161,7 +161,7 @@ def test_options_that_are_refused(run, path, here, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.tree", None)
     code, _, err = run(*command(path, "--weights", "forest"))
     assert code == 1 and err.endswith(
-        "error: weights: a forest needs scikit-learn: pip install 'everygram[forest]'\n"
+        "error: --weights: a forest needs scikit-learn: pip install 'everygram[forest]'\n"
     )
 
 

@@ -80,6 +80,24 @@ def test_drafts_are_those_of_the_index(path):
         ]
 
 
+def test_arrays_of_every_kind(path):
+    proposer = Proposer(config(additional={"index": path}))
+    requests = [[7, 1, 2], [0, 4, 5, 6]]
+    sampled, lengths, rows = batch(*requests)
+    expected = [[3, 4], [7, 8]]
+    # Lengths of these requests alone; tokens as arrays; more than one sampled.
+    assert proposer.propose(sampled, lengths[:2], rows) == expected
+    assert proposer.propose([np.array([1, 2]), np.array([6])], lengths, rows) == expected
+    assert proposer.propose([np.array([], int), np.array([6])], lengths, rows) == [[], [7, 8]]
+    assert proposer.propose(sampled, lengths.tolist(), rows.astype(np.int64)) == expected
+    assert proposer.propose(sampled, lengths, np.asfortranarray(rows)) == expected
+
+
+def test_a_draft_that_is_too_long_is_refused_at_once(path):
+    with pytest.raises(QueryError, match="max_tokens: expected 1 to 1,024, found 2000"):
+        Proposer(config(2000, {"index": path}))
+
+
 def test_where_nothing_can_be_drafted(path):
     proposer = Proposer(config(additional={"index": path, "max_factor": 9}))
     # Nothing was sampled: a part of a prompt. Nothing fits behind what is there.

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from everygram import arguments
-from everygram.analysis.per_token import checked_index, nothing, per_token
+from everygram.analysis.per_token import checked_index, encoded, nothing, per_token
 from everygram.arguments import natural, short
 from everygram.corpus.text import value_in
 from everygram.encoding import Query
-from everygram.errors import EverygramError, OptionError
+from everygram.errors import OptionError
 from everygram.index import Index
 from everygram.results.analysis import Agreements
 
@@ -103,25 +103,24 @@ def read(
     group = None
     prompt: Query = []
     text: Query = cast(Query, document)
+    name, before = TEXT[isinstance(document, str)], PROMPT[0]
     if isinstance(document, Mapping):
         record = dict(document)
         if by is not None:
             group = group_of(record, by, place)
-        names = TEXT if TEXT[0] not in record else TEXT[:1]
-        text = value_in(record, names[-1], place, f"or a field '{TEXT[0]}'")
+        name = TEXT[TEXT[0] not in record]
+        text = value_in(record, name, place, f"expected '{TEXT[0]}' or '{TEXT[1]}'")
         if skip is not None:
-            prompt = next((record[name] for name in PROMPT if name in record), prompt)
+            before = PROMPT[PROMPT[0] not in record]
+            prompt = record.get(before, prompt)
     elif by is not None:
         raise OptionError(
             f"{place}: by: expected a record with this field, found {short(document)}"
         )
-    try:
-        ids = index.encode(text, raw=True)
-        before = index.encode(prompt, raw=True)
-    except EverygramError as error:
-        raise type(error)(f"{place}: {error}") from None
-    both = np.concatenate([before, ids])[:max_tokens]
-    return Asked(both, max(before.shape[0], skip or 0), group)
+    ids = encoded(index, text, name, place)
+    known = encoded(index, prompt, before, place)
+    both = np.concatenate([known, ids])[:max_tokens]
+    return Asked(both, max(known.shape[0], skip or 0), group)
 
 
 def group_of(record: dict[str, Any], by: str, place: str) -> str:

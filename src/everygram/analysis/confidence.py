@@ -10,8 +10,9 @@ import numpy as np
 
 from everygram.analysis.log_probs import ScoredDocument, checked
 from everygram.analysis.per_token import agrees_with, checked_index
+from everygram.analysis.scores import check_ids, is_scored
 from everygram.arguments import natural
-from everygram.errors import EverygramError, OptionError
+from everygram.errors import OptionError
 from everygram.index import Index
 from everygram.results.analysis import ByNeuralProb, counted_by
 
@@ -38,13 +39,9 @@ def neural_agreement(
     counts = np.zeros((4, size), np.int64)
     num_texts = 0
     for document in checked("documents", documents):
-        place = document.place or f"document {num_texts:,}"
+        check_ids(asked, document, num_texts)
         num_texts += 1
-        try:
-            scores = asked.score(document.token_ids)
-        except EverygramError as error:
-            raise type(error)(f"{place}: {error}") from None
-        scored = ~np.isnan(document.log_probs)
+        scores, scored = asked.score(document.token_ids), is_scored(document)
         places = np.searchsorted(edges[1:-1], np.exp(document.log_probs[scored]), "right")
         agrees, sparse = agrees_with(scores)[scored], scores.sparse[scored]
         every = np.ones_like(agrees)

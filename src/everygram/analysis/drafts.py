@@ -7,7 +7,7 @@ have gained. No model is needed: what it accepts is known, because what it gener
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from everygram import arguments
+from everygram.analysis.per_token import checked_index, encoded
 from everygram.corpus.files import list_files
 from everygram.corpus.text import records_of, text_in
 from everygram.encoding import Query
-from everygram.errors import CorpusError, OptionError, QueryError, TokenizerError
+from everygram.errors import CorpusError, OptionError, QueryError
 from everygram.index import Index
 from everygram.results.base import Value
 
@@ -116,15 +117,17 @@ def replay_drafts(index: Index, streams: Iterable[Stream | Query], **options: An
 
     A step drafts after the prompt and what was generated so far, accepts the draft up to its first
     wrong token, and adds the token that the model itself gives in every forward pass. So does the
-    simulator of suffix decoding in `arctic_inference`. Raises QueryError and TokenizerError as
-    `Index.draft` does.
+    simulator of suffix decoding in `arctic_inference`. Raises OptionError for what has no streams,
+    QueryError and TokenizerError as `Index.draft` does; messages count streams from 0.
     """
+    checked_index(index).draft([], **options)
     steps: list[tuple[float, ...]] = []
     number = 0
-    for number, given in enumerate(streams, 1):
+    for number, given in enumerate(_listed(streams), 1):
         stream = given if isinstance(given, Stream) else Stream(given)
-        prompt = index.encode(stream.prompt, raw=True).tolist()
-        truth = index.encode(stream.tokens, raw=True).tolist()
+        place = f"stream {number - 1:,}"
+        prompt = encoded(index, stream.prompt, "prompt", place).tolist()
+        truth = encoded(index, stream.tokens, "tokens", place).tolist()
         context, at = prompt + truth, 0
         while at < len(truth):
             before = context[: len(prompt) + at]
@@ -142,6 +145,19 @@ def replay_drafts(index: Index, streams: Iterable[Stream | Query], **options: An
     return Replay(number, *table[:6].astype(np.int64), *table[6:])
 
 
+def _listed(streams: Any) -> Iterator[Stream | Query]:
+    """The streams. Raises OptionError for what is one stream, or none."""
+    try:
+        if isinstance(streams, str | bytes | bytearray | Mapping | Stream):
+            raise TypeError
+        return iter(streams)
+    except TypeError:
+        raise OptionError(
+            "streams: expected a list, or another iterable, of texts, token ids or Stream, found "
+            f"{arguments.short(streams)}"
+        ) from None
+
+
 def read_streams(path: str | os.PathLike[str], index: Index) -> Iterator[Stream]:
     """The streams of a file of records, as ids of the index.
 
@@ -150,6 +166,7 @@ def read_streams(path: str | os.PathLike[str], index: Index) -> Iterator[Stream]
     compressed. Raises CorpusError, with the file and the line, for what is none of these and for
     ids that are outside the index's vocabulary.
     """
+    checked = checked_index(index)
     name = arguments.place("streams", path, "a path or an address")
     if not name:
         raise OptionError("streams: expected a path, found an empty one")
@@ -157,16 +174,17 @@ def read_streams(path: str | os.PathLike[str], index: Index) -> Iterator[Stream]
     if len(files) != 1:
         raise CorpusError(f"{name}: expected one file, found {len(files):,}; name one of them")
     for place, record in records_of(files[0], as_lines=True) or ():
-        yield _stream(index, place, record)
+        yield _stream(checked, place, record)
 
 
 def _stream(index: Index, place: str, record: Callable[[], dict[str, Any]]) -> Stream:
     fields = record()
+    names = (IDS, PROMPT_IDS) if IDS in fields else (TEXT, PROMPT)
     tokens: Query
     prompt: Query
     if IDS in fields:
         tokens, prompt = fields[IDS], fields.get(PROMPT_IDS, [])
-        for name, ids in ((IDS, tokens), (PROMPT_IDS, prompt)):
+        for name, ids in zip(names, (tokens, prompt), strict=True):
             if not isinstance(ids, list):
                 raise CorpusError(
                     f"{place}: field '{name}': expected a list of token ids, found "
@@ -176,8 +194,7 @@ def _stream(index: Index, place: str, record: Callable[[], dict[str, Any]]) -> S
         tokens = text_in(fields, TEXT, place, f"expected '{IDS}' or '{TEXT}'")
         prompt = text_in(fields, PROMPT, place) if PROMPT in fields else ""
     try:
-        return Stream(index.encode(tokens, raw=True), index.encode(prompt, raw=True))
+        given = zip((tokens, prompt), names, strict=True)
+        return Stream(*(encoded(index, each, name, place) for each, name in given))
     except QueryError as error:
-        raise CorpusError(f"{place}: {error}") from None
-    except TokenizerError as error:
-        raise TokenizerError(f"{place}: {error}") from None
+        raise CorpusError(str(error)) from None

@@ -7,7 +7,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from everygram.arguments import short
+from everygram.arguments import short, string
 from everygram.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ BARS, DOTS, PALE, OTHER = "#c4c7cc", "#1a8a4a", "#a5d6bb", "#c2571a"
 FEW = 20
 # In inches, of a panel; and the most rows of panels: larger files cannot be drawn.
 WIDTH, HEIGHT, MOST_ROWS = 3.7, 2.9, 100
-# Characters of a name that are shown; of a longer one its end.
-NAME = 60
+# Characters of a name that are shown, of the whole figure and of a panel; of a longer one its end.
+NAME, PANEL_NAME = 60, 36
 
 
 def figure(result: "Analysis", title: str = "") -> "Figure":
@@ -39,6 +39,7 @@ def figure(result: "Analysis", title: str = "") -> "Figure":
     Raises OptionError for what is no analysis or has more than 100 groups, MissingExtraError
     without matplotlib.
     """
+    title = string("title", title)
     check_matplotlib("a figure")
     from everygram.results.analysis import Agreements, ByNeuralProb
     from everygram.results.scaling import Scaling
@@ -84,11 +85,11 @@ def drawn(made: "Figure", kind: str) -> bytes:
     return out.getvalue()
 
 
-def shown_name(name: str) -> str:
-    """A name as a figure shows it: in one line, without what cannot be printed; of a long one its
-    end."""
+def shown_name(name: str, most: int = NAME) -> str:
+    """A name as a figure shows it: in one line, without what cannot be printed; of one with more
+    than `most` characters its end."""
     shown = "".join(each if each.isprintable() else "�" for each in name)
-    return shown if len(shown) <= NAME else f"…{shown[1 - NAME :]}"
+    return shown if len(shown) <= most else f"…{shown[1 - most :]}"
 
 
 def _panels(rows: int, columns: int) -> "tuple[Figure, Any]":
@@ -112,7 +113,7 @@ def _agreements(result: "Agreements") -> "Figure":
         for axis, (model, panel) in zip(row, each.panels.items(), strict=True):
             beside = _by_n(axis, panel)
             label = f"{model}: {panel.agreement:.0%} agreement" if panel.num_tokens else model
-            title = f"{shown_name(name)}\n{label}" if name else label
+            title = f"{shown_name(name, PANEL_NAME)}\n{label}" if name else label
             axis.set_title(title, parse_math=False, fontsize=10)
         row[0].set_ylabel("tokens")
         beside.set_ylabel("agreement", color=DOTS)
@@ -145,9 +146,12 @@ def _ticks_of_n(axis: "Axes", longest: int) -> None:
 
 def _bars_and_dots(axis: "Axes", places: Any, tokens: Any, agreed: Any, width: float) -> "Axes":
     """Bars of tokens; on axes of their own, which it returns, the agreement where there are any."""
-    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
     axis.bar(places, tokens, width, color=BARS)
+    if not tokens.any():
+        axis.set_ylim(0, 1)
+    axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     beside = axis.twinx()
     for these, color in ((tokens >= FEW, DOTS), ((tokens > 0) & (tokens < FEW), PALE)):
@@ -183,7 +187,8 @@ def _scaling(result: "Scaling") -> "Figure":
     """Agreement by the size of the index, and perplexity if it was computed."""
     from matplotlib.ticker import PercentFormatter
 
-    sizes = [step.num_tokens for step in result.steps]
+    # (No logarithm of 0.)
+    sizes = [max(1, step.num_tokens) for step in result.steps]
     lines = result.perplexities
     made, (axes,) = _panels(1, 1 + len(lines))
     agreement = axes[0]
@@ -206,10 +211,13 @@ def _scaling(result: "Scaling") -> "Figure":
     mixed = result.steps[-1].mixed
     if mixed is not None:
         alone = mixed.test.all.neural_perplexity
-        axes[-1].plot(sizes, [alone] * len(sizes), "--", color=OTHER, label="neural alone")
+        axes[-1].axhline(alone, linestyle="--", color=OTHER, label="neural alone")
         axes[-1].legend(fontsize="small")
     for axis in axes:
         axis.set_xscale("log")
+        axis.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+        # (With few powers of ten the numbers between them have labels, which would overlap.)
+        axis.tick_params(axis="x", which="minor", labelsize="x-small", labelrotation=30)
         axis.set_xlabel("tokens in the index")
         axis.grid(alpha=0.3)
     return made

@@ -56,6 +56,16 @@ def features_of(index: Index, documents: list[ScoredDocument]) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+def learner() -> Any:
+    """scikit-learn's class of trees. Raises MissingExtraError without it."""
+    try:
+        return importlib.import_module("sklearn.tree").DecisionTreeRegressor
+    except ImportError:
+        raise MissingExtraError(
+            "weights: a forest needs scikit-learn: pip install 'everygram[forest]'"
+        ) from None
+
+
 class Forest:
     """Trees that have learnt from tuning documents. `tuned`: λ of each of their scored tokens."""
 
@@ -78,12 +88,7 @@ class Forest:
                 "tune: a forest needs two documents or more with log-probabilities, found "
                 f"{tokens.documents}; pass more, or weights 'two'"
             )
-        try:
-            learner: Any = importlib.import_module("sklearn.tree").DecisionTreeRegressor
-        except ImportError:
-            raise MissingExtraError(
-                "weights: a forest needs scikit-learn: pip install 'everygram[forest]'"
-            ) from None
+        tree_of = learner()
         usual = two[tokens.sparse.astype(np.int64)]
         ratio = ratios(tokens)
         # (Of a class whose λ is 0 or 1 there would be nothing to learn.)
@@ -95,7 +100,7 @@ class Forest:
             draws = random.integers(0, tokens.documents, tokens.documents)
             weight = np.bincount(draws, minlength=tokens.documents)[tokens.document]
             seen = weight > 0
-            tree = learner(
+            tree = tree_of(
                 min_samples_leaf=LEAF,
                 max_features=FEATURES,
                 random_state=int(random.integers(1 << 31)),

@@ -13,7 +13,7 @@ import numpy as np
 from everygram import arguments
 from everygram.analysis.log_probs import ScoredDocument, checked, read_log_probs
 from everygram.analysis.mixing import Tokens, best_lambdas, mixed, ratios
-from everygram.analysis.scores import is_scored, tokens_of
+from everygram.analysis.scores import check_ids, is_scored, tokens_of
 from everygram.errors import OptionError, QueryError
 from everygram.index import Index
 from everygram.progress import Clock, Progress
@@ -70,10 +70,16 @@ def interpolate(
     if samples > MOST_SAMPLES:
         raise OptionError(f"bootstrap: expected at most {MOST_SAMPLES:,}, found {samples:,}")
     seed = arguments.natural("seed", seed)
+    if weights == "forest":
+        # (Without scikit-learn, before any work.)
+        from everygram.analysis.forest import Forest, features_of, learner
+
+        learner()
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     tuning, testing = _documents("tune", tune), _documents("test", test)
     for documents in (tuning, testing):
-        _check_ids(index, documents)
+        for number, document in enumerate(documents):
+            check_ids(index, document, number)
     tune_tokens, test_tokens = tokens_of(index, tuning), tokens_of(index, testing)
     ratio = ratios(tune_tokens)
     one = float(best_lambdas(ratio, np.zeros(len(tune_tokens), np.int64), 1)[0])
@@ -83,8 +89,6 @@ def interpolate(
     two = np.where(there, best_lambdas(ratio, group, 2), one)
     lambdas = two[group], two[test_tokens.sparse.astype(np.int64)]
     if weights == "forest":
-        from everygram.analysis.forest import Forest, features_of
-
         clock.enter("grow")
         forest = Forest(features_of(index, tuning), tune_tokens, two, seed, clock.report)
         lambdas = forest.tuned, forest.lambdas(features_of(index, testing))
@@ -113,19 +117,6 @@ def _documents(name: str, given: Documents) -> list[ScoredDocument]:
             f"{len(documents):,}: they have no tokens, or only null"
         )
     return scored
-
-
-def _check_ids(index: Index, documents: list[ScoredDocument]) -> None:
-    """Raise QueryError for ids that are not of the index's vocabulary."""
-    for number, document in enumerate(documents):
-        outside = np.flatnonzero(document.token_ids >= index.vocab_size)
-        if outside.size:
-            place = document.place or f"document {number:,}"
-            raise QueryError(
-                f"{place}: token id {document.token_ids[outside[0]]:,} at place {outside[0]:,} is "
-                f"outside the index's vocabulary of {index.vocab_size:,}: the neural model has "
-                "another tokenizer; index the corpus with the model's"
-            )
 
 
 def _measured(

@@ -198,9 +198,11 @@ def _archive(file: File) -> Iterator[ScoredDocument]:
         try:
             # (It may be remote: an archive is read from its end.)
             held = io.BytesIO(raw.read())
+            # (Of what is none, NumPy says how to load pickled objects, which is no advice.)
+            if not zipfile.is_zipfile(held):
+                raise ValueError("it is not a ZIP file, or is cut off")
+            held.seek(0)
             with np.load(held, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise ValueError("it has one array, without a name")
                 names = [name for name in (*ARRAYS, RECORDS) if name in archive.files]
                 arrays = {name: archive[name] for name in names}
         except DAMAGED as error:

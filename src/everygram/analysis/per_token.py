@@ -3,13 +3,14 @@
 In: an index and a text's ids. Out: arrays, and their counts by effective n.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from everygram.arguments import short
 from everygram.encoding import Query
-from everygram.errors import OptionError
+from everygram.errors import EverygramError, OptionError
 from everygram.index import Index
 from everygram.results.analysis import ByEffectiveN, TextAgreement, counted_by
 from everygram.results.texts import Scores
@@ -72,6 +73,18 @@ def nothing(order: int) -> TextAgreement:
     """The counts of no texts."""
     none = [ByEffectiveN(np.zeros(1, np.int64), np.zeros(1, np.int64)) for _ in range(3)]
     return TextAgreement(order, 0, *none)
+
+
+def encoded(index: Index, given: Query, name: str, place: str) -> np.ndarray:
+    """The ids of a text, as documents of the corpus are encoded; messages call it `name`.
+
+    place: of the text's document, for messages. Raises QueryError, TokenizerError.
+    """
+    try:
+        return index.encode(given, raw=True)
+    except EverygramError as error:
+        said = re.sub(r"^query(?=[\[:])", name, str(error))
+        raise type(error)(f"{place}: {said}") from None
 
 
 def checked_index(index: Any) -> Index:

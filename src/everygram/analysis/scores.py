@@ -31,6 +31,21 @@ def tokens_of(index: Index, documents: list[ScoredDocument]) -> Tokens:
     )
 
 
+def check_ids(index: Index, document: ScoredDocument, number: int) -> None:
+    """Raise QueryError for ids of a document that are not of the index's vocabulary.
+
+    number: of the document, for the message, if it comes from no file.
+    """
+    outside = np.flatnonzero(document.token_ids >= index.vocab_size)
+    if outside.size:
+        place = document.place or f"document {number:,}"
+        raise QueryError(
+            f"{place}: token id {document.token_ids[outside[0]]:,} at place {outside[0]:,} is "
+            f"outside the index's vocabulary of {index.vocab_size:,}: the neural model has "
+            "another tokenizer; index the corpus with the model's"
+        )
+
+
 def is_scored(document: ScoredDocument) -> np.ndarray:
     """Which of a document's tokens the neural model has scored: bool, shape (n,)."""
     found: np.ndarray = ~np.isnan(document.log_probs)

@@ -30,6 +30,7 @@ from everygram.analysis.agreements import (
 from everygram.analysis.interpolation import Documents, interpolate
 from everygram.analysis.log_probs import ScoredDocument, checked, read_log_probs
 from everygram.analysis.per_token import checked_index
+from everygram.analysis.scores import check_ids, is_scored
 from everygram.arguments import Size, natural
 from everygram.building.segment_builder import write_documents
 from everygram.building.stages import disk, resources
@@ -88,8 +89,13 @@ def scaling(
     limits = resources(memory, threads)
     texts = list(asked_of(whole, "documents", documents, None, most))
     engine = whole.engine
-    halves = None if scored is None else _halves(scored)
+    halves = None if scored is None else _halves(whole, scored)
     parts = nested(live_documents(engine), steps, draw)
+    if halves is not None and not engine.lengths_of(parts[0]).sum():
+        raise OptionError(
+            f"steps: expected fewer, or another seed: the smallest of {steps} sizes has no tokens, "
+            "which nothing can be mixed with"
+        )
     done: list[ScalingStep] = []
 
     def measure(asked: Index, share: float) -> None:
@@ -165,8 +171,12 @@ def _growing(
             yield part
 
 
-def _halves(given: Documents) -> tuple[list[ScoredDocument], list[ScoredDocument]]:
-    """The first and the second half of scored documents. Raises OptionError for fewer than two."""
+def _halves(index: Index, given: Documents) -> tuple[list[ScoredDocument], list[ScoredDocument]]:
+    """The first and the second half of scored documents.
+
+    Raises OptionError for fewer than two, or a half without a log-probability; QueryError for ids
+    that are not of the index's vocabulary.
+    """
     if isinstance(given, str | os.PathLike):
         documents = read_log_probs(given)
     else:
@@ -176,8 +186,17 @@ def _halves(given: Documents) -> tuple[list[ScoredDocument], list[ScoredDocument
             f"scored: expected two documents or more, to find λ and to measure, found "
             f"{len(documents)}"
         )
+    for number, document in enumerate(documents):
+        check_ids(index, document, number)
     middle = len(documents) // 2
-    return documents[:middle], documents[middle:]
+    halves = documents[:middle], documents[middle:]
+    for which, half in zip(("first", "second"), halves, strict=True):
+        if not any(is_scored(document).any() for document in half):
+            raise OptionError(
+                f"scored: expected log-probabilities in both halves of the documents, found none "
+                f"in the {which} {len(half):,}"
+            )
+    return halves
 
 
 def _step(

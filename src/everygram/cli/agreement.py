@@ -13,6 +13,7 @@ from everygram.cli.analysing import (
     max_tokens_option,
     order_option,
     output_options,
+    read_in_file,
     reading_options,
     told,
 )
@@ -174,12 +175,10 @@ def interpolation(
 
 def _generated(index: "Index", names: tuple[str, ...], by: str, skip: int) -> Iterator["Asked"]:
     """The texts of files of records; errors say where they are."""
-    from everygram.analysis.agreements import read
-
     try:
         for name in names:
             for place, record in _records(name):
-                yield read(index, place, record(), by, None, skip)
+                yield read_in_file(index, place, record(), by, None, skip)
     except CorpusError as error:
         raise CorpusError(without_build(str(error))) from None
 

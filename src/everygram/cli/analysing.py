@@ -21,7 +21,7 @@ from everygram.cli.plot import check_figure, write_figure
 from everygram.cli.reading import without_build
 from everygram.cli.show_indexing import build_progress, passed_over
 from everygram.cli.writing import check_place, write_whole
-from everygram.errors import CorpusError
+from everygram.errors import CorpusError, QueryError
 
 if TYPE_CHECKING:
     from everygram.analysis.agreements import Asked
@@ -80,6 +80,16 @@ def told(
     return tell
 
 
+def read_in_file(index: "Index", place: str, document: Any, *options: Any) -> "Asked":
+    """`read` of a document of a file, whose wrong ids are the file's fault: CorpusError."""
+    from everygram.analysis.agreements import read
+
+    try:
+        return read(index, place, document, *options)
+    except QueryError as error:
+        raise CorpusError(str(error)) from None
+
+
 def documents_of(
     index: "Index",
     names: tuple[str, ...],
@@ -91,7 +101,7 @@ def documents_of(
 
     by: a field of their metadata that divides them into groups. Raises CorpusError.
     """
-    from everygram.analysis.agreements import group_of, read
+    from everygram.analysis.agreements import group_of
     from everygram.corpus.documents import TextDocument
     from everygram.corpus.source import CorpusOptions, NamedCorpus
     from everygram.progress import Clock
@@ -107,7 +117,7 @@ def documents_of(
             for number, document in enumerate(corpus, 1):
                 place = corpus.place or f"document {number:,}"
                 text = document.text if isinstance(document, TextDocument) else document.ids
-                asked = read(index, place, text, None, max_tokens)
+                asked = read_in_file(index, place, text, None, max_tokens)
                 if by is not None:
                     group = group_of(json.loads(document.metadata), by, place)
                     asked = asked._replace(group=group)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from everygram.cli.show import printable
+from everygram.analysis.figures import shown_name
 
 # The effective n whose shares are shown, as `results.analysis` names them.
 MANY, LONG = 5, 16
@@ -19,7 +19,7 @@ def show_agreements(answer: dict[str, Any]) -> str:
     ]
     rows = [
         [
-            printable(name),
+            shown_name(name),
             f"{each['num_texts']:,}",
             f"{each['num_tokens']:,}",
             *(percent(each[model]["agreement"]) for model in ("ngram", "infgram", "sparse")),

@@ -63,7 +63,7 @@ class Proposer:
         self.index = everygram.open(index, preload=settings.pop("preload", ()))
         self._options = OPTIONS | settings
         # (So that wrong values are refused now.)
-        self.index.draft([], **self._options)
+        self.index.draft([], max_tokens=self.num_speculative_tokens, **self._options)
         self._read = max(self._options["lookback"], self._options["max_suffix"])
 
     def load_model(self, *_: Any, **__: Any) -> None:
@@ -79,14 +79,13 @@ class Proposer:
     ) -> list[list[int]]:
         """A draft for each request; an empty one where nothing was sampled or nothing is known.
 
-        sampled_token_ids: what the last step sampled, a list per request. num_tokens_no_spec: how
-        many tokens each request has, shape (k,). token_ids_cpu: these tokens, shape (k or more,
-        max_model_len); on the CPU. slot_mappings: not used.
+        sampled_token_ids: what the last step sampled, a list (or an array) for each of k requests.
+        num_tokens_no_spec: how many tokens each request has, shape (k or more,). token_ids_cpu:
+        these tokens, shape (k or more, max_model_len); on the CPU. slot_mappings: not used.
         """
-        rows = np.asarray(token_ids_cpu)
-        lengths = np.broadcast_to(np.asarray(num_tokens_no_spec), (rows.shape[0],))
+        rows, lengths = np.asarray(token_ids_cpu), np.asarray(num_tokens_no_spec)
         return [
-            self._draft(rows[request], int(lengths[request])) if sampled else []
+            self._draft(rows[request], int(lengths[request])) if len(sampled) else []
             for request, sampled in enumerate(sampled_token_ids)
         ]
 

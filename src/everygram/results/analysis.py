@@ -9,7 +9,7 @@ import io
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,9 @@ MANY, LONG = 5, 16
 
 
 class Analysis(Value):
-    """A result that is a table, too."""
+    """A result that is a table, too. COLUMNS: the names of its columns, if it may have no rows."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
@@ -35,10 +37,10 @@ class Analysis(Value):
     def csv(self) -> str:
         """The table as CSV, with a line of names; what is undefined is empty."""
         rows, written = self.rows(), io.StringIO()
-        if rows:
-            writer = csv.DictWriter(written, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        names = list(rows[0]) if rows else self.COLUMNS
+        writer = csv.DictWriter(written, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
         return written.getvalue()
 
 
@@ -194,6 +196,8 @@ class Agreements(Analysis):
 
     `groups`: by name, in the order met; empty if the texts are in no groups.
     """
+
+    COLUMNS = ("group", "model", "effective_n", "tokens", "agreed", "agreement")
 
     total: TextAgreement
     groups: dict[str, TextAgreement]
