@@ -40,6 +40,7 @@ from everygram.building import external_sort
 from everygram.errors import BuildError, CorpusError, FormatError
 from everygram.storage import directory
 from everygram.storage import format as fmt
+from everygram.storage import prepared as storage_prepared
 from everygram.storage.verify import verify
 from naive import NaiveIndex
 
@@ -121,7 +122,9 @@ class Disk:
         """An audit event: comes before what it tells of, whatever function it was called by."""
         if event == "mmap.__new__":
             number, _, access, _ = arguments
-            if number != -1 and access not in (mmap.ACCESS_READ, mmap.ACCESS_COPY):
+            # (A file without a name is nobody's after a crash.)
+            named = number != -1 and os.fstat(number).st_nlink
+            if named and access not in (mmap.ACCESS_READ, mmap.ACCESS_COPY):
                 raise NotImplementedError("writing to a map")
         if event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", *UNKNOWN):
             return
@@ -149,7 +152,9 @@ class Disk:
     def opened(self, file, mode="r", buffering=-1, *rest, **more):
         reading = not set(mode) & set("wxa+")
         ours = not isinstance(file, int) and Path(file).is_relative_to(self.folder)
-        if not ours or (reading and Path(file).name != self.unreadable):
+        # (Files without names are opened in a way of their own: what is written there is no step.)
+        nameless = "opener" in more
+        if not ours or nameless or (reading and Path(file).name != self.unreadable):
             return self.open(file, mode, buffering, *rest, **more)
         assert "b" in mode, "text is written to a file"
         raw = (Unreadable if reading else Written)(file, mode.replace("b", ""))
@@ -299,6 +304,7 @@ CALLS = {
     "add": lambda path, **options: everygram.add(path, **SMALL, **options),
     "delete": lambda path, **options: everygram.delete(path, **SMALL, **options),
     "compact": lambda path, **options: everygram.compact(path, **SMALL, **options),
+    "prepare": lambda path, **options: everygram.prepare(path, **SMALL, **options),
     "open": lambda path, queries: answers(everygram.open(path), queries),
     "verify": problems_of,
     "look": lambda path, queries: {
@@ -382,7 +388,8 @@ def warm_up():
                 "build": options,
                 "add": options,
                 "delete": {"documents": [0]},
-                "compact": {},
+                "compact": {"full": True},
+                "prepare": {},
             }
             for call, options in changes.items():
                 CALLS[call](path, **options)
@@ -557,7 +564,11 @@ def names_that_belong(path):
     segments = {segment.name: segment.files for segment in manifest.segments}
     tokenizer = {fmt.TOKENIZER} if manifest.tokenizer.sha256 else set()
     files = {f"{name}/{file}" for name, files in segments.items() for file in files}
-    return {fmt.MANIFEST, fmt.LOCK, *tokenizer, *segments, *files}
+    made = {
+        f"{fmt.LANGUAGE_MODEL}/{name}" for name in (storage_prepared.INFO, *storage_prepared.FILES)
+    }
+    made = {fmt.LANGUAGE_MODEL, *made} if storage_prepared.is_prepared(path, manifest) else set()
+    return {fmt.MANIFEST, fmt.LOCK, *tokenizer, *segments, *files, *made}
 
 
 # At so many steps of each operation is a writer killed, if it has as many.
@@ -645,7 +656,7 @@ def operations(tmp_path_factory):
 def kinds_of(operation, writer, tmp_path):
     """The kinds of the steps that it takes; the last is the end."""
     whole = operation(writer, operation.on(tmp_path))
-    assert whole["error"] is None
+    assert whole["error"] is None, whole
     return whole["kinds"]
 
 
@@ -940,6 +951,66 @@ def test_a_manifest_cut_off_at_any_byte(tmp_path):
     manifest.write_bytes(whole)
     with everygram.open(path) as index:
         assert index.count("b") == 2
+
+
+@pytest.fixture(scope="module")
+def preparing(operations, tmp_path_factory):
+    """To prepare an index of one segment: its answers stay as they are."""
+    template = tmp_path_factory.mktemp("one") / "index"
+    with mock.patch.object(os, "fsync"):
+        everygram.build(operations["build"].options["corpus"], template)
+    after = operations["build"].states["after"]
+    return Operation("prepare", {}, template, {"before": after}, operations["build"].queries)
+
+
+def prepared_state(operation, writer, path):
+    """Whether it is prepared, and if so as it is where nothing fails; the index is as it was."""
+    assert operation.state(writer, path) == "before"
+    manifest = directory.read_manifest(path)
+    if not storage_prepared.is_prepared(path, manifest):
+        return "before"
+    with everygram.open(path, verify=True) as index:
+        assert index.language_model(order=3).distribution([97]).sum() == pytest.approx(1)
+    return "after"
+
+
+def prepared_files(path):
+    return {each.name: each.read_bytes() for each in (path / fmt.LANGUAGE_MODEL).iterdir()}
+
+
+def prepared_again(operation, writer, path, expected):
+    """Which state it is in; then it is prepared again, and nothing else is left."""
+    state = prepared_state(operation, writer, path)
+    assert operation(writer, path)["error"] is None
+    assert prepared_state(operation, writer, path) == "after"
+    assert prepared_files(path) == expected
+    assert names_in(path) == names_that_belong(path) | {fmt.LOCK}
+    return state
+
+
+@pytest.mark.parametrize("fault", ["killed", "without power", "no space", "one step fails"])
+def test_preparing_that_fails_at_any_step(preparing, writer, at_each, tmp_path, fault):
+    kinds = kinds_of(preparing, writer, tmp_path)
+    expected = prepared_files(tmp_path / "work" / "index")
+    faults = {
+        "killed": lambda step: {"die": step},
+        "without power": lambda step: {"die": step, "lose": step % 2 * step},
+        "no space": lambda step: {"fail": step},
+        "one step fails": lambda step: {"fail": step, "error": errno.EIO, "once": True},
+    }[fault]
+
+    def failing(writer, folder, step):
+        path = preparing.on(folder)
+        report = preparing(writer, path, **faults(step))
+        if "killed" not in report and report["error"] is not None:
+            assert report["error"][0] == "BuildError", report
+        return prepared_again(preparing, writer, path, expected)
+
+    steps = some_steps(kinds if "die" in faults(1) else kinds[:-1], sized(16, 100_000))
+    states = at_each(steps, failing)
+    assert set(states) == {"before", "after"}
+    if fault != "one step fails":  # (what cannot be removed may stay)
+        assert states == sorted(states, reverse=True)
 
 
 if __name__ == "__main__":

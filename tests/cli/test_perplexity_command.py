@@ -103,6 +103,17 @@ def test_json_has_all(run, path, here, text_index):
     assert weighed["log_likelihood"] == expected.log_likelihood != found.log_likelihood
 
 
+def test_a_corpus_without_tokens_has_no_perplexity(run, path, here):
+    (here / "empty.jsonl").write_text('{"text": ""}\n')
+    _, said, _ = run("perplexity", path, "empty.jsonl", "--model", "infgram-floor")
+    assert "no token to predict" in said
+    assert "nan" not in said
+    arguments = ("--model", "infgram-floor", "--document-end")
+    _, said, _ = run("perplexity", path, "empty.jsonl", *arguments)
+    assert "per token" in said
+    assert "per word" not in said
+
+
 def test_scores_are_said_to_be_none(run, path, here):
     code, out, _ = run("perplexity", path, "held.jsonl", "--model", "stupid-backoff")
     assert code == 0

@@ -239,3 +239,28 @@ def test_long_repeats(tmp_path, name):
             assert all(deep.valid[2:270])
         for order in (4, 257, None):
             check(index, documents, {**KNESER_NEY, "order": order}, prompts, texts)
+
+
+# Every part of a long context occurs another number of times.
+PERIODS = {
+    "runs of one token": [[0] * 180, [1, *[0] * 120, 1], [2, 0]],
+    "periods of three": [[0, 1, 2] * 60, [3, *[1, 2, 0] * 50], [1, 0, 2]],
+    "periods with gaps": [[*[0, 1] * 75, 2, *[0, 1] * 45], [1, *[0, 1] * 80, 2, 1]],
+}
+
+
+@pytest.mark.parametrize("chunk", [1, 50, 4096])
+@pytest.mark.parametrize("name", PERIODS)
+def test_texts_that_repeat_themselves(tmp_path, monkeypatch, name, chunk):
+    monkeypatch.setattr("everygram.lm.kneser_ney.CHUNK", chunk)
+    documents = PERIODS[name]
+    first, second = documents[:2]
+    prompts = [first[:-1], [255, *first[:100]], second[:-1], [2, *second[1:-1]]]
+    texts = [
+        [*first, *first[:90]],
+        [*second, 255, *second, 255],
+        [*first[:100], 3, *first[:100], 3, *first[1:100], 2],
+    ]
+    with prepared(tmp_path / "index", documents, vocab_size=5) as index:
+        for order in (80, None):
+            check(index, documents, {**KNESER_NEY, "order": order}, prompts, texts)

@@ -205,11 +205,12 @@ def _shown(found: "Perplexity", answer: dict[str, Any]) -> str:
         return "\n".join([*lines, "log-likelihood  −∞", "perplexity      inf per token"])
     lines.append(f"log-likelihood  {found.log_likelihood:,.2f} nats")
     lines.append(f"perplexity      {found.perplexity:.6g} per token")
-    if found.words is not None and found.bytes is not None:
-        bits = f"{found.bits_per_byte:.4f} bits per byte"
+    if found.words:
         lines.append(
             f"                {found.word_perplexity:.6g} per word ({found.words:,} words)"
         )
+    if found.bytes:
+        bits = f"{found.bits_per_byte:.4f} bits per byte"
         lines.append(
             f"                {found.byte_perplexity:.6g} per byte ({found.bytes:,} bytes): {bits}"
         )

@@ -57,6 +57,7 @@ from everygram.kernels.rows import (
     position_in,
 )
 from everygram.kernels.seen import (
+    DEEP,
     STORED,
     flat_until,
     followed,
@@ -65,6 +66,7 @@ from everygram.kernels.seen import (
     keep,
     slot_of,
     stores,
+    twin_of,
 )
 
 # Ranks per guide of the nodes; as in `storage.prepared`.
@@ -237,6 +239,11 @@ def log_probabilities(
     # What was found of contexts, and of tokens after them (see `seen`). Of little for a short text.
     kept = STORED if found.shape[0] > STORED // 8 else STORED // 8
     seen, contexts, nexts = stores(kept, 5), stores(kept, 7), stores(kept, 6)
+    # Of places with deep contexts, x and the scale after the longest one, and its length.
+    deep = np.empty((found.shape[0], 3))
+    recent = np.full(1 << 13, -1, np.int64)
+    # An earlier place of which so many tokens up to it, itself included, are those up to this one.
+    twin, alike = np.int64(-2), np.int64(0)
     # The last separator before the first place, or 0.
     begin = np.int64(0)
     for place in range(first - 1, -1, -1):
@@ -257,6 +264,22 @@ def log_probabilities(
             start += 1
         x, scale = unigrams[min(token, unigrams.shape[0] - 1)], 0.0
         length, longest = np.int64(1), place - start
+        if longest >= DEEP:
+            # What was computed for an earlier place whose longest context is part of this one.
+            before = twin + 1
+            twin = twin_of(ids, place, recent)
+            same = twin >= 0 and twin == before and ids[twin] == ids[place]
+            alike = alike + 1 if same else np.int64(0)
+            if twin >= 0:
+                most = np.int64(deep[twin - first, 2])
+                if most <= longest:
+                    while alike <= most and ids[twin - alike] == ids[place - alike]:
+                        alike += 1
+                    if alike > most:
+                        x, scale = deep[twin - first, 0], deep[twin - first, 1]
+                        length = most + 1
+        else:
+            twin = np.int64(-2)
         while length <= longest:
             lo, hi = interval_of(row, ids, table, base, place - length, place, cold, lanes, seen)
             size = hi - lo
@@ -329,6 +352,8 @@ def log_probabilities(
                 scale += math.log(x)
                 x = 1.0
             length = last + 1
+        if longest >= DEEP:
+            deep[i, 0], deep[i, 1], deep[i, 2] = x, scale, longest
         found[i] = math.log(x) + scale if x > 0 else -math.inf
         if found[i] > CLOSE:
             return place

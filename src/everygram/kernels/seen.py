@@ -25,6 +25,10 @@ from everygram.kernels.search import find_group
 
 # Entries of a store.
 STORED = 4096
+# Probabilities after contexts of at least this many tokens are kept: where a text repeats itself,
+# so do its contexts, and each of their parts may occur another number of times.
+DEEP = 64
+MULTIPLIER = 0x9E3779B1
 
 
 @inlined
@@ -144,3 +148,19 @@ def flat_until(
         else:
             above = trial
     return known
+
+
+@called
+def twin_of(ids: np.ndarray, place: int, recent: np.ndarray) -> int:
+    """The last place that was asked for whose token, and DEEP before it, may be these; or −1.
+
+    recent: int64, shape (2 ** k,): that place for every hash, or −1.
+    """
+    # (Products of 31 and 32 bits do not overflow where this is interpreted.)
+    found = np.int64(0)
+    for at in range(place - DEEP, place + 1):
+        found = (found * MULTIPLIER + np.int64(ids[at]) + 1) & 0x7FFFFFFF
+    slot = (found >> 8) & (recent.shape[0] - 1)
+    twin = recent[slot]
+    recent[slot] = place
+    return twin
