@@ -242,7 +242,7 @@ def test_what_cannot_be_measured_is_said(run, path, here):
     assert "none.jsonl: expected documents, found none" in error_of("none.jsonl", *FLOOR)
     assert "standard input: expected documents, found none" in error_of("-", *FLOOR)
     assert "corpus: expected a path, found an empty name" in error_of("", *FLOOR)
-    assert "weights: goes with infgram-floor" in error_of(
+    assert "--weights: go with infgram-floor alone" in error_of(
         "held.jsonl", "--model", "infgram", "--weights", "0,0"
     )
     for weights in ("0.5", "a,b", "", "0.1,0.2,0.3"):

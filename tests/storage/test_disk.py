@@ -94,3 +94,18 @@ def test_all_that_is_made_durable_goes_one_way():
     source = Path(disk.__file__).parent.parent
     syncing = [path for path in source.rglob("*.py") if "os.fsync" in path.read_text()]
     assert syncing == [Path(disk.__file__)]
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(tmp_path, monkeypatch):
+    """Of a manifest that a writer replaces, a reader sees the old one or the new one."""
+    path, new = tmp_path / "manifest.json", tmp_path / "new"
+    path.write_bytes(b"old")
+    new.write_bytes(b"the new one is longer")
+    opened = Path.open
+
+    def replaced(self, *args, **options):
+        new.rename(path)
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", replaced)
+    assert disk.read_file(path, tmp_path, 100) == b"the new one is longer"

@@ -203,6 +203,8 @@ def _shown(found: "Perplexity", answer: dict[str, Any]) -> str:
     ]
     if found.zeros:
         return "\n".join([*lines, "log-likelihood  −∞", "perplexity      inf per token"])
+    if not found.tokens:
+        return "\n".join([*lines, "perplexity      none: there is no token to predict"])
     lines.append(f"log-likelihood  {found.log_likelihood:,.2f} nats")
     lines.append(f"perplexity      {found.perplexity:.6g} per token")
     if found.words:

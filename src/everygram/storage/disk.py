@@ -70,12 +70,15 @@ def is_lfs_pointer(path: Path, size: int) -> bool:
 
 def read_file(path: Path, index: Path, most: int) -> bytes:
     """The content of a file in an index, of up to so many bytes; as `stat_inside`."""
-    size = stat_inside(path, index)
-    if size > most:
-        raise DamagedIndexError(
-            f"{path}: {size:,} bytes, expected at most {most:,}; restore it or rebuild the index"
-        )
+    stat_inside(path, index)
     with path.open("rb") as file:
+        # (Of the file that is open: a writer may have put another one in its place meanwhile.)
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise DamagedIndexError(
+                f"{path}: {size:,} bytes, expected at most {most:,}; restore it or rebuild the "
+                "index"
+            )
         return file.read(size)
 
 
