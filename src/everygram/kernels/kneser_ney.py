@@ -23,39 +23,11 @@ import math
 
 import numpy as np
 
-from everygram.kernels import array_at, called, inlined, kernel, words
-from everygram.kernels.bits import one_after
-from everygram.kernels.contexts import (
-    NODE_CHILDREN,
-    NODE_DEPTH,
-    NODE_END,
-    NODE_ONCE,
-    NODE_ONE,
-    NODE_SIZE,
-    NODE_TOTAL,
-    NODE_TWICE,
-    NODE_TWO,
-)
-from everygram.kernels.documents import (
-    BLOCK_WORDS,
-    block_of,
-    blocks_of,
-    counts_of,
-    documents_in,
-    guides_of,
-    place_of,
-)
+from everygram.kernels import called, inlined, kernel, words
+from everygram.kernels.continuations import DIFFERENT, DOUBLE, SINGLE, SUM, continuations
+from everygram.kernels.documents import documents_in
 from everygram.kernels.following import next_tokens
-from everygram.kernels.rows import (
-    FIELDS,
-    POSITIONS,
-    SEPARATOR,
-    TOKENS,
-    WIDTH,
-    N,
-    ask_for,
-    position_in,
-)
+from everygram.kernels.rows import FIELDS, SEPARATOR
 from everygram.kernels.seen import (
     DEEP,
     STORED,
@@ -69,110 +41,10 @@ from everygram.kernels.seen import (
     twin_of,
 )
 
-# Ranks per guide of the nodes; as in `storage.prepared`.
-GUIDED_SHIFT = 12
-# What is said of a context: the sum of its continuations' counts, how many there are, and how many
-# have count 1 and 2.
-SUM, DIFFERENT, SINGLE, DOUBLE = 0, 1, 2, 3
 # Below this, a probability moves into its scale.
 SMALL = 1e-100
 # Probabilities that sum to more than this besides 1 are those of a damaged file.
 CLOSE = 1e-6
-
-
-@inlined
-def node_of(nodes: np.ndarray, guides: np.ndarray, lo: int, hi: int) -> int:
-    """The number of the node of ranks [lo, hi), or −1."""
-    guide = (hi - 1) >> GUIDED_SHIFT
-    first, last = np.int64(guides[guide]), np.int64(nodes.shape[0])
-    if guide + 1 < guides.shape[0]:
-        last = min(last, np.int64(guides[guide + 1]))
-    first = max(first, 0)
-    while first < last:
-        middle = (first + last) >> 1
-        end = np.int64(nodes[middle, NODE_END])
-        if end < hi or (end == hi and np.int64(nodes[middle, NODE_SIZE]) < hi - lo):
-            first = middle + 1
-        else:
-            last = middle
-    if first < nodes.shape[0]:
-        found = np.int64(nodes[first, NODE_END]) == hi
-        if found and np.int64(nodes[first, NODE_SIZE]) == hi - lo:
-            return first
-    return -1
-
-
-@called
-def continuations(
-    row: np.ndarray,
-    lefts: np.ndarray,
-    nodes: np.ndarray,
-    guides: np.ndarray,
-    ids: np.ndarray,
-    least: int,
-    length: int,
-    lo: int,
-    hi: int,
-    raw: bool,
-    cold: bool,
-    told: np.ndarray,
-) -> bool:
-    """Set told[0] to what is said of the context of `length` tokens whose ranks are [lo, hi).
-
-    Returns False for a damaged file. Precondition: hi − lo >= 2. ids: of any text, for its dtype.
-    """
-    for column in range(4):
-        told[0, column] = 0
-    size = hi - lo
-    if size >= least:
-        number = node_of(nodes, guides, lo, hi)
-        if number >= 0 and np.int64(nodes[number, NODE_DEPTH]) == length:
-            told[0, SUM] = size if raw else np.int64(nodes[number, NODE_TOTAL])
-            told[0, DIFFERENT] = np.int64(nodes[number, NODE_CHILDREN])
-            told[0, SINGLE] = np.int64(nodes[number, NODE_ONCE if raw else NODE_ONE])
-            told[0, DOUBLE] = np.int64(nodes[number, NODE_TWICE if raw else NODE_TWO])
-            return min(told[0, SUM], told[0, DIFFERENT]) > 0
-        # All its occurrences are followed by the same token.
-        count = size if raw else documents_in(lefts, lo, hi, cold)
-        told[0, SUM], told[0, DIFFERENT] = count, 1
-        told[0, SINGLE], told[0, DOUBLE] = np.int64(count == 1), np.int64(count == 2)
-        return count > 0
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
-    tokens = array_at(row[TOKENS], n, ids.dtype)
-    sa = array_at(row[POSITIONS], n * width, np.uint8)
-    ask_for(sa, lo * width, cold)
-    ask_for(sa, hi * width - 1, cold)
-    for rank in range(lo, hi):
-        ask_for(tokens, position_in(sa, width, rank) + length, cold)
-    file, place = counts_of(lefts), np.int64(0)
-    if not raw:
-        blocks = blocks_of(lefts)
-        place = place_of(file, blocks, block_of(file, blocks, guides_of(lefts), lo), lo)
-        if place < 0:
-            return False
-    before, count = np.int64(-1), np.int64(0)
-    for rank in range(lo, hi + 1):
-        token = np.int64(-2)
-        repeats = np.int64(0)
-        if rank < hi:
-            at = position_in(sa, width, rank) + length
-            token = np.int64(tokens[np.uint64(at)]) if at < n else separator
-            if not raw and rank > lo:
-                after = one_after(file, place + 1, 1, BLOCK_WORDS)
-                if after < 0:
-                    return False
-                repeats = after - place - 1
-                place = after
-        if token == before:
-            count += 1 - repeats
-            continue
-        if before >= 0:
-            told[0, SUM] += count
-            told[0, DIFFERENT] += 1
-            told[0, SINGLE] += np.int64(count == 1)
-            told[0, DOUBLE] += np.int64(count == 2)
-        before, count = token, 1
-    return told[0, SUM] > 0
 
 
 @inlined
@@ -401,6 +273,8 @@ def distribution(
     weight = 1.0
     end = found.shape[0] - 1
     for stretch in range(count - 1, -1, -1):
+        if weight == 0.0:  # (After a long repeat, what is left is smaller than any float64.)
+            break
         length, last = stretches[stretch, 0], stretches[stretch, 1]
         lo, hi = interval_of(row, ids, table, place, place - last, place, cold, lanes, seen)
         raw = last == order - 1 or np.int64(ids[place - last]) == separator
