@@ -1,6 +1,7 @@
 """What Kneser-Ney needs: made in any budget, refused where it is not, made again after changes."""
 
 import math
+import pickle
 import random
 from unittest import mock
 
@@ -207,3 +208,12 @@ def test_any_budget_gives_the_same_numbers(tmp_path, dtype):
 
 def asked(model, text):
     return [model.log_probs(text), model.distribution(text[:30])]
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_a_model_goes_to_another_process(index, options):
+    model = index.language_model(**options)
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.smoothing, again.order) == (model.smoothing, model.order)
+    for one, other in zip(answers(again), answers(model), strict=True):
+        assert np.array_equal(one, other)

@@ -91,7 +91,14 @@ class LanguageQueries(OpenIndex):
             model = Unigrams(state.engine)
         if floor:
             model = Floored(state.engine, model, shares)
-        return LanguageModel(smoothing, order, model, state.encoding, state.reading)
+        given = {
+            "smoothing": smoothing,
+            "order": order,
+            "discount_fallback": fallback,
+            "kenlm_compat": compat,
+            "weights": None if weights is None else shares,
+        }
+        return LanguageModel(smoothing, order, model, state.encoding, state.reading, self, given)
 
     def _kneser_ney(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from everygram.results.samples import Sample
 TOGETHER = 4096
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LanguageModel:
     """A language model over the tokens of an index, as the index was when the model was made.
 
@@ -32,7 +33,8 @@ class LanguageModel:
 
     Texts and prompts are strings or token ids, as everywhere (see `Index`). A separator at their
     start says that a document starts there; one inside ends a document and starts the next.
-    Methods may be called from several threads.
+    Methods may be called from several threads. In another process (pickled) it is made anew of its
+    index, as that is there.
     """
 
     smoothing: str
@@ -40,6 +42,12 @@ class LanguageModel:
     model: Smoothing
     encoding: Encoding
     reading: Reading
+    # The index that it was made of, and the arguments: another process makes it of these.
+    index: Any
+    arguments: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_of, (self.index, self.arguments)
 
     def __repr__(self) -> str:
         order = "" if self.order is None else f" of order {self.order}"
@@ -253,3 +261,9 @@ class LanguageModel:
         """What a prompt's next token depends on: from the last separator on."""
         separators = np.flatnonzero(prompt == self.separator)
         return prompt[separators[-1] :] if separators.size else prompt
+
+
+def _made_of(index: Any, arguments: dict[str, Any]) -> LanguageModel:
+    """The language model of an index, as `Index.language_model` makes it."""
+    model: LanguageModel = index.language_model(**arguments)
+    return model
