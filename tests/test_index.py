@@ -868,3 +868,17 @@ def test_an_array_without_a_length_is_no_batch(ids_index):
         ids_index.count_batch(np.array(5))
     with pytest.raises(QueryError, match="continuations: expected a list"):
         ids_index.prob_batch([[1]], np.array(5))
+
+
+def test_scores_of_a_batch_are_those_of_each_text(text_index):
+    texts = ["natural laws", "", [*b"the nature"], [255, *b"na", 255, *b"law"], "languages"] * 3
+    for order in (None, 1, 3):
+        found = text_index.score_batch(texts, order=order)
+        expected = [text_index.score(text, order=order) for text in texts]
+        assert [each.as_dict() for each in found] == [each.as_dict() for each in expected]
+    flat = text_index.score_batch([*b"natural law"], [0, 7, 7, 11])
+    expected = [text_index.score([*text]) for text in (b"natural", b"", b" law")]
+    assert [each.as_dict() for each in flat] == [each.as_dict() for each in expected]
+    assert text_index.score_batch([]) == []
+    with pytest.raises(QueryError, match="order: expected 1"):
+        text_index.score_batch(texts, order=0)

@@ -271,7 +271,6 @@ def test_wrong_ids_in_files_are_no_usage_errors(run, path, here):
         assert run("analyse", name, path, file)[0] == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_is_left_of_scaling_that_is_stopped(path, here, number):
     script = (

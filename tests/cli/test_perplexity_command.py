@@ -12,8 +12,6 @@ from test_help import defaults_of
 
 import everygram
 from conftest import write_jsonl
-from everygram.cli.models import MODELS
-from everygram.index.language import SMOOTHINGS
 from everygram.lm.model import LanguageModel
 
 PROGRESS = r"(\[ +\d+\.\d s\] .*\n)+"
@@ -285,7 +283,6 @@ def test_lines_that_are_not_finished_leave_what_was_there(run, path, here, monke
 
 
 def test_the_models_and_defaults_are_those_of_python():
-    assert MODELS == SMOOTHINGS
     shell = defaults_of("perplexity", "INDEX", "CORPUS")
     made = inspect.signature(everygram.Index.language_model).parameters
     method = inspect.signature(LanguageModel.perplexity).parameters

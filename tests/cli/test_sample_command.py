@@ -7,7 +7,7 @@ import pytest
 from test_help import defaults_of
 
 import everygram
-from everygram.cli.models import MODELS
+from everygram.lm import SMOOTHINGS
 from everygram.lm.model import LanguageModel
 
 INFGRAM = ["--model", "infgram"]
@@ -163,4 +163,4 @@ def test_the_defaults_are_those_of_python():
     assert {name: batch[name].default for name in options} == {
         name: method[name].default for name in options
     }
-    assert shell["smoothing"] == MODELS[0]
+    assert shell["smoothing"] == SMOOTHINGS[0]

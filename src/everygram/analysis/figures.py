@@ -5,6 +5,7 @@ It is imported when a figure is wanted: nothing else waits for it.
 
 import io
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from everygram.arguments import short, string
@@ -60,7 +61,7 @@ def figure(result: "Analysis", title: str = "") -> "Figure":
 def check_matplotlib(what: str) -> None:
     """Raise MissingExtraError if it is not there."""
     try:
-        import matplotlib  # noqa: F401
+        import_module("matplotlib")
     except ImportError as error:
         raise MissingExtraError(
             f"{what} needs {error.name or 'matplotlib'}: pip install 'everygram[plot]'"

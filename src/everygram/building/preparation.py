@@ -27,7 +27,7 @@ from everygram.storage.lcps import (
     STEP,
     Scratch,
     added_up,
-    in_order,
+    by_rank,
     measured_lcps,
     sample_documents,
     set_many,
@@ -322,7 +322,7 @@ class _Sweep:
                 self._keep(nodes[:kept], dtype)
                 passed(size)
         self.lefts = int(np.count_nonzero(last >= 0))
-        return in_order(more)
+        return by_rank(more)
 
     def _keep(self, nodes: np.ndarray, dtype: Any) -> None:
         """Write nodes, and count them for the guides."""

@@ -183,8 +183,8 @@ def prepare(index: Path, memory: str | None, threads: int | None, as_json: bool)
     """Prepare an index for modified Kneser-Ney smoothing.
 
     Counts the different tokens before every n-gram, and of the frequent ones how often each
-    continuation occurs: half a byte per token, in the folder of the index. It takes about as long
-    as sorting. The index needs one segment without deleted documents ('everygram compact --full').
+    continuation occurs: half a byte per token, in the folder of the index. It takes less time than
+    sorting. The index needs one segment without deleted documents ('everygram compact --full').
     The next change of the index drops what was prepared; the same command makes it again.
     """
     gc.enable()

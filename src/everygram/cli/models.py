@@ -8,19 +8,18 @@ import click
 from everygram.arguments import short
 from everygram.cli.options import together
 from everygram.errors import OptionError
+from everygram.lm import SMOOTHINGS
 
 if TYPE_CHECKING:
     from everygram.index import Index
     from everygram.lm.model import LanguageModel
 
-MODELS = ("modified-kneser-ney", "stupid-backoff", "infgram", "infgram-floor")
-
 model_options = together(
     click.option(
         "--model",
         "smoothing",
-        type=click.Choice(MODELS),
-        default=MODELS[0],
+        type=click.Choice(SMOOTHINGS),
+        default=SMOOTHINGS[0],
         help="The language model; modified-kneser-ney, and infgram-floor with --order, need a "
         "prepared index ('everygram prepare').",
     ),

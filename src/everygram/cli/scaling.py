@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everygram.cli import compiling
-from everygram.cli.analysing import (
+from everygram.cli.analysis_common import (
     documents_of,
     max_tokens_option,
     order_option,

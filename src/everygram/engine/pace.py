@@ -57,12 +57,12 @@ def spread(work: Callable[[int, int], T], number: int, chunk: int = CHUNK) -> li
     Work that is shared already is not shared again: it would wait for threads that wait for it.
     """
     bounds = [(begin, min(number, begin + chunk)) for begin in range(0, number, chunk)]
-    if len(bounds) < THREADED or _cores() < 2 or getattr(_thread, "shared", False):
+    if len(bounds) < THREADED or cores() < 2 or getattr(_thread, "shared", False):
         return [work(*bound) for bound in bounds]
     return list(_pool(os.getpid()).map(lambda bound: work(*bound), bounds))
 
 
-def _cores() -> int:
+def cores() -> int:
     """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -80,7 +80,7 @@ def _pool(process: int) -> "ThreadPoolExecutor":
     """The thread pool of this process: a forked process has none of its parent's threads."""
     from concurrent.futures import ThreadPoolExecutor  # slow to import, and few searches need it
 
-    return ThreadPoolExecutor(_cores(), "everygram", initializer=_share)
+    return ThreadPoolExecutor(cores(), "everygram", initializer=_share)
 
 
 def _share() -> None:

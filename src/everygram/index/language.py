@@ -7,12 +7,12 @@ from typing import Any
 from everygram.arguments import flag, natural, number, short
 from everygram.errors import DamagedIndexError, QueryError
 from everygram.index.base import OpenIndex, State
+from everygram.lm import SMOOTHINGS
 from everygram.lm.kneser_ney import KneserNey
 from everygram.lm.model import LanguageModel
 from everygram.lm.smoothing import Floored, Infgram, Smoothing, StupidBackoff, Unigrams
 from everygram.storage.prepared import not_one_segment, open_prepared
 
-SMOOTHINGS = ("modified-kneser-ney", "stupid-backoff", "infgram", "infgram-floor")
 # Shares of the ∞-gram model in `infgram-floor`, where only one token ever follows and elsewhere:
 # over unigrams and over modified Kneser-Ney. (The best for held-out encyclopedia articles and an
 # index of 57 M tokens.)
@@ -98,7 +98,7 @@ class LanguageQueries(OpenIndex):
             "kenlm_compat": compat,
             "weights": None if weights is None else shares,
         }
-        return LanguageModel(smoothing, order, model, state.encoding, state.reading, self, given)
+        return LanguageModel(model, state.encoding, state.reading, self, given)
 
     def _kneser_ney(
         self,

@@ -37,8 +37,6 @@ class LanguageModel:
     index, as that is there.
     """
 
-    smoothing: str
-    order: int | None
     model: Smoothing
     encoding: Encoding
     reading: Reading
@@ -52,6 +50,18 @@ class LanguageModel:
     def __repr__(self) -> str:
         order = "" if self.order is None else f" of order {self.order}"
         return f"<everygram.LanguageModel {self.smoothing}{order} of '{self.reading.path}'>"
+
+    @property
+    def smoothing(self) -> str:
+        """As given to `Index.language_model`."""
+        smoothing: str = self.arguments["smoothing"]
+        return smoothing
+
+    @property
+    def order(self) -> int | None:
+        """As given to `Index.language_model`."""
+        order: int | None = self.arguments["order"]
+        return order
 
     @property
     def vocab_size(self) -> int:
@@ -96,7 +106,10 @@ class LanguageModel:
         nothing or, with `document_start`, at the start of a document.
         """
         asked = self.encoding.query(text, raw, "text")
-        return self._log_probs(asked, flag("document_start", document_start, QueryError))
+        if not flag("document_start", document_start, QueryError):
+            return self.model.log_probs(asked, 0)
+        ids = np.concatenate([[self.separator], asked.ids])
+        return self.model.log_probs(self.encoding.vocabulary.query(ids), 1)
 
     def log_probs_batch(
         self,
@@ -250,12 +263,6 @@ class LanguageModel:
 
     def _after(self, ids: np.ndarray) -> np.ndarray:
         return self.model.distribution(self.context(ids))
-
-    def _log_probs(self, text: Queries, document_start: bool) -> np.ndarray:
-        if not document_start:
-            return self.model.log_probs(text, 0)
-        ids = np.concatenate([np.array([self.separator], text.ids.dtype), text.ids])
-        return self.model.log_probs(self.encoding.vocabulary.query(ids), 1)
 
     def context(self, prompt: np.ndarray) -> np.ndarray:
         """What a prompt's next token depends on: from the last separator on."""

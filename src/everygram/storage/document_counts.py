@@ -24,7 +24,7 @@ from everygram.storage.lcps import (
     Bits,
     Scratch,
     added_up,
-    in_order,
+    by_rank,
     measured_lcps,
     sample_documents,
     set_few,
@@ -235,4 +235,4 @@ def _assigned(
             counted[ranks] = np.minimum(repeats, 255)
             many = repeats > 255
             more.append(np.stack([ranks[many], repeats[many] - 255], axis=1))
-    return in_order(more)
+    return by_rank(more)

@@ -97,7 +97,7 @@ def _stretches(n: int, parts: int) -> tuple[list[int], list[int]]:
     return bounds[:-1], bounds[1:]
 
 
-def in_order(late: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def by_rank(late: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Ranks, ascending, and what is to be added to their repeats, from pieces (int64, (k, 2))."""
     added = np.concatenate(late)
     added = added[np.argsort(added[:, 0], kind="stable")]
@@ -164,6 +164,7 @@ class Scratch:
         self._in_memory = folder is None
         self._file: Any = io.BytesIO()
         if folder is not None:
+            # (It is closed with the object, which is its context manager.)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def __enter__(self) -> "Scratch":
