@@ -164,9 +164,11 @@ def test_any_budget_and_any_number_of_threads_give_the_same_bytes(tmp_path, monk
             made = everygram.prepare(path, memory=1, threads=threads, progress=seen.append)
         assert {name: (folder / name).read_bytes() for name in prepared.FILES} == expected
         assert names_in(folder) == sorted([*prepared.FILES, prepared.INFO])
-        assert list(made.seconds) == ["prepare", "publish"]
+        assert list(made.seconds) == ["check", "prepare", "publish"]
         assert seen[-1].stage == "publish"
-        assert max(each.done for each in seen) == read_manifest(path).segments[0].stream_len
+        prepared_so_far = [each.done for each in seen if each.stage == "prepare"]
+        assert prepared_so_far == sorted(prepared_so_far)
+        assert prepared_so_far[-1] == read_manifest(path).segments[0].stream_len
 
 
 def test_wide_numbers(tmp_path, monkeypatch):
@@ -288,6 +290,20 @@ def test_a_preparation_that_was_killed_leaves_nothing(tmp_path):
     (left / prepared.NODES).write_bytes(b"cut off")
     everygram.prepare(path)
     assert names_in(path) == sorted([*before, fmt.LANGUAGE_MODEL])
+
+
+@pytest.mark.parametrize("name", [fmt.TOKENS, fmt.SUFFIX_ARRAY, fmt.DOCUMENT_OFFSETS])
+def test_damaged_data_is_not_counted(tmp_path, name):
+    path = write_index(tmp_path / "index", CORPORA[4], "u8")
+    file = path / fmt.segment_name(1) / name
+    whole = file.read_bytes()
+    file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    before = names_in(path)
+    with pytest.raises(DamagedIndexError, match=rf"{name}: content does not match its checksum"):
+        everygram.prepare(path)
+    assert names_in(path) == before
+    file.write_bytes(whole)
+    assert everygram.prepare(path).seconds
 
 
 def test_a_disk_that_is_full(tmp_path):

@@ -20,7 +20,13 @@ from everygram.progress import Clock, PeakMemory, Progress
 from everygram.storage import format as fmt
 from everygram.storage import prepared
 from everygram.storage.directory import changed_index, open_segments
-from everygram.storage.disk import HashedFile, Written, sync_directory, write_array
+from everygram.storage.disk import (
+    HashedFile,
+    Written,
+    sync_directory,
+    write_array,
+    wrong_files,
+)
 from everygram.storage.document_counts import encoded
 from everygram.storage.lcps import (
     DAMAGED,
@@ -71,12 +77,12 @@ def prepare(
     """Make what modified Kneser-Ney smoothing needs, once, in the folder of an index.
 
     The number of different tokens before any n-gram, and of its continuations by how often they
-    occur; about 1 byte per token. The next change of the index drops it. If it is there, nothing
-    is done.
+    occur; about half a byte per token. The next change of the index drops it. If it is there,
+    nothing is done.
 
     memory, threads, progress: as in `build`. Raises BuildError for an index of several segments or
     with deleted documents (such counts do not add up: `compact` with `full` first),
-    DamagedIndexError, and the errors of `open`.
+    DamagedIndexError if a file does not match its checksum, and the errors of `open`.
     """
     memory, threads = resources(memory, threads)
     path = arguments.path("index", index)
@@ -125,6 +131,9 @@ def _make(path: Path, segment: Segment, memory: int, threads: int, clock: Clock)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
+        # Otherwise damaged data would be counted, and stay counted once it is restored.
+        clock.enter("check")
+        _check(segment, clock.report)
         clock.enter("prepare")
         ends = _ends(segment)
         files, sweep = _written(folder, segment, ends, memory, threads, clock.report)
@@ -145,6 +154,20 @@ def _make(path: Path, segment: Segment, memory: int, threads: int, clock: Clock)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _check(segment: Segment, progress: Callable[[int, int], None]) -> None:
+    """Raise DamagedIndexError unless the segment's files match their checksums."""
+    files = segment.entry.files
+    total, done = sum(file.bytes for file in files.values()), 0
+
+    def passed(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    for problem in wrong_files(segment.folder, files, passed):
+        raise DamagedIndexError(f"{segment.folder}: {problem}; restore it or rebuild the index")
 
 
 def _ends(segment: Segment) -> int:
