@@ -26,7 +26,7 @@ FLOORS = [
     ["building"],
     ["analysis"],
     ["__init__"],
-    ["compat", "integrations"],
+    ["compat", "integrations", "client"],
     ["server"],
     ["cli"],
 ]
