@@ -118,15 +118,31 @@ class OpenIndex:
         """Compile what queries of this index run, or load it from the disk cache."""
         self._state.engine.warm_up()
 
+    def changed(self) -> bool:
+        """Whether `latest` would open another one. Raises FormatError, DamagedIndexError."""
+        return directory.read_manifest(self.path) != self.manifest
+
     def latest(self) -> Self:
         """This index as it is on disk now: itself if nothing has changed, else a new one.
 
         An index goes on answering from what it was when it was opened, whatever writers do. The
         new one opens only what is new. Raises as `open`.
         """
-        if directory.read_manifest(self.path) == self.manifest:
+        if not self.changed():
             return self
         return type(self)(self.path, preload=self._preload, verify=self._verify, before=self)
+
+    def disturbed(self) -> str | None:
+        """A file that changed since the index was opened though its manifest did not, or None.
+
+        Files of an index never change: queries may answer wrongly, or end the process, if one does.
+        A few system calls per segment.
+        """
+        for segment in self.engine.segments:
+            name = segment.disturbed()
+            if name is not None:
+                return f"{segment.folder.name}/{name}"
+        return None
 
     def refresh(self) -> bool:
         """Become `latest`; returns whether anything had changed.

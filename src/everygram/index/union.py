@@ -68,20 +68,46 @@ class UnionIndex(Index):
         )
 
     @classmethod
-    def of(cls, indexes: Sequence[Index]) -> Self:
-        """The union of indexes that are open already; it opens nothing."""
+    def of(
+        cls,
+        indexes: Sequence[Index],
+        minus: Sequence[Index] = (),
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """The union of indexes that are open already; it opens nothing.
+
+        names: what its answers call the indexes (default: as their folders).
+        """
         union = cls.__new__(cls)
-        union._set(indexes, (), False)
+        union._set(indexes, minus, False, None if names is None else tuple(names))
         return union
 
-    def _set(self, indexes: Sequence[Index], minus: Sequence[Index], missing_ok: bool) -> None:
+    def _set(
+        self,
+        indexes: Sequence[Index],
+        minus: Sequence[Index],
+        missing_ok: bool,
+        names: tuple[str, ...] | None = None,
+    ) -> None:
         first = indexes[0]
+        self._names = names
         self._preload, self._verify, self._missing_ok = first._preload, first._verify, missing_ok
         self._paths = [index.path for index in indexes], [index.path for index in minus]
-        self._state = _united(indexes, minus, missing_ok)
+        self._state = _united(indexes, minus, missing_ok, names or _names(indexes))
         # What messages call it: there is no such folder.
         self.path = Path(cast(Members, self.engine.members).label)
         self._changing = threading.Lock()
+
+    def changed(self) -> bool:
+        """Whether any of its indexes has changed."""
+        state = cast(_UnionState, self._state)
+        return any(index.changed() for index in (*state.indexes, *state.minus))
+
+    def disturbed(self) -> str | None:
+        """As `Index.disturbed`, of every index in the union."""
+        state = cast(_UnionState, self._state)
+        found = (index.disturbed() for index in (*state.indexes, *state.minus))
+        return next((name for name in found if name is not None), None)
 
     def latest(self) -> Self:
         """As `Index.latest`, of every index in the union."""
@@ -98,7 +124,7 @@ class UnionIndex(Index):
         if all(new is old for new, old in zip(after, before, strict=True)):
             return self
         union = type(self).__new__(type(self))
-        union._set(indexes, minus, self._missing_ok)
+        union._set(indexes, minus, self._missing_ok, self._names)
         return union
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,13 +202,15 @@ def _names(indexes: Sequence[Index]) -> tuple[str, ...]:
     return names if len(set(names)) == len(names) else tuple(str(index.path) for index in indexes)
 
 
-def _united(indexes: Sequence[Index], minus: Sequence[Index], missing_ok: bool) -> _UnionState:
+def _united(
+    indexes: Sequence[Index], minus: Sequence[Index], missing_ok: bool, names: tuple[str, ...]
+) -> _UnionState:
     """The state of a union."""
     states = [index._state for index in indexes]
     for other in (*indexes[1:], *minus):
         _check_same(indexes[0], other)
     manifest, reading = states[0].manifest, states[0].reading
-    members = Members(_names(indexes), tuple(state.manifest.next_document for state in states))
+    members = Members(names, tuple(state.manifest.next_document for state in states))
 
     def engine_of(segments: list[Segment]) -> Engine:
         return Engine(

@@ -1,169 +1,491 @@
-"""The REST service: JSON in, `Index`' methods, JSON out; every error an RFC 9457 problem.
+"""The service as an ASGI application: the road of a request.
 
-In: folders of indexes. Out: an ASGI application. Knows HTTP; knows nothing of arrays, segments or
-tokenizers. Endpoints are plain functions: they run in a pool of threads, where kernels let go of
-the interpreter lock.
+In: requests. Out: answers, each with its request id; every error an RFC 9457 problem. A request is
+admitted (host, key, rate, index), its body is read up to its limit, a pool of processes answers it,
+and it is counted and logged. Short questions to an index that is in memory are answered here at
+once. What is no query goes on to the pages (`pages.py`).
 """
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
-import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from importlib.metadata import version
-from pathlib import Path
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-import fastapi_offline
-import uvicorn
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from everygram.server import access, answering, pages
+from everygram.server.access_log import AccessLog
+from everygram.server.calls import Answer, Call
+from everygram.server.indexes import Indexes
+from everygram.server.keys import Key, Keys
+from everygram.server.metrics import Metrics
+from everygram.server.pool import Given, Pool, Threads
+from everygram.server.problems import Refusal, as_answer
+from everygram.server.rates import Rates
+from everygram.server.settings import Settings
+from everygram.server.tracing import span
 
-from everygram.errors import EverygramError, QueryError, TokenizerError
-from everygram.server import indexes, problems
-from everygram.server.models.base import Problem
-from everygram.server.routes import attribution, documents, ngrams, search, service, strings, texts
+logger = logging.getLogger("everygram")
 
-logger = logging.getLogger("uvicorn.error")
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
 
-DESCRIPTION = """\
-Exact n-gram and ∞-gram queries over tokenized corpora.
-
-**Queries.** A query is a text, encoded with the index's own tokenizer, or a list of token ids;
-every answer shows the `token_ids` and `tokens` it became. An id outside the vocabulary is an
-error. Matches never cross a document's bounds.
-
-**Batches.** Each endpoint takes one query or `{"batch": [query, …]}`, and answers one result or
-`{"results": [result, …]}` in the same order. A batch of counts, probabilities or distributions is
-searched together, a large one on all cores: a fraction of the time that a query takes alone.
-
-**Exactness.** Every answer is exact, but for a distribution with a `max_support`, which says how
-far off it may be. A probability after a prompt that never occurs is `null`; the ∞-gram endpoints
-use the longest suffix of the prompt that does occur (Liu et al. 2024).
-
-**Errors.** Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`,
-`detail`, and `errors`, which points at what is wrong in the body.
-"""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+JSON, NDJSON = "application/json", "application/x-ndjson"
+# Lines, and bytes, of NDJSON that are answered together.
+GROUP_LINES = 1_000
+GROUP_BYTES = 1 << 20
+# What of a body is sent at a time.
+PIECE = 256 << 10
+PREFIX = "/v1/indexes/"
+# How long later lines of NDJSON wait before they try again where the service is overloaded.
+AGAIN_SECONDS = 0.1
 
 
-def create_app(
-    paths: Sequence[Path],
-    preload: str | Sequence[str] = (),
-    verify: bool = False,
-    union: str | None = None,
-) -> FastAPI:
-    """The service over the indexes in these folders, each under its folder's name.
-
-    `preload` and `verify` as in `everygram.open`, for all of them. `union`: the name under which
-    all of them are served as one, too.
-
-    Raises FormatError for no folder, two of one name, or one that is no index, OptionError for a
-    union's name that is taken and for indexes that cannot be asked as one, and what else
-    `everygram.open` raises; nothing is served then. Kernels are compiled, or loaded from the
-    disk cache, when the application starts up, before it answers.
-    """
-    app = _Service(
-        title="everygram",
-        version=version("everygram"),
-        description=DESCRIPTION,
-        lifespan=_lifespan,
-        # FastAPI's own pages load their scripts from the internet: `routes.service` has another.
-        docs_url=None,
-        redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
-        responses={"default": {"model": Problem, "description": "Any other error."}},
-        exception_handlers={
-            RequestValidationError: problems.on_invalid_body,
-            StarletteHTTPException: problems.on_http_error,
-            QueryError: problems.on_refused_query,
-            TokenizerError: problems.on_refused_query,
-            Exception: problems.on_unexpected,
-        },
-    )
-    app.state.indexes = indexes.open_all(paths, preload, verify, union)
-    for routes in (service, ngrams, texts, attribution, strings, documents, search):
-        app.include_router(routes.router)
-    # (Of that package only the files of Swagger UI are of use here.)
-    swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
-    app.mount(f"/{service.SWAGGER_UI}", swagger_ui)
-    return app
+class _Gone(Exception):
+    """The client has left."""
 
 
-def serve(
-    paths: Sequence[Path],
-    host: str,
-    port: int,
-    preload: str | Sequence[str] = (),
-    verify: bool = False,
-    union: str | None = None,
-) -> None:
-    """Serve the indexes in these folders until interrupted.
+class Exchange:
+    """A request and its answer, and what is logged of them."""
 
-    Raises as `create_app` does, and EverygramError for a port that is in use.
-    """
-    _check_port(host, port)
-    server = _Server(create_app(paths, preload, verify, union), host, port)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:  # its log says why
-        sys.exit(1)
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self._send = scope, receive, send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        self.address = scope["client"][0] if scope.get("client") else ""
+        asked = self.header("x-request-id")
+        self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self.more_headers: list[tuple[str, str]] = []
+        self.started = self.whole = False
+        self.operation, self.index, self.key = "other", "", ""
+        self.status = self.bytes_in = self.bytes_out = self.tokens = 0
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty string."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises _Gone."""
+        while not self.whole:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise _Gone
+            self.whole = not message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            self.bytes_in += len(chunk)
+            if chunk:
+                yield chunk
+
+    async def left(self) -> None:
+        """Return when the client has left. Precondition: the body has been read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head of the answer. Of a body that was not read, nothing more is read."""
+        self.started, self.status = True, status
+        said = [*headers, *self.more_headers, ("x-request-id", self.request_id)]
+        if not self.whole and self.method not in ("GET", "HEAD"):
+            said.append(("connection", "close"))
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(name.encode(), value.encode("latin-1")) for name, value in said],
+            }
+        )
+
+    async def send(self, body: bytes, more: bool = False) -> None:
+        """Send a part of the answer's body."""
+        self.bytes_out += len(body)
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def respond(self, answer: Answer, pieces: list[bytes] | None = None) -> None:
+        """Send an answer, whose body may be in pieces."""
+        pieces = [answer.body] if pieces is None else pieces
+        headers = [*answer.headers, ("content-length", str(sum(map(len, pieces))))]
+        if not any(name == "content-type" for name, _ in headers):
+            headers.append(("content-type", JSON))
+        await self.start(answer.status, headers)
+        # (Sent pieces are let go at once: a slow client need not be held all of them.)
+        pieces.reverse()
+        while len(pieces) > 1:
+            await self.send(pieces.pop(), more=True)
+        await self.send(pieces[0] if pieces else b"")
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raise EverygramError for a port that is in use, before anything is opened or compiled.
+class Service:
+    """The application."""
 
-    (Whatever else is wrong with an address uvicorn says, once it listens there.)
-    """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # Else a port whose last connections have just been closed would count as in use.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def __init__(
+        self, settings: Settings, indexes: Indexes, pool: Pool, metrics: Metrics | None = None
+    ) -> None:
+        self._settings, self._indexes, self._pool = settings, indexes, pool
+        self._metrics = metrics or Metrics(1)
+        self._keys = Keys.load(settings.keys) if settings.keys else None
+        self._rates = Rates(settings)
+        self._log = AccessLog() if settings.access_log else None
+        self._pages = pages.create(settings, indexes)
+        # Bytes of bodies and answers that are held.
+        self._held = 0
+        self._leaving = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        began = time.perf_counter()
+        exchange = Exchange(scope, receive, send)
+        with span(scope):
+            try:
+                await self._answer(exchange)
+            except Refusal as refusal:
+                await self._refuse(exchange, refusal)
+            except _Gone:
+                exchange.status = 499
+            except Exception:
+                logger.exception("request %s failed", exchange.request_id)
+                await self._refuse(
+                    exchange,
+                    Refusal("internal", "the service failed to answer; its log says why"),
+                )
+        seconds = time.perf_counter() - began
+        self._metrics.observe(exchange.operation, exchange.status, seconds, exchange.tokens)
+        if self._log:
+            self._log.write(
+                request_id=exchange.request_id,
+                address=exchange.address,
+                key=exchange.key,
+                method=exchange.method,
+                path=exchange.path,
+                operation=exchange.operation,
+                index=exchange.index,
+                status=exchange.status,
+                seconds=seconds,
+                bytes_in=exchange.bytes_in,
+                bytes_out=exchange.bytes_out,
+            )
+
+    async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        if exchange.started:
+            # (The client sees that the answer has no end.)
+            raise refusal
+        await exchange.respond(as_answer(refusal, exchange.request_id))
+
+    # Admission.
+
+    async def _answer(self, exchange: Exchange) -> None:
+        """Answer a request. Raises Refusal, _Gone."""
+        path, method = exchange.path, exchange.method
+        if path.startswith("/health"):
+            exchange.operation = "health"
+            await exchange.respond(self._health(path))
+            return
+        if refusal := exchange.scope.get("everygram.refusal"):
+            raise refusal
+        if not access.host_allowed(exchange.header("host"), self._settings):
+            raise Refusal("misdirected", "the host that was asked for is not served here")
+        if origin := exchange.header("origin"):
+            answered = access.cors(method, origin, exchange.header, self._settings)
+            if answered.preflight:
+                exchange.more_headers = answered.headers
+                exchange.whole = True
+                await exchange.respond(Answer(204, b""))
+                return
+            exchange.more_headers = answered.headers
+        key = self._admitted(exchange)
+        if path == "/metrics":
+            exchange.operation = "metrics"
+            kind, body = self._metrics.render()
+            await exchange.respond(Answer(200, body, (("content-type", kind),)))
+        elif method == "POST" and path == "/":
+            await self._query(exchange, "infini-gram", "", key)
+        elif method == "POST" and path.endswith("/attribution") and path.count("/") == 2:
+            await self._query(exchange, "olmotrace", path.split("/")[1], key)
+        elif method == "POST" and path.startswith(PREFIX):
+            name, _, operation = path[len(PREFIX) :].partition("/")
+            if operation in answering.OPERATIONS:
+                await self._query(exchange, operation, name, key)
+            else:
+                await self._page(exchange, key)
+        else:
+            await self._page(exchange, key)
+
+    def _admitted(self, exchange: Exchange) -> Key | None:
+        """The request's key, if one is needed. Raises Refusal."""
+        key = None
+        if self._keys is not None and not access.is_open(exchange.path):
+            kind, _, token = exchange.header("authorization").partition(" ")
+            key = self._keys.find(token.strip()) if kind.lower() == "bearer" else None
+            if key is None:
+                raise Refusal(
+                    "unauthorized",
+                    "expected a key that is known here, as 'Authorization: Bearer KEY'",
+                    headers=(("www-authenticate", "Bearer"),),
+                )
+            exchange.key = key.name
+        wait = self._rates.check(key, exchange.address)
+        if wait is not None:
+            raise Refusal(
+                "rate-limited",
+                f"too many requests; try again in {wait:.0f} seconds",
+                headers=(("retry-after", f"{wait:.0f}"),),
+            )
+        return key
+
+    def _check_scope(self, exchange: Exchange, name: str, key: Key | None, scope: str) -> None:
+        """Raise Refusal if the key, or its absence, does not allow this."""
+        exchange.index = self._indexes.resolved(name)
+        if self._keys is None:
+            if scope == "write":
+                raise Refusal(
+                    "forbidden", "writing needs a key: the service was started without --keys"
+                )
+        elif key is not None and not key.allows(exchange.index, scope):
+            raise Refusal("forbidden", f"this key may not {scope} index '{name[:200]}'")
+
+    # Queries.
+
+    async def _query(
+        self, exchange: Exchange, operation: str, name: str, key: Key | None
+    ) -> None:
+        exchange.operation = operation
+        if name:
+            self._check_scope(exchange, name, key, "read")
+            self._indexes.get(name)
+        kind = exchange.header("content-type").partition(";")[0].strip().lower()
+        if kind == NDJSON and operation in answering.OPERATIONS:
+            await self._stream(exchange, operation, name)
+            return
+        if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+            raise Refusal(
+                "unsupported-media-type",
+                f"content-type: expected {JSON}, or {NDJSON} for a query per line; found "
+                f"{kind[:200] or 'none'}",
+            )
+        body = await self._body(exchange, self._settings.max_body_bytes)
         try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise EverygramError(f"port {port} is in use; pass --port") from None
+            if not name:
+                name = answering.index_in(body)
+                if name:
+                    self._check_scope(exchange, name, key, "read")
+                name = ""
+            call = Call(operation, name, body)
+            if answering.quick(call):
+                made = await self._at_once(call)
+                exchange.tokens = made.tokens
+                await exchange.respond(made)
+                return
+            given = await self._given(exchange, call, self._settings.max_seconds)
+        finally:
+            self._held -= len(body)
+        size = sum(map(len, given.body))
+        self._hold(size)
+        try:
+            exchange.tokens = given.answer.tokens
+            await exchange.respond(given.answer, given.body)
+        finally:
+            self._held -= size
+
+    async def _at_once(self, call: Call) -> Answer:
+        """The answer to a short question: here, unless it may have to wait for a disk."""
+        if self._indexes.get(call.name).engine.pace.cold:
+            return await asyncio.to_thread(
+                answering.answer, call, self._indexes, self._settings
+            )
+        return answering.answer(call, self._indexes, self._settings)
+
+    async def _given(self, exchange: Exchange, call: Call, seconds: float) -> Given:
+        """The pool's answer, unless the client leaves before it is there."""
+        answering = asyncio.ensure_future(self._pool.answer(call, seconds))
+        leaving = asyncio.ensure_future(exchange.left())
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise _Gone
+            return answering.result()
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.wait({answering, leaving})
+            self._metrics.queue(*self._pool.load())
+
+    def _hold(self, size: int) -> None:
+        """Count bytes that are held. Raises Refusal if there are too many."""
+        if self._held + size > self._settings.max_pending_bytes:
+            raise Refusal(
+                "overloaded",
+                "too many bytes of requests and answers are under way; try again",
+                headers=(("retry-after", "1"),),
+            )
+        self._held += size
+
+    async def _body(self, exchange: Exchange, limit: int) -> bytes:
+        """The request's body; its bytes are held. Raises Refusal."""
+        declared = exchange.header("content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in exchange.chunks():
+                if size + len(chunk) > limit:
+                    raise _too_large(limit)
+                self._hold(len(chunk))
+                size += len(chunk)
+                chunks.append(chunk)
+        except BaseException:
+            self._held -= size
+            raise
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _stream(self, exchange: Exchange, operation: str, name: str) -> None:
+        """Answer NDJSON, a group of lines at a time, as it comes."""
+        number = 1
+        async for group in self._groups(exchange):
+            call = Call(operation, name, group, number)
+            body = await self._group_answered(call, exchange)
+            if not exchange.started:
+                exchange.whole, whole = True, exchange.whole
+                await exchange.start(200, [("content-type", NDJSON)])
+                exchange.whole = whole
+            for piece in body:
+                await exchange.send(piece, more=True)
+            number += group.count(b"\n")
+        if not exchange.started:
+            await exchange.start(200, [("content-type", NDJSON)])
+        await exchange.send(b"")
+
+    async def _groups(self, exchange: Exchange) -> AsyncIterator[bytes]:
+        """The body as groups of whole lines. Raises Refusal for a line that is too long."""
+        limit = self._settings.max_body_bytes
+        held = bytearray()
+        lines = 0
+        async for chunk in exchange.chunks():
+            held += chunk
+            lines += chunk.count(b"\n")
+            if lines >= GROUP_LINES or len(held) >= GROUP_BYTES:
+                end = held.rfind(b"\n") + 1
+                if end:
+                    yield bytes(held[:end])
+                    del held[:end]
+                    lines = 0
+                if len(held) > limit:
+                    raise _too_large(limit)
+        if held:
+            yield bytes(held)
+
+    async def _group_answered(self, call: Call, exchange: Exchange) -> list[bytes]:
+        """The answers to a group of lines, a line each."""
+        end = time.monotonic() + self._settings.max_seconds
+        while True:
+            try:
+                given = await self._pool.answer(call, end - time.monotonic())
+            except Refusal as refusal:
+                if not exchange.started:
+                    raise
+                if refusal.kind == "overloaded" and time.monotonic() + AGAIN_SECONDS < end:
+                    await asyncio.sleep(AGAIN_SECONDS)
+                    continue
+                return [answering.refused_lines(call, refusal)]
+            exchange.tokens += given.answer.tokens
+            return given.body
+
+    # Pages.
+
+    async def _page(self, exchange: Exchange, key: Key | None) -> None:
+        """Have a page answer, with what it reads and sends counted."""
+        exchange.operation = "page"
+        scope = access.needs(exchange.method, exchange.path)
+        if scope and exchange.path.startswith(PREFIX):
+            name = exchange.path[len(PREFIX) :].partition("/")[0]
+            self._check_scope(exchange, name, key, scope)
+        writes = scope == "write"
+        limit = self._settings.max_upload_bytes if writes else self._settings.max_body_bytes
+        declared = exchange.header("content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+
+        async def receive() -> Message:
+            message = await exchange.receive()
+            if message["type"] == "http.request":
+                exchange.whole = not message.get("more_body", False)
+                exchange.bytes_in += len(message.get("body", b""))
+                if exchange.bytes_in > limit:
+                    raise _too_large(limit)
+            return message
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await exchange.start(
+                    message["status"],
+                    [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]],
+                )
+            else:
+                await exchange.send(message.get("body", b""), message.get("more_body", False))
+
+        exchange.scope["everygram.key"] = key
+        await self._pages(exchange.scope, receive, send)
+
+    def _health(self, path: str) -> Answer:
+        """Whether this process lives; whether it can answer queries."""
+        troubles = self._indexes.troubles()
+        ready = not self._leaving and len(troubles) < len(self._indexes.names)
+        if path == "/health/live":
+            return answering.as_json(200, {"status": "ok"})
+        if path not in ("/health", "/health/ready"):
+            raise Refusal("not-found", f"{path[:200]}: not found; expected /health/live or /health/ready")
+        said = {
+            "status": "ok" if ready else "unavailable",
+            "version": pages.VERSION,
+            "unavailable": sorted(troubles),
+        }
+        return answering.as_json(200 if ready else 503, said)
+
+    # The application's life.
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        following = asyncio.create_task(self._follow())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._leaving = True
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _follow(self) -> None:
+        """Serve what writers publish: queries from then on; those under way end as they began."""
+        while True:
+            await asyncio.sleep(self._settings.follow_seconds)
+            try:
+                if await asyncio.to_thread(self._indexes.look):
+                    await self._pool.follow()
+                    for name, index in self._indexes.items():
+                        self._metrics.version(name, index.version)
+                if self._keys is not None:
+                    self._keys = await asyncio.to_thread(self._keys.latest)
+            except Exception:
+                logger.exception("what changed could not be read")
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which says once it is ready what it serves and where the manual is."""
-
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        super().__init__(uvicorn.Config(app, host=host, port=port))
-        self._names = ", ".join(f"'{name}'" for name in app.state.indexes)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for server in self.servers if self.started else ():
-            host, port = server.sockets[0].getsockname()[:2]
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            logger.info("serving %s; the manual is at http://%s/docs", self._names, address)
+def _too_large(limit: int) -> Refusal:
+    return Refusal("body-too-large", f"the body: expected at most {limit:,} bytes, found more")
 
 
-class _Service(FastAPI):
-    """FastAPI, whose generated description gives errors their media type."""
+def create_app(settings: Settings) -> Service:
+    """The service for a server of one's own: queries are answered in threads of this process.
 
-    def openapi(self) -> dict[str, Any]:
-        schema = super().openapi()
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                for status, response in operation["responses"].items():
-                    content = response["content"]
-                    if status != "200" and problems.PROBLEM_JSON not in content:
-                        content[problems.PROBLEM_JSON] = content.pop("application/json")
-        return schema
-
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    for index in app.state.indexes.values():
-        index.warm_up()
-    following = asyncio.create_task(indexes.follow(app.state.indexes))
-    yield
-    following.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await following
+    Deadlines, and the end of a query whose client has left, need `everygram serve`. Raises as
+    `everygram.open`.
+    """
+    indexes = Indexes(settings)
+    indexes.warm_up()
+    return Service(settings, indexes, Threads(indexes, settings))

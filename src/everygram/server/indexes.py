@@ -1,102 +1,169 @@
 """The indexes a service has: opened, followed while writers change them, found by name.
 
-In: folders. Out: `Index` objects under their folders' names. Knows nothing of queries.
+In: folders, under names. Out: `Index` objects. Knows nothing of queries or of HTTP.
 """
 
-import asyncio
+import hashlib
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
-from fastapi import Path as PathParameter
-
-from everygram import arguments
-from everygram.errors import EverygramError, FormatError, OptionError
+from everygram.errors import EverygramError, OptionError
 from everygram.index import Index
 from everygram.index.union import UnionIndex
+from everygram.server.problems import Refusal
+from everygram.server.settings import Settings
 
-logger = logging.getLogger("uvicorn.error")
-# How often the service looks whether an index has changed.
-FOLLOW_SECONDS = 1.0
+logger = logging.getLogger("everygram")
+
+# An index is served as it was until its folder was found missing, or wrong, so many times in
+# succession: a folder that is being replaced by another is missing for a moment.
+LOOKS = 2
 
 
-def open_all(
-    paths: Sequence[Path],
-    preload: str | Sequence[str],
-    verify: bool,
-    union: str | None = None,
-) -> dict[str, Index]:
-    """The indexes in these folders, by their folders' names; last, under `union`, all as one.
+class _Served:
+    """An index or a union that is served, and why it is not just now."""
 
-    Raises FormatError, OptionError, and as `open`.
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.trouble = ""
+        self.looks = 0
+
+
+class Indexes:
+    """The indexes of a service, by name. Methods may be called from several threads.
+
+    `stamp` names the state of all of them: another one after any change.
     """
-    if not paths:
-        raise FormatError("no index to serve: expected at least one folder")
-    indexes: dict[str, Index] = {}
-    for given in paths:
-        path = arguments.path("index", given).resolve()
-        if path.name in indexes:
-            raise FormatError(
-                f"index '{path}': there is one of that name already, '{indexes[path.name].path}'; "
-                "indexes are served under their folder's name: rename one"
-            )
-        index = Index(path, preload=preload, verify=verify)
-        # Loaded now, so that a tokenizer that cannot be stops the service and not a query.
+
+    def __init__(self, settings: Settings) -> None:
+        """Open all of them. Raises as `everygram.open`, and OptionError for unions of unlike ones.
+
+        Tokenizers are loaded at once, so that one that cannot be stops the service, not a query.
+        """
+        self._settings = settings
+        self._looking = threading.Lock()
+        self._served: dict[str, _Served] = {}
+        for name, path in settings.indexes.items():
+            self._served[name] = _Served(self._opened(path))
+        self._bases = list(self._served)
+        for name, union in settings.unions.items():
+            of, minus = ([self._served[each].index for each in names] for names in
+                         (union.of, union.minus))
+            self._served[name] = _Served(UnionIndex.of(of, minus, union.of))
+        self.stamp = self._stamped()
+
+    def _opened(self, path: Path, verify: bool = False) -> Index:
+        index = Index(
+            path.resolve(), preload=self._settings.preload, verify=verify or self._settings.verify
+        )
         _ = index.tokenizer
-        indexes[path.name] = index
-    if union is not None:
-        if union in indexes or not union or "/" in union:
-            why = "an index has it" if union in indexes else "it is part of the service's paths"
-            raise OptionError(f"union: expected a name of its own, found '{union}': {why}")
-        indexes[union] = UnionIndex.of([*indexes.values()])
-    return indexes
+        return index
 
+    @property
+    def names(self) -> list[str]:
+        """The names of indexes, then of unions; aliases are not among them."""
+        return list(self._served)
 
-async def follow(indexes: dict[str, Index]) -> None:
-    """Serve what writers publish: requests from then on, those under way end with what they had."""
-    said: dict[str, str] = {}
-    while True:
-        await asyncio.sleep(FOLLOW_SECONDS)
-        for name, index in indexes.items():
+    def resolved(self, name: str) -> str:
+        """The name itself, or what it is an alias of. Raises Refusal (404)."""
+        name = self._settings.aliases.get(name, name)
+        if name not in self._served:
+            names = ", ".join(f"'{known}'" for known in self._served)
+            raise Refusal(
+                "not-found", f"index '{name[:200]}' is not served here; expected one of {names}"
+            )
+        return name
+
+    def get(self, name: str) -> Index:
+        """The index of that name or alias. Raises Refusal: 404, or 503 while it cannot be read."""
+        served = self._served[self.resolved(name)]
+        if served.trouble:
+            raise Refusal(
+                "index-unavailable",
+                f"index '{name}' cannot be read just now: {served.trouble}",
+                headers=(("retry-after", "5"),),
+            )
+        return served.index
+
+    def items(self) -> Iterator[tuple[str, Index]]:
+        """Names and indexes, those left out that cannot be read just now."""
+        for name, served in self._served.items():
+            if not served.trouble:
+                yield name, served.index
+
+    def troubles(self) -> dict[str, str]:
+        """The indexes that cannot be read just now, and why."""
+        return {name: each.trouble for name, each in self._served.items() if each.trouble}
+
+    def warm_up(self) -> None:
+        """Compile what queries run, or load it from the disk cache."""
+        for _, index in self.items():
+            index.warm_up()
+
+    def look(self) -> bool:
+        """See what writers did: later queries are answered from what is there now.
+
+        An index whose files were written to, cut off or removed is not served until its folder is
+        whole again, which is found by reading all of it. Returns whether anything changed.
+        """
+        with self._looking:
+            before = {name: (each.index, each.trouble) for name, each in self._served.items()}
+            for name in self._bases:
+                self._look_at(name)
+            for name in self._settings.unions:
+                self._unite(name)
+            changed = any(
+                (each.index, each.trouble) != before[name] for name, each in self._served.items()
+            )
+            self.stamp = self._stamped()
+            return changed
+
+    def changed(self) -> bool:
+        """Whether `look` would find another manifest somewhere. Reads manifests alone."""
+        return any(self._served[name].index.changed() for name in self._bases)
+
+    def _look_at(self, name: str) -> None:
+        served = self._served[name]
+        try:
+            if served.trouble:
+                served.index = self._opened(served.index.path, verify=True)
+            else:
+                served.index = served.index.latest()
+                written = served.index.disturbed()
+                if written is not None:
+                    # What is mapped of it may be cut off: nobody may read it again.
+                    served.looks = LOOKS
+                    raise OptionError(f"{written} was changed")
+        except (EverygramError, OSError) as error:
+            served.looks += 1
+            if served.looks >= LOOKS and not served.trouble:
+                logger.warning("'%s' is not served: %s", name, error)
+                served.trouble = "its files were removed or changed"
+        else:
+            if served.trouble:
+                logger.warning("'%s' is served again", name)
+            served.looks, served.trouble = 0, ""
+
+    def _unite(self, name: str) -> None:
+        served, union = self._served[name], self._settings.unions[name]
+        parts = [self._served[each] for each in (*union.of, *union.minus)]
+        wrong = next((each.trouble for each in parts if each.trouble), "")
+        if not wrong:
+            indexes = [each.index for each in parts]
+            of, minus = indexes[: len(union.of)], indexes[len(union.of) :]
+            assert isinstance(served.index, UnionIndex)
             try:
-                indexes[name] = await asyncio.to_thread(_latest, index, indexes)
-                said.pop(name, None)
+                served.index = served.index.renewed(of, minus)
             except (EverygramError, OSError) as error:
-                # Such as a folder that is being moved.
-                if said.get(name) != str(error):
-                    said[name] = str(error)
-                    logger.warning("'%s' is served as it was: %s", name, error)
+                if not served.trouble:
+                    logger.warning("'%s' is not served: %s", name, error)
+                wrong = "its indexes do not fit together as they are now"
+        served.trouble = wrong
 
-
-def _latest(index: Index, indexes: dict[str, Index]) -> Index:
-    """An index as it is now. (A union is of the others as they are served, and comes last.)"""
-    if isinstance(index, UnionIndex):
-        return index.renewed([each for each in indexes.values() if each is not index])
-    return index.latest()
-
-
-def served(
-    request: Request,
-    name: Annotated[
-        str, PathParameter(description="The index's name, as `GET /v1/indexes` lists it.")
-    ],
-) -> Index:
-    """The index of that name, or a 404."""
-    indexes: dict[str, Index] = request.app.state.indexes
-    if name not in indexes:
-        names = ", ".join(f"'{known}'" for known in indexes)
-        raise HTTPException(404, f"index '{name}' is not served here; expected one of {names}")
-    return indexes[name]
-
-
-ServedIndex = Annotated[Index, Depends(served)]
-
-
-def info(name: str, index: Index) -> dict[str, Any]:
-    """What an index is, with the name it is served under."""
-    said = index.info() | {"name": name}
-    if isinstance(index, UnionIndex):
-        said["indexes"] = [each["name"] for each in said["indexes"]]
-    return said
+    def _stamped(self) -> str:
+        states: Sequence[str] = [
+            f"{name} {each.trouble or each.index.version}" for name, each in self._served.items()
+        ]
+        return hashlib.sha256("\n".join(states).encode()).hexdigest()[:16]

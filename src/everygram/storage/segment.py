@@ -56,6 +56,7 @@ class Segment:
         self.num_documents = entry.num_documents
         self.stream_len = entry.stream_len
         check_sizes(folder, entry)
+        self._stamps = self._files()
         self.tokens = map_tokens(folder, dtype, self.stream_len)
         self.suffix_array = map_positions(folder, entry.position_bytes)
         self.fences = map_file(folder / fmt.FENCES, fmt.KEY)
@@ -121,6 +122,28 @@ class Segment:
         row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._row = row
         return row
+
+    def _files(self) -> dict[str, tuple[int, ...] | None]:
+        """What tells a file from another one, or from one that was written to; None: it is gone."""
+        stamps: dict[str, tuple[int, ...] | None] = {}
+        for name in self.entry.files:
+            try:
+                found = (self.folder / name).stat()
+            except OSError:
+                stamps[name] = None
+            else:
+                stamps[name] = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        return stamps
+
+    def disturbed(self) -> str | None:
+        """A file that is not any more as it was when the segment was opened: its name, or None.
+
+        What is mapped of one that was replaced or removed stays as it was. What is mapped of one
+        that was written to has changed, and reading past the end of one that was cut off ends the
+        process.
+        """
+        now = self._files()
+        return next((name for name, stamp in self._stamps.items() if now[name] != stamp), None)
 
     def unigrams_counted(self) -> tuple[np.ndarray, np.ndarray]:
         """The distinct tokens of the stream and how often each occurs: int64, shape (U,), twice.

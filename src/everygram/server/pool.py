@@ -1,0 +1,261 @@
+"""Where a worker has its calls answered: by runners, or, without a supervisor, by threads.
+
+In: calls. Out: answers. Knows nothing of HTTP.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from everygram.server.answering import answer
+from everygram.server.calls import Answer, Call
+from everygram.server.indexes import Indexes
+from everygram.server.problems import Refusal
+from everygram.server.runner import BLOCK, SIZES
+from everygram.server.settings import Settings
+
+# A call with a longer body, or with several lines, takes its turn in a lane of its own, so that
+# short ones do not wait for it.
+LONG_BODY = 64 << 10
+# What of an answer is read, and sent, at a time.
+PIECE = 256 << 10
+
+
+class Given(NamedTuple):
+    """An answer, its body in pieces."""
+
+    answer: Answer
+    body: list[bytes]
+
+
+class Pool(Protocol):
+    """What answers calls."""
+
+    async def answer(self, call: Call, seconds: float) -> Given:
+        """The answer. Raises Refusal: overloaded, time-limit, index-unavailable, internal.
+
+        Being cancelled ends the work within milliseconds.
+        """
+
+    async def follow(self) -> None:
+        """The worker's indexes have changed: let go of what they were."""
+
+    def load(self) -> tuple[int, int]:
+        """How many calls wait, and how many are being answered."""
+
+    def close(self) -> None:
+        """End the work."""
+
+
+class Threads:
+    """Answers in threads of this process. What is under way cannot be stopped."""
+
+    def __init__(self, indexes: Indexes, settings: Settings) -> None:
+        self._indexes, self._settings = indexes, settings
+        self._running = 0
+
+    async def answer(self, call: Call, seconds: float) -> Given:
+        self._running += 1
+        try:
+            made = await asyncio.to_thread(answer, call, self._indexes, self._settings)
+        finally:
+            self._running -= 1
+        return Given(made, [made.body])
+
+    async def follow(self) -> None:
+        pass
+
+    def load(self) -> tuple[int, int]:
+        return 0, self._running
+
+    def close(self) -> None:
+        pass
+
+
+class _Runner(NamedTuple):
+    process: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+        self.writer.close()
+
+
+# Asks the supervisor for a runner of a niceness: its process number, and a connection to it.
+Spawn = Callable[[int], Awaitable[tuple[int, socket.socket]]]
+
+
+class _Lane:
+    """Runners for calls of a kind, and the calls that wait for one."""
+
+    def __init__(self, number: int, niceness: int) -> None:
+        self.niceness = niceness
+        self.free = number
+        # (In turns, so that none is forgotten.)
+        self.idle: deque[_Runner] = deque()
+        self.busy: set[_Runner] = set()
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> None:
+        """Wait for one's turn."""
+        if self.free:
+            self.free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            else:
+                self.waiting.remove(turn)
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+
+class Runners:
+    """Answers in processes of their own, that are killed when they are not wanted any more."""
+
+    def __init__(
+        self,
+        spawn: Spawn,
+        indexes: Indexes,
+        settings: Settings,
+        bytes_read: Callable[[int], None],
+    ) -> None:
+        """bytes_read: is told how much runners have read from disks."""
+        self._spawn, self._indexes, self._settings = spawn, indexes, settings
+        self._bytes_read = bytes_read
+        number = settings.runners or len(os.sched_getaffinity(0))
+        self._short, self._long = _Lane(number, 1), _Lane(number, 10)
+        self._blocks: dict[int, int] = {}
+
+    def load(self) -> tuple[int, int]:
+        lanes = (self._short, self._long)
+        return sum(len(each.waiting) for each in lanes), sum(len(each.busy) for each in lanes)
+
+    async def answer(self, call: Call, seconds: float) -> Given:
+        lane = self._long if call.lines or len(call.body) > LONG_BODY else self._short
+        if len(lane.waiting) >= self._settings.max_queue:
+            raise Refusal(
+                "overloaded",
+                f"{self._settings.max_queue:,} queries are waiting already; try again",
+                headers=(("retry-after", "1"),),
+            )
+        try:
+            async with asyncio.timeout(seconds):
+                await lane.enter()
+                try:
+                    return await self._answered(lane, call)
+                finally:
+                    lane.leave()
+        except TimeoutError:
+            raise Refusal(
+                "time-limit",
+                f"the query was stopped: it took more than {self._settings.max_seconds:g} seconds",
+            ) from None
+
+    async def _answered(self, lane: _Lane, call: Call) -> Given:
+        runner = await self._taken(lane)
+        lane.busy.add(runner)
+        well = False
+        try:
+            given, last = await self._asked(runner, call)
+            well = not last
+            return given
+        except (OSError, EOFError):
+            raise _ended(call) from None
+        finally:
+            lane.busy.discard(runner)
+            if well:
+                lane.idle.append(runner)
+            else:
+                runner.kill()
+                self._blocks.pop(runner.process, None)
+
+    async def _taken(self, lane: _Lane) -> _Runner:
+        """A runner that lives."""
+        while lane.idle:
+            runner = lane.idle.popleft()
+            if not runner.reader.at_eof():
+                return runner
+            runner.kill()
+        process, connection = await self._spawn(lane.niceness)
+        return _Runner(process, *await asyncio.open_connection(sock=connection, limit=2 * PIECE))
+
+    async def _asked(self, runner: _Runner, call: Call) -> tuple[Given, bool]:
+        """The answer, and whether the runner ends with it. Raises OSError, EOFError if it died."""
+        head = orjson.dumps(
+            {
+                "operation": call.operation,
+                "name": call.name,
+                "lines": call.lines,
+                "stamp": self._indexes.stamp,
+            }
+        )
+        runner.writer.write(SIZES.pack(len(head), len(call.body)) + head)
+        for start in range(0, len(call.body), PIECE):
+            runner.writer.write(call.body[start : start + PIECE])
+            await runner.writer.drain()
+        head_size, size = SIZES.unpack(await runner.reader.readexactly(SIZES.size))
+        said = orjson.loads(await runner.reader.readexactly(head_size))
+        pieces = []
+        while size:
+            piece = await runner.reader.read(min(size, PIECE))
+            if not piece:
+                raise EOFError
+            pieces.append(piece)
+            size -= len(piece)
+        read = said["blocks"] - self._blocks.get(runner.process, 0)
+        self._blocks[runner.process] = said["blocks"]
+        self._bytes_read(BLOCK * read)
+        headers = tuple((name, value) for name, value in said["headers"])
+        return Given(Answer(said["status"], b"", headers, said["tokens"]), pieces), said["last"]
+
+    async def follow(self) -> None:
+        """Tell runners that have nothing to do, which would keep what was removed on the disk."""
+        for lane in (self._short, self._long):
+            for _ in range(len(lane.idle)):
+                with contextlib.suppress(Refusal):
+                    async with asyncio.timeout(self._settings.max_seconds):
+                        await lane.enter()
+                        try:
+                            await self._answered(lane, Call("", "", b""))
+                        finally:
+                            lane.leave()
+
+    def close(self) -> None:
+        for lane in (self._short, self._long):
+            for runner in (*lane.idle, *lane.busy):
+                runner.kill()
+            lane.idle.clear()
+
+
+def _ended(call: Call) -> Refusal:
+    """Why a runner died is not known here: most likely a file was cut off under it."""
+    if call.name:
+        return Refusal(
+            "index-unavailable",
+            f"index '{call.name[:200]}': the process that answered has died; either a file of the "
+            "index was cut off, or there was not enough memory; the service's log may say more",
+            headers=(("retry-after", "1"),),
+        )
+    return Refusal("internal", "the process that answered has died; the service's log may say more")

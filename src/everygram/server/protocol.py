@@ -1,0 +1,231 @@
+"""HTTP/1.1 connections: uvicorn's, with the time-outs, sizes and errors that it does not have.
+
+In: bytes of a connection. Out: calls of the application, or a problem and the connection's end.
+uvicorn gives a connection no time to send its head and body, lets heads grow without a bound, waits
+for ever for a client that does not read, and answers with plain text what it cannot parse (its
+issue 157). Here `sweep`, which runs a few times per second, looks at every connection: a timer per
+request would cost more than the look.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from everygram.server.problems import Refusal, as_answer
+from everygram.server.settings import Settings
+
+# Seconds between sweeps.
+SWEEP_SECONDS = 0.25
+# Bytes of a body that have to arrive in `body_seconds`.
+BODY_STEP = 64 << 10
+# Connections beyond `max_connections` that are taken in: for the questions whether the service is
+# alive, and to tell the others that there are too many.
+SPARE_CONNECTIONS = 64
+# How long, and for how many bytes, the rest of a body that was refused is read and dropped: a
+# connection that is closed before would take the answer with it.
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 16 << 20
+# How long a connection that is idle when the service ends may still send a request.
+FAREWELL_SECONDS = 0.5
+HEALTH = "/health"
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration, with ours beside it."""
+
+    settings: Settings
+
+
+class _Transport:
+    """A connection's transport, whose closing waits until the client has read what it was sent."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: "Protocol") -> None:
+        self._transport, self._protocol = transport, protocol
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.close_gently()
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. `_phase` is what it has to do next, `_since` since when."""
+
+    config: Config
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._settings = self.config.settings
+        self._cycle_transport = _Transport(transport, self)
+        self._phase, self._since = "head", self.loop.time()
+        self._write_since = self._close_since = 0.0
+        self._head_bytes = self._body_bytes = self._body_mark = 0
+        self._refusal: Refusal | None = None
+        self._leaving = False
+        self._crowded = len(self.connections) > self._settings.max_connections
+        if len(self.connections) > self._settings.max_connections + SPARE_CONNECTIONS:
+            self._refuse(_too_many(self._settings.max_connections))
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase == "linger":
+            self._body_bytes += len(data)
+            if self._body_bytes > LINGER_BYTES:
+                self.transport.close()
+            return
+        if self._phase == "idle":
+            self._phase, self._since = "head", self.loop.time()
+        super().data_received(data)
+
+    # The parser's callbacks.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._phase = "head"
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count_head(len(name) + len(value) + 4)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._settings.max_header_bytes:
+            limit = self._settings.max_header_bytes
+            self._refusal = Refusal(
+                "headers-too-large",
+                f"the request's line and headers: expected at most {limit:,} bytes",
+            )
+            raise httptools.HttpParserError("headers too large")
+
+    def on_headers_complete(self) -> None:
+        self._phase, self._since = "body", self.loop.time()
+        self._body_bytes = self._body_mark = 0
+        super().on_headers_complete()
+        if self._leaving:
+            self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.transport = self._cycle_transport
+        if self._crowded and not cycle.scope["path"].startswith(HEALTH):
+            cycle.scope["everygram.refusal"] = _too_many(self._settings.max_connections)
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._phase = "idle" if self.cycle.response_complete else "answer"
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._phase == "answer":
+            self._phase = "idle"
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        self._write_since = self.loop.time()
+        super().pause_writing()
+
+    # Refusals and ends.
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that cannot be parsed."""
+        self._refuse(self._refusal or Refusal("bad-request", "this is not HTTP/1.1"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with a problem, unless an answer has begun, and close."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            answer = as_answer(refusal)
+            headers = (
+                *answer.headers,
+                ("content-length", str(len(answer.body))),
+                ("connection", "close"),
+            )
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+            head = f"HTTP/1.1 {answer.status} \r\n{lines}\r\n"
+            self.transport.write(head.encode("latin-1") + answer.body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            # As if the client had left: the application stops.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._phase = "head"  # (More may come that is not HTTP.)
+        self.close_gently()
+
+    def close_gently(self) -> None:
+        """Close; if more of a request is to come, read and drop some of it first."""
+        if self._phase in ("head", "body") and not self.transport.is_closing():
+            self._phase, self._since = "linger", self.loop.time()
+            self._body_bytes = 0
+            self.flow.resume_reading()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        elif self._phase != "linger":
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        if self._phase == "linger":
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """The service ends: answer what has come, and what an idle client is sending just now."""
+        self._leaving = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(FAREWELL_SECONDS, self._leave)
+        else:
+            self.cycle.keep_alive = False
+
+    def _leave(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """End the connection if it has taken too long over what it has to do."""
+        settings, waited = self._settings, now - self._since
+        if self.transport.is_closing():
+            # What was sent before is still to be read.
+            self._close_since = self._close_since or now
+            if now - self._close_since > settings.write_seconds:
+                self.transport.abort()
+        elif self._phase == "linger":
+            if waited > LINGER_SECONDS:
+                self.transport.close()
+        elif self.flow.write_paused:
+            if now - self._write_since > settings.write_seconds:
+                self.transport.abort()
+        elif self._phase == "head" and waited > settings.header_seconds:
+            self._refuse(_late("the request's line and headers", settings.header_seconds))
+        elif self._phase == "body" and waited > settings.body_seconds:
+            if self._body_bytes - self._body_mark < BODY_STEP and not self.flow.read_paused:
+                self._refuse(_late("more of the body", settings.body_seconds))
+            else:
+                self._since, self._body_mark = now, self._body_bytes
+
+
+def _late(what: str, seconds: float) -> Refusal:
+    return Refusal("request-timeout", f"{what}: expected within {seconds:g} seconds")
+
+
+def _too_many(limit: int) -> Refusal:
+    return Refusal(
+        "too-many-connections",
+        f"the service has {limit:,} connections, which is its limit; try again",
+        headers=(("retry-after", "1"),),
+    )
+
+
+async def sweep(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
+    """Look at all connections, again and again."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        now = loop.time()
+        for connection in list(connections):
+            connection.sweep(now)

@@ -1,0 +1,281 @@
+"""The first process of a service: opens the indexes, and forks and watches all others.
+
+In: settings. Out: workers, which serve connections, and the runners they ask for. Forked processes
+share what is read and compiled here. This one has no threads, and never reads an index's content
+once it serves: a file that is cut off ends the process that reads it.
+"""
+
+import contextlib
+import errno
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from everygram.errors import EverygramError
+from everygram.server import runner, worker
+from everygram.server.indexes import Indexes
+from everygram.server.settings import Settings
+
+logger = logging.getLogger("everygram")
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# A worker that ends sooner than this after its start is started again only after this time.
+SOON = 1.0
+# Seconds that workers have beyond `grace_seconds` until they are killed.
+PATIENCE = 1.0
+
+
+class _Worker:
+    """A worker that lives."""
+
+    def __init__(self, process: int, control: socket.socket, generation: int) -> None:
+        self.process, self.control, self.generation = process, control, generation
+        self.started = time.monotonic()
+        self.ready = False
+        # When it has to be gone.
+        self.deadline: float | None = None
+
+
+class Supervisor:
+    """The processes of a service."""
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
+        """reload: the settings as they are when it is called."""
+        self._settings, self._reload = settings, reload
+        self._workers: list[_Worker] = []
+        self._generation = 0
+        self._ending = False
+        self._due: list[float] = []
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises EverygramError if it cannot start."""
+        settings = self._settings
+        self._sockets = [_listening(settings.host, settings.port)]
+        self._indexes = Indexes(settings)
+        self._indexes.warm_up()
+        # (What is there now is never looked at for garbage again, nor copied for that.)
+        gc.collect()
+        gc.freeze()
+        self._wake, wake = socket.socketpair()
+        self._wake.setblocking(False)
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for each in SIGNALS:
+            signal.signal(each, lambda *_: None)
+        host, port = self._sockets[0].getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        scheme = "https" if settings.tls_certificate else "http"
+        for _ in range(settings.workers):
+            self._start_worker()
+        names = ", ".join(f"'{name}'" for name in self._indexes.names)
+        self._said = f"serving {names}; the manual is at {scheme}://{address}/docs"
+        self._loop()
+
+    def _loop(self) -> None:
+        looked = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if self._ending and not self._workers:
+                return
+            self._kill_late(now)
+            while not self._ending and self._due and self._due[0] <= now:
+                self._due.pop(0)
+                self._start_worker()
+            if not self._ending and now - looked >= self._settings.follow_seconds:
+                self._follow()
+                looked = time.monotonic()
+            controls = {each.control: each for each in self._workers}
+            found, _, _ = select.select([self._wake, *controls], [], [], 0.2)
+            for readable in found:
+                if readable is self._wake:
+                    self._on_signals()
+                else:
+                    self._on_message(controls[readable])
+
+    def _on_signals(self) -> None:
+        numbers = set(self._wake.recv(4096))
+        if signal.SIGCHLD in numbers:
+            self._reap()
+        if signal.SIGHUP in numbers and not self._ending:
+            self._renew()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            if self._ending:  # said twice
+                for each in self._workers:
+                    each.deadline = 0.0
+            self._ending = True
+            self._end([*self._workers])
+            for each in self._sockets:
+                each.close()
+
+    def _on_message(self, asking: _Worker) -> None:
+        try:
+            said = asking.control.recv(1)
+        except OSError:
+            said = b""
+        if not said:
+            return  # It has died, which a signal tells.
+        if said[0] == worker.READY:
+            asking.ready = True
+            if all(each.ready for each in self._workers if each.generation == self._generation):
+                self._settled()
+            return
+        ours, theirs = socket.socketpair()
+
+        def work() -> None:
+            for each in (ours, *self._sockets):
+                each.close()
+            runner.run(theirs, self._indexes, self._settings, said[0])
+
+        process = self._fork(work)
+        theirs.close()
+        with contextlib.suppress(OSError):
+            socket.send_fds(asking.control, [process.to_bytes(8, "little")], [ours.fileno()])
+        ours.close()
+
+    def _start_worker(self) -> None:
+        ours, theirs = socket.socketpair()
+
+        def work() -> None:
+            ours.close()
+            worker.run(theirs, self._sockets, self._indexes, self._settings)
+
+        process = self._fork(work)
+        theirs.close()
+        self._workers.append(_Worker(process, ours, self._generation))
+
+    def _fork(self, work: Callable[[], object]) -> int:
+        """The number of a new process that does this work."""
+        process = os.fork()
+        if process:
+            return process
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_DFL)
+            for other in (self._wake, *(each.control for each in self._workers)):
+                other.close()
+            work()
+            status = 0
+        except BaseException:
+            logger.exception("a process of the service has failed")
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            # (No cleaning up of what belongs to the supervisor.)
+            os._exit(status)
+
+    def _reap(self) -> None:
+        """See who has died; start workers anew."""
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not process:
+                return
+            dead = next((each for each in self._workers if each.process == process), None)
+            code = os.waitstatus_to_exitcode(status)
+            if dead is None:
+                if code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM):
+                    logger.error("a runner has died: %s", signal.Signals(-code).name)
+                continue
+            dead.control.close()
+            self._workers.remove(dead)
+            if dead.deadline is None and not self._ending:
+                if not (self._generation or dead.ready):
+                    raise EverygramError("the service could not start; its log says why")
+                why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                logger.error("a worker has died (%s); another one starts", why)
+                self._due.append(max(time.monotonic(), dead.started + SOON))
+
+    def _end(self, workers: list[_Worker]) -> None:
+        """Tell workers to finish what they are doing."""
+        for each in workers:
+            if each.deadline is None:
+                each.deadline = time.monotonic() + self._settings.grace_seconds + PATIENCE
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.process, signal.SIGTERM)
+
+    def _kill_late(self, now: float) -> None:
+        for each in self._workers:
+            if each.deadline is not None and now > each.deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.process, signal.SIGKILL)
+
+    def _settled(self) -> None:
+        """All workers of this generation answer: those before may go."""
+        self._end([each for each in self._workers if each.generation != self._generation])
+        if self._said:
+            logger.info(self._said)
+            self._said = ""
+
+    def _renew(self) -> None:
+        """Read the settings again; new workers take over, without a request lost in between."""
+        try:
+            settings = self._reload()
+            if (settings.host, settings.port) != (self._settings.host, self._settings.port):
+                logger.warning("host and port stay as they are until the service is started again")
+            indexes = self._probed(lambda: Indexes(settings))
+            if indexes is None:
+                raise EverygramError("the indexes could not be opened")
+            indexes.warm_up()
+        except (EverygramError, OSError) as error:
+            logger.error("the settings stay as they were: %s", error)
+            return
+        self._settings, self._indexes = settings, indexes
+        self._generation += 1
+        self._said = f"serving {', '.join(map(repr, indexes.names))}"
+        self._due.clear()
+        for _ in range(settings.workers):
+            self._start_worker()
+
+    def _follow(self) -> None:
+        """Keep the indexes here as they are on disk: processes forked later begin with them."""
+        try:
+            if self._indexes.changed():
+                self._probed(self._indexes.look)
+        except (EverygramError, OSError):
+            pass  # Workers say what is wrong.
+
+    def _probed(self, work: Callable[[], T]) -> T | None:
+        """What the work gives, if a process that did it first has survived."""
+        _, status = os.waitpid(self._fork(work), 0)
+        return work() if status == 0 else None
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket bound to an address. Raises EverygramError, for a port in use with what to do."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        bound = socket.socket(family, kind, protocol)
+        # Else a port whose last connections have just been closed would count as in use.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise EverygramError(f"port {port} is in use; pass --port") from None
+        raise EverygramError(f"cannot listen on '{host}', port {port}: {error.strerror}") from None
+    return bound
+
+
+def serve(settings: Settings, reload: Callable[[], Settings]) -> None:
+    """Serve indexes until SIGTERM or SIGINT; SIGHUP: with the settings that `reload` gives then.
+
+    Raises EverygramError, and its subclasses as `everygram.open`, for what cannot be served.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for name, level in (("everygram", logging.INFO), ("uvicorn", logging.WARNING)):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(level)
+    Supervisor(settings, reload).run()

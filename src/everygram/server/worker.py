@@ -1,0 +1,126 @@
+"""A worker: a process that serves connections.
+
+In: the supervisor's listening sockets, and a connection to it, over which runners are asked for.
+"""
+
+import asyncio
+import signal
+import socket
+from collections import deque
+
+import uvicorn
+import uvloop
+
+from everygram.server import protocol
+from everygram.server.app import Service
+from everygram.server.indexes import Indexes
+from everygram.server.pool import Runners
+from everygram.server.settings import Settings
+
+# What a worker says to the supervisor: a byte, the niceness of a runner it asks for, or this.
+READY = 255
+
+
+def run(
+    control: socket.socket, sockets: list[socket.socket], indexes: Indexes, settings: Settings
+) -> None:
+    """Serve until SIGTERM, or until the supervisor has gone."""
+    # uvicorn handles these, and raises them again once it has ended.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: None)
+    # Files may have changed since the supervisor opened them, which may be what the worker before
+    # died of.
+    indexes.look()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(_serve(control, sockets, indexes, settings))
+
+
+async def _serve(
+    control: socket.socket, sockets: list[socket.socket], indexes: Indexes, settings: Settings
+) -> None:
+    supervisor = _Supervisor(control)
+    pool = Runners(supervisor.spawn, indexes, settings)
+    service = Service(settings, indexes, pool)
+    config = protocol.Config(
+        service,
+        http=protocol.Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=settings.max_connections,
+        timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=settings.grace_seconds,  # type: ignore[arg-type]
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    config.settings = settings
+    server = _Server(config, supervisor)
+    supervisor.listen(server)
+    loop = asyncio.get_running_loop()
+    sweeping = asyncio.create_task(protocol.sweep(server.server_state.connections, loop))
+    await server.serve(sockets)
+    sweeping.cancel()
+    pool.close()
+
+
+class _Supervisor:
+    """The supervisor, as a worker sees it."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        control.setblocking(False)
+        self._asked: deque[asyncio.Future[tuple[int, socket.socket]]] = deque()
+
+    def listen(self, server: uvicorn.Server) -> None:
+        """Hear it from now on; end the server once it has gone."""
+        self._server = server
+        asyncio.get_running_loop().add_reader(self._control, self._heard)
+
+    def ready(self) -> None:
+        """Tell it that this worker serves."""
+        self._control.send(bytes([READY]))
+
+    async def spawn(self, niceness: int) -> tuple[int, socket.socket]:
+        """A new runner: its process, and a connection to it. Raises OSError."""
+        answer: asyncio.Future[tuple[int, socket.socket]]
+        answer = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self._control.send(bytes([niceness]))
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            # It comes all the same, and ends when its connection is closed.
+            answer.add_done_callback(lambda found: found.result()[1].close())
+            raise
+
+    def _heard(self) -> None:
+        try:
+            number, descriptors, _, _ = socket.recv_fds(self._control, 8, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            number, descriptors = b"", []
+        if not number:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._server.should_exit = True
+            return
+        runner = socket.socket(fileno=descriptors[0])
+        runner.setblocking(False)
+        asked = self._asked.popleft()
+        if not asked.done():
+            asked.set_result((int.from_bytes(number, "little"), runner))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the supervisor that it serves."""
+
+    def __init__(self, config: protocol.Config, supervisor: _Supervisor) -> None:
+        super().__init__(config)
+        self._supervisor = supervisor
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._supervisor.ready()
