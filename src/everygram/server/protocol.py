@@ -8,6 +8,8 @@ request would cost more than the look.
 """
 
 import asyncio
+import secrets
+from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -144,14 +146,15 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with a problem, unless an answer has begun, and close."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            answer = as_answer(refusal)
+            answer = as_answer(refusal, secrets.token_hex(8))
             headers = (
                 *answer.headers,
                 ("content-length", str(len(answer.body))),
                 ("connection", "close"),
             )
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-            head = f"HTTP/1.1 {answer.status} \r\n{lines}\r\n"
+            phrase = HTTPStatus(answer.status).phrase
+            head = f"HTTP/1.1 {answer.status} {phrase}\r\n{lines}\r\n"
             self.transport.write(head.encode("latin-1") + answer.body)
         if self.cycle is not None and not self.cycle.response_complete:
             # As if the client had left: the application stops.

@@ -10,8 +10,10 @@ import socket
 import struct
 from math import ceil
 from resource import RUSAGE_SELF, getrusage
+from typing import Any
 
 import orjson
+import psutil
 
 from everygram.server.answering import answer
 from everygram.server.calls import Answer, Call
@@ -67,7 +69,7 @@ def send(connection: socket.socket, head: dict[str, object], body: bytes) -> Non
     connection.sendall(body)
 
 
-def receive(connection: socket.socket) -> tuple[dict[str, object] | None, bytes] | None:
+def receive(connection: socket.socket) -> tuple[dict[str, Any], bytes] | None:
     """A frame; None at the end."""
     sizes = _exactly(connection, SIZES.size)
     if sizes is None:
@@ -91,7 +93,5 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
 
 def _resident() -> int:
     """Bytes of memory that are this process's own: what it shares with others is not counted."""
-    import psutil
-
     memory = psutil.Process().memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))

@@ -73,10 +73,10 @@ class Supervisor:
         host, port = self._sockets[0].getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         scheme = "https" if settings.tls_certificate else "http"
-        for _ in range(settings.workers):
-            self._start_worker()
         names = ", ".join(f"'{name}'" for name in self._indexes.names)
         self._said = f"serving {names}; the manual is at {scheme}://{address}/docs"
+        for _ in range(settings.workers):
+            self._start_worker()
         self._loop()
 
     def _loop(self) -> None:
@@ -275,7 +275,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    for name, level in (("everygram", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in (("everygram", logging.INFO), ("uvicorn", logging.ERROR)):
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(level)
     Supervisor(settings, reload).run()

@@ -14,6 +14,7 @@ import uvloop
 from everygram.server import protocol
 from everygram.server.app import Service
 from everygram.server.indexes import Indexes
+from everygram.server.metrics import Metrics
 from everygram.server.pool import Runners
 from everygram.server.settings import Settings
 
@@ -39,8 +40,9 @@ async def _serve(
     control: socket.socket, sockets: list[socket.socket], indexes: Indexes, settings: Settings
 ) -> None:
     supervisor = _Supervisor(control)
-    pool = Runners(supervisor.spawn, indexes, settings)
-    service = Service(settings, indexes, pool)
+    metrics = Metrics(settings.workers)
+    pool = Runners(supervisor.spawn, indexes, settings, metrics.bytes_read)
+    service = Service(settings, indexes, pool, metrics)
     config = protocol.Config(
         service,
         http=protocol.Protocol,
