@@ -23,7 +23,7 @@ from everygram.server.indexes import Indexes
 from everygram.server.models.base import Batch, Request
 from everygram.server.problems import Refusal
 from everygram.server.routes import attribution, documents, ngrams, search, strings, texts
-from everygram.server.routes.answering import Asked, each
+from everygram.server.routes.answering import Asked, Long, each
 from everygram.server.settings import Settings
 
 # Endpoints for queries, by family.
@@ -56,13 +56,7 @@ class Operation:
         union, *marks = get_args(declared)
         body: Any = Annotated[(union, *(mark for mark in marks if not isinstance(mark, Body)))]
         one, many = get_args(get_type_hints(route.endpoint)["body"])
-        return cls(
-            route.endpoint,
-            one,
-            many,
-            TypeAdapter(body),
-            TypeAdapter(one),
-        )
+        return cls(route.endpoint, one, many, TypeAdapter(body), TypeAdapter(one))
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -76,18 +70,9 @@ SPECIAL: dict[str, Callable[[Call, Indexes, Settings], Answer]] = {}
 
 
 def quick(call: Call) -> bool:
-    """Whether a call is answered in less time than it takes to hand it to another process."""
-    body = call.body
-    return (
-        call.operation in SHORT
-        and not call.lines
-        and len(body) <= SHORT_BODY
-        and b'"batch"' not in body
-        # (Without document counts every occurrence is looked at.)
-        and b'"documents"' not in body
-        # A name may be written with escapes. (Letters of ASCII, that is: others are usual.)
-        and b"\\u00" not in body
-    )
+    """Whether a call looks as if it is answered in less time than it takes to hand it to another
+    process; `answer_at_once` sees."""
+    return call.operation in SHORT and not call.lines and len(call.body) <= SHORT_BODY
 
 
 def index_in(body: bytes) -> str:
@@ -118,9 +103,7 @@ def answer(call: Call, served: Indexes, settings: Settings) -> Answer:
     try:
         if (special := SPECIAL.get(call.operation)) is not None:
             return special(call, served, settings)
-        operation = OPERATIONS.get(call.operation)
-        if operation is None:
-            raise Refusal("not-found", f"there is no query '{call.operation}'; see /docs")
+        operation = _operation(call)
         asked = Asked(call.name, served.get(call.name), settings)
         if call.lines:
             return _lines(call, operation, asked, served)
@@ -129,13 +112,37 @@ def answer(call: Call, served: Indexes, settings: Settings) -> Answer:
         return problems.as_answer(problems.refusal_of(error, served.items()))
 
 
+def answer_at_once(call: Call, served: Indexes, settings: Settings) -> Answer | None:
+    """The answer to a call that is `quick`; None if it takes longer than that looks."""
+    try:
+        asked = Asked(call.name, served.get(call.name), settings, at_once=True)
+        return _whole(call.body, _operation(call), asked)
+    except Long:
+        return None
+    except Exception as error:
+        return problems.as_answer(problems.refusal_of(error, served.items()))
+
+
+def _operation(call: Call) -> Operation:
+    if call.operation not in OPERATIONS:
+        raise Refusal("not-found", f"there is no query '{call.operation}'; see /docs")
+    return OPERATIONS[call.operation]
+
+
 def _whole(content: bytes, operation: Operation, asked: Asked) -> Answer:
     """The answer to a query or a batch."""
     settings = asked.settings
     value = _read(content, settings.max_json_depth)
     limits.check_batch(value, settings.max_batch)
+    if operation.ask is ngrams.count and not asked.at_once:
+        counts = ngrams.bare_counts(asked, value)
+        if counts is not None:
+            written = _written({"results": [{"count": count} for count in counts]})
+            return _ended(written, asked)
     body = _checked(operation.body, value, operation)
     batch = body.batch if isinstance(body, Batch) else None
+    if batch is not None and asked.at_once:
+        raise Long
     if limits.limits_of(operation.one):
         if batch is None:
             limits.check_query(body, settings)
@@ -144,17 +151,23 @@ def _whole(content: bytes, operation: Operation, asked: Asked) -> Answer:
                 pass
     if batch is not None:
         asked.echo = getattr(body, "echo", True)
-    written, size = [], 0
+    parts, size = [], 0
     for found in operation.ask(asked, body):
-        written.append(_written(found))
-        size += len(written[-1]) + 1
+        parts.append(_written(found))
+        size += len(parts[-1]) + 1
         if size > settings.max_answer_bytes:
             raise _too_large(settings.max_answer_bytes)
-    version = _version(asked)
     if batch is None:
-        return Answer(200, written[0][:-1] + version, tokens=asked.tokens)
-    results = b'{"results":[' + b",".join(written) + b"]" + version
-    return Answer(200, results, tokens=asked.tokens)
+        return _ended(parts[0], asked)
+    return _ended(b'{"results":[' + b",".join(parts) + b"]}", asked)
+
+
+def _ended(written: bytes, asked: Asked) -> Answer:
+    """An answer, with the index's version at its end."""
+    body = written[:-1] + _version(asked)
+    if len(body) > asked.settings.max_answer_bytes:
+        raise _too_large(asked.settings.max_answer_bytes)
+    return Answer(200, body, tokens=asked.tokens)
 
 
 def _lines(call: Call, operation: Operation, asked: Asked, served: Indexes) -> Answer:

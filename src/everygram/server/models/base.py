@@ -149,15 +149,20 @@ class Result(BaseModel):
 
     token_ids: Annotated[
         list[int],
-        Field(description="The token ids that the query became.", examples=[[11802, 3303]]),
-    ] = []
+        Field(
+            default_factory=list,
+            description="The token ids that the query became.",
+            examples=[[11802, 3303]],
+        ),
+    ]
     tokens: Annotated[
         list[str] | None,
         Field(
+            default_factory=lambda: None,
             description="The text of each of these tokens; null when the index has no tokenizer.",
             examples=[[" natural", " language"]],
         ),
-    ] = None
+    ]
 
 
 @cache

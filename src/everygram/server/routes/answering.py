@@ -21,16 +21,21 @@ from everygram.server.settings import Settings
 A = TypeVar("A")
 
 
+class Long(Exception):
+    """A query that was to be answered at once takes longer than that."""
+
+
 class Asked:
     """An index that is asked: `name` as in the path, and the `settings` that limit queries.
 
     tokens: those of the queries so far. echo: False if no answer is to have its query's tokens.
+    at_once: whether to raise Long where an answer takes more than a millisecond or two.
     """
 
-    __slots__ = ("echo", "index", "name", "settings", "tokens")
+    __slots__ = ("at_once", "echo", "index", "name", "settings", "tokens")
 
-    def __init__(self, name: str, index: Index, settings: Settings) -> None:
-        self.name, self.index, self.settings = name, index, settings
+    def __init__(self, name: str, index: Index, settings: Settings, at_once: bool = False) -> None:
+        self.name, self.index, self.settings, self.at_once = name, index, settings, at_once
         self.tokens = 0
         self.echo = True
 
@@ -50,6 +55,20 @@ class Asked:
             limits.check_tokens(name, len(ids), most)
         self.tokens += len(ids)
         return ids
+
+    def ids_of(self, batch: list[Q], name: str = "query") -> list[list[int]]:
+        """`ids` of this field of each query of a batch. Errors say which query it was."""
+        queries = [getattr(query, name) for query in batch]
+        if set(map(type, queries)) == {list}:
+            lengths = [*map(len, queries)]
+            if max(lengths) <= self.settings.max_query_tokens:
+                self.tokens += sum(lengths)
+                return queries
+
+        def ids(query: Any) -> list[int]:
+            return self.ids(getattr(query, name), query.raw, name)
+
+        return list(each(batch, ids))
 
 
 def _asked(

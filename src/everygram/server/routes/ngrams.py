@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
+from everygram.errors import QueryError
 from everygram.results import ngrams as results
 from everygram.server.models import base
 from everygram.server.models.ngrams import (
@@ -22,6 +24,7 @@ from everygram.server.problems import Refusal
 from everygram.server.routes.answering import (
     Asked,
     AskedIndex,
+    Long,
     answers,
     at_once,
     each,
@@ -33,6 +36,9 @@ router = query_router()
 
 # Distributions of a batch that are held at once: one can be as long as the vocabulary.
 GROUP = 64
+# A distribution takes a millisecond or less up to so many occurrences, and so many tokens listed.
+FEW = 50_000
+TOP = 100
 
 
 @router.post(
@@ -151,13 +157,40 @@ def infgram_ntd(
     )
 
 
+def bare_counts(asked: Asked, value: Any) -> list[int] | None:
+    """The counts of `{"batch": [{"query": [ids]}, …], "echo": false}`, as JSON says it.
+
+    None for any other body, and for what is to be refused. (Large batches are mostly like this:
+    their ids need no model each, which would take longer than to count them.)
+    """
+    if type(value) is not dict or value.get("echo") is not False or len(value) != 2:
+        return None
+    batch = value.get("batch")
+    if type(batch) is not list or {*map(type, batch)} != {dict} or {*map(len, batch)} != {1}:
+        return None
+    queries = [query.get("query") for query in batch]
+    if {*map(type, queries)} != {list} or {*map(type, chain.from_iterable(queries))} != {int}:
+        return None
+    lengths = [*map(len, queries)]
+    if max(lengths) > asked.settings.max_query_tokens:
+        return None
+    try:
+        counts: list[int] = asked.index.count_batch(queries).counts.tolist()
+    except QueryError:
+        return None
+    asked.tokens += sum(lengths)
+    return counts
+
+
 def _count(asked: Asked, q: CountRequest) -> dict[str, Any]:
+    if q.documents and asked.at_once:  # without document counts every occurrence is looked at
+        raise Long
     ask = asked.index.document_count if q.documents else asked.index.count
     return ask(asked.ids(q.query, q.raw)).as_dict(echo=q.echo)
 
 
 def _counts(asked: Asked, batch: list[CountRequest]) -> Iterator[dict[str, Any]]:
-    queries = list(each(batch, lambda q: asked.ids(q.query, q.raw)))
+    queries = asked.ids_of(batch)
 
     def check(q: CountRequest) -> object:
         return asked.index.encode(q.query, raw=q.raw)
@@ -185,19 +218,21 @@ def _prob(asked: Asked, ask: Callable[..., results.Prob], q: ProbRequest) -> dic
 def _probs(
     asked: Asked, ask: Callable[..., results.Probs], batch: list[ProbRequest]
 ) -> Iterator[dict[str, Any]]:
-    def ids_of(q: ProbRequest) -> list[int]:
-        ids = asked.ids(q.query, q.raw)
+    prompts = iter(asked.ids_of(batch))
+
+    def both(q: ProbRequest) -> list[int]:
+        ids = next(prompts)
         if q.continuation is None:
             return ids
         if isinstance(q.continuation, int):
             return [*ids, q.continuation]
-        both: list[int] = asked.index.encode_prob(ids, q.continuation, raw=q.raw).tolist()
-        return both
+        encoded: list[int] = asked.index.encode_prob(ids, q.continuation, raw=q.raw).tolist()
+        return encoded
 
     def check(q: ProbRequest) -> object:
         return asked.index.encode_prob(q.query, q.continuation, raw=q.raw)
 
-    queries = list(each(batch, ids_of))
+    queries = list(each(batch, both))
     found = at_once(batch, check, lambda: ask(queries))
     for q, prob in zip(batch, found, strict=True):
         yield prob.as_dict(echo=asked.echo and q.echo)
@@ -206,14 +241,19 @@ def _probs(
 def _distribution(
     asked: Asked, ask: Callable[..., results.Distribution], q: NtdRequest
 ) -> dict[str, Any]:
-    found = ask(asked.ids(q.prompt, q.raw, "prompt"), max_support=q.max_support)
-    return _listed(asked, found, q)
+    prompt = asked.ids(q.prompt, q.raw, "prompt")
+    if asked.at_once:
+        # (The least frequent of the prompt's suffixes that occur: as the ∞-gram has it.)
+        occurs = asked.index.infgram_prob(prompt, asked.index.separator).prompt_count
+        if min(occurs, q.max_support or occurs) > FEW or q.top is None or q.top > TOP:
+            raise Long
+    return _listed(asked, ask(prompt, max_support=q.max_support), q)
 
 
 def _distributions(
     asked: Asked, ask: Callable[..., results.Distributions], batch: list[NtdRequest]
 ) -> Iterator[dict[str, Any]]:
-    prompts = list(each(batch, lambda q: asked.ids(q.prompt, q.raw, "prompt")))
+    prompts = asked.ids_of(batch, "prompt")
 
     def check(q: NtdRequest) -> object:
         return asked.index.encode(q.prompt, raw=q.raw)
