@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
+    from everygram.errors import CursorError as CursorError
     from everygram.errors import DamagedIndexError as DamagedIndexError
     from everygram.errors import EverygramError as EverygramError
     from everygram.errors import ExpressionError as ExpressionError
@@ -81,6 +82,7 @@ _HOMES = {
     "errors": (
         "BuildError",
         "CorpusError",
+        "CursorError",
         "DamagedIndexError",
         "EverygramError",
         "ExpressionError",

@@ -20,6 +20,10 @@ class ExpressionError(QueryError):
         return ExpressionError, (str(self), self.position)
 
 
+class CursorError(QueryError):
+    """A cursor is of an index as it was before it changed, or of another index."""
+
+
 class OptionError(EverygramError, ValueError):
     """An option is invalid, or contradicts another option."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from everygram.arguments import integer, natural, number, short
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
-from everygram.errors import QueryError, TokenizerError
+from everygram.errors import CursorError, QueryError, TokenizerError
 from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_pattern
 from everygram.passages import DocumentText
@@ -185,7 +185,7 @@ def _after(cursor: str, manifest: fmt.Manifest, key: str) -> int:
             f"cursor: expected that of an earlier answer, found {short(cursor)}"
         ) from None
     if version != manifest.digest:
-        raise QueryError(
+        raise CursorError(
             "cursor: the index has changed since it was given, or it is of another index; "
             "search again from the first page"
         )

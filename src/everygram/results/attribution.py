@@ -196,9 +196,9 @@ class Attribution(Result):
     def __iter__(self) -> Iterator[AttributedSpan]:
         return iter(self.spans)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values (`echo`: with `token_ids` and `tokens`)."""
+        return super().as_dict(echo=echo) | {
             "text": self.text,
             "spans": [each.as_dict() for each in self.spans],
             "span_count": self.span_count,

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
-from everygram.errors import TokenizerError
+from everygram.arguments import flag
+from everygram.errors import QueryError, TokenizerError
 
 INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 R = TypeVar("R")
@@ -143,8 +144,13 @@ class Result(Value):
         """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.query, self._reading)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values, under the names of its attributes."""
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values, under the names of its attributes.
+
+        echo: whether with `token_ids` and `tokens` of the query.
+        """
+        if not flag("echo", echo, QueryError):
+            return {}
         return {"token_ids": self.token_ids, "tokens": self.tokens}
 
     def _said(self) -> list[Any]:

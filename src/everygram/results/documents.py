@@ -108,9 +108,9 @@ class Matches(Result):
             for row, index in zip(rows, self.indexes.tolist(), strict=True)
         ]
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values (`echo`: with `token_ids` and `tokens`)."""
+        return super().as_dict(echo=echo) | {
             "count": self.count,
             "intervals": self.intervals.tolist(),
             "occurrences": [listed(occurrence) for occurrence in self.occurrences],

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from everygram.arguments import flag
+from everygram.errors import QueryError
 from everygram.results.base import Result, divided, labels, token_texts
 
 
@@ -60,10 +62,11 @@ class Draft(Result):
         tokens = labels(self.token_ids, self._reading)
         return f"Draft({tokens}, suffix_len={self.suffix_len}, score={self.score:.3g})"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The draft as JSON values; the context is `context_ids`."""
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The draft as JSON values; `echo`: with the context, as `context_ids`."""
+        context = {"context_ids": self.query.tolist()} if flag("echo", echo, QueryError) else {}
         return {
-            "context_ids": self.query.tolist(),
+            **context,
             "suffix_len": self.suffix_len,
             "count": self.count,
             "from_context": self.from_context,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from everygram.arguments import natural
+from everygram.arguments import flag, natural
 from everygram.errors import QueryError
 from everygram.results import html
 from everygram.results.base import (
@@ -65,8 +65,10 @@ class Count(int):
         """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.token_ids, self._reading)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values; `echo`: with `token_ids` and `tokens`."""
+        if not flag("echo", echo, QueryError):
+            return {"count": self.count}
         return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
 
 
@@ -99,9 +101,9 @@ class DocumentCount(Count):
         """How often the query occurs, in all documents together."""
         return self._count
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {"document_count": self.document_count}
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values; `echo`: with `token_ids` and `tokens`."""
+        return super().as_dict(echo=echo) | {"document_count": self.document_count}
 
 
 @dataclass(eq=False, repr=False)
@@ -148,9 +150,12 @@ class Prob(Result):
             f"suffix_len={self.suffix_len})"
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values; an undefined probability is None."""
-        return super().as_dict() | {
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values; an undefined probability is None.
+
+        echo: whether with `token_ids` and `tokens` of the prompt.
+        """
+        return super().as_dict(echo=echo) | {
             "continuation_id": self.continuation_id,
             "continuation": self.continuation,
             "prompt_count": self.prompt_count,
@@ -282,9 +287,12 @@ class Distribution(Result):
             *map(html.note, notes),
         )
 
-    def as_dict(self, top: int | None = None) -> dict[str, Any]:
-        """The result as JSON values, with the `top` most frequent tokens (None: all)."""
-        return super().as_dict() | {
+    def as_dict(self, top: int | None = None, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values, with the `top` most frequent tokens (None: all).
+
+        echo: whether with `token_ids` and `tokens` of the prompt.
+        """
+        return super().as_dict(echo=echo) | {
             "prompt_count": self.prompt_count,
             "suffix_len": self.suffix_len,
             "distinct": self.distinct,

@@ -61,10 +61,13 @@ class Scores(Result):
             html.note(f"… and {more:,} more tokens" if more else ""),
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values; an undefined probability is None."""
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values; an undefined probability is None.
+
+        echo: whether with `token_ids` and `tokens` of the text.
+        """
         probs = [None if math.isnan(prob) else prob for prob in self.probs.tolist()]
-        return super().as_dict() | {
+        return super().as_dict(echo=echo) | {
             "order": self.order,
             "suffix_lens": self.suffix_lens.tolist(),
             "prompt_counts": self.prompt_counts.tolist(),
@@ -92,9 +95,9 @@ class LongestMatches(Result):
     def __repr__(self) -> str:
         return f"LongestMatches({len(self):,} tokens, longest {self.lengths.max(initial=0):,})"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
-        return super().as_dict() | {
+    def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
+        """The result as JSON values (`echo`: with `token_ids` and `tokens`)."""
+        return super().as_dict(echo=echo) | {
             "lengths": self.lengths.tolist(),
             "counts": self.counts.tolist(),
         }

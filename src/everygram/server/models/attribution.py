@@ -5,14 +5,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from everygram.attribution.text import DELIMITERS
-from everygram.server.models.base import Batch, Either, QueryField, Raw, Request, Result
+from everygram.server.models.base import (
+    Echo,
+    EchoBatch,
+    Either,
+    Limited,
+    QueryField,
+    Raw,
+    Request,
+    Result,
+)
 from everygram.server.models.documents import IndexField, IndexName
 
-# The documents that are given of each span.
-MAX_DOCUMENTS = 100
-
 Delimiter = Annotated[str, Field(min_length=1)]
-Around = Annotated[int, Field(ge=0, le=1_000)]
+Around = Annotated[int, Field(ge=0)]
 
 
 class AttributionRequest(Request):
@@ -46,6 +52,8 @@ class AttributionRequest(Request):
     # (Lists, whose defaults stand in a field.)
     delimiters: list[Delimiter] = Field(
         default=list(DELIMITERS),
+        max_length=1_000,
+        fail_fast=True,
         description="No span goes on after a token that ends with one of these, or that has one "
         "of white space anywhere.",
         examples=[["\n", "."]],
@@ -57,24 +65,27 @@ class AttributionRequest(Request):
         int,
         Field(
             ge=0,
-            le=MAX_DOCUMENTS,
-            description="The most documents to give of a span; drawn at random if it has more.",
+            description="The most documents to give of a span; drawn at random if it has more. At "
+            "most `max_documents` (a setting of the service; by default 1,000).",
         ),
+        Limited("max_documents"),
     ] = 10
-    context: list[Around] = Field(
+    context: Annotated[list[Around], Limited("max_context")] = Field(
         default=[250, 100, 40],
         min_length=3,
         max_length=3,
         description="Tokens on each side of a match, for `text`, `medium` and `snippet`. The "
-        "relevance of a document is that of `text`.",
+        "relevance of a document is that of `text`. At most `max_context` (a setting of the "
+        "service; by default 10,000) each.",
     )
     seed: Annotated[
         int, Field(description="The same seed draws the same documents from the same index.")
     ] = 0
     raw: Raw = False
+    echo: Echo = True
 
 
-AttributionBody = Either[AttributionRequest, Batch[AttributionRequest]]
+AttributionBody = Either[AttributionRequest, EchoBatch[AttributionRequest]]
 
 Start = Annotated[
     int | None,

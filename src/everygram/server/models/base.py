@@ -5,9 +5,11 @@ Requests carry the parameters of `Index`' methods under their names, answers are
 readers of `/docs`. Knows nothing of HTTP or of indexes.
 """
 
-from typing import Annotated, Generic, TypeVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 # pydantic puts the tag of the form it chose among the steps to a faulty value; `problems.py` leaves
 # these out of the pointers it shows.
@@ -23,6 +25,13 @@ class Request(BaseModel):
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=BaseModel)
 B = TypeVar("B", bound=Request)
+
+
+@dataclass(frozen=True)
+class Limited:
+    """Stands beside a field whose number, or length of a text, a setting of the service limits."""
+
+    setting: str
 
 
 def tag_of_value(value: object) -> str:
@@ -68,6 +77,14 @@ Raw = Annotated[
     ),
 ]
 
+Echo = Annotated[
+    bool,
+    Field(
+        description="Whether the answer has the `token_ids` and `tokens` that the query became. "
+        "Without them a large batch is answered several times as fast."
+    ),
+]
+
 
 class Batch(Request, Generic[Q]):
     """Several queries of one kind, answered in order. If one is refused, all are."""
@@ -77,8 +94,22 @@ class Batch(Request, Generic[Q]):
 
     batch: Annotated[
         list[Q],
-        Field(fail_fast=True, description="The queries, each in the form of a single request."),
+        Field(
+            fail_fast=True,
+            description="The queries, each in the form of a single request. At most `max_batch` "
+            "(a setting of the service; by default 10,000).",
+        ),
     ]
+
+
+class EchoBatch(Batch[Q], Generic[Q]):
+    """Several queries of one kind, answered in order. If one is refused, all are."""
+
+    model_config = ConfigDict(json_schema_extra={"description": __doc__})
+
+    echo: Annotated[
+        bool, Field(description="False: no answer has the `token_ids` and `tokens` of its query.")
+    ] = True
 
 
 EXPECTED_BODY = 'Expected a JSON object: a query, or {"batch": [queries]}'
@@ -92,6 +123,16 @@ Either = Annotated[
 ]
 
 
+IndexVersion = Annotated[
+    str,
+    Field(
+        description="16 hex digits that name the state of the index that answered: others after "
+        "any change.",
+        examples=["8f14e45fceea167a"],
+    ),
+]
+
+
 class Results(BaseModel, Generic[R]):
     """The answers to a batch."""
 
@@ -100,22 +141,49 @@ class Results(BaseModel, Generic[R]):
     results: Annotated[
         list[R], Field(description="One answer per query, in the order of the batch.")
     ]
+    index_version: IndexVersion
 
 
 class Result(BaseModel):
-    """The ids and tokens that the query became."""
+    """The ids and tokens that the query became; neither is there with `"echo": false`."""
 
     token_ids: Annotated[
         list[int],
-        Field(description="The token ids that the query became.", examples=[[11802, 3303]]),
+        Field(
+            default_factory=list,
+            description="The token ids that the query became.",
+            examples=[[11802, 3303]],
+        ),
     ]
     tokens: Annotated[
         list[str] | None,
         Field(
+            default_factory=lambda: None,
             description="The text of each of these tokens; null when the index has no tokenizer.",
             examples=[[" natural", " language"]],
         ),
     ]
+
+
+@cache
+def _alone(model: type[BaseModel]) -> type[BaseModel]:
+    """The answer to a single query: what stands in `Results`, and the index's version."""
+    return create_model(
+        f"{model.__name__}Answer",
+        __base__=model,
+        __doc__=model.__doc__,
+        index_version=(IndexVersion, ...),
+    )
+
+
+def answers(*models: type[BaseModel]) -> Any:
+    """The type of an endpoint's answers: to one query any of these models, to a batch `Results`.
+
+    A model with more fields stands before one with some of them.
+    """
+    # (Types that are made at run time, which no type checker follows.)
+    any_of: Any = Union
+    return any_of[(*map(_alone, models), Results[any_of[models]])]
 
 
 class Fault(BaseModel):
@@ -141,10 +209,14 @@ class Problem(BaseModel):
     """The form of every error (RFC 9457)."""
 
     type: Annotated[
-        str, Field(description="about:blank: the status says what kind of problem it is.")
-    ] = "about:blank"
+        str,
+        Field(
+            description="The kind of problem, as docs/service.md lists them.",
+            examples=["urn:everygram:problem:bad-query"],
+        ),
+    ]
     title: Annotated[
-        str, Field(description="The status in words.", examples=["Unprocessable Content"])
+        str, Field(description="The kind in words.", examples=["The query has no answer"])
     ]
     status: Annotated[int, Field(description="The HTTP status.", examples=[422])]
     detail: Annotated[
@@ -157,4 +229,11 @@ class Problem(BaseModel):
     errors: Annotated[
         list[Fault],
         Field(description="Faults in the form of the body, each with its place; else empty."),
-    ] = []
+    ]
+    request_id: Annotated[
+        str,
+        Field(
+            description="That of the request: `X-Request-Id` as it was sent, or a new one.",
+            examples=["3f2b8c1e9d5a4c7f"],
+        ),
+    ]

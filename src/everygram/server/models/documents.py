@@ -4,19 +4,27 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from everygram.server.models.base import Batch, Either, Query, QueryField, Raw, Request, Result
-
-# The occurrences one query may list: a client pages on, so that no answer outgrows the memory.
-MAX_OCCURRENCES = 10_000
+from everygram.server.models.base import (
+    Batch,
+    Echo,
+    EchoBatch,
+    Either,
+    Limited,
+    Query,
+    QueryField,
+    Raw,
+    Request,
+    Result,
+)
 
 Context = Annotated[
     int | None,
     Field(
         ge=0,
-        le=1_000,
         description="Give each occurrence its `parts`: its text, and that of so many tokens on "
-        "each side.",
+        "each side. At most `max_context` (a setting of the service; by default 10,000).",
     ),
+    Limited("max_context"),
 ]
 Parts = Annotated[
     tuple[str, str, str] | None,
@@ -27,34 +35,52 @@ Parts = Annotated[
 ]
 
 
+Offset = Annotated[
+    int, Field(ge=0, description="How many occurrences to skip. Their order is fixed.")
+]
+Limit = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="Limit of the occurrences to list. At most `max_occurrences` (a setting of "
+        "the service; by default 10,000).",
+    ),
+    Limited("max_occurrences"),
+]
+Cursor = Annotated[
+    str | None,
+    Field(
+        description="In place of `offset`: that of an earlier answer to the same question; list "
+        "what follows. If the index has changed since, the answer is 409."
+    ),
+]
+NextCursor = Annotated[
+    str | None, Field(description="Where the next page starts; null if there is none.")
+]
+Sample = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        description="In place of `offset` and `limit`: list that many different occurrences, "
+        "drawn at random. At most `max_occurrences`.",
+    ),
+    Limited("max_occurrences"),
+]
+Seed = Annotated[int, Field(description="The same seed draws the same sample from the same index.")]
+
+
 class FindRequest(Request):
     """An n-gram to find, and which of its occurrences to list."""
 
     query: QueryField
-    offset: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="How many occurrences to skip. Their order is fixed: by segment and rank.",
-        ),
-    ] = 0
-    limit: Annotated[
-        int, Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the occurrences to list.")
-    ] = 10
-    sample: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            le=MAX_OCCURRENCES,
-            description="In place of `offset` and `limit`: list that many different occurrences, "
-            "drawn at random.",
-        ),
-    ] = None
-    seed: Annotated[
-        int, Field(description="The same seed draws the same sample from the same index.")
-    ] = 0
+    offset: Offset = 0
+    limit: Limit = 10
+    cursor: Cursor = None
+    sample: Sample = None
+    seed: Seed = 0
     context: Context = None
     raw: Raw = False
+    echo: Echo = True
 
 
 class DocumentRequest(Request):
@@ -76,6 +102,7 @@ class DocumentRequest(Request):
             description="As in `find_text`: the document of one of its occurrences.",
             examples=["natural lang"],
         ),
+        Limited("max_text_characters"),
     ] = None
     index: Annotated[
         int | None,
@@ -101,7 +128,7 @@ class DocumentRequest(Request):
     raw: Raw = False
 
 
-FindBody = Either[FindRequest, Batch[FindRequest]]
+FindBody = Either[FindRequest, EchoBatch[FindRequest]]
 DocumentBody = Either[DocumentRequest, Batch[DocumentRequest]]
 
 
@@ -157,6 +184,7 @@ class Matches(Result):
         list[UnionOccurrence | Occurrence],
         Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
     ]
+    cursor: NextCursor
 
 
 class Document(BaseModel):
@@ -210,6 +238,3 @@ class UnionDocument(Document):
 
     index: IndexField
     index_name: IndexName
-
-
-DocumentAnswer = UnionDocument | Document

@@ -5,9 +5,11 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from everygram.server.models.base import (
-    Batch,
     Continuation,
+    Echo,
+    EchoBatch,
     Either,
+    Limited,
     QueryField,
     Raw,
     Request,
@@ -23,6 +25,7 @@ class CountRequest(Request):
         bool, Field(description="Whether to count the documents that contain it, too.")
     ] = False
     raw: Raw = False
+    echo: Echo = True
 
 
 class ProbRequest(Request):
@@ -36,8 +39,10 @@ class ProbRequest(Request):
             "of `query`, and the prompt is what stands before.",
             examples=[" processing", 7587],
         ),
+        Limited("max_text_characters"),
     ] = None
     raw: Raw = False
+    echo: Echo = True
 
 
 class NtdRequest(Request):
@@ -46,7 +51,12 @@ class NtdRequest(Request):
     prompt: QueryField
     top: Annotated[
         int | None,
-        Field(ge=0, description="How many tokens to list, most frequent first; null lists all."),
+        Field(
+            ge=0,
+            description="How many tokens to list, most frequent first; null lists all. At most "
+            "`max_top` (a setting of the service; by default 100,000).",
+        ),
+        Limited("max_top"),
     ] = 10
     max_support: Annotated[
         int | None,
@@ -57,11 +67,12 @@ class NtdRequest(Request):
         ),
     ] = None
     raw: Raw = False
+    echo: Echo = True
 
 
-CountBody = Either[CountRequest, Batch[CountRequest]]
-ProbBody = Either[ProbRequest, Batch[ProbRequest]]
-NtdBody = Either[NtdRequest, Batch[NtdRequest]]
+CountBody = Either[CountRequest, EchoBatch[CountRequest]]
+ProbBody = Either[ProbRequest, EchoBatch[ProbRequest]]
+NtdBody = Either[NtdRequest, EchoBatch[NtdRequest]]
 
 
 class Count(Result):

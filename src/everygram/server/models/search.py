@@ -4,14 +4,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from everygram.server.models.base import IDS, TEXT, Batch, Either, Query, Request, tag_of_value
+from everygram.server.models.base import (
+    IDS,
+    TEXT,
+    Batch,
+    Either,
+    Limited,
+    Query,
+    Request,
+    tag_of_value,
+)
 from everygram.server.models.documents import IndexField, IndexName
 
-# The hits one request may list: a client pages on.
-MAX_HITS = 1_000
-
 Expression = Annotated[
-    Annotated[str, Tag(TEXT)] | Annotated[list[list[Query]], Tag(IDS)],
+    Annotated[str, Tag(TEXT)]
+    | Annotated[
+        list[Annotated[list[Query], Field(fail_fast=True)]], Field(fail_fast=True), Tag(IDS)
+    ],
     Discriminator(
         tag_of_value,
         custom_error_type="expression_type",
@@ -41,6 +50,7 @@ class SearchRequest(Request):
             "a list of token ids.",
             examples=["language AND (model OR grammar)", [["language"], [[2746], [23491]]]],
         ),
+        Limited("max_text_characters"),
     ]
     within: Annotated[
         Within,
@@ -59,18 +69,29 @@ class SearchRequest(Request):
         ),
     ] = None
     limit: Annotated[
-        int, Field(ge=0, le=MAX_HITS, description="Limit of the documents to list.")
+        int,
+        Field(
+            ge=0,
+            description="Limit of the documents to list. At most `max_documents` (a setting of "
+            "the service; by default 1,000).",
+        ),
+        Limited("max_documents"),
     ] = 10
     cursor: Annotated[
-        str | None, Field(description="That of an earlier answer: list what follows.")
+        str | None,
+        Field(
+            description="That of an earlier answer to the same question: list what follows. If "
+            "the index has changed since, the answer is 409."
+        ),
     ] = None
     sample: Annotated[
         int | None,
         Field(
             ge=0,
-            le=MAX_HITS,
-            description="In place of pages: list that many matching documents, drawn at random.",
+            description="In place of pages: list that many matching documents, drawn at random. "
+            "At most `max_documents`.",
         ),
+        Limited("max_documents"),
     ] = None
     seed: Annotated[int, Field(description="Seed of what is drawn at random.")] = 0
     order: Annotated[
@@ -80,7 +101,13 @@ class SearchRequest(Request):
         ),
     ] = "document"
     context: Annotated[
-        int, Field(ge=0, le=1_000, description="Tokens on each side of a match in a snippet.")
+        int,
+        Field(
+            ge=0,
+            description="Tokens on each side of a match in a snippet. At most `max_context` (a "
+            "setting of the service; by default 10,000).",
+        ),
+        Limited("max_context"),
     ] = 16
     max_clause_freq: Annotated[
         int | None,

@@ -4,13 +4,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from everygram.server.models.base import Batch, Either, Request
+from everygram.server.models.base import Batch, Either, Limited, Request
 from everygram.server.models.documents import (
-    MAX_OCCURRENCES,
     Context,
+    Cursor,
     IndexField,
     IndexName,
+    Limit,
+    NextCursor,
+    Offset,
     Parts,
+    Sample,
+    Seed,
 )
 
 
@@ -21,9 +26,11 @@ class CountTextRequest(Request):
         str,
         Field(
             description="What to look for: wherever these characters stand in a document, however "
-            "tokens divide them.",
+            "tokens divide them. At most `max_text_characters` (a setting of the service; by "
+            "default 10,000).",
             examples=["natural language"],
         ),
+        Limited("max_text_characters"),
     ]
     ignore_case: Annotated[
         bool, Field(description="Whether upper and lower case are the same (simple case folding).")
@@ -41,31 +48,23 @@ class TokenizationsRequest(CountTextRequest):
 
     limit: Annotated[
         int,
-        Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the sequences to list."),
+        Field(
+            ge=0,
+            description="Limit of the sequences to list. At most `max_occurrences` (a setting of "
+            "the service; by default 10,000).",
+        ),
+        Limited("max_occurrences"),
     ] = 100
 
 
 class FindTextRequest(CountTextRequest):
     """A text to find, and which of its occurrences to list."""
 
-    offset: Annotated[
-        int, Field(ge=0, description="How many occurrences to skip. Their order is fixed.")
-    ] = 0
-    limit: Annotated[
-        int, Field(ge=0, le=MAX_OCCURRENCES, description="Limit of the occurrences to list.")
-    ] = 10
-    sample: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            le=MAX_OCCURRENCES,
-            description="In place of `offset` and `limit`: list that many different occurrences, "
-            "drawn at random.",
-        ),
-    ] = None
-    seed: Annotated[
-        int, Field(description="The same seed draws the same sample from the same index.")
-    ] = 0
+    offset: Offset = 0
+    limit: Limit = 10
+    cursor: Cursor = None
+    sample: Sample = None
+    seed: Seed = 0
     context: Context = None
 
 
@@ -137,3 +136,4 @@ class TextMatches(TextCount):
         list[UnionTextOccurrence | TextOccurrence],
         Field(description="The occurrences that `offset` and `limit`, or `sample`, select."),
     ]
+    cursor: NextCursor

@@ -5,7 +5,16 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from everygram.attribution.novelty import BOUNDS, MOST_N
-from everygram.server.models.base import Batch, Either, QueryField, Raw, Request, Result
+from everygram.server.models.base import (
+    Batch,
+    Echo,
+    EchoBatch,
+    Either,
+    QueryField,
+    Raw,
+    Request,
+    Result,
+)
 
 Bound = Annotated[int, Field(ge=1, le=MOST_N)]
 
@@ -15,6 +24,7 @@ class LongestMatchesRequest(Request):
 
     text: QueryField
     raw: Raw = False
+    echo: Echo = True
 
 
 class ScoreRequest(LongestMatchesRequest):
@@ -31,9 +41,11 @@ class ScoreRequest(LongestMatchesRequest):
     ] = None
 
 
-class NoveltyRequest(LongestMatchesRequest):
+class NoveltyRequest(Request):
     """A text, to say how much of it is in the index and how much is new."""
 
+    text: QueryField
+    raw: Raw = False
     max_n: Annotated[
         int, Field(ge=1, le=MOST_N, description="Shares are given for n = 1 to this one.")
     ] = 20
@@ -46,8 +58,8 @@ class NoveltyRequest(LongestMatchesRequest):
     )
 
 
-ScoreBody = Either[ScoreRequest, Batch[ScoreRequest]]
-LongestMatchesBody = Either[LongestMatchesRequest, Batch[LongestMatchesRequest]]
+ScoreBody = Either[ScoreRequest, EchoBatch[ScoreRequest]]
+LongestMatchesBody = Either[LongestMatchesRequest, EchoBatch[LongestMatchesRequest]]
 NoveltyBody = Either[NoveltyRequest, Batch[NoveltyRequest]]
 
 

@@ -2,14 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse
-
-from everygram.index import Index
-from everygram.server.indexes import ServedIndex
+from everygram.server.models import base
 from everygram.server.models.attribution import Attribution, AttributionBody, AttributionRequest
-from everygram.server.models.base import Results
-from everygram.server.routes.answering import answer, examples, query_router
+from everygram.server.routes.answering import Asked, AskedIndex, answers, examples, query_router
 
 router = query_router()
 
@@ -17,11 +12,10 @@ router = query_router()
 @router.post(
     "/attribute",
     summary="Trace a text to its sources",
-    response_model=Attribution | Results[Attribution],
+    response_model=base.answers(Attribution),
 )
 def attribute(
-    request: Request,
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         AttributionBody,
         examples(
@@ -45,12 +39,13 @@ def attribute(
     Parts (spans) are of whole words and end with sentences, unless told otherwise; the rarest are
     kept. Each has exact counts and some of its documents, ranked by relevance to prompt and text.
     """
-    # (Metadata is sent as it is: see `document`.)
-    return JSONResponse(answer(body, lambda q: _attribution(index, request.path_params["name"], q)))
+    return answers(body, lambda q: _attribution(asked, q))
 
 
-def _attribution(index: Index, name: str, q: AttributionRequest) -> dict[str, Any]:
-    found = index.attribute(
+def _attribution(asked: Asked, q: AttributionRequest) -> dict[str, Any]:
+    # (The text is looked for in the documents, too: not its ids alone are needed.)
+    asked.ids(q.text, q.raw, "text")
+    found = asked.index.attribute(
         q.text,
         prompt=q.prompt,
         min_length=q.min_length,
@@ -63,7 +58,7 @@ def _attribution(index: Index, name: str, q: AttributionRequest) -> dict[str, An
         context=q.context,
         seed=q.seed,
         raw=q.raw,
-    ).as_dict()
+    ).as_dict(echo=asked.echo and q.echo)
     # (A union has another name of its own.)
-    found["index"]["name"] = name
+    found["index"]["name"] = asked.name
     return found

@@ -2,12 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi.responses import JSONResponse
-
-from everygram.server.indexes import ServedIndex
-from everygram.server.models.base import Results
-from everygram.server.models.documents import DocumentAnswer, DocumentBody, FindBody, Matches
-from everygram.server.routes.answering import answer, examples, query_router
+from everygram.server import cursors, limits
+from everygram.server.models import base
+from everygram.server.models.documents import (
+    Document,
+    DocumentBody,
+    DocumentRequest,
+    FindBody,
+    FindRequest,
+    Matches,
+    UnionDocument,
+)
+from everygram.server.routes.answering import Asked, AskedIndex, answers, examples, query_router
 
 router = query_router()
 
@@ -15,10 +21,10 @@ router = query_router()
 @router.post(
     "/find",
     summary="Find an n-gram",
-    response_model=Matches | Results[Matches],
+    response_model=base.answers(Matches),
 )
 def find(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         FindBody,
         examples(
@@ -30,27 +36,18 @@ def find(
 ) -> Any:
     """How often the query occurs, its intervals of ranks, and some of its occurrences.
 
-    Page through them with `offset` and `limit`, or draw a `sample`. `document` then shows one.
+    Page through them with `cursor` and `limit`, or draw a `sample`. `document` then shows one.
     """
-    return answer(
-        body,
-        lambda q: index.find(
-            q.query,
-            offset=q.offset,
-            limit=q.limit,
-            sample=q.sample,
-            seed=q.seed,
-            context=q.context,
-            raw=q.raw,
-        ).as_dict(),
-    )
+    return answers(body, lambda q: _matches(asked, q))
 
 
 @router.post(
-    "/document", summary="Fetch a document", response_model=DocumentAnswer | Results[DocumentAnswer]
+    "/document",
+    summary="Fetch a document",
+    response_model=base.answers(UnionDocument, Document),
 )
 def document(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         DocumentBody,
         examples(
@@ -66,20 +63,29 @@ def document(
     By number it is whole, or its first `context` tokens; by occurrence, `context` tokens on each
     side of the match.
     """
-    # Metadata is what the corpus had, nested deeper than pydantic serializes: sent as it is.
-    return JSONResponse(
-        answer(
-            body,
-            lambda q: index.document(
-                q.number,
-                index=q.index,
-                query=q.query,
-                text=q.text,
-                occurrence=q.occurrence,
-                context=q.context,
-                ignore_case=q.ignore_case,
-                whole_words=q.whole_words,
-                raw=q.raw,
-            ).as_dict(),
-        )
+    return answers(body, lambda q: _document(asked, q))
+
+
+def _matches(asked: Asked, q: FindRequest) -> dict[str, Any]:
+    ids, version = asked.ids(q.query, q.raw), asked.index.version
+    offset = cursors.start(q, version)
+    limits.check_passages(q, q.limit if q.sample is None else q.sample, asked.settings)
+    found = asked.index.find(
+        ids, offset=offset, limit=q.limit, sample=q.sample, seed=q.seed, context=q.context
     )
+    following = cursors.following(q, version, offset + len(found), len(found), found.count)
+    return found.as_dict(echo=asked.echo and q.echo) | {"cursor": following}
+
+
+def _document(asked: Asked, q: DocumentRequest) -> dict[str, Any]:
+    found = asked.index.document(
+        q.number,
+        index=q.index,
+        query=None if q.query is None else asked.ids(q.query, q.raw),
+        text=q.text,
+        occurrence=q.occurrence,
+        context=q.context,
+        ignore_case=q.ignore_case,
+        whole_words=q.whole_words,
+    )
+    return found.as_dict()

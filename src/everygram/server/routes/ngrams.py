@@ -1,12 +1,13 @@
 """Counts, probabilities and distributions: `count`, `prob` and `ntd`, n-gram and ∞-gram."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
-from everygram.index import Index
-from everygram.results.ngrams import Distributions, Probs
-from everygram.server.indexes import ServedIndex
-from everygram.server.models.base import Results
+from everygram.errors import QueryError
+from everygram.results import ngrams as results
+from everygram.server.models import base
 from everygram.server.models.ngrams import (
     Count,
     CountBody,
@@ -19,21 +20,34 @@ from everygram.server.models.ngrams import (
     ProbBody,
     ProbRequest,
 )
-from everygram.server.routes.answering import answer, each, examples, query_router
+from everygram.server.problems import Refusal
+from everygram.server.routes.answering import (
+    Asked,
+    AskedIndex,
+    Long,
+    answers,
+    at_once,
+    each,
+    examples,
+    query_router,
+)
 
 router = query_router()
 
 # Distributions of a batch that are held at once: one can be as long as the vocabulary.
 GROUP = 64
+# A distribution takes a millisecond or less up to so many occurrences, and so many tokens listed.
+FEW = 50_000
+TOP = 100
 
 
 @router.post(
     "/count",
     summary="Count an n-gram",
-    response_model=DocumentCount | Count | Results[DocumentCount | Count],
+    response_model=base.answers(DocumentCount, Count),
 )
 def count(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         CountBody,
         examples(
@@ -47,18 +61,12 @@ def count(
 
     With `documents` the answer has `document_count`, too: in how many documents it occurs.
     """
-    return answer(
-        body,
-        lambda q: (index.document_count if q.documents else index.count)(
-            q.query, raw=q.raw
-        ).as_dict(),
-        lambda batch: _counts(index, batch),
-    )
+    return answers(body, lambda q: _count(asked, q), lambda batch: _counts(asked, batch))
 
 
-@router.post("/prob", summary="n-gram probability", response_model=Prob | Results[Prob])
+@router.post("/prob", summary="n-gram probability", response_model=base.answers(Prob))
 def prob(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         ProbBody,
         examples(
@@ -73,18 +81,16 @@ def prob(
     Without a continuation it is the query's last token, and the prompt what stands before. `prob`
     is null when the prompt does not occur.
     """
-    return answer(
+    return answers(
         body,
-        lambda q: index.prob(q.query, q.continuation, raw=q.raw).as_dict(),
-        lambda batch: _probs(index, index.prob_batch, batch),
+        lambda q: _prob(asked, asked.index.prob, q),
+        lambda batch: _probs(asked, asked.index.prob_batch, batch),
     )
 
 
-@router.post(
-    "/ntd", summary="Next-token distribution", response_model=Distribution | Results[Distribution]
-)
+@router.post("/ntd", summary="Next-token distribution", response_model=base.answers(Distribution))
 def ntd(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         NtdBody,
         examples(
@@ -99,16 +105,16 @@ def ntd(
     `next` is empty when the prompt does not occur. `max_support` bounds the work: `exact` and
     `error_bound` say what that did to the answer.
     """
-    return answer(
+    return answers(
         body,
-        lambda q: index.ntd(q.prompt, max_support=q.max_support, raw=q.raw).as_dict(q.top),
-        lambda batch: _distributions(index, index.ntd_batch, batch),
+        lambda q: _distribution(asked, asked.index.ntd, q),
+        lambda batch: _distributions(asked, asked.index.ntd_batch, batch),
     )
 
 
-@router.post("/infgram_prob", summary="∞-gram probability", response_model=Prob | Results[Prob])
+@router.post("/infgram_prob", summary="∞-gram probability", response_model=base.answers(Prob))
 def infgram_prob(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         ProbBody,
         examples(
@@ -121,20 +127,20 @@ def infgram_prob(
 
     `suffix_len` is how much of the prompt that was.
     """
-    return answer(
+    return answers(
         body,
-        lambda q: index.infgram_prob(q.query, q.continuation, raw=q.raw).as_dict(),
-        lambda batch: _probs(index, index.infgram_prob_batch, batch),
+        lambda q: _prob(asked, asked.index.infgram_prob, q),
+        lambda batch: _probs(asked, asked.index.infgram_prob_batch, batch),
     )
 
 
 @router.post(
     "/infgram_ntd",
     summary="∞-gram next-token distribution",
-    response_model=Distribution | Results[Distribution],
+    response_model=base.answers(Distribution),
 )
 def infgram_ntd(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         NtdBody,
         examples(
@@ -144,43 +150,139 @@ def infgram_ntd(
     ],
 ) -> Any:
     """As `ntd`, after the longest suffix of the prompt that occurs in the corpus."""
-    return answer(
+    return answers(
         body,
-        lambda q: index.infgram_ntd(q.prompt, max_support=q.max_support, raw=q.raw).as_dict(q.top),
-        lambda batch: _distributions(index, index.infgram_ntd_batch, batch),
+        lambda q: _distribution(asked, asked.index.infgram_ntd, q),
+        lambda batch: _distributions(asked, asked.index.infgram_ntd_batch, batch),
     )
 
 
-def _counts(index: Index, batch: list[CountRequest]) -> list[dict[str, Any]]:
-    queries = each(batch, lambda q: index.encode(q.query, raw=q.raw))
-    if not any(query.documents for query in batch):
-        return [count.as_dict() for count in index.count_batch(queries)]
-    answers = [count.as_dict() for count in index.document_count_batch(queries)]
-    for query, found in zip(batch, answers, strict=True):
-        if not query.documents:
-            del found["document_count"]
-    return answers
+def bare_counts(asked: Asked, value: Any) -> list[int] | None:
+    """The counts of `{"batch": [{"query": [ids]}, …], "echo": false}`, as JSON says it.
+
+    None for any other body, and for what is to be refused. (Large batches are mostly like this:
+    their ids need no model each, which would take longer than to count them.)
+    """
+    if type(value) is not dict or value.get("echo") is not False or len(value) != 2:
+        return None
+    batch = value.get("batch")
+    if type(batch) is not list or {*map(type, batch)} != {dict} or {*map(len, batch)} != {1}:
+        return None
+    queries = [query.get("query") for query in batch]
+    if {*map(type, queries)} != {list} or {*map(type, chain.from_iterable(queries))} != {int}:
+        return None
+    lengths = [*map(len, queries)]
+    if max(lengths) > asked.settings.max_query_tokens:
+        return None
+    try:
+        counts: list[int] = asked.index.count_batch(queries).counts.tolist()
+    except QueryError:
+        return None
+    asked.tokens += sum(lengths)
+    return counts
+
+
+def _count(asked: Asked, q: CountRequest) -> dict[str, Any]:
+    if q.documents and asked.at_once:  # without document counts every occurrence is looked at
+        raise Long
+    ask = asked.index.document_count if q.documents else asked.index.count
+    return ask(asked.ids(q.query, q.raw)).as_dict(echo=q.echo)
+
+
+def _counts(asked: Asked, batch: list[CountRequest]) -> Iterator[dict[str, Any]]:
+    queries = asked.ids_of(batch)
+
+    def check(q: CountRequest) -> object:
+        return asked.index.encode(q.query, raw=q.raw)
+
+    if any(q.documents for q in batch):
+        found = at_once(batch, check, lambda: asked.index.document_count_batch(queries))
+        for q, both in zip(batch, found, strict=True):
+            answer = both.as_dict(echo=asked.echo and q.echo)
+            if not q.documents:
+                del answer["document_count"]
+            yield answer
+        return
+    counts = at_once(batch, check, lambda: asked.index.count_batch(queries))
+    if not asked.echo:
+        yield from ({"count": count} for count in counts.counts.tolist())
+        return
+    for q, count in zip(batch, counts, strict=True):
+        yield count.as_dict(echo=q.echo)
+
+
+def _prob(asked: Asked, ask: Callable[..., results.Prob], q: ProbRequest) -> dict[str, Any]:
+    return ask(asked.ids(q.query, q.raw), q.continuation, raw=q.raw).as_dict(echo=q.echo)
 
 
 def _probs(
-    index: Index, ask: Callable[..., Probs], batch: list[ProbRequest]
-) -> list[dict[str, Any]]:
-    queries = each(batch, lambda q: index.encode_prob(q.query, q.continuation, raw=q.raw))
-    return [prob.as_dict() for prob in ask(queries)]
+    asked: Asked, ask: Callable[..., results.Probs], batch: list[ProbRequest]
+) -> Iterator[dict[str, Any]]:
+    prompts = iter(asked.ids_of(batch))
+
+    def both(q: ProbRequest) -> list[int]:
+        ids = next(prompts)
+        if q.continuation is None:
+            return ids
+        if isinstance(q.continuation, int):
+            return [*ids, q.continuation]
+        encoded: list[int] = asked.index.encode_prob(ids, q.continuation, raw=q.raw).tolist()
+        return encoded
+
+    def check(q: ProbRequest) -> object:
+        return asked.index.encode_prob(q.query, q.continuation, raw=q.raw)
+
+    queries = list(each(batch, both))
+    found = at_once(batch, check, lambda: ask(queries))
+    for q, prob in zip(batch, found, strict=True):
+        yield prob.as_dict(echo=asked.echo and q.echo)
+
+
+def _distribution(
+    asked: Asked, ask: Callable[..., results.Distribution], q: NtdRequest
+) -> dict[str, Any]:
+    prompt = asked.ids(q.prompt, q.raw, "prompt")
+    if asked.at_once:
+        # (The least frequent of the prompt's suffixes that occur: as the ∞-gram has it.)
+        occurs = asked.index.infgram_prob(prompt, asked.index.separator).prompt_count
+        if min(occurs, q.max_support or occurs) > FEW or q.top is None or q.top > TOP:
+            raise Long
+    return _listed(asked, ask(prompt, max_support=q.max_support), q)
 
 
 def _distributions(
-    index: Index, ask: Callable[..., Distributions], batch: list[NtdRequest]
-) -> list[dict[str, Any]]:
-    prompts = each(batch, lambda q: index.encode(q.prompt, raw=q.raw))
-    of_support: dict[int | None, list[int]] = {}
-    for number, query in enumerate(batch):
-        of_support.setdefault(query.max_support, []).append(number)
-    answers: list[dict[str, Any]] = [{}] * len(batch)
-    for support, numbers in of_support.items():
-        for start in range(0, len(numbers), GROUP):
-            group = numbers[start : start + GROUP]
-            found = ask([prompts[number] for number in group], max_support=support)
-            for number, distribution in zip(group, found, strict=True):
-                answers[number] = distribution.as_dict(batch[number].top)
-    return answers
+    asked: Asked, ask: Callable[..., results.Distributions], batch: list[NtdRequest]
+) -> Iterator[dict[str, Any]]:
+    prompts = asked.ids_of(batch, "prompt")
+
+    def check(q: NtdRequest) -> object:
+        return asked.index.encode(q.prompt, raw=q.raw)
+
+    for start in range(0, len(batch), GROUP):
+        numbers = range(start, min(start + GROUP, len(batch)))
+        of_support: dict[int | None, list[int]] = {}
+        for number in numbers:
+            of_support.setdefault(batch[number].max_support, []).append(number)
+        found: dict[int, results.Distribution] = {}
+        for support, group in of_support.items():
+            some = [prompts[number] for number in group]
+            distributions = at_once(batch, check, partial(ask, some, max_support=support))
+            found.update(zip(group, distributions, strict=True))
+        for number in numbers:
+            # (Not the generator of `each`: it would count from 0 here.)
+            try:
+                yield _listed(asked, found.pop(number), batch[number])
+            except Refusal as refusal:
+                raise refusal.within(f"#/batch/{number}") from None
+
+
+def _listed(asked: Asked, found: results.Distribution, q: NtdRequest) -> dict[str, Any]:
+    """A distribution as JSON values."""
+    most = asked.settings.max_top
+    if q.top is None and found.distinct > most:
+        raise Refusal.of_field(
+            "too-many-results",
+            "top",
+            f"expected at most {most:,}, found null, which lists all {found.distinct:,} tokens",
+        )
+    return found.as_dict(q.top, echo=asked.echo and q.echo)

@@ -2,20 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi.responses import JSONResponse
-
-from everygram.index import Index
-from everygram.server.indexes import ServedIndex
-from everygram.server.models.base import Results
+from everygram.server import limits
+from everygram.server.models import base
 from everygram.server.models.search import Hits, SearchBody, SearchRequest
-from everygram.server.routes.answering import answer, examples, query_router
+from everygram.server.routes.answering import Asked, AskedIndex, answers, examples, query_router
 
 router = query_router()
 
 
-@router.post("/search", summary="Search for documents", response_model=Hits | Results[Hits])
+@router.post("/search", summary="Search for documents", response_model=base.answers(Hits))
 def search(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         SearchBody,
         examples(
@@ -27,12 +24,13 @@ def search(
     ],
 ) -> Any:
     """The documents that an expression matches, exactly, page by page, with snippets."""
-    # (Metadata is sent as it is: see `document`.)
-    return JSONResponse(answer(body, lambda q: _hits(index, q)))
+    return answers(body, lambda q: _hits(asked, q))
 
 
-def _hits(index: Index, q: SearchRequest) -> dict[str, Any]:
-    return index.search(
+def _hits(asked: Asked, q: SearchRequest) -> dict[str, Any]:
+    _count_tokens(asked, q)
+    limits.check_passages(q, q.limit if q.sample is None else q.sample, asked.settings)
+    return asked.index.search(
         q.expression,
         within=q.within,
         where=None if q.where is None else next(iter(q.where.items())),
@@ -46,3 +44,16 @@ def _hits(index: Index, q: SearchRequest) -> dict[str, Any]:
         k1=q.k1,
         b=q.b,
     ).as_dict()
+
+
+def _count_tokens(asked: Asked, q: SearchRequest) -> None:
+    """Refuse clauses of too many tokens, or of too much text."""
+    if isinstance(q.expression, str):
+        return
+    terms = [term for clause in q.expression for term in clause]
+    texts = [term for term in terms if isinstance(term, str)]
+    ids = [term for term in terms if isinstance(term, list)]
+    asked.ids([one for term in ids for one in term], name="expression")
+    limits.check_value(
+        "expression", "".join(texts), "max_text_characters", asked.settings.max_text_characters
+    )

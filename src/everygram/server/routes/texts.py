@@ -2,8 +2,7 @@
 
 from typing import Annotated, Any
 
-from everygram.server.indexes import ServedIndex
-from everygram.server.models.base import Results
+from everygram.server.models import base
 from everygram.server.models.texts import (
     LongestMatches,
     LongestMatchesBody,
@@ -13,14 +12,14 @@ from everygram.server.models.texts import (
     ScoreBody,
     Scores,
 )
-from everygram.server.routes.answering import answer, examples, query_router
+from everygram.server.routes.answering import AskedIndex, answers, examples, query_router
 
 router = query_router()
 
 
-@router.post("/score", summary="Score a text", response_model=Scores | Results[Scores])
+@router.post("/score", summary="Score a text", response_model=base.answers(Scores))
 def score(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         ScoreBody,
         examples(
@@ -35,16 +34,21 @@ def score(
     By the ∞-gram model, or the n-gram model of `order` n. A separator in the text starts a new
     document.
     """
-    return answer(body, lambda q: index.score(q.text, order=q.order, raw=q.raw).as_dict())
+    return answers(
+        body,
+        lambda q: asked.index.score(asked.ids(q.text, q.raw, "text"), order=q.order).as_dict(
+            echo=asked.echo and q.echo
+        ),
+    )
 
 
 @router.post(
     "/longest_matches",
     summary="Longest matches of a text",
-    response_model=LongestMatches | Results[LongestMatches],
+    response_model=base.answers(LongestMatches),
 )
 def longest_matches(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         LongestMatchesBody,
         examples(
@@ -57,12 +61,17 @@ def longest_matches(
 
     What decontamination and attribution start from: which parts of a text are in the corpus.
     """
-    return answer(body, lambda q: index.longest_matches(q.text, raw=q.raw).as_dict())
+    return answers(
+        body,
+        lambda q: asked.index.longest_matches(asked.ids(q.text, q.raw, "text")).as_dict(
+            echo=asked.echo and q.echo
+        ),
+    )
 
 
-@router.post("/novelty", summary="Novelty of a text", response_model=Novelty | Results[Novelty])
+@router.post("/novelty", summary="Novelty of a text", response_model=base.answers(Novelty))
 def novelty(
-    index: ServedIndex,
+    asked: AskedIndex,
     body: Annotated[
         NoveltyBody,
         examples(
@@ -79,9 +88,8 @@ def novelty(
     """
 
     def ask(q: NoveltyRequest) -> dict[str, Any]:
-        found = index.novelty(
-            q.text, max_n=q.max_n, creativity_bounds=q.creativity_bounds, raw=q.raw
-        )
+        ids = asked.ids(q.text, q.raw, "text")
+        found = asked.index.novelty(ids, max_n=q.max_n, creativity_bounds=q.creativity_bounds)
         return found.as_dict()
 
-    return answer(body, ask)
+    return answers(body, ask)
