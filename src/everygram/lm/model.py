@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from everygram.arguments import flag, short
+from everygram.arguments import flag, natural, short
 from everygram.encoding import Batch, Encoding, Query, Reading
 from everygram.engine.pace import spread
 from everygram.engine.queries import Ids, Queries
 from everygram.errors import QueryError, TokenizerError
 from everygram.lm.perplexity import encoded, perplexity_of
-from everygram.lm.sampling import SamplingOptions, sample_batch
+from everygram.lm.sampling import SamplingOptions, sample, sample_batch
 from everygram.lm.smoothing import Smoothing
 from everygram.results.perplexity import Perplexity
 from everygram.results.samples import Sample
@@ -215,6 +215,7 @@ class LanguageModel:
         top_p: float | None = None,
         max_context: int | None = None,
         seed: int | None = None,
+        number: int = 0,
         raw: bool = False,
     ) -> Sample:
         """Draw tokens after a prompt, until the document ends or there are `max_tokens`.
@@ -223,19 +224,13 @@ class LanguageModel:
         equals that with the lowest id. Then top_k: only the k most likely can be drawn; then
         top_p: only the fewest most likely that have this share of the rest. max_context: the model
         sees so many of the last tokens, which bounds how much of a document it copies. seed: the
-        same one draws the same tokens (default: a new one). Raises OptionError, QueryError.
+        same one draws the same tokens (default: a new one). number: of several samples with a
+        seed, the one that `sample_batch` draws at this place. Raises OptionError, QueryError.
         """
-        drawn = self.sample_batch(
-            [prompt],
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            max_context=max_context,
-            seed=seed,
-            raw=raw,
-        )
-        return drawn[0]
+        options = SamplingOptions.checked(max_tokens, temperature, top_k, top_p, max_context, seed)
+        place = natural("number", number)
+        ids = self.encoding.encode(prompt, raw, "prompt")
+        return Sample(self.reading, ids, *sample(self._after, ids, options, place))
 
     def sample_batch(
         self,

@@ -22,13 +22,34 @@ from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.models.base import Batch, Request
 from everygram.server.problems import Refusal
-from everygram.server.routes import attribution, documents, ngrams, search, strings, texts
+from everygram.server.routes import (
+    attribution,
+    documents,
+    drafts,
+    encoding,
+    language,
+    ngrams,
+    search,
+    strings,
+    texts,
+)
 from everygram.server.routes.answering import Asked, Long, each
 from everygram.server.settings import Settings
 
 # Endpoints for queries, by family.
 ROUTERS = tuple(
-    routes.router for routes in (ngrams, texts, attribution, strings, documents, search)
+    routes.router
+    for routes in (
+        ngrams,
+        texts,
+        attribution,
+        strings,
+        documents,
+        search,
+        language,
+        drafts,
+        encoding,
+    )
 )
 # Operations whose queries are short: one alone takes less than it takes to hand it to another
 # process, and many are best asked together.

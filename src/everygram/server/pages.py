@@ -16,10 +16,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from everygram.errors import EverygramError
-from everygram.server import problems
+from everygram.server import openapi, problems
+from everygram.server.answering import ROUTERS
 from everygram.server.indexes import Indexes
 from everygram.server.models.base import Problem
-from everygram.server.routes import attribution, documents, ngrams, search, service, strings, texts
+from everygram.server.routes import service
 from everygram.server.settings import Settings
 
 VERSION = version("everygram")
@@ -53,7 +54,9 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         title="everygram",
         version=VERSION,
         description=DESCRIPTION,
-        # FastAPI's own pages load their scripts from the internet: `routes.service` has another.
+        # FastAPI's own pages load their scripts from the internet, and its description has no
+        # ETag: `routes.service` has others.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
@@ -66,8 +69,8 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    for routes in (service, ngrams, texts, attribution, strings, documents, search):
-        pages.include_router(routes.router)
+    for router in (service.router, *ROUTERS):
+        pages.include_router(router)
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
     pages.mount(f"/{service.SWAGGER_UI}", swagger_ui)
@@ -75,14 +78,9 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
 
 
 class _Pages(FastAPI):
-    """FastAPI, whose generated description gives errors their media type."""
+    """FastAPI, whose description of itself is completed."""
 
     def openapi(self) -> dict[str, Any]:
-        schema = super().openapi()
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                for status, response in operation["responses"].items():
-                    content = response.get("content", {})
-                    if status[0] not in "23" and "application/json" in content:
-                        content[problems.PROBLEM_JSON] = content.pop("application/json")
-        return schema
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.described(super().openapi())
+        return self.openapi_schema

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from everygram.server.models.base import IndexVersion
+
 
 class Info(BaseModel):
     """What an index or a union of indexes is."""
@@ -11,6 +13,10 @@ class Info(BaseModel):
     name: Annotated[
         str, Field(description="Its name in this service's paths.", examples=["wikipedia"])
     ]
+    aliases: Annotated[
+        list[str], Field(description="Other names for it there.", examples=[["wiki"]])
+    ]
+    index_version: IndexVersion
     num_documents: Annotated[int, Field(description="Documents, numbered from 0.")]
     num_tokens: Annotated[int, Field(description="Tokens, separators not counted.")]
     num_segments: Annotated[int, Field(description="Parts of the index, each sorted on its own.")]
@@ -68,6 +74,10 @@ class UnionInfo(Info):
         list[str],
         Field(description="The names of its indexes, in order.", examples=[["wiki", "books"]]),
     ]
+    minus: Annotated[
+        list[str],
+        Field(description="The names of indexes whose documents are left out.", examples=[[]]),
+    ]
 
 
 class Indexes(BaseModel):
@@ -75,16 +85,29 @@ class Indexes(BaseModel):
 
     indexes: Annotated[
         list[UnionInfo | IndexInfo],
-        Field(description="The indexes, in the order of the command line."),
+        Field(
+            description="Those that can be read, in the order of the settings; with keys, those "
+            "that the key may read."
+        ),
     ]
 
 
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Annotated[str, Field(description="Always ok.", examples=["ok"])]
+
+
 class Health(BaseModel):
-    """The service is ready."""
+    """Whether queries can be answered."""
 
     status: Annotated[
-        str, Field(description='"ok": every index is open and every kernel compiled.')
-    ] = "ok"
+        str, Field(description="ok, or unavailable (with status 503).", examples=["ok"])
+    ]
     version: Annotated[
         str, Field(description="Version of everygram that serves.", examples=["0.1.0"])
+    ]
+    unavailable: Annotated[
+        list[str],
+        Field(description="Names of indexes that cannot be read just now.", examples=[[]]),
     ]
