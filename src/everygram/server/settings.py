@@ -39,6 +39,7 @@ from everygram.server.setting_types import (
     Rate,
     Seconds,
     Size,
+    first_problem,
     listed,
     no_flag,
     size,
@@ -46,27 +47,6 @@ from everygram.server.setting_types import (
 
 VARIABLES = "EVERYGRAM_"
 CONFIG_VARIABLE = "EVERYGRAM_CONFIG"
-# What pydantic's kinds of errors expected.
-EXPECTED = {
-    "int_parsing": "an integer",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "int_parsing_size": "a smaller integer",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge} or more",
-    "less_than_equal": "{le} or less",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "string_type": "a string",
-    "dict_type": "values by name",
-    "tuple_type": "a list",
-    "too_short": "a name at least",
-    "missing": "a list of names (of)",
-    "model_type": "a table with of, and minus if need be",
-}
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -144,7 +124,7 @@ class Settings(BaseSettings):
         ),
     ] = ()
     rate_per_key: Annotated[
-        Rate | None, _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/s.")
+        Rate | None, _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/second.")
     ] = None
     rate_per_address: Annotated[
         Rate | None, _field(ACCESS, "Requests without a key from an address, such as 100/second.")
@@ -347,18 +327,11 @@ def _message(error: ValidationError) -> str:
     """The first thing that is wrong, in everygram's words."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
-    raised = first.get("ctx", {}).get("error")
-    if isinstance(raised, OptionError):
-        return str(raised)
-    kind, found = first["type"], arguments.short(first["input"])
-    if kind == "extra_forbidden":
+    if first["type"] == "extra_forbidden":
         known = Settings.model_fields if len(first["loc"]) == 1 else Union.model_fields
         like = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
         return f"{name}: there is no such setting; expected {like[0] if like else ', '.join(known)}"
-    if raised is not None:  # a ValueError of a validator of ours
-        return f"{name}: expected {raised}, found {found}"
-    expected = EXPECTED.get(kind, first["msg"]).format(**first.get("ctx", {}))
-    return f"{name}: expected {expected}, found {found}"
+    return first_problem(error)
 
 
 def _check_names(settings: Settings) -> None:
