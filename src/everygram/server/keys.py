@@ -45,9 +45,9 @@ class Key(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    id: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{ID_CHARACTERS}}}$")]
+    id: Annotated[str, StringConstraints(min_length=ID_CHARACTERS, max_length=ID_CHARACTERS)]
     name: Name
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, StringConstraints(min_length=64, max_length=64)]
     scopes: dict[str, Annotated[list[Scope], Field(max_length=2)]]
     rate: Rate | None = None
     created: datetime

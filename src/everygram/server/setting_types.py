@@ -34,7 +34,7 @@ EXPECTED = {
     "literal_error": "{expected}",
     "string_too_short": "a character at least",
     "string_too_long": "{max_length} characters at most",
-    "string_pattern_mismatch": "text like {pattern}",
+    "string_pattern_mismatch": "text without control characters",
     "datetime_parsing": "a time",
     "datetime_from_date_parsing": "a time",
     "list_type": "a list",
@@ -43,7 +43,7 @@ EXPECTED = {
     "tuple_type": "a list",
     "too_short": "a name at least",
     "missing": "a list of names (of)",
-    "model_type": "a table with of, and minus if need be",
+    "model_type": "a table of values by name",
 }
 # In a name these stand for other things: in paths of the service, in lists, in keys' scopes.
 NOT_IN_NAMES = re.compile(r"[/\\,=*\x00-\x1f\x7f]")
@@ -75,7 +75,8 @@ def first_problem(error: ValidationError) -> str:
         return str(raised)
     # (Other errors of our own validators say what was expected.)
     expected = raised or EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-    return f"{name}: expected {expected}, found {arguments.short(first['input'])}"
+    said = f"expected {expected}, found {arguments.short(first['input'])}"
+    return f"{name}: {said}" if name else said
 
 
 def no_flag(value: Any) -> Any:

@@ -124,7 +124,8 @@ class Settings(BaseSettings):
         ),
     ] = ()
     rate_per_key: Annotated[
-        Rate | None, _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/second.")
+        Rate | None,
+        _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/second."),
     ] = None
     rate_per_address: Annotated[
         Rate | None, _field(ACCESS, "Requests without a key from an address, such as 100/second.")
