@@ -6,10 +6,12 @@ Knows nothing of bodies, and keeps no state.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+import ssl
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from everygram.server.keys import Key
+from everygram.errors import OptionError
+from everygram.server.keys import Keys
 from everygram.server.settings import Settings
 
 # Pages that answer without a key: what a probe asks, and the manual, which names no index.
@@ -99,23 +101,53 @@ def cors(method: str, origin: str, header: Callable[[str], str], settings: Setti
     return Cors(preflight, headers)
 
 
-def warnings(settings: Settings, keys: Iterable[Key] | None) -> list[str]:
-    """What whoever starts a service should know, a line each. keys: None: there is no file."""
-    if _is_loopback(settings.host):
-        return []
+def checked(settings: Settings) -> list[str]:
+    """What whoever starts a service should know, a line each.
+
+    Raises OptionError if nothing is to be served, and for files of keys or TLS that are of no use.
+    """
+    if not settings.indexes:
+        raise OptionError(
+            "indexes: expected one at least, found none; give a folder: everygram serve PATH"
+        )
+    keys = None if settings.keys is None else Keys.load(settings.keys)
+    if settings.tls_certificate is not None:
+        _check_tls(settings)
+    found = [] if _is_loopback(settings.host) else _in_the_open(settings, keys)
+    exposed = keys.exposed() if keys is not None else None
+    return [*found, exposed] if exposed else found
+
+
+def _in_the_open(settings: Settings, keys: Keys | None) -> list[str]:
+    """What to warn of where others than this machine's users can ask."""
     if keys is None:
         return [
-            f"anyone who reaches '{settings.host}' may read what is served; pass --keys, or "
+            f"whoever reaches '{settings.host}' may read what is served: pass --keys, or "
             "--host 127.0.0.1"
         ]
     if settings.tls_certificate is not None:
         return []
     writing = any("write" in scopes for key in keys for scopes in key.scopes.values())
-    what = "keys that may write go" if writing else "keys go"
     return [
-        f"{what} over '{settings.host}' in clear; pass --tls-certificate and --tls-key, or have a "
-        "proxy do TLS"
+        f"keys{' that may write' if writing else ''} go to '{settings.host}' in clear: pass "
+        "--tls-certificate and --tls-key, or have a proxy do TLS"
     ]
+
+
+def _check_tls(settings: Settings) -> None:
+    def no_password() -> str:
+        raise OptionError(f"tls_key: expected a key without a password, found '{key}'")
+
+    certificate, key = settings.tls_certificate, settings.tls_key
+    assert certificate is not None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, no_password)
+    except OSError as error:  # ssl's errors are such, too
+        raise OptionError(
+            "tls_certificate, tls_key: expected PEM files of a certificate and its key, found "
+            f"'{certificate}' and '{key}': {error.strerror or error}"
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:
