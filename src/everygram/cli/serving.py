@@ -11,16 +11,11 @@ import click
 
 from everygram import arguments
 from everygram.cli import compiling
-from everygram.cli.options import completes, examples
-from everygram.errors import MissingExtraError, OptionError
+from everygram.cli.options import completes, examples, server_extra
+from everygram.errors import OptionError
 
-try:
+with server_extra("serve"):
     from everygram.server.settings import Settings, is_size
-except ImportError as error:
-    raise MissingExtraError(
-        f"'everygram serve' needs {error.name or 'the server extra'}: "
-        "pip install 'everygram[server]'"
-    ) from None
 
 # What stands for a setting's value in --help, where its type does not say.
 METAVARS = {
@@ -206,14 +201,9 @@ def _run(config: str | None, show_settings: bool, **given: Any) -> None:
     if show_settings:
         click.echo(settings.shown(), nl=False)
         return
-    try:
+    with server_extra("serve"):
         from everygram.server import access
         from everygram.server.supervisor import serve as serve_all
-    except ImportError as error:
-        raise MissingExtraError(
-            f"'everygram serve' needs {error.name or 'the server extra'}: "
-            "pip install 'everygram[server]'"
-        ) from None
     for warning in access.checked(settings):
         click.echo(f"warning: {warning}", err=True)
 
