@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -200,7 +201,8 @@ def _parsed(path: Path, content: bytes) -> list[Key]:
     except ValueError as error:
         raise OptionError(f"keys: expected JSON in '{path}': {error}") from None
     for values in ([key.id for key in keys], [key.name for key in keys]):
-        if twice := next((each for each in values if values.count(each) > 1), None):
+        twice, number = Counter(values).most_common(1)[0] if keys else ("", 0)
+        if number > 1:
             raise OptionError(f"keys: '{path}' has two keys {arguments.short(twice)}")
     for key in keys:
         if not key.sha256.startswith(key.id):

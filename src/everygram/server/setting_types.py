@@ -74,7 +74,8 @@ def first_problem(error: ValidationError) -> str:
     if isinstance(raised, OptionError):
         return str(raised)
     # (Other errors of our own validators say what was expected.)
-    expected = raised or EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
+    own = raised if isinstance(raised, ValueError) else None
+    expected = own or EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
     said = f"expected {expected}, found {arguments.short(first['input'])}"
     return f"{name}: {said}" if name else said
 
