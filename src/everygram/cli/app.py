@@ -66,6 +66,7 @@ COMMANDS = {
     "document": ("documents:document", "Show a document, or the part around an occurrence."),
     "search": ("search:search", "Search for documents by words, phrases, AND, OR, NOT and NEAR."),
     "serve": ("serving:serve", "Serve indexes over HTTP."),
+    "keys": ("keys:keys", "Keep the API keys of a service."),
     "warmup": ("inspecting:warmup", "Compile everything now, so that no later command waits."),
 }
 

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import click
 
 from everygram import arguments
 from everygram.arguments import short
-from everygram.errors import QueryError
+from everygram.errors import MissingExtraError, QueryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +41,20 @@ def completes(kind: str) -> Any:
         return [CompletionItem(incomplete, type=kind)]
 
     return complete
+
+
+@contextmanager
+def server_extra(command: str) -> Iterator[None]:
+    """Around imports of what needs the extra `server`: say so if it is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        missing = error.name or "the server extra"
+        if missing.partition(".")[0] == "everygram":
+            raise
+        raise MissingExtraError(
+            f"'everygram {command}' needs {missing}: pip install 'everygram[server]'"
+        ) from None
 
 
 class _Path(click.ParamType[Path]):

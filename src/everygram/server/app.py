@@ -252,9 +252,7 @@ class Service:
 
     # Queries.
 
-    async def _query(
-        self, exchange: Exchange, operation: str, name: str, key: Key | None
-    ) -> None:
+    async def _query(self, exchange: Exchange, operation: str, name: str, key: Key | None) -> None:
         exchange.operation = operation
         if name:
             self._check_scope(exchange, name, key, "read")
@@ -296,9 +294,7 @@ class Service:
     async def _at_once(self, call: Call) -> Answer:
         """The answer to a short question: here, unless it may have to wait for a disk."""
         if self._indexes.get(call.name).engine.pace.cold:
-            return await asyncio.to_thread(
-                answering.answer, call, self._indexes, self._settings
-            )
+            return await asyncio.to_thread(answering.answer, call, self._indexes, self._settings)
         return answering.answer(call, self._indexes, self._settings)
 
     async def _given(self, exchange: Exchange, call: Call, seconds: float) -> Given:
@@ -425,7 +421,10 @@ class Service:
             if message["type"] == "http.response.start":
                 await exchange.start(
                     message["status"],
-                    [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]],
+                    [
+                        (name.decode(), value.decode("latin-1"))
+                        for name, value in message["headers"]
+                    ],
                 )
             else:
                 await exchange.send(message.get("body", b""), message.get("more_body", False))
@@ -440,7 +439,9 @@ class Service:
         if path == "/health/live":
             return answering.as_json(200, {"status": "ok"})
         if path not in ("/health", "/health/ready"):
-            raise Refusal("not-found", f"{path[:200]}: not found; expected /health/live or /health/ready")
+            raise Refusal(
+                "not-found", f"{path[:200]}: not found; expected /health/live or /health/ready"
+            )
         said = {
             "status": "ok" if ready else "unavailable",
             "version": pages.VERSION,

@@ -49,8 +49,9 @@ class Indexes:
             self._served[name] = _Served(self._opened(path))
         self._bases = list(self._served)
         for name, union in settings.unions.items():
-            of, minus = ([self._served[each].index for each in names] for names in
-                         (union.of, union.minus))
+            of, minus = (
+                [self._served[each].index for each in names] for names in (union.of, union.minus)
+            )
             self._served[name] = _Served(UnionIndex.of(of, minus, union.of))
         self.stamp = self._stamped()
 

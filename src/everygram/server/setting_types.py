@@ -10,15 +10,46 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import limits
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import NoDecode
 
 from everygram import arguments
 from everygram.errors import OptionError
 
+# What pydantic's kinds of errors expected.
+EXPECTED = {
+    "int_parsing": "an integer",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "int_parsing_size": "a smaller integer",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a string",
+    "literal_error": "{expected}",
+    "string_too_short": "a character at least",
+    "string_too_long": "{max_length} characters at most",
+    "string_pattern_mismatch": "text without control characters",
+    "datetime_parsing": "a time",
+    "datetime_from_date_parsing": "a time",
+    "list_type": "a list",
+    "too_long": "{max_length} of them at most",
+    "dict_type": "values by name",
+    "tuple_type": "a list",
+    "too_short": "a name at least",
+    "missing": "a list of names (of)",
+    "model_type": "a table of values by name",
+}
 # In a name these stand for other things: in paths of the service, in lists, in keys' scopes.
 NOT_IN_NAMES = re.compile(r"[/\\,=*\x00-\x1f\x7f]")
 LONGEST_NAME = 200
+# Seconds: some thirty years. (What waits takes no longer time.)
+LONGEST_TIME = 1e9
 
 
 def checked_name(setting: str, name: str) -> str:
@@ -33,6 +64,20 @@ def checked_name(setting: str, name: str) -> str:
         f"{setting}: expected a name of 1 to {LONGEST_NAME} characters without / \\ , = * and "
         f"without blanks around it, found {arguments.short(name)}{why}"
     )
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong: where, what was expected, what was found."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, OptionError):
+        return str(raised)
+    # (Other errors of our own validators say what was expected.)
+    own = raised if isinstance(raised, ValueError) else None
+    expected = own or EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
+    said = f"expected {expected}, found {arguments.short(first['input'])}"
+    return f"{name}: {said}" if name else said
 
 
 def no_flag(value: Any) -> Any:
@@ -104,8 +149,8 @@ def named(value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
 
 Place = Annotated[Path, BeforeValidator(place)]
 Size = Annotated[int, BeforeValidator(size)]
-Number = Annotated[int, BeforeValidator(no_flag), Field(ge=1)]
-Seconds = Annotated[float, BeforeValidator(no_flag), Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[int, BeforeValidator(no_flag), Field(ge=1, le=arguments.LARGEST)]
+Seconds = Annotated[float, BeforeValidator(no_flag), Field(gt=0, le=LONGEST_TIME)]
 Rate = Annotated[str, AfterValidator(rate)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 Mapped = [NoDecode, BeforeValidator(mapped), AfterValidator(named)]

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -39,6 +42,7 @@ from everygram.server.setting_types import (
     Rate,
     Seconds,
     Size,
+    first_problem,
     listed,
     no_flag,
     size,
@@ -46,36 +50,29 @@ from everygram.server.setting_types import (
 
 VARIABLES = "EVERYGRAM_"
 CONFIG_VARIABLE = "EVERYGRAM_CONFIG"
-# What pydantic's kinds of errors expected.
-EXPECTED = {
-    "int_parsing": "an integer",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "int_parsing_size": "a smaller integer",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge} or more",
-    "less_than_equal": "{le} or less",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "string_type": "a string",
-    "dict_type": "values by name",
-    "tuple_type": "a list",
-    "too_short": "a name at least",
-    "missing": "a list of names (of)",
-    "model_type": "a table with of, and minus if need be",
-}
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
 class Union(BaseModel):
-    """Indexes that are asked as one. of: names of indexes. minus: of those to leave out."""
+    """Indexes that are asked as one, by name, without the documents of others.
+
+    of: none given: all that are served and not in `minus`; in `Settings` they are listed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    of: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
+    of: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     minus: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+
+
+def _complete(unions: dict[str, Union], info: ValidationInfo) -> dict[str, Union]:
+    """The unions, with the names of those that are of all indexes."""
+    indexes = info.data.get("indexes", {})
+    return {
+        name: union
+        if union.of
+        else Union(of=tuple(each for each in indexes if each not in union.minus), minus=union.minus)
+        for name, union in unions.items()
+    }
 
 
 def _field(group: str, description: str) -> Any:
@@ -108,7 +105,10 @@ class Settings(BaseSettings):
     unions: Annotated[
         dict[str, Union],
         *Mapped,
-        _field(SERVED, "Indexes asked as one (of), without the documents of others (minus)."),
+        AfterValidator(_complete),
+        _field(
+            SERVED, "Indexes asked as one (of; none: all), without the documents of others (minus)."
+        ),
     ] = {}
     preload: Annotated[
         Listed,
@@ -144,7 +144,8 @@ class Settings(BaseSettings):
         ),
     ] = ()
     rate_per_key: Annotated[
-        Rate | None, _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/s.")
+        Rate | None,
+        _field(ACCESS, "Requests of a key that has no rate of its own, such as 9/second."),
     ] = None
     rate_per_address: Annotated[
         Rate | None, _field(ACCESS, "Requests without a key from an address, such as 100/second.")
@@ -272,24 +273,29 @@ class Settings(BaseSettings):
         """Where a setting's value came from: a flag, a variable, a file, or "default"."""
         return self._origins.get(name, "default")
 
+    @classmethod
+    def as_toml(cls, name: str, value: Any) -> str:
+        """A setting's value, but no table, as TOML has it: sizes as people write them."""
+        return _toml(_readable(value) if is_size(cls.model_fields[name]) else value)
+
     def shown(self) -> str:
         """All of them as TOML, which `load` reads as the same, each with where it came from."""
         lines, tables = [], []
-        for name, field in type(self).model_fields.items():
+        cls = type(self)
+        for name in cls.model_fields:
             value, origin = getattr(self, name), self.origin(name)
             if value is None:
                 lines.append(f"# {name} is not set")
             elif isinstance(value, dict):
                 tables += _table(name, value, origin)
             else:
-                text = _toml(_readable(value) if _size_of(field.metadata) else value)
-                lines.append(f"{name} = {text}  # {origin}")
+                lines.append(f"{name} = {cls.as_toml(name, value)}  # {origin}")
         return "\n".join([*lines, *tables, ""])
 
 
-def _size_of(metadata: Iterable[Any]) -> bool:
-    """Whether a field is a size."""
-    return any(getattr(each, "func", None) is size for each in metadata)
+def is_size(field: FieldInfo) -> bool:
+    """Whether a setting is a size."""
+    return any(getattr(each, "func", None) is size for each in field.metadata)
 
 
 def _readable(size: int) -> int | str:
@@ -347,18 +353,11 @@ def _message(error: ValidationError) -> str:
     """The first thing that is wrong, in everygram's words."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
-    raised = first.get("ctx", {}).get("error")
-    if isinstance(raised, OptionError):
-        return str(raised)
-    kind, found = first["type"], arguments.short(first["input"])
-    if kind == "extra_forbidden":
+    if first["type"] == "extra_forbidden":
         known = Settings.model_fields if len(first["loc"]) == 1 else Union.model_fields
         like = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
         return f"{name}: there is no such setting; expected {like[0] if like else ', '.join(known)}"
-    if raised is not None:  # a ValueError of a validator of ours
-        return f"{name}: expected {raised}, found {found}"
-    expected = EXPECTED.get(kind, first["msg"]).format(**first.get("ctx", {}))
-    return f"{name}: expected {expected}, found {found}"
+    return first_problem(error)
 
 
 def _check_names(settings: Settings) -> None:
@@ -368,6 +367,8 @@ def _check_names(settings: Settings) -> None:
         if name in indexes:
             raise OptionError(f"unions: an index is served as '{name}'; choose another name")
     for name, union in unions.items():
+        if not union.of:
+            raise OptionError(f"unions.{name}: expected an index at least, found none")
         for part, names in (("of", union.of), ("minus", union.minus)):
             for each in names:
                 if each not in indexes:
