@@ -1,16 +1,17 @@
 #!/bin/sh
-# Installs the peers that bench/build.py and bench/query.py compare with into an environment of
-# their own: infini-gram and tokengrams pin nothing, and everygram must not see what they need.
+# Installs the peers that bench/ compares with into an environment of their own: infini-gram and
+# tokengrams pin nothing, and everygram must not see what they need.
 #
 # usage: bench/peers.sh [VENV]        (default: bench/.peers; PYTHON=python3.11 chooses the Python)
 set -eu
 
 venv=${1:-$(dirname "$0")/.peers}
 "${PYTHON:-python3}" -m venv "$venv"
-# transformers is what infini-gram's indexer tokenizes with and zstandard what it reads .zst with;
-# it declares neither. tokengrams 0.3.3 has a wheel for Python 3.11, none for 3.12 and 3.13.
+# transformers is what infini-gram's indexer tokenizes with, zstandard what it reads .zst with, flask
+# what its API server is made of; it declares none of them. tokengrams 0.3.3 has a wheel for Python
+# 3.11, none for 3.12 and 3.13.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    infini-gram==2.6.0 tokengrams==0.3.3 numpy transformers zstandard
+    infini-gram==2.6.0 tokengrams==0.3.3 numpy transformers zstandard flask
 "$venv/bin/python" -m pip list --disable-pip-version-check |
-    grep -Ei '^(infini-gram|tokengrams|numpy|transformers|tokenizers|zstandard) '
+    grep -Ei '^(infini-gram|tokengrams|numpy|transformers|tokenizers|zstandard|flask) '
 echo "peers are in $venv"
