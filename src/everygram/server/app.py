@@ -15,12 +15,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from everygram.server import access, answering, pages
+from everygram.server import access, answering, pages, problems
 from everygram.server.access_log import AccessLog
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
-from everygram.server.keys import Key, Keys
-from everygram.server.metrics import Metrics
+from everygram.server.keys import Key, Keys, Scope, token_of
+from everygram.server.metrics import OTHER, Metrics
 from everygram.server.pool import Given, Pool, Threads
 from everygram.server.problems import Refusal, as_answer
 from everygram.server.rates import Rates
@@ -42,8 +42,14 @@ GROUP_BYTES = 1 << 20
 # What of a body is sent at a time.
 PIECE = 256 << 10
 PREFIX = "/v1/indexes/"
+# Pages by their paths, and what they are called where they are counted.
+PAGES = {"/v1/indexes": "indexes", "/docs": "docs", "/openapi.json": "openapi", "/": "docs"}
 # How long later lines of NDJSON wait before they try again where the service is overloaded.
 AGAIN_SECONDS = 0.1
+
+
+# What the log has as the status of a request whose client left before its answer.
+LEFT = 499
 
 
 class _Gone(Exception):
@@ -63,12 +69,15 @@ class Exchange:
         self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         self.more_headers: list[tuple[str, str]] = []
         self.started = self.whole = False
-        self.operation, self.index, self.key = "other", "", ""
+        # What is logged: `route` is the path's pattern, key the name of the client's.
+        self.operation, self.route, self.index = OTHER, "", ""
+        self.key: str | None = None
         self.status = self.bytes_in = self.bytes_out = self.tokens = 0
 
     def header(self, name: str) -> str:
         """A header's value, or an empty string."""
-        return self.headers.get(name, b"").decode("latin-1")
+        value: bytes = self.headers.get(name, b"")
+        return value.decode("latin-1")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises _Gone."""
@@ -124,13 +133,13 @@ class Service:
     """The application."""
 
     def __init__(
-        self, settings: Settings, indexes: Indexes, pool: Pool, metrics: Metrics | None = None
+        self, settings: Settings, indexes: Indexes, pool: Pool, metrics: Metrics, rates: Rates
     ) -> None:
+        """metrics, rates: what workers have in common."""
         self._settings, self._indexes, self._pool = settings, indexes, pool
-        self._metrics = metrics or Metrics(1)
+        self._metrics, self._rates = metrics, rates
         self._keys = Keys.load(settings.keys) if settings.keys else None
-        self._rates = Rates(settings)
-        self._log = AccessLog() if settings.access_log else None
+        self._log = AccessLog(metrics.lines_dropped) if settings.access_log else None
         self._pages = pages.create(settings, indexes)
         # Bytes of bodies and answers that are held.
         self._held = 0
@@ -141,20 +150,22 @@ class Service:
             await self._live(receive, send)
             return
         began = time.perf_counter()
+        self._metrics.began()
         exchange = Exchange(scope, receive, send)
-        with span(scope):
+        with span(scope) as answered:
             try:
                 await self._answer(exchange)
             except Refusal as refusal:
                 await self._refuse(exchange, refusal)
             except _Gone:
-                exchange.status = 499
+                exchange.status = LEFT
+            except asyncio.CancelledError:
+                # The grace of a service that ends is over.
+                exchange.status = exchange.status or LEFT
             except Exception:
                 logger.exception("request %s failed", exchange.request_id)
-                await self._refuse(
-                    exchange,
-                    Refusal("internal", "the service failed to answer; its log says why"),
-                )
+                await self._refuse(exchange, Refusal("internal", problems.FAILED))
+            answered(exchange.status, exchange.route)
         seconds = time.perf_counter() - began
         self._metrics.observe(exchange.operation, exchange.status, seconds, exchange.tokens)
         if self._log:
@@ -173,8 +184,9 @@ class Service:
             )
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        self._metrics.refused(refusal.kind)
         if exchange.started:
-            # (The client sees that the answer has no end.)
+            # The client sees that the answer has no end.
             raise refusal
         await exchange.respond(as_answer(refusal, exchange.request_id))
 
@@ -221,8 +233,8 @@ class Service:
         """The request's key, if one is needed. Raises Refusal."""
         key = None
         if self._keys is not None and not access.is_open(exchange.path):
-            kind, _, token = exchange.header("authorization").partition(" ")
-            key = self._keys.find(token.strip()) if kind.lower() == "bearer" else None
+            token = token_of(exchange.header("authorization"))
+            key = None if token is None else self._keys.find(token)
             if key is None:
                 raise Refusal(
                     "unauthorized",
@@ -239,7 +251,7 @@ class Service:
             )
         return key
 
-    def _check_scope(self, exchange: Exchange, name: str, key: Key | None, scope: str) -> None:
+    def _check_scope(self, exchange: Exchange, name: str, key: Key | None, scope: Scope) -> None:
         """Raise Refusal if the key, or its absence, does not allow this."""
         exchange.index = self._indexes.resolved(name)
         if self._keys is None:
@@ -257,6 +269,7 @@ class Service:
         if name:
             self._check_scope(exchange, name, key, "read")
             self._indexes.get(name)
+            exchange.route = f"{PREFIX}{{name}}/{operation}"
         kind = exchange.header("content-type").partition(";")[0].strip().lower()
         if kind == NDJSON and operation in answering.OPERATIONS:
             await self._stream(exchange, operation, name)
@@ -269,14 +282,10 @@ class Service:
             )
         body = await self._body(exchange, self._settings.max_body_bytes)
         try:
-            if not name:
-                name = answering.index_in(body)
-                if name:
-                    self._check_scope(exchange, name, key, "read")
-                name = ""
+            if not name and (named := answering.index_in(body)) and key is not None:
+                self._check_scope(exchange, named, key, "read")
             call = Call(operation, name, body)
-            if answering.quick(call):
-                made = await self._at_once(call)
+            if answering.quick(call) and (made := await self._at_once(call)) is not None:
                 exchange.tokens = made.tokens
                 await exchange.respond(made)
                 return
@@ -291,25 +300,26 @@ class Service:
         finally:
             self._held -= size
 
-    async def _at_once(self, call: Call) -> Answer:
-        """The answer to a short question: here, unless it may have to wait for a disk."""
+    async def _at_once(self, call: Call) -> Answer | None:
+        """The answer to a question that is short: here, unless it may have to wait for a disk."""
+        asked = call, self._indexes, self._settings
         if self._indexes.get(call.name).engine.pace.cold:
-            return await asyncio.to_thread(answering.answer, call, self._indexes, self._settings)
-        return answering.answer(call, self._indexes, self._settings)
+            return await asyncio.to_thread(answering.answer_at_once, *asked)
+        return answering.answer_at_once(*asked)
 
     async def _given(self, exchange: Exchange, call: Call, seconds: float) -> Given:
         """The pool's answer, unless the client leaves before it is there."""
-        answering = asyncio.ensure_future(self._pool.answer(call, seconds))
+        asking = asyncio.ensure_future(self._pool.answer(call, seconds))
         leaving = asyncio.ensure_future(exchange.left())
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
                 raise _Gone
-            return answering.result()
+            return asking.result()
         finally:
-            for task in (answering, leaving):
+            for task in (asking, leaving):
                 task.cancel()
-            await asyncio.wait({answering, leaving})
+            await asyncio.wait({asking, leaving})
             self._metrics.queue(*self._pool.load())
 
     def _hold(self, size: int) -> None:
@@ -397,7 +407,7 @@ class Service:
 
     async def _page(self, exchange: Exchange, key: Key | None) -> None:
         """Have a page answer, with what it reads and sends counted."""
-        exchange.operation = "page"
+        exchange.operation = _page_called(exchange.method, exchange.path)
         scope = access.needs(exchange.method, exchange.path)
         if scope and exchange.path.startswith(PREFIX):
             name = exchange.path[len(PREFIX) :].partition("/")[0]
@@ -419,6 +429,7 @@ class Service:
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
+                exchange.route = getattr(exchange.scope.get("route"), "path", "")
                 await exchange.start(
                     message["status"],
                     [
@@ -430,6 +441,7 @@ class Service:
                 await exchange.send(message.get("body", b""), message.get("more_body", False))
 
         exchange.scope["everygram.key"] = key
+        exchange.scope.setdefault("state", {})["request_id"] = exchange.request_id
         await self._pages(exchange.scope, receive, send)
 
     def _health(self, path: str) -> Answer:
@@ -453,6 +465,8 @@ class Service:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        for name, index in self._indexes.items():
+            self._metrics.version(name, index.version)
         following = asyncio.create_task(self._follow())
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -460,6 +474,8 @@ class Service:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
+        if self._log:
+            await asyncio.to_thread(self._log.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _follow(self) -> None:
@@ -469,8 +485,10 @@ class Service:
             try:
                 if await asyncio.to_thread(self._indexes.look):
                     await self._pool.follow()
-                    for name, index in self._indexes.items():
-                        self._metrics.version(name, index.version)
+                    served = dict(self._indexes.items())
+                    for name in self._indexes.names:
+                        index = served.get(name)
+                        self._metrics.version(name, None if index is None else index.version)
                 if self._keys is not None:
                     self._keys = await asyncio.to_thread(self._keys.latest)
             except Exception:
@@ -481,6 +499,18 @@ def _too_large(limit: int) -> Refusal:
     return Refusal("body-too-large", f"the body: expected at most {limit:,} bytes, found more")
 
 
+def _page_called(method: str, path: str) -> str:
+    """What a page is counted as."""
+    if not path.startswith(PREFIX):
+        return PAGES.get(path, OTHER)
+    name = path[len(PREFIX) :].partition("/")[2].partition("/")[0]
+    if name == "documents" and method in ("GET", "HEAD"):
+        return "document"
+    if name == "documents":
+        return "add" if method == "POST" else "delete"
+    return name or "indexes"
+
+
 def create_app(settings: Settings) -> Service:
     """The service for a server of one's own: queries are answered in threads of this process.
 
@@ -489,4 +519,5 @@ def create_app(settings: Settings) -> Service:
     """
     indexes = Indexes(settings)
     indexes.warm_up()
-    return Service(settings, indexes, Threads(indexes, settings))
+    pool = Threads(indexes, settings)
+    return Service(settings, indexes, pool, Metrics(1), Rates(settings))

@@ -76,7 +76,9 @@ class Metrics(Collector):
 
     def __init__(self, workers: int) -> None:
         # One more cell: the most bytes that were ever said to be read.
-        self._shared = memoryview(mmap.mmap(-1, 8 * (workers * _CELLS + 1))).cast("d")
+        # (Twice as many parts as workers: while a service reloads, old and new ones serve.)
+        self._parts = 2 * workers
+        self._shared = memoryview(mmap.mmap(-1, 8 * (self._parts * _CELLS + 1))).cast("d")
         self._workers = workers
         self._root = os.getpid()
         self._started = time.time()
@@ -85,7 +87,11 @@ class Metrics(Collector):
         self._cells = self._shared[:_CELLS]
 
     def worker(self, number: int) -> None:
-        """Count as this worker from now on, from 0; called in its process, once it is forked."""
+        """Count as this worker from now on, called in its process, once it is forked.
+
+        number: from 0 up; of workers that live at the same time they differ.
+        """
+        number %= self._parts
         self._cells = self._shared[number * _CELLS : (number + 1) * _CELLS]
         for gauge in range(_NUM_GAUGES):
             self._cells[gauge] = 0.0
@@ -139,7 +145,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         # (Lists: memory is slow to read cell by cell.)
-        cells = [list(self._shared[i * _CELLS : (i + 1) * _CELLS]) for i in range(self._workers)]
+        cells = [list(self._shared[i * _CELLS : (i + 1) * _CELLS]) for i in range(self._parts)]
         yield from _of_requests(cells)
         yield from _of_workers(cells)
         yield _gauge(

@@ -56,7 +56,9 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
             if "304" in responses and status in ("200", "304"):
                 response["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
         # Problems are the same for all operations of a kind: they stand in one place.
-        for status in [each for each in responses if PROBLEM_JSON in responses[each].get("content", ())]:
+        for status in [
+            each for each in responses if PROBLEM_JSON in responses[each].get("content", ())
+        ]:
             name = f"{operation['tags'][0]}-{status}"
             shared = components.setdefault("responses", {})
             if shared.setdefault(name, responses[status]) == responses[status]:

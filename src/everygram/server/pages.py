@@ -16,10 +16,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from everygram.errors import EverygramError
-from everygram.server import openapi, problems
+from everygram.server import problems
 from everygram.server.answering import ROUTERS
 from everygram.server.indexes import Indexes
 from everygram.server.models.base import Problem
+from everygram.server.openapi import described
 from everygram.server.routes import service
 from everygram.server.settings import Settings
 
@@ -78,9 +79,9 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
 
 
 class _Pages(FastAPI):
-    """FastAPI, whose description of itself is completed."""
+    """FastAPI, whose description of the service is completed."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.described(super().openapi())
+            self.openapi_schema = described(super().openapi())
         return self.openapi_schema

@@ -18,7 +18,7 @@ from everygram.server.answering import answer
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.problems import Refusal
-from everygram.server.runner import BLOCK, SIZES
+from everygram.server.runner import SIZES
 from everygram.server.settings import Settings
 
 # A call with a longer body, or with several lines, takes its turn in a lane of its own, so that
@@ -139,14 +139,10 @@ class Runners:
         spawn: Spawn,
         indexes: Indexes,
         settings: Settings,
-        bytes_read: Callable[[int], None],
     ) -> None:
-        """bytes_read: is told how much runners have read from disks."""
         self._spawn, self._indexes, self._settings = spawn, indexes, settings
-        self._bytes_read = bytes_read
         number = settings.runners or len(os.sched_getaffinity(0))
         self._short, self._long = _Lane(number, 1), _Lane(number, 10)
-        self._blocks: dict[int, int] = {}
 
     def load(self) -> tuple[int, int]:
         lanes = (self._short, self._long)
@@ -189,7 +185,6 @@ class Runners:
                 lane.idle.append(runner)
             else:
                 runner.kill()
-                self._blocks.pop(runner.process, None)
 
     async def _taken(self, lane: _Lane) -> _Runner:
         """A runner that lives."""
@@ -224,9 +219,6 @@ class Runners:
                 raise EOFError
             pieces.append(piece)
             size -= len(piece)
-        read = said["blocks"] - self._blocks.get(runner.process, 0)
-        self._blocks[runner.process] = said["blocks"]
-        self._bytes_read(BLOCK * read)
         headers = tuple((name, value) for name, value in said["headers"])
         return Given(Answer(said["status"], b"", headers, said["tokens"]), pieces), said["last"]
 

@@ -9,6 +9,7 @@ request would cost more than the look.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -225,10 +226,13 @@ def _too_many(limit: int) -> Refusal:
     )
 
 
-async def sweep(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Look at all connections, again and again."""
+async def sweep(
+    connections: set[Any], loop: asyncio.AbstractEventLoop, count: Callable[[int], None]
+) -> None:
+    """Look at all connections, again and again. count: is told how many there are."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         now = loop.time()
+        count(len(connections))
         for connection in list(connections):
             connection.sweep(now)

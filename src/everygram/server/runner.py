@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 from math import ceil
-from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import orjson
@@ -22,8 +21,6 @@ from everygram.server.settings import Settings
 
 # A frame: the sizes of its head and of its body, its head as JSON, its body.
 SIZES = struct.Struct("<IQ")
-# Bytes of a block that getrusage counts.
-BLOCK = 512
 
 
 def run(connection: socket.socket, indexes: Indexes, settings: Settings, niceness: int) -> None:
@@ -54,7 +51,6 @@ def run(connection: socket.socket, indexes: Indexes, settings: Settings, nicenes
             "status": made.status,
             "headers": made.headers,
             "tokens": made.tokens,
-            "blocks": getrusage(RUSAGE_SELF).ru_inblock,
             "last": full,
         }
         send(connection, said, made.body)

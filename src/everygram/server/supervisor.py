@@ -8,6 +8,7 @@ once it serves: a file that is cut off ends the process that reads it.
 import contextlib
 import errno
 import gc
+import itertools
 import logging
 import os
 import select
@@ -21,6 +22,8 @@ from typing import TypeVar
 from everygram.errors import EverygramError
 from everygram.server import runner, worker
 from everygram.server.indexes import Indexes
+from everygram.server.metrics import Metrics
+from everygram.server.rates import Rates
 from everygram.server.settings import Settings
 
 logger = logging.getLogger("everygram")
@@ -36,8 +39,9 @@ PATIENCE = 1.0
 class _Worker:
     """A worker that lives."""
 
-    def __init__(self, process: int, control: socket.socket, generation: int) -> None:
-        self.process, self.control, self.generation = process, control, generation
+    def __init__(self, process: int, control: socket.socket, generation: int, number: int) -> None:
+        self.process, self.control = process, control
+        self.generation, self.number = generation, number
         self.started = time.monotonic()
         self.ready = False
         # When it has to be gone.
@@ -61,6 +65,7 @@ class Supervisor:
         self._sockets = [_listening(settings.host, settings.port)]
         self._indexes = Indexes(settings)
         self._indexes.warm_up()
+        self._metrics, self._rates = Metrics(settings.workers), Rates(settings)
         # (What is there now is never looked at for garbage again, nor copied for that.)
         gc.collect()
         gc.freeze()
@@ -112,8 +117,8 @@ class Supervisor:
                     each.deadline = 0.0
             self._ending = True
             self._end([*self._workers])
-            for each in self._sockets:
-                each.close()
+            for listening in self._sockets:
+                listening.close()
 
     def _on_message(self, asking: _Worker) -> None:
         try:
@@ -130,8 +135,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
 
         def work() -> None:
-            for each in (ours, *self._sockets):
-                each.close()
+            for other in (ours, *self._sockets):
+                other.close()
             runner.run(theirs, self._indexes, self._settings, said[0])
 
         process = self._fork(work)
@@ -142,14 +147,19 @@ class Supervisor:
 
     def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
+        taken = {each.number for each in self._workers}
+        number = next(each for each in itertools.count() if each not in taken)
 
         def work() -> None:
             ours.close()
-            worker.run(theirs, self._sockets, self._indexes, self._settings)
+            self._metrics.worker(number)
+            worker.run(
+                theirs, self._sockets, self._indexes, self._settings, self._metrics, self._rates
+            )
 
         process = self._fork(work)
         theirs.close()
-        self._workers.append(_Worker(process, ours, self._generation))
+        self._workers.append(_Worker(process, ours, self._generation, number))
 
     def _fork(self, work: Callable[[], object]) -> int:
         """The number of a new process that does this work."""
@@ -159,8 +169,8 @@ class Supervisor:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_DFL)
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
             for other in (self._wake, *(each.control for each in self._workers)):
                 other.close()
             work()
@@ -231,7 +241,9 @@ class Supervisor:
         except (EverygramError, OSError) as error:
             logger.error("the settings stay as they were: %s", error)
             return
-        self._settings, self._indexes = settings, indexes
+        if settings.workers != self._settings.workers:
+            self._metrics = Metrics(settings.workers)
+        self._settings, self._indexes, self._rates = settings, indexes, Rates(settings)
         self._generation += 1
         self._said = f"serving {', '.join(map(repr, indexes.names))}"
         self._due.clear()

@@ -16,6 +16,7 @@ from everygram.server.app import Service
 from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Runners
+from everygram.server.rates import Rates
 from everygram.server.settings import Settings
 
 # What a worker says to the supervisor: a byte, the niceness of a runner it asks for, or this.
@@ -23,7 +24,12 @@ READY = 255
 
 
 def run(
-    control: socket.socket, sockets: list[socket.socket], indexes: Indexes, settings: Settings
+    control: socket.socket,
+    sockets: list[socket.socket],
+    indexes: Indexes,
+    settings: Settings,
+    metrics: Metrics,
+    rates: Rates,
 ) -> None:
     """Serve until SIGTERM, or until the supervisor has gone."""
     # uvicorn handles these, and raises them again once it has ended.
@@ -33,16 +39,20 @@ def run(
     # died of.
     indexes.look()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(_serve(control, sockets, indexes, settings))
+        loop.run(_serve(control, sockets, indexes, settings, metrics, rates))
 
 
 async def _serve(
-    control: socket.socket, sockets: list[socket.socket], indexes: Indexes, settings: Settings
+    control: socket.socket,
+    sockets: list[socket.socket],
+    indexes: Indexes,
+    settings: Settings,
+    metrics: Metrics,
+    rates: Rates,
 ) -> None:
     supervisor = _Supervisor(control)
-    metrics = Metrics(settings.workers)
-    pool = Runners(supervisor.spawn, indexes, settings, metrics.bytes_read)
-    service = Service(settings, indexes, pool, metrics)
+    pool = Runners(supervisor.spawn, indexes, settings)
+    service = Service(settings, indexes, pool, metrics, rates)
     config = protocol.Config(
         service,
         http=protocol.Protocol,
@@ -62,7 +72,9 @@ async def _serve(
     server = _Server(config, supervisor)
     supervisor.listen(server)
     loop = asyncio.get_running_loop()
-    sweeping = asyncio.create_task(protocol.sweep(server.server_state.connections, loop))
+    sweeping = asyncio.create_task(
+        protocol.sweep(server.server_state.connections, loop, metrics.connections)
+    )
     await server.serve(sockets)
     sweeping.cancel()
     pool.close()

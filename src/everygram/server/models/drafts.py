@@ -11,9 +11,7 @@ class DraftRequest(Request):
     """What a model has generated so far, and which drafts are wanted."""
 
     context: QueryField
-    max_tokens: Annotated[
-        int, Field(ge=1, le=1_024, description="Limit of a draft's tokens.")
-    ] = 8
+    max_tokens: Annotated[int, Field(ge=1, le=1_024, description="Limit of a draft's tokens.")] = 8
     min_token_prob: Annotated[
         float,
         Field(

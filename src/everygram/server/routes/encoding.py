@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from everygram.server.models.base import answers as answers_of
 from everygram.server.models.encoding import (
-    Decoded,
     DecodeBody,
+    Decoded,
     DecodeRequest,
     EncodeBody,
     Encoded,

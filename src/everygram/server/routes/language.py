@@ -384,9 +384,7 @@ def _checked(asked: Asked, query: str | list[int], raw: bool, name: str) -> list
     return ids
 
 
-def _echoed(
-    asked: Asked, echo: bool, ids: list[int], model: LanguageModel
-) -> dict[str, Any]:
+def _echoed(asked: Asked, echo: bool, ids: list[int], model: LanguageModel) -> dict[str, Any]:
     """The ids and tokens of a query, if they are wanted."""
     if not (asked.echo and echo):
         return {}
