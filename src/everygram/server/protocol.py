@@ -34,6 +34,7 @@ LINGER_BYTES = 16 << 20
 # How long a connection that is idle when the service ends may still send a request.
 FAREWELL_SECONDS = 0.5
 HEALTH = "/health"
+CONTINUE = b"HTTP/1.1 100 "
 
 
 class Config(uvicorn.Config):
@@ -43,12 +44,26 @@ class Config(uvicorn.Config):
 
 
 class _Transport:
-    """A connection's transport, whose closing waits until the client has read what it was sent."""
+    """A connection's transport, as one answer sees it.
+
+    The answer's head goes with the first of its body: each write is a call of the system. Closing
+    waits until the client has read what it was sent.
+    """
 
     def __init__(self, transport: asyncio.Transport, protocol: "Protocol") -> None:
         self._transport, self._protocol = transport, protocol
-        self.write = transport.write
+        # None before, empty after it is sent.
+        self._head: bytes | None = None
         self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and not data.startswith(CONTINUE):
+            self._head = data
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head = b""
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._protocol.close_gently()
@@ -62,7 +77,6 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._settings = self.config.settings
-        self._cycle_transport = _Transport(transport, self)
         self._phase, self._since = "head", self.loop.time()
         self._write_since = self._close_since = 0.0
         self._head_bytes = self._body_bytes = self._body_mark = 0
@@ -115,7 +129,7 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.transport = self._cycle_transport
+        cycle.transport = _Transport(self.transport, self)
         if self._crowded and not cycle.scope["path"].startswith(HEALTH):
             cycle.scope["everygram.refusal"] = _too_many(self._settings.max_connections)
             cycle.keep_alive = False
