@@ -113,7 +113,7 @@ def as_json(status: int, value: dict[str, Any]) -> Answer:
 
 def refused_lines(call: Call, refusal: Refusal) -> bytes:
     """The answers to the lines of a call that is refused: a line each."""
-    problem = problems.as_dict(refusal)
+    problem = problems.as_dict(refusal, call.request_id)
     return b"".join(
         _written({"line": number, "problem": problem}) + b"\n" for number, _ in _lines_of(call)
     )
@@ -130,7 +130,7 @@ def answer(call: Call, served: Indexes, settings: Settings) -> Answer:
             return _lines(call, operation, asked, served)
         return _whole(call.body, operation, asked)
     except Exception as error:
-        return problems.as_answer(problems.refusal_of(error, served.items()))
+        return problems.as_answer(problems.refusal_of(error, served.items()), call.request_id)
 
 
 def answer_at_once(call: Call, served: Indexes, settings: Settings) -> Answer | None:
@@ -141,7 +141,7 @@ def answer_at_once(call: Call, served: Indexes, settings: Settings) -> Answer | 
     except Long:
         return None
     except Exception as error:
-        return problems.as_answer(problems.refusal_of(error, served.items()))
+        return problems.as_answer(problems.refusal_of(error, served.items()), call.request_id)
 
 
 def _operation(call: Call) -> Operation:
@@ -205,7 +205,7 @@ def _lines(call: Call, operation: Operation, asked: Asked, served: Indexes) -> A
                 found = _too_large(most)
         if isinstance(found, Exception):
             refusal = problems.refusal_of(found, served.items())
-            line = _written({"line": number, "problem": problems.as_dict(refusal)})
+            line = _written({"line": number, "problem": problems.as_dict(refusal, call.request_id)})
         size += len(line) + 1
         written.append(line + b"\n")
     return Answer(200, b"".join(written), NDJSON, asked.tokens)

@@ -15,6 +15,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from fastapi import FastAPI
+
 from everygram.server import access, answering, pages, problems
 from everygram.server.access_log import AccessLog
 from everygram.server.calls import Answer, Call
@@ -41,7 +43,6 @@ GROUP_LINES = 1_000
 GROUP_BYTES = 1 << 20
 # What of a body is sent at a time.
 PIECE = 256 << 10
-PREFIX = "/v1/indexes/"
 # Pages by their paths, and what they are called where they are counted.
 PAGES = {"/v1/indexes": "indexes", "/docs": "docs", "/openapi.json": "openapi", "/": "docs"}
 # How long later lines of NDJSON wait before they try again where the service is overloaded.
@@ -132,15 +133,16 @@ class Exchange:
 class Service:
     """The application."""
 
-    def __init__(
-        self, settings: Settings, indexes: Indexes, pool: Pool, metrics: Metrics, rates: Rates
-    ) -> None:
-        """metrics, rates: what workers have in common."""
-        self._settings, self._indexes, self._pool = settings, indexes, pool
+    def __init__(self, application: FastAPI, pool: Pool, metrics: Metrics, rates: Rates) -> None:
+        """application: the pages, with the settings and indexes. metrics, rates: what workers have
+        in common.
+        """
+        self._pages, self._pool = application, pool
+        self._settings = settings = application.state.settings
+        self._indexes: Indexes = application.state.indexes
         self._metrics, self._rates = metrics, rates
         self._keys = Keys.load(settings.keys) if settings.keys else None
         self._log = AccessLog(metrics.lines_dropped) if settings.access_log else None
-        self._pages = pages.create(settings, indexes)
         # Bytes of bodies and answers that are held.
         self._held = 0
         self._leaving = False
@@ -220,8 +222,8 @@ class Service:
             await self._query(exchange, "infini-gram", "", key)
         elif method == "POST" and path.endswith("/attribution") and path.count("/") == 2:
             await self._query(exchange, "olmotrace", path.split("/")[1], key)
-        elif method == "POST" and path.startswith(PREFIX):
-            name, _, operation = path[len(PREFIX) :].partition("/")
+        elif method == "POST" and path.startswith(pages.PREFIX):
+            name, _, operation = path[len(pages.PREFIX) :].partition("/")
             if operation in answering.OPERATIONS:
                 await self._query(exchange, operation, name, key)
             else:
@@ -269,7 +271,7 @@ class Service:
         if name:
             self._check_scope(exchange, name, key, "read")
             self._indexes.get(name)
-            exchange.route = f"{PREFIX}{{name}}/{operation}"
+            exchange.route = f"{pages.PREFIX}{{name}}/{operation}"
         kind = exchange.header("content-type").partition(";")[0].strip().lower()
         if kind == NDJSON and operation in answering.OPERATIONS:
             await self._stream(exchange, operation, name)
@@ -284,7 +286,7 @@ class Service:
         try:
             if not name and (named := answering.index_in(body)) and key is not None:
                 self._check_scope(exchange, named, key, "read")
-            call = Call(operation, name, body)
+            call = Call(operation, name, body, request_id=exchange.request_id)
             if answering.quick(call) and (made := await self._at_once(call)) is not None:
                 exchange.tokens = made.tokens
                 await exchange.respond(made)
@@ -292,6 +294,9 @@ class Service:
             given = await self._given(exchange, call, self._settings.max_seconds)
         finally:
             self._held -= len(body)
+        await self._send_given(exchange, given)
+
+    async def _send_given(self, exchange: Exchange, given: Given) -> None:
         size = sum(map(len, given.body))
         self._hold(size)
         try:
@@ -355,7 +360,7 @@ class Service:
         """Answer NDJSON, a group of lines at a time, as it comes."""
         number = 1
         async for group in self._groups(exchange):
-            call = Call(operation, name, group, number)
+            call = Call(operation, name, group, number, exchange.request_id)
             body = await self._group_answered(call, exchange)
             if not exchange.started:
                 exchange.whole, whole = True, exchange.whole
@@ -409,9 +414,16 @@ class Service:
         """Have a page answer, with what it reads and sends counted."""
         exchange.operation = _page_called(exchange.method, exchange.path)
         scope = access.needs(exchange.method, exchange.path)
-        if scope and exchange.path.startswith(PREFIX):
-            name = exchange.path[len(PREFIX) :].partition("/")[0]
+        if scope and exchange.path.startswith(pages.PREFIX):
+            name = exchange.path[len(pages.PREFIX) :].partition("/")[0]
             self._check_scope(exchange, name, key, scope)
+        if pages.is_of_index(exchange.method, exchange.path):
+            exchange.route = "/v1/indexes"
+            call = pages.call_of(exchange.scope, exchange.index, key, exchange.request_id)
+            await self._send_given(
+                exchange, await self._given(exchange, call, self._settings.max_seconds)
+            )
+            return
         writes = scope == "write"
         limit = self._settings.max_upload_bytes if writes else self._settings.max_body_bytes
         declared = exchange.header("content-length")
@@ -501,9 +513,9 @@ def _too_large(limit: int) -> Refusal:
 
 def _page_called(method: str, path: str) -> str:
     """What a page is counted as."""
-    if not path.startswith(PREFIX):
+    if not path.startswith(pages.PREFIX):
         return PAGES.get(path, OTHER)
-    name = path[len(PREFIX) :].partition("/")[2].partition("/")[0]
+    name = path[len(pages.PREFIX) :].partition("/")[2].partition("/")[0]
     if name == "documents" and method in ("GET", "HEAD"):
         return "document"
     if name == "documents":
@@ -519,5 +531,5 @@ def create_app(settings: Settings) -> Service:
     """
     indexes = Indexes(settings)
     indexes.warm_up()
-    pool = Threads(indexes, settings)
-    return Service(settings, indexes, pool, Metrics(1), Rates(settings))
+    application = pages.create(settings, indexes)
+    return Service(application, Threads(application), Metrics(1), Rates(settings))

@@ -7,13 +7,14 @@ class Call(NamedTuple):
     """A query, or several, as a client sent them.
 
     operation: the last part of the path. name: the index's, as in the path. lines: if the body is
-    NDJSON, the number of its first line, from 1; else 0.
+    NDJSON, the number of its first line, from 1; else 0. request_id: what problems have.
     """
 
     operation: str
     name: str
     body: bytes
     lines: int = 0
+    request_id: str = ""
 
 
 class Answer(NamedTuple):

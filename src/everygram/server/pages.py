@@ -1,30 +1,41 @@
 """What is no query: the service's manual, its indexes, documents by number, and writing.
 
 In: settings and indexes. Out: a FastAPI application, behind the service's own (`app.py`), which has
-admitted the request. Queries are declared here, too, so that the manual and the OpenAPI document
-have them; they are answered by `answering.py`.
+admitted the request. Pages of indexes may take long, and are answered where queries are: `answer`.
+Queries are declared here, too, so that the manual and the OpenAPI document have them.
 """
 
+import asyncio
+import re
+from collections.abc import Mapping, MutableMapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import fastapi_offline
+import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from everygram.errors import EverygramError
-from everygram.server import problems
-from everygram.server.answering import ROUTERS
+from everygram.server import answering, problems
+from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
+from everygram.server.keys import Key
 from everygram.server.models.base import Problem
 from everygram.server.openapi import described
 from everygram.server.routes import service
 from everygram.server.settings import Settings
 
 VERSION = version("everygram")
+
+PREFIX = "/v1/indexes/"
+# Jobs are no pages of an index: they change while it stays as it is.
+OF_INDEX = re.compile(rf"{PREFIX}[^/]+(/(?!jobs).*)?")
+# What a call of a page is called.
+PAGE = "page"
 
 DESCRIPTION = """\
 Exact n-gram and ∞-gram queries over tokenized corpora.
@@ -70,12 +81,70 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    for router in (service.router, *ROUTERS):
+    for router in (service.router, *answering.ROUTERS):
         pages.include_router(router)
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
     pages.mount(f"/{service.SWAGGER_UI}", swagger_ui)
     return pages
+
+
+def is_of_index(method: str, path: str) -> bool:
+    """Whether a page says something of indexes or their documents."""
+    listed = path.rstrip("/") + "/" == PREFIX
+    return method in ("GET", "HEAD") and (listed or OF_INDEX.fullmatch(path) is not None)
+
+
+def call_of(scope: Mapping[str, Any], name: str, key: Key | None, request_id: str) -> Call:
+    """The call that asks for a page of an index."""
+    asked = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "query": scope["query_string"].decode("latin-1"),
+        "match": dict(scope["headers"]).get(b"if-none-match", b"").decode("latin-1"),
+        "key": None if key is None else key.model_dump_json(),
+    }
+    return Call(PAGE, name, orjson.dumps(asked), request_id=request_id)
+
+
+def answer(call: Call, pages: FastAPI) -> Answer:
+    """The answer to a call: a page, or what `answering.answer` gives. It may take its time."""
+    if call.operation != PAGE:
+        return answering.answer(call, pages.state.indexes, pages.state.settings)
+    asked = orjson.loads(call.body)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": asked["method"],
+        "path": asked["path"],
+        "raw_path": asked["path"].encode(),
+        "query_string": asked["query"].encode("latin-1"),
+        "headers": [(b"if-none-match", asked["match"].encode("latin-1"))],
+        "state": {"request_id": call.request_id},
+        "everygram.key": None if asked["key"] is None else Key.model_validate_json(asked["key"]),
+    }
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    try:
+        asyncio.run(pages(scope, receive, send))
+    except Exception as error:
+        return problems.as_answer(
+            problems.refusal_of(error, pages.state.indexes.items()), call.request_id
+        )
+    start, *rest = sent
+    headers = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
+    return Answer(
+        start["status"],
+        b"".join(message.get("body", b"") for message in rest),
+        tuple(each for each in headers if each[0] != "content-length"),
+    )
 
 
 class _Pages(FastAPI):

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 import orjson
+from fastapi import FastAPI
 
-from everygram.server.answering import answer
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
+from everygram.server.pages import answer
 from everygram.server.problems import Refusal
 from everygram.server.runner import SIZES
 from everygram.server.settings import Settings
@@ -57,14 +58,14 @@ class Pool(Protocol):
 class Threads:
     """Answers in threads of this process. What is under way cannot be stopped."""
 
-    def __init__(self, indexes: Indexes, settings: Settings) -> None:
-        self._indexes, self._settings = indexes, settings
+    def __init__(self, application: FastAPI) -> None:
+        self._application = application
         self._running = 0
 
     async def answer(self, call: Call, seconds: float) -> Given:
         self._running += 1
         try:
-            made = await asyncio.to_thread(answer, call, self._indexes, self._settings)
+            made = await asyncio.to_thread(answer, call, self._application)
         finally:
             self._running -= 1
         return Given(made, [made.body])
@@ -203,6 +204,7 @@ class Runners:
                 "operation": call.operation,
                 "name": call.name,
                 "lines": call.lines,
+                "request_id": call.request_id,
                 "stamp": self._indexes.stamp,
             }
         )

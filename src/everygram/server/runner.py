@@ -13,21 +13,25 @@ from typing import Any
 
 import orjson
 import psutil
+from fastapi import FastAPI
 
-from everygram.server.answering import answer
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
+from everygram.server.pages import answer
 from everygram.server.settings import Settings
 
 # A frame: the sizes of its head and of its body, its head as JSON, its body.
 SIZES = struct.Struct("<IQ")
 
 
-def run(connection: socket.socket, indexes: Indexes, settings: Settings, niceness: int) -> None:
+def run(connection: socket.socket, application: FastAPI, niceness: int) -> None:
     """Answer calls until the other side closes, or this process has grown too large.
 
-    niceness: how much this process steps back for those that serve connections.
+    application: the pages, with the settings and indexes. niceness: how much this process steps
+    back for those that serve connections.
     """
+    settings: Settings = application.state.settings
+    indexes: Indexes = application.state.indexes
     os.nice(niceness)
     # Ctrl-C in a terminal is for the supervisor; an alarm is for a worker that died.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -42,9 +46,8 @@ def run(connection: socket.socket, indexes: Indexes, settings: Settings, nicenes
             indexes.look()
         made = Answer(204, b"")
         if head["operation"]:
-            made = answer(
-                Call(head["operation"], head["name"], body, head["lines"]), indexes, settings
-            )
+            call = Call(head["operation"], head["name"], body, head["lines"], head["request_id"])
+            made = answer(call, application)
         signal.alarm(0)
         full = _resident() - start > settings.runner_bytes
         said = {

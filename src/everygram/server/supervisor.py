@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from everygram.errors import EverygramError
-from everygram.server import runner, worker
+from everygram.server import pages, runner, worker
 from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.rates import Rates
@@ -65,6 +65,7 @@ class Supervisor:
         self._sockets = [_listening(settings.host, settings.port)]
         self._indexes = Indexes(settings)
         self._indexes.warm_up()
+        self._application = pages.create(settings, self._indexes)
         self._metrics, self._rates = Metrics(settings.workers), Rates(settings)
         # (What is there now is never looked at for garbage again, nor copied for that.)
         gc.collect()
@@ -137,7 +138,7 @@ class Supervisor:
         def work() -> None:
             for other in (ours, *self._sockets):
                 other.close()
-            runner.run(theirs, self._indexes, self._settings, said[0])
+            runner.run(theirs, self._application, said[0])
 
         process = self._fork(work)
         theirs.close()
@@ -153,9 +154,7 @@ class Supervisor:
         def work() -> None:
             ours.close()
             self._metrics.worker(number)
-            worker.run(
-                theirs, self._sockets, self._indexes, self._settings, self._metrics, self._rates
-            )
+            worker.run(theirs, self._sockets, self._application, self._metrics, self._rates)
 
         process = self._fork(work)
         theirs.close()
@@ -244,6 +243,7 @@ class Supervisor:
         if settings.workers != self._settings.workers:
             self._metrics = Metrics(settings.workers)
         self._settings, self._indexes, self._rates = settings, indexes, Rates(settings)
+        self._application = pages.create(settings, indexes)
         self._generation += 1
         self._said = f"serving {', '.join(map(repr, indexes.names))}"
         self._due.clear()

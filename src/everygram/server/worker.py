@@ -10,10 +10,10 @@ from collections import deque
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from everygram.server import protocol
 from everygram.server.app import Service
-from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Runners
 from everygram.server.rates import Rates
@@ -26,33 +26,35 @@ READY = 255
 def run(
     control: socket.socket,
     sockets: list[socket.socket],
-    indexes: Indexes,
-    settings: Settings,
+    application: FastAPI,
     metrics: Metrics,
     rates: Rates,
 ) -> None:
-    """Serve until SIGTERM, or until the supervisor has gone."""
+    """Serve until SIGTERM, or until the supervisor has gone.
+
+    application: the pages, with the settings and indexes.
+    """
     # uvicorn handles these, and raises them again once it has ended.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: None)
     # Files may have changed since the supervisor opened them, which may be what the worker before
     # died of.
-    indexes.look()
+    application.state.indexes.look()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(_serve(control, sockets, indexes, settings, metrics, rates))
+        loop.run(_serve(control, sockets, application, metrics, rates))
 
 
 async def _serve(
     control: socket.socket,
     sockets: list[socket.socket],
-    indexes: Indexes,
-    settings: Settings,
+    application: FastAPI,
     metrics: Metrics,
     rates: Rates,
 ) -> None:
+    settings: Settings = application.state.settings
     supervisor = _Supervisor(control)
-    pool = Runners(supervisor.spawn, indexes, settings)
-    service = Service(settings, indexes, pool, metrics, rates)
+    pool = Runners(supervisor.spawn, application.state.indexes, settings)
+    service = Service(application, pool, metrics, rates)
     config = protocol.Config(
         service,
         http=protocol.Protocol,

@@ -152,7 +152,7 @@ def metrics() -> Any:
     response_model=Indexes,
     responses=UNCHANGED | {status: PROBLEMS[status] for status in (401, 429)},
 )
-def indexes(request: Request, if_none_match: IfNoneMatch = None) -> Any:
+async def indexes(request: Request, if_none_match: IfNoneMatch = None) -> Any:
     """What each index is, under the name that the other paths take."""
     served, key = request.app.state.indexes, request.scope.get("everygram.key")
     listed = [
@@ -170,7 +170,7 @@ def indexes(request: Request, if_none_match: IfNoneMatch = None) -> Any:
     response_model=UnionInfo | IndexInfo,
     responses=UNCHANGED | PROBLEMS,
 )
-def index(request: Request, asked: AskedIndex, if_none_match: IfNoneMatch = None) -> Any:
+async def index(request: Request, asked: AskedIndex, if_none_match: IfNoneMatch = None) -> Any:
     """What the index is: sizes, vocabulary, separator, tokenizer, versions."""
     name = request.app.state.indexes.resolved(asked.name)
     return _answer(request, info(request, name, asked.index))
@@ -183,7 +183,7 @@ def index(request: Request, asked: AskedIndex, if_none_match: IfNoneMatch = None
     response_model=base.answers(UnionDocument, Document),
     responses=UNCHANGED | PROBLEMS,
 )
-def document_page(
+async def document_page(
     request: Request,
     asked: AskedIndex,
     number: Annotated[int, PathParameter(ge=0, description="The document's number, from 0.")],
@@ -222,7 +222,7 @@ def document_page(
         }
     },
 )
-def tokenizer(request: Request, asked: AskedIndex, if_none_match: IfNoneMatch = None) -> Any:
+async def tokenizer(request: Request, asked: AskedIndex, if_none_match: IfNoneMatch = None) -> Any:
     """The index's `tokenizer.json`, as the library `tokenizers` reads it.
 
     (Of a SentencePiece model: an object with its `type` and the `model` in base64.) 404 for an
