@@ -186,11 +186,10 @@ class Service:
             )
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
-        self._metrics.refused(refusal.kind)
         if exchange.started:
             # The client sees that the answer has no end.
             raise refusal
-        await exchange.respond(as_answer(refusal, exchange.request_id))
+        await self._send(exchange, as_answer(refusal, exchange.request_id))
 
     # Admission.
 
@@ -288,8 +287,7 @@ class Service:
                 self._check_scope(exchange, named, key, "read")
             call = Call(operation, name, body, request_id=exchange.request_id)
             if answering.quick(call) and (made := await self._at_once(call)) is not None:
-                exchange.tokens = made.tokens
-                await exchange.respond(made)
+                await self._send(exchange, made)
                 return
             given = await self._given(exchange, call, self._settings.max_seconds)
         finally:
@@ -300,10 +298,18 @@ class Service:
         size = sum(map(len, given.body))
         self._hold(size)
         try:
-            exchange.tokens = given.answer.tokens
-            await exchange.respond(given.answer, given.body)
+            await self._send(exchange, given.answer, given.body)
         finally:
             self._held -= size
+
+    async def _send(
+        self, exchange: Exchange, answer: Answer, pieces: list[bytes] | None = None
+    ) -> None:
+        """Send an answer, and count what it was."""
+        exchange.tokens = answer.tokens
+        if answer.kind:
+            self._metrics.refused(answer.kind)
+        await exchange.respond(answer, pieces)
 
     async def _at_once(self, call: Call) -> Answer | None:
         """The answer to a question that is short: here, unless it may have to wait for a disk."""

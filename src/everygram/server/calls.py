@@ -20,10 +20,11 @@ class Call(NamedTuple):
 class Answer(NamedTuple):
     """A response. headers: beside those every response has; content-type, unless it is JSON.
 
-    tokens: those of the queries, to be counted.
+    tokens: those of the queries, to be counted. kind: a problem's.
     """
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     tokens: int = 0
+    kind: str = ""

@@ -142,7 +142,7 @@ class Runners:
         settings: Settings,
     ) -> None:
         self._spawn, self._indexes, self._settings = spawn, indexes, settings
-        number = settings.runners or len(os.sched_getaffinity(0))
+        number = settings.runners or _processors()
         self._short, self._long = _Lane(number, 1), _Lane(number, 10)
 
     def load(self) -> tuple[int, int]:
@@ -222,7 +222,8 @@ class Runners:
             pieces.append(piece)
             size -= len(piece)
         headers = tuple((name, value) for name, value in said["headers"])
-        return Given(Answer(said["status"], b"", headers, said["tokens"]), pieces), said["last"]
+        made = Answer(said["status"], b"", headers, said["tokens"], said["kind"])
+        return Given(made, pieces), said["last"]
 
     async def follow(self) -> None:
         """Tell runners that have nothing to do, which would keep what was removed on the disk."""
@@ -241,6 +242,13 @@ class Runners:
             for runner in (*lane.idle, *lane.busy):
                 runner.kill()
             lane.idle.clear()
+
+
+def _processors() -> int:
+    """The number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _ended(call: Call) -> Refusal:

@@ -134,7 +134,8 @@ def as_dict(refusal: Refusal, request_id: str = "") -> dict[str, Any]:
 def as_answer(refusal: Refusal, request_id: str = "") -> Answer:
     """The problem as an answer."""
     body = _dumped(as_dict(refusal, request_id))
-    return Answer(refusal.status, body, (("content-type", PROBLEM_JSON), *refusal.headers))
+    headers = (("content-type", PROBLEM_JSON), *refusal.headers)
+    return Answer(refusal.status, body, headers, kind=refusal.kind)
 
 
 def refusal_of(error: Exception, indexes: Iterable[tuple[str, Index]]) -> Refusal:

@@ -54,6 +54,7 @@ def run(connection: socket.socket, application: FastAPI, niceness: int) -> None:
             "status": made.status,
             "headers": made.headers,
             "tokens": made.tokens,
+            "kind": made.kind,
             "last": full,
         }
         send(connection, said, made.body)

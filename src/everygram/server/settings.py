@@ -195,7 +195,13 @@ class Settings(BaseSettings):
     ] = 256 * MIB
     runner_bytes: Annotated[
         Size, _field(LOAD, "Growth of a runner's memory after which it is replaced.")
-    ] = 512 * MIB
+    ] = 64 * MIB
+    max_open_files: Annotated[
+        int,
+        Number,
+        Field(ge=0),
+        _field(LOAD, "Open files and sockets of a process (0: as many as the system allows)."),
+    ] = 0
 
     grace_seconds: Annotated[
         Seconds, _field(OPERATION, "For requests to end once the service is told to.")

@@ -11,16 +11,19 @@ import gc
 import itertools
 import logging
 import os
-import select
+import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from typing import TypeVar
 
-from everygram.errors import EverygramError
-from everygram.server import pages, runner, worker
+import psutil
+
+from everygram.errors import EverygramError, OptionError
+from everygram.server import pages, protocol, runner, worker
 from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.rates import Rates
@@ -32,6 +35,10 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker that ends sooner than this after its start is started again only after this time.
 SOON = 1.0
+# Files and sockets of a process beside those of indexes and connections.
+OWN_FILES = 64
+# As many as any system allows a process that asks.
+MANY_FILES = 10_240
 # Seconds that workers have beyond `grace_seconds` until they are killed.
 PATIENCE = 1.0
 
@@ -64,6 +71,7 @@ class Supervisor:
         settings = self._settings
         self._sockets = [_listening(settings.host, settings.port)]
         self._indexes = Indexes(settings)
+        _allow_files(settings)
         self._indexes.warm_up()
         self._application = pages.create(settings, self._indexes)
         self._metrics, self._rates = Metrics(settings.workers), Rates(settings)
@@ -99,8 +107,7 @@ class Supervisor:
                 self._follow()
                 looked = time.monotonic()
             controls = {each.control: each for each in self._workers}
-            found, _, _ = select.select([self._wake, *controls], [], [], 0.2)
-            for readable in found:
+            for readable in wait([self._wake, *controls], 0.2):
                 if readable is self._wake:
                     self._on_signals()
                 else:
@@ -278,6 +285,32 @@ def _listening(host: str, port: int) -> socket.socket:
             raise EverygramError(f"port {port} is in use; pass --port") from None
         raise EverygramError(f"cannot listen on '{host}', port {port}: {error.strerror}") from None
     return bound
+
+
+def _allow_files(settings: Settings) -> None:
+    """Let processes have as many open files as the settings want.
+
+    Precondition: all indexes are open. Raises OptionError if that is more than the system allows,
+    or too few for the connections.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MANY_FILES if hard == resource.RLIM_INFINITY else hard
+    wanted = settings.max_open_files or limit
+    if wanted > limit:
+        raise OptionError(
+            f"max_open_files: expected up to {limit:,}, which is the system's limit, found "
+            f"{wanted:,}; raise it with ulimit -n"
+        )
+    # (An index holds a few per segment.)
+    of_indexes = psutil.Process().num_fds()
+    needed = of_indexes + settings.max_connections + protocol.SPARE_CONNECTIONS + OWN_FILES
+    if wanted < needed:
+        raise OptionError(
+            f"max_connections: expected so few that {wanted:,} open files suffice, found "
+            f"{settings.max_connections:,}, for which {needed:,} are needed; give fewer, or allow "
+            "more files with ulimit -n"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> None:
