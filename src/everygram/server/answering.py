@@ -284,8 +284,7 @@ def _written(value: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        # Metadata is what the corpus had: integers of any size, deeper than orjson goes, and
-        # surrogates without their other half, which only escapes can be.
+        # Metadata is what the corpus had: integers of any size, and deeper than orjson goes.
         return json.dumps(value, separators=(",", ":")).encode()
 
 

@@ -56,11 +56,17 @@ def check_batch(value: Any, most: int) -> None:
 
 
 def check_query(query: Request, settings: Settings) -> None:
-    """Refuse a query that has a number, or a text, over a limit."""
+    """Refuse a query that has a number, or a text, over a limit; lower defaults that are over it."""
     for name, setting in limits_of(type(query)):
-        value = getattr(query, name)
-        if value is not None:
-            check_value(name, value, setting, getattr(settings, setting))
+        value, most = getattr(query, name), getattr(settings, setting)
+        if value is None:
+            continue
+        if name in query.model_fields_set:
+            check_value(name, value, setting, most)
+        elif isinstance(value, int) and value > most:
+            setattr(query, name, most)
+        elif isinstance(value, list):
+            setattr(query, name, [min(each, most) for each in value])
 
 
 def check_passages(query: Any, listed: int, settings: Settings) -> None:

@@ -250,6 +250,8 @@ def _expected_and_found(fault: Mapping[str, Any], fields: list[str]) -> str:
     if fault["type"] == "missing" and not fault["loc"]:
         return EXPECTED_BODY
     expected = str(fault["msg"])
+    if fault["type"] == "model_type":
+        expected = f"Expected a JSON object of {', '.join(fields)}"
     value = fault["input"]
     if fault["type"] == "missing" or not isinstance(value, str | int | float | None):
         return expected

@@ -24,7 +24,6 @@ def count_text(
     asked: AskedIndex,
     body: Annotated[
         CountTextBody,
-        CountTextRequest,
         examples(
             text={"text": "natural lang"},
             whole_words_in_any_case={
@@ -72,7 +71,6 @@ def find_text(
     asked: AskedIndex,
     body: Annotated[
         FindTextBody,
-        FindTextRequest,
         examples(
             text={"text": "natural lang", "limit": 3},
             in_context={"text": "natural lang", "limit": 3, "context": 10},
