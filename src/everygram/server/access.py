@@ -15,7 +15,7 @@ from everygram.server.keys import Keys
 from everygram.server.settings import Settings
 
 # Pages that answer without a key: what a probe asks, and the manual, which names no index.
-OPEN = re.compile(r"/(health(/.*)?|docs(/.*|\.js)?|openapi\.json)")
+OPEN = re.compile(r"/(health(/.*)?|docs(\.js)?|swagger-ui/.*|openapi\.json)")
 # (Deeper parts of a path are documents' numbers and jobs' ids.)
 JOBS = re.compile(r"/v1/indexes/[^/]*/jobs(/.*)?")
 WRITING = re.compile(r"/v1/indexes/[^/]*/(documents(/delete)?|compact)/?")
