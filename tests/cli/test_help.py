@@ -14,9 +14,11 @@ import pytest
 import everygram
 from everygram.cli import app as cli
 from everygram.cli.analysis import ANALYSES
+from everygram.cli.keys import COMMANDS as KEYS
 from everygram.corpus.source import CorpusOptions
 from everygram.results.ngrams import Distribution
 from everygram.server.models import attribution, documents, ngrams, search, texts
+from everygram.server.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -106,11 +108,11 @@ def test_the_manual_shows_the_help_of_every_command():
     """To bring it up to date: python tests/cli/test_help.py."""
     manual = MANUAL.read_text()
     assert with_current_help(manual).split() == manual.split()
-    analyses = {f"analyse {name}" for name in ANALYSES}
-    commands = {*cli.COMMANDS} | analyses
+    inner = {f"analyse {name}" for name in ANALYSES} | {f"keys {name}" for name in KEYS}
+    commands = {*cli.COMMANDS} | inner
     assert {*re.findall(r"^\$ everygram (.+) --help$", manual, re.MULTILINE)} == commands
     assert {*re.findall(r"^### (\S+)$", manual, re.MULTILINE)} == {*cli.COMMANDS}
-    assert {*re.findall(r"^#### (.+)$", manual, re.MULTILINE)} >= analyses
+    assert {*re.findall(r"^#### (.+)$", manual, re.MULTILINE)} >= inner
     # (The text of `--help` may be laid out anew by another click; the options are the same.)
     for name in cli.COMMANDS:
         section = manual.partition(f"$ everygram {name} --help\n")[2].partition("\n```")[0]
@@ -165,9 +167,10 @@ def test_changes_have_the_same_defaults_everywhere(name):
 
 
 def test_serving_has_the_same_defaults_everywhere():
-    shell = defaults_of("serve", "INDEX")
+    """(That an option that is not given changes nothing, tests of `serve` show.)"""
     opened = inspect.signature(everygram.open).parameters
-    assert (shell["preload"], shell["verify"]) == ((), False)
+    settings = Settings()
+    assert (settings.preload, settings.verify) == ((), False)
     assert (opened["preload"].default, opened["verify"].default) == ((), False)
 
 

@@ -138,6 +138,14 @@ def test_a_change_keeps_links_and_leaves_others_in_the_folder_alone(file):
     assert listed(file.parent / "real") == ["k.json"]
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o640)])
+def test_a_group_that_may_read_a_file_may_read_it_after_a_change(file, before, after):
+    add(file, "alice", READ)
+    file.chmod(before)
+    add(file, "bob", READ)
+    assert file.stat().st_mode & 0o777 == after
+
+
 def test_a_write_that_fails_leaves_the_file_as_it_was(file, monkeypatch):
     add(file, "alice", READ)
     before = file.read_bytes()

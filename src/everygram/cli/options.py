@@ -49,8 +49,8 @@ def server_extra(command: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        missing = error.name or "the server extra"
-        if missing.partition(".")[0] == "everygram":
+        missing = (error.name or "the server extra").partition(".")[0]
+        if missing == "everygram":
             raise
         raise MissingExtraError(
             f"'everygram {command}' needs {missing}: pip install 'everygram[server]'"

@@ -15,10 +15,10 @@ from everygram.server.keys import Keys
 from everygram.server.settings import Settings
 
 # Pages that answer without a key: what a probe asks, and the manual, which names no index.
-OPEN = re.compile(r"/(health(/.*)?|docs(/.*)?|openapi\.json)")
+OPEN = re.compile(r"/(health(/.*)?|docs(\.js)?|swagger-ui/.*|openapi\.json)")
 # (Deeper parts of a path are documents' numbers and jobs' ids.)
 JOBS = re.compile(r"/v1/indexes/[^/]*/jobs(/.*)?")
-WRITING = re.compile(r"/v1/indexes/[^/]*/(documents|compact)/?")
+WRITING = re.compile(r"/v1/indexes/[^/]*/(documents(/delete)?|compact)/?")
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, content-type, idempotency-key, if-none-match, x-request-id"

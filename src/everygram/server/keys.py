@@ -241,9 +241,10 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            with suppress(OSError):  # of a service's user, changed by another, such as root
+            with suppress(OSError):  # of a service's user or group, changed by root
                 before = path.stat()
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), before.st_mode & 0o640)
         Path(new).replace(path)
     except BaseException:
         Path(new).unlink(missing_ok=True)
