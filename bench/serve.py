@@ -148,7 +148,8 @@ class Asked:
         queries = self.counts if kind == COUNT else self.prompts
         if side == V1:
             name = "query" if kind == COUNT else "prompt"
-            return [(v1(kind), {name: ids}) for ids in queries]
+            more = {} if kind == COUNT else {"top": None}
+            return [(v1(kind), {name: ids, **more}) for ids in queries]
         common = {"index": "everygram", "query_type": kind}
         return [("/", {**common, "query_ids": ids}) for ids in queries]
 
