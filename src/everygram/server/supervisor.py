@@ -106,12 +106,12 @@ class Supervisor:
             if not self._ending and now - looked >= self._settings.follow_seconds:
                 self._follow()
                 looked = time.monotonic()
-            controls = {each.control: each for each in self._workers}
-            for readable in wait([self._wake, *controls], 0.2):
-                if readable is self._wake:
-                    self._on_signals()
-                else:
-                    self._on_message(controls[readable])
+            ready = wait([self._wake, *(each.control for each in self._workers)], 0.2)
+            for each in [*self._workers]:
+                if each.control in ready:
+                    self._on_message(each)
+            if self._wake in ready:
+                self._on_signals()
 
     def _on_signals(self) -> None:
         numbers = set(self._wake.recv(4096))
