@@ -38,6 +38,8 @@ Headers = Iterable[tuple[str, str]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 JSON, NDJSON = "application/json", "application/x-ndjson"
+# Statuses of answers that have no body.
+BODILESS = (204, 304)
 # Lines, and bytes, of NDJSON that are answered together.
 GROUP_LINES = 1_000
 GROUP_BYTES = 1 << 20
@@ -119,10 +121,12 @@ class Exchange:
     async def respond(self, answer: Answer, pieces: list[bytes] | None = None) -> None:
         """Send an answer, whose body may be in pieces."""
         pieces = [answer.body] if pieces is None else pieces
-        headers = [*answer.headers, ("content-length", str(sum(map(len, pieces))))]
-        if not any(name == "content-type" for name, _ in headers):
-            headers.append(("content-type", JSON))
-        await self.start(answer.status, headers)
+        headers = dict(answer.headers)
+        if answer.status not in BODILESS:
+            # (The head of a page without its body says how long that is.)
+            headers.setdefault("content-length", str(sum(map(len, pieces))))
+            headers.setdefault("content-type", JSON)
+        await self.start(answer.status, headers.items())
         # (Sent pieces are let go at once: a slow client need not be held all of them.)
         pieces.reverse()
         while len(pieces) > 1:

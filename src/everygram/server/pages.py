@@ -139,11 +139,10 @@ def answer(call: Call, pages: FastAPI) -> Answer:
             problems.refusal_of(error, pages.state.indexes.items()), call.request_id
         )
     start, *rest = sent
-    headers = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
     return Answer(
         start["status"],
         b"".join(message.get("body", b"") for message in rest),
-        tuple(each for each in headers if each[0] != "content-length"),
+        tuple((name.decode(), value.decode("latin-1")) for name, value in start["headers"]),
     )
 
 

@@ -51,6 +51,8 @@ router = query_router()
 
 # Models of an index that are kept: to make one reads its folder (about 10 ms).
 KEPT = 8
+# A model that every index has, for what is the same in all of them.
+ANY = Model(smoothing="infgram")
 _kept: WeakKeyDictionary[Index, OrderedDict[str, LanguageModel]] = WeakKeyDictionary()
 _keeping = threading.Lock()
 
@@ -157,21 +159,18 @@ def _log_probs(asked: Asked, q: LogProbsRequest) -> dict[str, Any]:
 def _log_probs_batch(asked: Asked, batch: list[LogProbsRequest]) -> Iterator[dict[str, Any]]:
     """Texts of one model are asked together."""
     texts = list(each(batch, lambda q: _checked(asked, q.text, q.raw, "text")))
-    alike: dict[str, list[int]] = {}
-    for place, q in enumerate(batch):
-        alike.setdefault(f"{q.model!r} {q.document_start}", []).append(place)
-    found: dict[int, tuple[LanguageModel, list[float | None]]] = {}
-    for places in alike.values():
-        q = batch[places[0]]
-        model = model_of(asked.index, q.model)
-        some = model.log_probs_batch(
-            [texts[place] for place in places], document_start=q.document_start
+    models = list(each(batch, lambda q: model_of(asked.index, q.model)))
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for place, (q, model) in enumerate(zip(batch, models, strict=True)):
+        alike.setdefault((id(model), q.document_start), []).append(place)
+    found: dict[int, list[float | None]] = {}
+    for (_, document_start), places in alike.items():
+        some = models[places[0]].log_probs_batch(
+            [texts[place] for place in places], document_start=document_start
         )
-        for place, one in zip(places, some, strict=True):
-            found[place] = model, _finite(one.tolist())
-    for place, (q, ids) in enumerate(zip(batch, texts, strict=True)):
-        model, log_probs = found.pop(place)
-        yield {**_echoed(asked, q.echo, ids, model), "log_probs": log_probs}
+        found |= zip(places, (_finite(one.tolist()) for one in some), strict=True)
+    for place, (q, ids, model) in enumerate(zip(batch, texts, models, strict=True)):
+        yield {**_echoed(asked, q.echo, ids, model), "log_probs": found.pop(place)}
 
 
 def _finite(values: list[float]) -> list[float | None]:
@@ -248,15 +247,19 @@ def longest_suffix(
 ) -> Any:
     """How many of the last tokens of a prompt occur together: what models of no order look at."""
 
-    def ask(q: LongestSuffixRequest) -> dict[str, Any]:
-        return next(_longest_suffixes(asked, [q]))
+    return answers(body, partial(_longest_suffix, asked), partial(_longest_suffixes, asked))
 
-    return answers(body, ask, partial(_longest_suffixes, asked))
+
+def _longest_suffix(asked: Asked, q: LongestSuffixRequest) -> dict[str, Any]:
+    ids = asked.ids(q.prompt, q.raw, "prompt")
+    model = model_of(asked.index, ANY)
+    (length,) = model.longest_suffix_batch([ids])
+    return {**_echoed(asked, q.echo, ids, model), "suffix_len": length}
 
 
 def _longest_suffixes(asked: Asked, batch: list[LongestSuffixRequest]) -> Iterator[dict[str, Any]]:
     prompts = list(each(batch, lambda q: _checked(asked, q.prompt, q.raw, "prompt")))
-    model = model_of(asked.index, Model(smoothing="infgram"))
+    model = model_of(asked.index, ANY)
     lengths = model.longest_suffix_batch(prompts)
     for q, prompt, length in zip(batch, prompts, lengths, strict=True):
         yield {**_echoed(asked, q.echo, prompt, model), "suffix_len": length}

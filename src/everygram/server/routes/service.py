@@ -248,7 +248,7 @@ def info(request: Request, name: str, index: Index) -> dict[str, Any]:
 
 def _answer(request: Request, value: Any, most: int | None = None) -> Response:
     """A page of JSON. Raises Refusal for one that is larger than `most` bytes."""
-    # (Metadata is what the corpus had: half of a surrogate can only be written with escapes.)
+    # (Metadata is what the corpus had: integers of any size, at any depth.)
     body = json.dumps(value, separators=(",", ":")).encode()
     if most is not None and len(body) > most:
         raise Refusal(
