@@ -262,3 +262,32 @@ def test_a_file_that_cannot_be_read(here):
     for path, why in ((here / "no.toml", "No such file"), (here, "Is a directory")):
         with pytest.raises(OptionError, match=rf"config: '.*' cannot be read: {why}"):
             Settings.load({}, path)
+
+
+MANUAL = Path(__file__).parent.parent.parent / "docs" / "run-a-service.md"
+TABLES = re.compile(r"(?<=up to date -->\n).*(?=<!-- end of settings)", re.DOTALL)
+
+
+def tables():
+    """Every setting, by its group, as the manual has them."""
+    lines = []
+    group = None
+    for name, field in Settings.model_fields.items():
+        if field.json_schema_extra["group"] != group:
+            group = field.json_schema_extra["group"]
+            lines += ["", f"**{group}**", "", "| setting | default | |", "|---|---|---|"]
+        default = (
+            "" if field.default in (None, {}) else f"`{Settings.as_toml(name, field.default)}`"
+        )
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join([*lines, "", ""])
+
+
+def test_the_manual_has_every_setting():
+    """To bring it up to date: python tests/server/test_settings.py."""
+    (found,) = TABLES.findall(MANUAL.read_text())
+    assert found == tables()
+
+
+if __name__ == "__main__":
+    MANUAL.write_text(TABLES.sub(lambda _: tables(), MANUAL.read_text()))

@@ -150,6 +150,8 @@ def named(value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
 Place = Annotated[Path, BeforeValidator(place)]
 Size = Annotated[int, BeforeValidator(size)]
 Number = Annotated[int, BeforeValidator(no_flag), Field(ge=1, le=arguments.LARGEST)]
+# (0 has a meaning of its own.)
+Natural = Annotated[int, BeforeValidator(no_flag), Field(ge=0, le=arguments.LARGEST)]
 Seconds = Annotated[float, BeforeValidator(no_flag), Field(gt=0, le=LONGEST_TIME)]
 Rate = Annotated[str, AfterValidator(rate)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]

@@ -37,6 +37,7 @@ from everygram.errors import OptionError
 from everygram.server.setting_types import (
     Listed,
     Mapped,
+    Natural,
     Number,
     Place,
     Rate,
@@ -180,9 +181,7 @@ class Settings(BaseSettings):
 
     workers: Annotated[Number, _field(LOAD, "Processes that hold connections.")] = 1
     runners: Annotated[
-        int,
-        BeforeValidator(no_flag),
-        Field(ge=0),
+        Natural,
         _field(LOAD, "Processes of each worker that answer queries (0: one per processor)."),
     ] = 0
     max_header_bytes: Annotated[Size, _field(LOAD, "Largest headers of a request.")] = 64 * KIB
@@ -197,9 +196,7 @@ class Settings(BaseSettings):
         Size, _field(LOAD, "Growth of a runner's memory after which it is replaced.")
     ] = 64 * MIB
     max_open_files: Annotated[
-        int,
-        Number,
-        Field(ge=0),
+        Natural,
         _field(LOAD, "Open files and sockets of a process (0: as many as the system allows)."),
     ] = 0
 
