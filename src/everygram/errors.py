@@ -40,6 +40,10 @@ class BuildError(EverygramError):
     """An index cannot be written: the folder is in use or locked, or the disk is full."""
 
 
+class LockedError(BuildError):
+    """An index has another writer just now."""
+
+
 class FormatError(EverygramError):
     """A folder is not an index that this version can read."""
 

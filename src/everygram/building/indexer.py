@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,7 +15,7 @@ from everygram.building.source import Source, open_addition, open_source
 from everygram.building.stages import Stages, disk, resources
 from everygram.building.tokenize import REPORT_EVERY
 from everygram.corpus.memory import Given
-from everygram.corpus.source import CorpusKeywords
+from everygram.corpus.source import CorpusKeywords, CorpusOptions, NamedCorpus, absolute
 from everygram.errors import BuildError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
@@ -26,6 +26,7 @@ from everygram.storage.directory import (
     holds_an_index,
     new_index,
     publish,
+    read_manifest,
 )
 from everygram.storage.fields import Fields
 from everygram.tokenizer.base import Tokenizer
@@ -176,6 +177,31 @@ def add(
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, memory, threads)
         return _publish(stages, source, manifest, None, entry, peak)
+
+
+def marks_of(corpus: Given, **options: Unpack[CorpusKeywords]) -> list[str]:
+    """A mark of each file as it is now, by which `has_marks` knows it again in an index."""
+    named = NamedCorpus(corpus, CorpusOptions(**options))
+    files = (named.ids() if named.are_ids else named.text()).files
+    return sorted(_marks([[absolute(file.name), file.size, file.version] for file in files]))
+
+
+def has_marks(index: str | os.PathLike[str], marks: Iterable[str]) -> bool:
+    """Whether the documents of the files with these marks were put into an index.
+
+    Raises the errors of `read_manifest`.
+    """
+    return set(marks) <= _known_marks(read_manifest(arguments.path("index", index)))
+
+
+def discard(index: str | os.PathLike[str]) -> None:
+    """Discard what an interrupted change of an index has finished, and free its disk space.
+
+    Raises as `add`.
+    """
+    path = arguments.path("index", index)
+    with disk(path), changed_index(path, "discarding", restart=True):
+        pass
 
 
 def _begun(operation: str, source: Source) -> BuildState:

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from everygram.errors import BuildError, DamagedIndexError, EverygramError, FormatError
+from everygram.errors import (
+    BuildError,
+    DamagedIndexError,
+    EverygramError,
+    FormatError,
+    LockedError,
+)
 from everygram.storage import disk
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState, Done
@@ -329,7 +335,7 @@ def _take_lock(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise BuildError(
+            raise LockedError(
                 f"index '{path}' is being written by another process; wait for it or choose "
                 "another folder"
             ) from None
