@@ -58,10 +58,11 @@ _BOUNDS = (
 )
 _BOUND_NAMES = (*map(str, _BOUNDS), "+Inf")
 
-# A worker's cells: gauges, single counters, tokens by operation, problems by kind, then a histogram
-# for each operation and status: the sum of its seconds, and its buckets.
-_IN_FLIGHT, _WAITING, _RUNNING, _CONNECTIONS, _DROPPED, _TOKENS = range(6)
-_NUM_GAUGES = _DROPPED
+# A worker's cells: gauges, whether there ever was such a worker, a single counter, tokens by
+# operation, problems by kind, then a histogram for each operation and status: the sum of its
+# seconds, and its buckets.
+_IN_FLIGHT, _WAITING, _RUNNING, _CONNECTIONS, _USED, _DROPPED, _TOKENS = range(7)
+_NUM_GAUGES = _USED
 _REFUSED = _TOKENS + len(OPERATIONS)
 _HISTOGRAMS = _REFUSED + len(KINDS)
 _HISTOGRAM_CELLS = 1 + len(_BOUNDS) + 1
@@ -165,8 +166,10 @@ class Metrics(Collector):
             "When the service started, in seconds since 1970.",
             {(): self._started},
         )
-        yield _gauge("everygram_workers", "Workers the service has.", {(): self._workers})
         yield from self._of_processes()
+
+    def _of_worker(self, number: int) -> "memoryview[float]":
+        return self._shared[number * _CELLS : (number + 1) * _CELLS]
 
     def _of_processes(self) -> Iterator[Metric]:
         if not Path("/proc/self/io").exists():
@@ -177,7 +180,7 @@ class Metrics(Collector):
         yield _gauge("everygram_processes", "Processes of the service.", {(): held.processes})
         yield _gauge(
             "everygram_memory_bytes",
-            "Memory of the service's processes, without the pages of mapped files.",
+            "Memory of the processes, without mapped files; what several share counts for each.",
             {(): held.memory_bytes},
         )
         yield _gauge(
