@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from everygram.server import answering, app
 from everygram.server import metrics as module
 from everygram.server.metrics import Metrics
 
@@ -82,6 +83,12 @@ def test_clients_make_no_series():
     assert found["everygram_query_tokens_total", "other"] == 1000
     assert found["everygram_refused_total", "other"] == 1000
     assert not any("made-up" in part for key in found for part in key)
+
+
+def test_every_operation_of_the_service_is_known():
+    asked = {*answering.OPERATIONS, *answering.SPECIAL, *app.PAGES.values()}
+    assert {*module.OPERATIONS} >= asked
+    assert len({*module.OPERATIONS}) == len(module.OPERATIONS)
 
 
 def test_an_index_has_one_version():

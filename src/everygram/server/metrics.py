@@ -27,6 +27,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from everygram.server import problems
+
 OTHER = "other"
 # What a request may ask for: the values of the label `operation`.
 OPERATIONS = (
@@ -37,19 +39,11 @@ OPERATIONS = (
     *("indexes", "tokenizer", "add", "delete", "compact", "jobs"),
     *("health", "metrics", "docs", "openapi", OTHER),
 )
-# 499 is of a client that left before its answer.
+KINDS = (*problems.KINDS, OTHER)
+# The values of the label `status`; 499 is of a client that left before its answer.
 _STATUSES = (
-    *("200", "202", "204", "304", "307", "400", "401", "403", "404", "405", "408", "409", "413"),
-    *("415", "421", "422", "429", "431", "499", "500", "503", "504", OTHER),
-)
-# The kinds of problems, as their `type` names them.
-KINDS = (
-    *("bad-request", "bad-json", "duplicate-key", "json-too-deep", "unauthorized", "forbidden"),
-    *("not-found", "method-not-allowed", "request-timeout", "conflict", "cursor-expired"),
-    *("body-too-large", "unsupported-media-type", "bad-query", "batch-too-long"),
-    *("query-too-long", "text-too-long", "too-many-results", "answer-too-large", "misdirected"),
-    *("rate-limited", "headers-too-large", "internal", "overloaded", "too-many-connections"),
-    *("index-unavailable", "time-limit", OTHER),
+    *map(str, sorted({200, 202, 204, 304, 307, 499, *(s for s, _ in problems.KINDS.values())})),
+    OTHER,
 )
 # The upper bounds, in seconds, of the histogram's buckets.
 _BOUNDS = (
