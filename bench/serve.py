@@ -296,8 +296,13 @@ def started(command: Sequence[str], log: Path) -> Iterator[Server]:
                 time.sleep(0.2)
             yield server
         finally:
-            process.terminate()
-            process.wait(30)
+            if process.poll() is None:
+                below = process.children(recursive=True)
+                process.terminate()
+                process.wait(30)
+                for each in below:  # a server that left them behind
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
 
 
 def memory_of(process: psutil.Process) -> int:

@@ -32,8 +32,17 @@ from everygram.server import problems
 OTHER = "other"
 # What a request may ask for: the values of the label `operation`.
 OPERATIONS = (
-    *("count", "prob", "ntd", "infgram_prob", "infgram_ntd", "score", "longest_matches"),
-    *("novelty", "attribute", "count_text", "tokenizations", "find_text", "search", "find"),
+    *("count", "prob", "ntd", "infgram_prob", "infgram_ntd", "longest_suffix", "score"),
+    *(
+        "longest_matches",
+        "novelty",
+        "attribute",
+        "count_text",
+        "tokenizations",
+        "find_text",
+        "search",
+        "find",
+    ),
     *("document", "documents", "encode", "decode", "draft", "log_probs", "next_probs"),
     *("perplexity", "sample", "lm_prob", "infini-gram", "olmotrace"),
     *("indexes", "tokenizer", "add", "delete", "compact", "jobs"),
