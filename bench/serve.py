@@ -296,17 +296,23 @@ def started(command: Sequence[str], log: Path) -> Iterator[Server]:
                 time.sleep(0.2)
             yield server
         finally:
-            process.terminate()
-            process.wait(30)
+            if process.poll() is None:
+                below = process.children(recursive=True)
+                process.terminate()
+                process.wait(30)
+                for each in below:  # a server that left them behind
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
 
 
 def memory_of(process: psutil.Process) -> int:
-    """Bytes of a process and those below it, without mapped files."""
+    """Bytes of a process and those below it, without mapped files; shared pages count once."""
     total = 0
     for each in (process, *process.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found = each.memory_info()
-            total += found.rss - found.shared
+        with contextlib.suppress(OSError):  # it has ended
+            for line in Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines():
+                name, *values = line.split()
+                total += 1024 * int(values[0]) if name == "Pss_Anon:" else 0
     return total
 
 
@@ -321,7 +327,7 @@ class Memory:
         self._watching.start()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.2):
+        while not self._done.wait(1):
             self._most = max(self._most, memory_of(self._process))
 
     def after(self, seconds: float) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from everygram.server import answering, app
 from everygram.server import metrics as module
 from everygram.server.metrics import Metrics
 
@@ -84,6 +85,12 @@ def test_clients_make_no_series():
     assert not any("made-up" in part for key in found for part in key)
 
 
+def test_every_operation_of_the_service_is_known():
+    asked = {*answering.OPERATIONS, *answering.SPECIAL, *app.PAGES.values()}
+    assert {*module.OPERATIONS} >= asked
+    assert len({*module.OPERATIONS}) == len(module.OPERATIONS)
+
+
 def test_an_index_has_one_version():
     metrics = Metrics(1)
     for name, version in (("wiki", "1"), ('a"b\\c\n', "1"), ("wiki", "2"), ("gone", "5")):
@@ -133,7 +140,6 @@ def test_workers_count_together():
     assert found["everygram_queue_running",] == 6
     assert found["everygram_connections",] == 21
     assert found["everygram_log_lines_dropped_total",] == 3
-    assert found["everygram_workers",] == 3
     # A worker in a dead one's place: its gauges are from nothing, its counters go on.
     in_child(lambda: metrics.worker(1))
     again = read(metrics)
@@ -143,6 +149,22 @@ def test_workers_count_together():
     assert again["everygram_connections",] == 14
     assert again["everygram_query_tokens_total", "count"] == 30
     assert again["everygram_log_lines_dropped_total",] == 3
+
+
+@linux
+def test_workers_of_other_settings_live_on_for_a_while():
+    metrics = Metrics(1)
+
+    def worker(number):
+        metrics.worker(number)
+        metrics.observe("count", 200, 0.5, 1)
+
+    for number in range(6):
+        in_child(lambda number=number: worker(number))
+    assert read(metrics)["everygram_query_tokens_total", "count"] == 6
+    # Beyond all room, two count together.
+    in_child(lambda: worker(1_000_003))
+    assert read(metrics)["everygram_query_tokens_total", "count"] == 7
 
 
 @linux

@@ -27,29 +27,32 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from everygram.server import problems
+
 OTHER = "other"
 # What a request may ask for: the values of the label `operation`.
 OPERATIONS = (
-    *("count", "prob", "ntd", "infgram_prob", "infgram_ntd", "score", "longest_matches"),
-    *("novelty", "attribute", "count_text", "tokenizations", "find_text", "search", "find"),
+    *("count", "prob", "ntd", "infgram_prob", "infgram_ntd", "longest_suffix", "score"),
+    *(
+        "longest_matches",
+        "novelty",
+        "attribute",
+        "count_text",
+        "tokenizations",
+        "find_text",
+        "search",
+        "find",
+    ),
     *("document", "documents", "encode", "decode", "draft", "log_probs", "next_probs"),
     *("perplexity", "sample", "lm_prob", "infini-gram", "olmotrace"),
     *("indexes", "tokenizer", "add", "delete", "compact", "jobs"),
     *("health", "metrics", "docs", "openapi", OTHER),
 )
-# 499 is of a client that left before its answer.
+KINDS = (*problems.KINDS, OTHER)
+# The values of the label `status`; 499 is of a client that left before its answer.
 _STATUSES = (
-    *("200", "202", "204", "304", "307", "400", "401", "403", "404", "405", "408", "409", "413"),
-    *("415", "421", "422", "429", "431", "499", "500", "503", "504", OTHER),
-)
-# The kinds of problems, as their `type` names them.
-KINDS = (
-    *("bad-request", "bad-json", "duplicate-key", "json-too-deep", "unauthorized", "forbidden"),
-    *("not-found", "method-not-allowed", "request-timeout", "conflict", "cursor-expired"),
-    *("body-too-large", "unsupported-media-type", "bad-query", "batch-too-long"),
-    *("query-too-long", "text-too-long", "too-many-results", "answer-too-large", "misdirected"),
-    *("rate-limited", "headers-too-large", "internal", "overloaded", "too-many-connections"),
-    *("index-unavailable", "time-limit", OTHER),
+    *map(str, sorted({200, 202, 204, 304, 307, 499, *(s for s, _ in problems.KINDS.values())})),
+    OTHER,
 )
 # The upper bounds, in seconds, of the histogram's buckets.
 _BOUNDS = (
@@ -58,10 +61,11 @@ _BOUNDS = (
 )
 _BOUND_NAMES = (*map(str, _BOUNDS), "+Inf")
 
-# A worker's cells: gauges, single counters, tokens by operation, problems by kind, then a histogram
-# for each operation and status: the sum of its seconds, and its buckets.
-_IN_FLIGHT, _WAITING, _RUNNING, _CONNECTIONS, _DROPPED, _TOKENS = range(6)
-_NUM_GAUGES = _DROPPED
+# A worker's cells: gauges, whether there ever was such a worker, a single counter, tokens by
+# operation, problems by kind, then a histogram for each operation and status: the sum of its
+# seconds, and its buckets.
+_IN_FLIGHT, _WAITING, _RUNNING, _CONNECTIONS, _USED, _DROPPED, _TOKENS = range(7)
+_NUM_GAUGES = _USED
 _REFUSED = _TOKENS + len(OPERATIONS)
 _HISTOGRAMS = _REFUSED + len(KINDS)
 _HISTOGRAM_CELLS = 1 + len(_BOUNDS) + 1
@@ -165,8 +169,10 @@ class Metrics(Collector):
             "When the service started, in seconds since 1970.",
             {(): self._started},
         )
-        yield _gauge("everygram_workers", "Workers the service has.", {(): self._workers})
         yield from self._of_processes()
+
+    def _of_worker(self, number: int) -> "memoryview[float]":
+        return self._shared[number * _CELLS : (number + 1) * _CELLS]
 
     def _of_processes(self) -> Iterator[Metric]:
         if not Path("/proc/self/io").exists():
@@ -177,7 +183,7 @@ class Metrics(Collector):
         yield _gauge("everygram_processes", "Processes of the service.", {(): held.processes})
         yield _gauge(
             "everygram_memory_bytes",
-            "Memory of the service's processes, without the pages of mapped files.",
+            "Memory of the processes, without mapped files; what several share counts for each.",
             {(): held.memory_bytes},
         )
         yield _gauge(
