@@ -111,9 +111,22 @@ def test_a_file_that_changes_is_read_again_and_else_not(file):
     assert later.latest() is later
     revoke(file, "alice")
     assert (keys.find(token).name, later.latest().find(token)) == ("alice", None)
-    file.unlink()
-    with pytest.raises(OptionError, match="is not there"):
-        later.latest()
+
+
+def test_keys_stay_where_a_file_is_gone_or_broken_which_is_said_once(file, caplog):
+    _, token = add(file, "alice", READ)
+    content = file.read_bytes()
+    keys = Keys.load(file)
+    for broken, says in ((None, "No such file"), (b"[", "expected JSON"), (b"{}", "no file of ke")):
+        caplog.clear()
+        file.unlink() if broken is None else file.write_bytes(broken)
+        for _ in range(3):
+            assert keys.latest() is keys
+        (record,) = caplog.records
+        assert record.message.startswith("the keys stay as they were: ")
+        assert says in record.message
+    file.write_bytes(content)
+    assert keys.latest().find(token).name == "alice"
 
 
 def test_keys_are_revoked_by_id_or_name(file):

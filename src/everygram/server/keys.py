@@ -8,6 +8,7 @@ that who reads the file cannot ask the service. Knows nothing of HTTP.
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import stat
@@ -25,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from everygram import arguments
 from everygram.errors import OptionError
 from everygram.server.setting_types import Rate, checked_name, first_problem
+
+logger = logging.getLogger("everygram")
 
 PREFIX = "eg_"
 # Bytes of randomness in a token, and characters of a token's hash that are its id.
@@ -73,6 +76,7 @@ class Keys:
     def __init__(self, path: Path, keys: Sequence[Key], stamp: _Stamp | None = None) -> None:
         self.path, self._stamp = path, stamp
         self._keys = tuple(keys)
+        self._trouble = ""
         self._by_id = {key.id: key for key in keys}
 
     @classmethod
@@ -97,11 +101,19 @@ class Keys:
         return key if key is not None and hmac.compare_digest(key.sha256, digest) else None
 
     def latest(self) -> "Keys":
-        """These, or those of the file if it has changed. Raises as `load` does."""
-        with suppress(OSError):
+        """These, or those of the file if it has changed.
+
+        If it is gone or broken, these: a mistake in the file opens nothing. The log says so, once.
+        """
+        try:
             if _stamp(self.path.stat()) == self._stamp:
                 return self
-        return Keys.load(self.path)
+            return Keys.load(self.path)
+        except (OptionError, OSError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                logger.error("the keys stay as they were: %s", error)
+        return self
 
     def exposed(self) -> str | None:
         """What is wrong with who may read or change the file, or None."""
