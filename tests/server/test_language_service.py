@@ -197,7 +197,13 @@ TEXT_CASES = {
     "draft": [
         {"context": "it was the best of times, it was the"},
         {"context": [97], "max_tokens": 1, "min_token_prob": 0, "max_factor": None},
-        {"context": "natural natural", "lookback": 9, "max_suffix": 2, "max_factor": 3, "raw": True},
+        {
+            "context": "natural natural",
+            "lookback": 9,
+            "max_suffix": 2,
+            "max_factor": 3,
+            "raw": True,
+        },
         {"context": ""},
     ],
     "encode": [
@@ -243,9 +249,7 @@ def test_every_query_is_answered_as_in_python(ask, indexes, name, operation, cas
 @pytest.mark.parametrize("operation", TEXT_CASES)
 def test_an_answer_has_the_form_that_is_described(ask, operation):
     route = next(
-        route
-        for route in language.router.routes + _other_routes()
-        if route.name == operation
+        route for route in language.router.routes + _other_routes() if route.name == operation
     )
     one, batch = route.response_model.__args__
     for body in TEXT_CASES[operation]:
@@ -369,7 +373,8 @@ def test_the_batch_names_the_query_whose_model_is_refused(ask, operation):
 
 def test_text_needs_a_tokenizer(ask):
     for operation in ("encode", "log_probs", "perplexity", "draft", "sample"):
-        body = TEXT_CASES[operation][0] | ({} if operation in ("encode", "draft") else {"model": FLOOR})
+        model = {} if operation in ("encode", "draft") else {"model": FLOOR}
+        body = TEXT_CASES[operation][0] | model
         status, problem = ask(operation, body, "ids")
         assert status == 422 and "has no tokenizer" in problem["detail"], problem
     status, problem = ask("decode", {"token_ids": [1]}, "ids")

@@ -200,7 +200,8 @@ class Service:
     async def _answer(self, exchange: Exchange) -> None:
         """Answer a request. Raises Refusal, _Gone."""
         path, method = exchange.path, exchange.method
-        if path.startswith("/health"):
+        reads = method in ("GET", "HEAD")
+        if path.startswith("/health") and reads:
             exchange.operation = "health"
             await exchange.respond(self._health(path))
             return
@@ -217,7 +218,7 @@ class Service:
                 return
             exchange.more_headers = answered.headers
         key = self._admitted(exchange)
-        if path == "/metrics":
+        if path == "/metrics" and reads:
             exchange.operation = "metrics"
             kind, body = self._metrics.render()
             await exchange.respond(Answer(200, body, (("content-type", kind),)))
