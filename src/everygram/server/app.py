@@ -27,6 +27,7 @@ from everygram.server.pool import Given, Pool, Threads
 from everygram.server.problems import Refusal, as_answer
 from everygram.server.rates import Rates
 from everygram.server.settings import Settings
+from everygram.server.tending import Tender
 from everygram.server.tracing import span
 
 logger = logging.getLogger("everygram")
@@ -490,13 +491,17 @@ class Service:
         await receive()
         for name, index in self._indexes.items():
             self._metrics.version(name, index.version)
-        following = asyncio.create_task(self._follow())
+        tasks = [asyncio.create_task(self._follow())]
+        if self._keys is not None:  # (Without keys, nobody may write.)
+            tender = self._pages.state.tender = Tender(self._indexes.items)
+            tasks.append(asyncio.create_task(tender.run()))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._leaving = True
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         if self._log:
             await asyncio.to_thread(self._log.close)
         await send({"type": "lifespan.shutdown.complete"})

@@ -26,7 +26,7 @@ from everygram.server.indexes import Indexes
 from everygram.server.keys import Key
 from everygram.server.models.base import Problem
 from everygram.server.openapi import described
-from everygram.server.routes import service
+from everygram.server.routes import service, writing
 from everygram.server.settings import Settings
 
 VERSION = version("everygram")
@@ -81,7 +81,7 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    for router in (service.router, *answering.ROUTERS):
+    for router in (service.router, *answering.ROUTERS, writing.router):
         pages.include_router(router)
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
