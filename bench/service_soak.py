@@ -240,7 +240,7 @@ def said(operation: str, result: Any) -> Any:
         places = sorted((each["document"], each["offset"]) for each in result["occurrences"])
         return result["count"], places if len(places) == result["count"] else None
     if operation == "infgram_ntd":
-        counts = {each["token_id"]: each["count"] for each in result["next_tokens"]}
+        counts = {each["token_id"]: each["count"] for each in result["next"]}
         return result["suffix_len"], counts
     return result["suffix_len"], result["prompt_count"], result["continuation_count"]
 
