@@ -47,7 +47,7 @@ from serve import Server, memory_of, started
 from soak import TOKENS, Documents, metadata, random_text, write_corpus
 
 CHANGING, REPLACED = "changing", "replaced"
-# A larger increase counts as growth. Allocators keep memory that was used once, and runners come and
+# A larger increase counts as growth. Allocators keep memory that was used once; runners come and
 # go, each with files and a thread; what each request left behind would be far more.
 MOST_GROWN = {"memory": 64 << 20, "files": 24, "threads": 12, "processes": 4}
 MOST_WRONG = 10
