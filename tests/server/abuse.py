@@ -205,7 +205,7 @@ class Service:
         begin = time.monotonic()
         while not holds():
             waited = time.monotonic() - begin
-            assert waited < seconds, f"not within {seconds} s; the log: {self.log.read_text()}"
+            assert waited < seconds, f"not within {seconds} s; the log: {self.log.read_text()[-2000:]}"
             time.sleep(0.02)
         return time.monotonic() - begin
 
@@ -237,9 +237,9 @@ class Service:
         """Runners that compute just now."""
         found = []
         before = {each: _seconds(each) for each in self.runners()}
-        time.sleep(0.2)
+        time.sleep(0.3)
         for each, seconds in before.items():
-            if each.is_running() and _seconds(each) - seconds > 0.02:
+            if each.is_running() and _seconds(each) > seconds:
                 found.append(each)
         return found
 

