@@ -80,6 +80,8 @@ class Protocol(HttpToolsProtocol):
         self._phase, self._since = "head", self.loop.time()
         self._write_since = self._close_since = 0.0
         self._head_bytes = self._body_bytes = self._body_mark = 0
+        # Heads that have come, and bytes of the next one that came by themselves.
+        self._heads = self._unparsed = 0
         self._refusal: Refusal | None = None
         self._leaving = False
         self._crowded = len(self.connections) > self._settings.max_connections
@@ -94,7 +96,13 @@ class Protocol(HttpToolsProtocol):
             return
         if self._phase == "idle":
             self._phase, self._since = "head", self.loop.time()
+        phase, heads = self._phase, self._heads
         super().data_received(data)
+        # (The parser tells of a header when it is whole.)
+        if phase == self._phase == "head" and heads == self._heads:
+            self._unparsed += len(data)
+            if self._unparsed > self._settings.max_header_bytes:
+                self._refuse(self._long_head())
 
     # The parser's callbacks.
 
@@ -114,16 +122,20 @@ class Protocol(HttpToolsProtocol):
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self._settings.max_header_bytes:
-            limit = self._settings.max_header_bytes
-            self._refusal = Refusal(
-                "headers-too-large",
-                f"the request's line and headers: expected at most {limit:,} bytes",
-            )
+            self._refusal = self._long_head()
             raise httptools.HttpParserError("headers too large")
+
+    def _long_head(self) -> Refusal:
+        limit = self._settings.max_header_bytes
+        return Refusal(
+            "headers-too-large",
+            f"the request's line and headers: expected at most {limit:,} bytes",
+        )
 
     def on_headers_complete(self) -> None:
         self._phase, self._since = "body", self.loop.time()
-        self._body_bytes = self._body_mark = 0
+        self._body_bytes = self._body_mark = self._unparsed = 0
+        self._heads += 1
         super().on_headers_complete()
         if self._leaving:
             self.cycle.keep_alive = False
