@@ -5,7 +5,6 @@ tokenizer and of one without. They are the same each time.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +16,10 @@ import everygram
 from conftest import write_jsonl
 from everygram.server.app import create_app
 from everygram.server.openapi import NDJSON, operations
+from everygram.server import openapi
 from everygram.server.settings import Settings
 
-DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.json"
+DESCRIPTION = openapi.FILE
 TEXTS = ["natural language processing", "natural language", "", "it was the best of times"]
 # Requests that are made up for an operation, beside those for each of its fields.
 EXAMPLES = 1

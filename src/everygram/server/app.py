@@ -9,20 +9,18 @@ once. What is no query goes on to the pages (`pages.py`).
 import asyncio
 import contextlib
 import logging
-import re
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
 from everygram.server import access, answering, pages, problems
 from everygram.server.access_log import AccessLog
 from everygram.server.calls import Answer, Call
+from everygram.server.exchange import JSON, LEFT, Exchange, Gone, Message, Receive, Send
 from everygram.server.indexes import Indexes
 from everygram.server.keys import Key, Keys, Scope, token_of
-from everygram.server.metrics import OTHER, Metrics
+from everygram.server.metrics import Metrics
 from everygram.server.pool import Given, Pool, Threads
 from everygram.server.problems import Refusal, as_answer
 from everygram.server.rates import Rates
@@ -32,107 +30,14 @@ from everygram.server.tracing import span
 
 logger = logging.getLogger("everygram")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = Iterable[tuple[str, str]]
-
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-JSON, NDJSON = "application/json", "application/x-ndjson"
-# Statuses of answers that have no body.
-BODILESS = (204, 304)
+NDJSON = "application/x-ndjson"
 # Lines, and bytes, of NDJSON that are answered together.
 GROUP_LINES = 1_000
 GROUP_BYTES = 1 << 20
 # What of a body is sent at a time.
 PIECE = 256 << 10
-# Pages by their paths, and what they are called where they are counted.
-PAGES = {"/v1/indexes": "indexes", "/docs": "docs", "/openapi.json": "openapi", "/": "docs"}
 # How long later lines of NDJSON wait before they try again where the service is overloaded.
 AGAIN_SECONDS = 0.1
-
-
-# What the log has as the status of a request whose client left before its answer.
-LEFT = 499
-
-
-class _Gone(Exception):
-    """The client has left."""
-
-
-class Exchange:
-    """A request and its answer, and what is logged of them."""
-
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
-        self.scope, self.receive, self._send = scope, receive, send
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        self.address = scope["client"][0] if scope.get("client") else ""
-        asked = self.header("x-request-id")
-        self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
-        self.more_headers: list[tuple[str, str]] = []
-        self.started = self.whole = False
-        # What is logged: `route` is the path's pattern, key the name of the client's.
-        self.operation, self.route, self.index = OTHER, "", ""
-        self.key: str | None = None
-        self.status = self.bytes_in = self.bytes_out = self.tokens = 0
-
-    def header(self, name: str) -> str:
-        """A header's value, or an empty string."""
-        value: bytes = self.headers.get(name, b"")
-        return value.decode("latin-1")
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises _Gone."""
-        while not self.whole:
-            message = await self.receive()
-            if message["type"] != "http.request":
-                raise _Gone
-            self.whole = not message.get("more_body", False)
-            chunk: bytes = message.get("body", b"")
-            self.bytes_in += len(chunk)
-            if chunk:
-                yield chunk
-
-    async def left(self) -> None:
-        """Return when the client has left. Precondition: the body has been read."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send the head of the answer. Of a body that was not read, nothing more is read."""
-        self.started, self.status = True, status
-        said = [*headers, *self.more_headers, ("x-request-id", self.request_id)]
-        if not self.whole and self.method not in ("GET", "HEAD"):
-            said.append(("connection", "close"))
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(name.encode(), value.encode("latin-1")) for name, value in said],
-            }
-        )
-
-    async def send(self, body: bytes, more: bool = False) -> None:
-        """Send a part of the answer's body."""
-        self.bytes_out += len(body)
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def respond(self, answer: Answer, pieces: list[bytes] | None = None) -> None:
-        """Send an answer, whose body may be in pieces."""
-        pieces = [answer.body] if pieces is None else pieces
-        headers = dict(answer.headers)
-        if answer.status not in BODILESS:
-            # (The head of a page without its body says how long that is.)
-            headers.setdefault("content-length", str(sum(map(len, pieces))))
-            headers.setdefault("content-type", JSON)
-        await self.start(answer.status, headers.items())
-        # (Sent pieces are let go at once: a slow client need not be held all of them.)
-        pieces.reverse()
-        while len(pieces) > 1:
-            await self.send(pieces.pop(), more=True)
-        await self.send(pieces[0] if pieces else b"")
 
 
 class Service:
@@ -164,7 +69,7 @@ class Service:
                 await self._answer(exchange)
             except Refusal as refusal:
                 await self._refuse(exchange, refusal)
-            except _Gone:
+            except Gone:
                 exchange.status = LEFT
             except asyncio.CancelledError:
                 # The grace of a service that ends is over.
@@ -199,7 +104,7 @@ class Service:
     # Admission.
 
     async def _answer(self, exchange: Exchange) -> None:
-        """Answer a request. Raises Refusal, _Gone."""
+        """Answer a request. Raises Refusal, Gone."""
         path, method = exchange.path, exchange.method
         reads = method in ("GET", "HEAD")
         if path.startswith("/health") and reads:
@@ -289,8 +194,13 @@ class Service:
             )
         body = await self._body(exchange, self._settings.max_body_bytes)
         try:
-            if not name and (named := answering.index_in(body)) and key is not None:
-                self._check_scope(exchange, named, key, "read")
+            if not name and key is not None:
+                # (Who names no index is told what is wrong, if he may ask at all.)
+                named = answering.index_in(body)
+                if named:
+                    self._check_scope(exchange, named, key, "read")
+                elif not key.allows("*", "read"):
+                    raise Refusal("forbidden", "this key may not read every index: name one")
             call = Call(operation, name, body, request_id=exchange.request_id)
             if answering.quick(call) and (made := await self._at_once(call)) is not None:
                 await self._send(exchange, made)
@@ -331,7 +241,7 @@ class Service:
         try:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
-                raise _Gone
+                raise Gone
             return asking.result()
         finally:
             for task in (asking, leaving):
@@ -424,7 +334,7 @@ class Service:
 
     async def _page(self, exchange: Exchange, key: Key | None) -> None:
         """Have a page answer, with what it reads and sends counted."""
-        exchange.operation = _page_called(exchange.method, exchange.path)
+        exchange.operation = pages.called(exchange.method, exchange.path)
         scope = access.needs(exchange.method, exchange.path)
         if scope and exchange.path.startswith(pages.PREFIX):
             name = exchange.path[len(pages.PREFIX) :].partition("/")[0]
@@ -525,18 +435,6 @@ class Service:
 
 def _too_large(limit: int) -> Refusal:
     return Refusal("body-too-large", f"the body: expected at most {limit:,} bytes, found more")
-
-
-def _page_called(method: str, path: str) -> str:
-    """What a page is counted as."""
-    if not path.startswith(pages.PREFIX):
-        return PAGES.get(path, OTHER)
-    name = path[len(pages.PREFIX) :].partition("/")[2].partition("/")[0]
-    if name == "documents" and method in ("GET", "HEAD"):
-        return "document"
-    if name == "documents":
-        return "add" if method == "POST" else "delete"
-    return name or "indexes"
 
 
 def create_app(settings: Settings) -> Service:

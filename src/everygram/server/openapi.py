@@ -3,14 +3,15 @@
 FastAPI knows the bodies and the answers. It does not know that errors are problem+json, that a
 batch may be lines, that a key may be needed, which headers there are, and what answers look like.
 
-    python -m everygram.server.openapi > docs/openapi.json
+    python -m everygram.server.openapi
 
-writes the description that is in the repository; a test keeps it current.
+writes the description that is beside this module, and that the service gives: making it takes
+longer than a request may. A test keeps it current.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from everygram.server.problems import PROBLEM_JSON
@@ -141,16 +142,20 @@ def example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     return simplest.get(kind)
 
 
+# The description, written.
+FILE = Path(__file__).with_name("openapi.json")
+
+
 def document() -> str:
-    """The description as the repository has it."""
+    """The description, made anew."""
     from everygram.server import pages
     from everygram.server.indexes import Indexes
     from everygram.server.settings import Settings
 
     settings = Settings()
-    schema = pages.create(settings, Indexes(settings)).openapi()
+    schema = described(pages.create(settings, Indexes(settings)).openapi())
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(document())
+    FILE.write_text(document())

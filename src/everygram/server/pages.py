@@ -24,8 +24,8 @@ from everygram.server import answering, problems
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.keys import Key
+from everygram.server.metrics import OTHER
 from everygram.server.models.base import Problem
-from everygram.server.openapi import described
 from everygram.server.routes import service, writing
 from everygram.server.settings import Settings
 
@@ -34,6 +34,8 @@ VERSION = version("everygram")
 PREFIX = "/v1/indexes/"
 # Jobs are no pages of an index: they change while it stays as it is.
 OF_INDEX = re.compile(rf"{PREFIX}[^/]+(/(?!jobs).*)?")
+# Pages by their paths, and what they are called where they are counted.
+PAGES = {"/v1/indexes": "indexes", "/docs": "docs", "/openapi.json": "openapi", "/": "docs"}
 # What a call of a page is called.
 PAGE = "page"
 
@@ -62,7 +64,7 @@ state of the index that was asked: another one after any change.
 
 def create(settings: Settings, indexes: Indexes) -> FastAPI:
     """The pages. Knows nothing of keys, rates or limits."""
-    pages = _Pages(
+    pages = FastAPI(
         title="everygram",
         version=VERSION,
         description=DESCRIPTION,
@@ -93,6 +95,18 @@ def is_of_index(method: str, path: str) -> bool:
     """Whether a page says something of indexes or their documents."""
     listed = path.rstrip("/") + "/" == PREFIX
     return method in ("GET", "HEAD") and (listed or OF_INDEX.fullmatch(path) is not None)
+
+
+def called(method: str, path: str) -> str:
+    """What a page is counted as."""
+    if not path.startswith(PREFIX):
+        return PAGES.get(path, OTHER)
+    name = path[len(PREFIX) :].partition("/")[2].partition("/")[0]
+    if name == "documents" and method in ("GET", "HEAD"):
+        return "document"
+    if name == "documents":
+        return "add" if method == "POST" else "delete"
+    return name or "indexes"
 
 
 def call_of(scope: Mapping[str, Any], name: str, key: Key | None, request_id: str) -> Call:
@@ -144,12 +158,3 @@ def answer(call: Call, pages: FastAPI) -> Answer:
         b"".join(message.get("body", b"") for message in rest),
         tuple((name.decode(), value.decode("latin-1")) for name, value in start["headers"]),
     )
-
-
-class _Pages(FastAPI):
-    """FastAPI, whose description of the service is completed."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            self.openapi_schema = described(super().openapi())
-        return self.openapi_schema

@@ -21,12 +21,15 @@ from everygram.server.models.base import (
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
+# (Those of `lm.SMOOTHINGS`, which a test compares.)
+Smoothing = Literal["modified-kneser-ney", "stupid-backoff", "infgram", "infgram-floor"]
+
 
 class Model(Request):
     """A language model, as `Index.language_model` makes it."""
 
     smoothing: Annotated[
-        Literal[SMOOTHINGS],
+        Smoothing,
         Field(
             description="modified-kneser-ney (needs an index that `everygram prepare` has "
             "prepared), stupid-backoff (scores that do not sum to 1), infgram (tokens that never "

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -21,6 +22,7 @@ from everygram.server.models import base
 from everygram.server.models.base import Problem
 from everygram.server.models.documents import Document, UnionDocument
 from everygram.server.models.service import Health, Indexes, IndexInfo, Live, UnionInfo
+from everygram.server.openapi import FILE
 from everygram.server.problems import Refusal, refusal_of
 from everygram.server.routes.answering import AskedIndex
 
@@ -105,7 +107,13 @@ def docs_script() -> Response:
 @_page("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> Response:
     """The description of the service (OpenAPI)."""
-    return _answer(request, request.app.openapi())
+    return _sent(request, openapi_document())
+
+
+@cache
+def openapi_document() -> bytes:
+    """The description as it is in this package."""
+    return FILE.read_bytes()
 
 
 # The service's own application answers these, before any page is looked for: they are declared for

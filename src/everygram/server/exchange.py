@@ -1,0 +1,104 @@
+"""A request and its answer, as the service's application sees them: over ASGI's messages.
+
+In: a scope, and functions that receive and send. Out: a body, and an answer that is sent. Knows
+nothing of what is asked.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from everygram.server.calls import Answer
+from everygram.server.metrics import OTHER
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+JSON = "application/json"
+# Statuses of answers that have no body.
+BODILESS = (204, 304)
+# What the log has as the status of a request whose client left before its answer.
+LEFT = 499
+
+
+class Gone(Exception):
+    """The client has left."""
+
+
+class Exchange:
+    """A request and its answer, and what is logged of them."""
+
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self._send = scope, receive, send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        self.address = scope["client"][0] if scope.get("client") else ""
+        asked = self.header("x-request-id")
+        self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self.more_headers: list[tuple[str, str]] = []
+        self.started = self.whole = False
+        # What is logged: `route` is the path's pattern, key the name of the client's.
+        self.operation, self.route, self.index = OTHER, "", ""
+        self.key: str | None = None
+        self.status = self.bytes_in = self.bytes_out = self.tokens = 0
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty string."""
+        value: bytes = self.headers.get(name, b"")
+        return value.decode("latin-1")
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises Gone."""
+        while not self.whole:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise Gone
+            self.whole = not message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            self.bytes_in += len(chunk)
+            if chunk:
+                yield chunk
+
+    async def left(self) -> None:
+        """Return when the client has left. Precondition: the body has been read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head of the answer. Of a body that was not read, nothing more is read."""
+        self.started, self.status = True, status
+        said = [*headers, *self.more_headers, ("x-request-id", self.request_id)]
+        if not self.whole and self.method not in ("GET", "HEAD"):
+            said.append(("connection", "close"))
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(name.encode(), value.encode("latin-1")) for name, value in said],
+            }
+        )
+
+    async def send(self, body: bytes, more: bool = False) -> None:
+        """Send a part of the answer's body."""
+        self.bytes_out += len(body)
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def respond(self, answer: Answer, pieces: list[bytes] | None = None) -> None:
+        """Send an answer, whose body may be in pieces."""
+        pieces = [answer.body] if pieces is None else pieces
+        headers = dict(answer.headers)
+        if answer.status not in BODILESS:
+            # (The head of a page without its body says how long that is.)
+            headers.setdefault("content-length", str(sum(map(len, pieces))))
+            headers.setdefault("content-type", JSON)
+        await self.start(answer.status, headers.items())
+        # (Sent pieces are let go at once: a slow client need not be held all of them.)
+        pieces.reverse()
+        while len(pieces) > 1:
+            await self.send(pieces.pop(), more=True)
+        await self.send(pieces[0] if pieces else b"")
