@@ -8,8 +8,10 @@ takes SECONDS.
 
 1. Closed loop, 1 and 16 connections: counts of n-grams of the corpus (1 to 8 tokens), and
    `infgram_ntd` of 200 tokens of held-out text, as ids. Sides take turns for ROUNDS rounds, and the
-   median is shown. everygram is asked through `/v1` and through `POST /`, with the body that
-   infini-gram gets. Some answers are compared: counts, lengths of suffixes, counts of prompts.
+   median is shown. everygram is asked through `/v1`, which lists the 10 most frequent next tokens
+   (its default), and through `POST /`, with the body that infini-gram gets, which lists all of
+   them; infini-gram lists those of up to 1,000 occurrences. Some answers are compared: counts,
+   lengths of suffixes, counts of prompts.
 2. Batches of 1,000 counts with `echo: false`, 4 connections.
 3. Open loop with a mix (40 % counts of 2 tokens, 20 % `infgram_prob` of 40, 20 % `infgram_ntd` of
    20, 10 % `find`, 10 % `score` of 200): capacity is what 16 connections get in a closed loop; then
@@ -148,8 +150,7 @@ class Asked:
         queries = self.counts if kind == COUNT else self.prompts
         if side == V1:
             name = "query" if kind == COUNT else "prompt"
-            more = {} if kind == COUNT else {"top": None}
-            return [(v1(kind), {name: ids, **more}) for ids in queries]
+            return [(v1(kind), {name: ids}) for ids in queries]
         common = {"index": "everygram", "query_type": kind}
         return [("/", {**common, "query_ids": ids}) for ids in queries]
 
