@@ -14,9 +14,9 @@ from schemathesis.config import SchemathesisConfig
 
 import everygram
 from conftest import write_jsonl
+from everygram.server import openapi
 from everygram.server.app import create_app
 from everygram.server.openapi import NDJSON, operations
-from everygram.server import openapi
 from everygram.server.settings import Settings
 
 DESCRIPTION = openapi.FILE

@@ -247,8 +247,6 @@ class Supervisor:
         except (EverygramError, OSError) as error:
             logger.error("the settings stay as they were: %s", error)
             return
-        if settings.workers != self._settings.workers:
-            self._metrics = Metrics(settings.workers)
         self._settings, self._indexes, self._rates = settings, indexes, Rates(settings)
         self._application = pages.create(settings, indexes)
         self._generation += 1

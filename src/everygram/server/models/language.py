@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from everygram.lm import SMOOTHINGS
 from everygram.server.models.base import (
     Batch,
     Continuation,
@@ -35,7 +34,7 @@ class Model(Request):
             "prepared), stupid-backoff (scores that do not sum to 1), infgram (tokens that never "
             "follow have probability 0) or infgram-floor (∞-gram mixed with a lower model)."
         ),
-    ] = SMOOTHINGS[0]
+    ] = "modified-kneser-ney"
     order: Annotated[
         int | None,
         Field(ge=1, description="n of the n-gram model; null: contexts of any length."),

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -218,7 +218,7 @@ def _next_probs(asked: Asked, q: NextProbsRequest) -> dict[str, Any]:
     places = most_likely(distribution, top).tolist() if top else []
     # The last entry is the document's end.
     ids = [model.separator if place == model.vocab_size else place for place in places]
-    texts: list[str | None] = [*(token_texts(ids, model.reading) or [None] * len(ids))]
+    texts: Sequence[str | None] = token_texts(ids, model.reading) or (None,) * len(ids)
     probs = distribution[places].tolist() if places else []
     return {
         **_echoed(asked, q.echo, prompt, model),
