@@ -218,7 +218,9 @@ def test_heads_that_do_not_end(service, begin):
         assert service.memory() < before + (32 << 20)
         reply = client.reply()
         assert reply.status in (400, 431)
-        check_problem(reply, reply.status, {400: "bad-request", 431: "headers-too-large"}[reply.status])
+        check_problem(
+            reply, reply.status, {400: "bad-request", 431: "headers-too-large"}[reply.status]
+        )
 
 
 def test_long_bodies(service):
@@ -405,9 +407,7 @@ def test_all_of_them_leave_nothing_behind(service):
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_sigterm_ends_the_service_within_its_grace(folder, situation):
-    patient = LIMITS | {
-        f"{name}_seconds": 60 for name in ("header", "body", "write", "keep_alive")
-    }
+    patient = LIMITS | {f"{name}_seconds": 60 for name in ("header", "body", "write", "keep_alive")}
     with (
         Service(folder, [folder / "corpus"], **patient | {"max_seconds": 60}) as service,
         service.client(buffer=4096) as client,

@@ -97,7 +97,9 @@ def check_unavailable(service):
 
 
 def biggest(folder):
-    return max((each for each in folder.rglob("*") if each.is_file()), key=lambda f: f.stat().st_size)
+    return max(
+        (each for each in folder.rglob("*") if each.is_file()), key=lambda f: f.stat().st_size
+    )
 
 
 def files(folder):
