@@ -10,9 +10,9 @@ import socket
 import time
 
 import pytest
+from abuse import ATTRIBUTE, COUNT, FOX, Service, check_problem, chunked, request, slow
 
 import everygram
-from abuse import ATTRIBUTE, COUNT, FOX, Service, check_problem, chunked, request, slow
 from conftest import write_jsonl
 
 LIMITS = {

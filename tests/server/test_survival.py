@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
+from abuse import ATTRIBUTE, FOX, Service, check_problem, request, slow
 
 import everygram
-from abuse import ATTRIBUTE, FOX, Service, check_problem, request, slow
 from conftest import write_jsonl
 
 SETTINGS = {"runners": 1, "max_seconds": 8, "grace_seconds": 2, "follow_seconds": 0.2}
