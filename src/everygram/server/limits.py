@@ -56,7 +56,7 @@ def check_batch(value: Any, most: int) -> None:
 
 
 def check_query(query: Request, settings: Settings) -> None:
-    """Refuse a query with a number or a text over a limit; lower defaults that are over it."""
+    """Refuse a query with a number, or a text, over a limit; defaults over it are lowered."""
     for name, setting in limits_of(type(query)):
         value, most = getattr(query, name), getattr(settings, setting)
         if value is None:
