@@ -4,12 +4,14 @@ import gc
 import json
 import math
 import weakref
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import everygram
 from conftest import write_jsonl
+from everygram.lm import SMOOTHINGS
 from everygram.server.answering import OPERATIONS, answer
 from everygram.server.calls import Call
 from everygram.server.indexes import Indexes
@@ -450,6 +452,12 @@ def test_a_model_is_made_anew_when_the_index_has_changed(folder, tmp_path):
     after = language.model_of(index, Model(smoothing="infgram-floor"))
     assert after is not before
     assert after.prob("zz") > before.prob("zz")
+
+
+def test_every_smoothing_can_be_asked_for():
+    field = Model.model_fields["smoothing"]
+    assert get_args(field.annotation) == SMOOTHINGS
+    assert field.default == SMOOTHINGS[0]
 
 
 def test_every_operation_here_is_served():

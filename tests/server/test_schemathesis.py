@@ -45,6 +45,12 @@ later = []
 
 
 async def application(scope, receive, send):
+    # (It is not told of each client's coming and going: it would think that it is to end.)
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
     await later[0](scope, receive, send)
 
 
