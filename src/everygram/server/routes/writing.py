@@ -103,7 +103,13 @@ def _bodies(**types: Any) -> dict[str, Any]:
         "parameters": [
             IDEMPOTENCY,
             *(
-                {"name": field, "in": "query", "required": False, "schema": schema}
+                {
+                    "name": field,
+                    "in": "query",
+                    "required": False,
+                    "description": schema["description"],
+                    "schema": schema,
+                }
                 for field, schema in AddOptions.model_json_schema()["properties"].items()
             ),
         ],
