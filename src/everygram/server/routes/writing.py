@@ -61,7 +61,6 @@ JobId = Annotated[str, PathParameter(description="The job's `id`.")]
 IDEMPOTENCY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": False,
     "description": "Names the change: the same key and the same request again answer with the same "
     "job, whatever happened in between; nothing is done twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
@@ -337,14 +336,13 @@ def _registered(
 ) -> dict[str, Any]:
     """Register a job. (Here, in its thread, it is known whose the upload is: the client may have
     left meanwhile.)"""
+    new = False
     try:
         found, new = store.register(upload, job, key, asked)
-    except BaseException:
-        shutil.rmtree(upload, ignore_errors=True)
-        raise
-    if not new:
-        shutil.rmtree(upload, ignore_errors=True)
-    return found
+        return found
+    finally:
+        if not new:
+            shutil.rmtree(upload, ignore_errors=True)
 
 
 def _key(request: Request) -> str | None:
