@@ -9,9 +9,10 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response
 
 from everygram.errors import EverygramError
@@ -53,10 +54,13 @@ LISTED, DRY_RUNS = 100, 2
 POLL_SECONDS = 0.05
 RETRY = (("retry-after", "5"),)
 
+Name = Annotated[
+    str, PathParameter(description="The index's name, as `GET /v1/indexes` lists it, or an alias.")
+]
+JobId = Annotated[str, PathParameter(description="The job's `id`.")]
 IDEMPOTENCY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": False,
     "description": "Names the change: the same key and the same request again answer with the same "
     "job, whatever happened in between; nothing is done twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
@@ -103,19 +107,13 @@ def _bodies(**types: Any) -> dict[str, Any]:
         "parameters": [
             IDEMPOTENCY,
             *(
-                {
-                    "name": field,
-                    "in": "query",
-                    "required": False,
-                    "description": schema["description"],
-                    "schema": schema,
-                }
-                for field, schema in AddOptions.model_json_schema()["properties"].items()
+                {"name": field, "in": "query", "description": each["description"], "schema": each}
+                for field, each in AddOptions.model_json_schema()["properties"].items()
             ),
         ],
     },
 )
-async def add(name: str, request: Request) -> Response:
+async def add(name: Name, request: Request) -> Response:
     """Add documents, numbered after the last one. All of them are added, or none.
 
     Queries see them once the job is done, all at the same moment."""
@@ -149,18 +147,23 @@ async def add(name: str, request: Request) -> Response:
     return await _accepted(request, name, index, "add", arguments, "", most)
 
 
+OF_DELETIONS: dict[str, Any] = {
+    "response_model": Job,
+    "responses": {200: {"model": Deleted, "description": "Of a dry run."}, **ACCEPTED},
+    "openapi_extra": {
+        "requestBody": _bodies(**{JSON: DeleteRequest.model_json_schema()}),
+        "parameters": [IDEMPOTENCY],
+    },
+}
+
+
 @router.delete(
     "/documents",
     status_code=202,
     summary="Delete documents",
-    response_model=Job,
-    responses={200: {"model": Deleted, "description": "Of a dry run."}, **ACCEPTED},
-    openapi_extra={
-        "requestBody": _bodies(**{JSON: DeleteRequest.model_json_schema()}),
-        "parameters": [IDEMPOTENCY],
-    },
+    **OF_DELETIONS,
 )
-async def delete_documents(name: str, request: Request) -> Response:
+async def delete_documents(name: Name, request: Request) -> Response:
     """Delete documents by number, by metadata, or by an n-gram in them.
 
     Their numbers are not used again. Which documents it is is decided when the job runs, after all
@@ -172,14 +175,9 @@ async def delete_documents(name: str, request: Request) -> Response:
     "/documents/delete",
     status_code=202,
     summary="Delete documents, where DELETE takes no body",
-    response_model=Job,
-    responses={200: {"model": Deleted, "description": "Of a dry run."}, **ACCEPTED},
-    openapi_extra={
-        "requestBody": _bodies(**{JSON: DeleteRequest.model_json_schema()}),
-        "parameters": [IDEMPOTENCY],
-    },
+    **OF_DELETIONS,
 )
-async def post_delete_documents(name: str, request: Request) -> Response:
+async def post_delete_documents(name: Name, request: Request) -> Response:
     """As `DELETE /documents`: some proxies and clients send no body with DELETE."""
     return await _deleted(name, request)
 
@@ -195,7 +193,7 @@ async def post_delete_documents(name: str, request: Request) -> Response:
         "parameters": [IDEMPOTENCY],
     },
 )
-async def compact(name: str, request: Request) -> Response:
+async def compact(name: Name, request: Request) -> Response:
     """Merge segments and drop deleted documents. Answers stay the same."""
     index = _writable(request, name)
     body, digest = await read_json(request, CompactRequest)
@@ -210,7 +208,7 @@ async def compact(name: str, request: Request) -> Response:
     response_model=JobList,
     responses={404: {"model": Problem, "description": "No such index."}},
 )
-async def list_jobs(name: str, request: Request) -> Response:
+async def list_jobs(name: Name, request: Request) -> Response:
     """The jobs that wait or run and the latest that have ended, 100 at most, the latest first."""
     found = await with_disk(jobs.Jobs(_writable(request, name).path).recent, LISTED)
     return JSONResponse({"jobs": [_shown(job) for job in found]})
@@ -222,7 +220,7 @@ async def list_jobs(name: str, request: Request) -> Response:
     response_model=Job,
     responses={404: {"model": Problem, "description": "No such index, or job."}},
 )
-async def get_job(name: str, job: str, request: Request) -> Response:
+async def get_job(name: Name, job: JobId, request: Request) -> Response:
     """Whether it is done, and how far it is."""
     found = await with_disk(jobs.Jobs(_writable(request, name).path).get, job)
     return JSONResponse(_shown(_there(found, job)))
@@ -238,7 +236,7 @@ async def get_job(name: str, job: str, request: Request) -> Response:
         409: {"model": Problem, "description": "It has ended."},
     },
 )
-async def cancel_job(name: str, job: str, request: Request) -> Response:
+async def cancel_job(name: Name, job: JobId, request: Request) -> Response:
     """One that waits is cancelled, one that runs soon after, unless it was done before that."""
     store = jobs.Jobs(_writable(request, name).path)
     before = _there(await with_disk(store.get, job), job)
@@ -338,14 +336,13 @@ def _registered(
 ) -> dict[str, Any]:
     """Register a job. (Here, in its thread, it is known whose the upload is: the client may have
     left meanwhile.)"""
+    new = False
     try:
         found, new = store.register(upload, job, key, asked)
-    except BaseException:
-        shutil.rmtree(upload, ignore_errors=True)
-        raise
-    if not new:
-        shutil.rmtree(upload, ignore_errors=True)
-    return found
+        return found
+    finally:
+        if not new:
+            shutil.rmtree(upload, ignore_errors=True)
 
 
 def _key(request: Request) -> str | None:
