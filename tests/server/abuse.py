@@ -205,7 +205,9 @@ class Service:
         begin = time.monotonic()
         while not holds():
             waited = time.monotonic() - begin
-            assert waited < seconds, f"not within {seconds} s; the log: {self.log.read_text()[-2000:]}"
+            assert waited < seconds, (
+                f"not within {seconds} s; the log: {self.log.read_text()[-2000:]}"
+            )
             time.sleep(0.02)
         return time.monotonic() - begin
 
