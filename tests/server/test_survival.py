@@ -137,7 +137,7 @@ def test_an_index_that_is_cut_off(service, corpus, size):
     check_goes_on(service)
     check_unavailable(service)
     check_goes_on(service)
-    assert len(service.workers()) == 1
+    service.until(lambda: len(service.workers()) == 1)
 
 
 def test_a_file_that_is_cut_off_under_a_runner(service, corpus):
@@ -198,6 +198,7 @@ def test_an_index_that_grows(service, corpus):
 
 
 def test_a_worker_that_is_killed(service):
+    service.until(lambda: len(service.workers()) == 1)
     [worker] = service.workers()
     with service.client() as client:
         client.send(request(ATTRIBUTE, slow(8)))
@@ -206,6 +207,7 @@ def test_a_worker_that_is_killed(service):
         worker.kill()
         assert client.reply() is None
     service.until(lambda: counted(service) == DOCUMENTS)
+    service.until(lambda: len(service.workers()) == 1)
     [new] = service.workers()
     assert new.pid != worker.pid
     # What the old one had asked for has no reader any more.

@@ -8,7 +8,11 @@ request would cost more than the look.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import secrets
+import sys
+import termios
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -78,7 +82,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._settings = self.config.settings
         self._phase, self._since = "head", self.loop.time()
-        self._write_since = self._close_since = 0.0
+        # Bytes that the client has still to read, and since when they are as many.
+        self._unread, self._unread_since = -1, 0.0
         self._head_bytes = self._body_bytes = self._body_mark = 0
         # Heads that have come, and bytes of the next one that came by themselves.
         self._heads = self._unparsed = 0
@@ -161,7 +166,7 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        self._write_since = self.loop.time()
+        self._unread = -1
         super().pause_writing()
 
     # Refusals and ends.
@@ -222,15 +227,12 @@ class Protocol(HttpToolsProtocol):
         settings, waited = self._settings, now - self._since
         if self.transport.is_closing():
             # What was sent before is still to be read.
-            self._close_since = self._close_since or now
-            if now - self._close_since > settings.write_seconds:
-                self.transport.abort()
+            self._abort_unread(now)
         elif self._phase == "linger":
             if waited > LINGER_SECONDS:
                 self.transport.close()
         elif self.flow.write_paused:
-            if now - self._write_since > settings.write_seconds:
-                self.transport.abort()
+            self._abort_unread(now)
         elif self._phase == "head" and waited > settings.header_seconds:
             self._refuse(_late("the request's line and headers", settings.header_seconds))
         elif self._phase == "body" and waited > settings.body_seconds:
@@ -238,6 +240,23 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(_late("more of the body", settings.body_seconds))
             else:
                 self._since, self._body_mark = now, self._body_bytes
+
+    def _abort_unread(self, now: float) -> None:
+        """End the connection if nothing of what was sent has been read for too long."""
+        unread = self.transport.get_write_buffer_size() + self._in_system()
+        if unread != self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since > self._settings.write_seconds:
+            self.transport.abort()
+
+    def _in_system(self) -> int:
+        """Bytes that the system has still to deliver: megabytes, of which it tells nobody before a
+        third is gone."""
+        found = bytearray(4)
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            fcntl.ioctl(descriptor, termios.TIOCOUTQ, found)
+        return int.from_bytes(found, sys.byteorder)
 
 
 def _late(what: str, seconds: float) -> Refusal:
