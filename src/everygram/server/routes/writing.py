@@ -49,9 +49,8 @@ from everygram.server.uploads import (
 # job, whose process is another.
 CHECKED = 1 << 20
 LONGEST_KEY = 200
-# Jobs that are listed; dry runs of deletions that a worker has under way.
-LISTED, DRY_RUNS = 100, 2
-POLL_SECONDS = 0.05
+# Jobs that are listed; dry runs of deletions that a worker has under way, and how often looked at.
+LISTED, DRY_RUNS, POLL_SECONDS = 100, 2, 0.05
 RETRY = (("retry-after", "5"),)
 
 Name = Annotated[
@@ -412,8 +411,7 @@ def _check_query(index: Index, name: str, body: DeleteRequest, settings: Setting
 async def _dry_run(request: Request, index: Path, arguments: dict[str, Any]) -> Response:
     """What a deletion would delete, found by a process of its own."""
     state = request.app.state
-    running = getattr(state, "dry_runs", 0)
-    if running >= DRY_RUNS:
+    if (running := getattr(state, "dry_runs", 0)) >= DRY_RUNS:
         raise Refusal("overloaded", "other dry runs are under way; try again", headers=RETRY)
     state.dry_runs = running + 1
     try:
