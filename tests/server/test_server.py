@@ -218,7 +218,8 @@ def test_everything_is_described(description):
     for path, operations in description["paths"].items():
         for operation in operations.values():
             assert operation["summary"] and operation["description"], path
-            assert all(parameter["description"] for parameter in operation.get("parameters", ()))
+            parameters = operation.get("parameters", ())
+            assert all(followed(description, each)["description"] for each in parameters), path
             responses = operation["responses"].values()
             assert all(followed(description, each)["description"] for each in responses)
     for name, schema in description["components"]["schemas"].items():
