@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
@@ -13,7 +14,7 @@ from everygram.server import openapi
 from everygram.server.answering import OPERATIONS, ROUTERS
 
 COMMITTED = openapi.FILE
-MANUAL = COMMITTED.parent / "service.md"
+MANUAL = Path(__file__).parents[2] / "docs" / "service.md"
 
 # What answers a public method, or attribute, of `Index` over HTTP: a query, or a page to GET.
 REST = {name: name for name in OPERATIONS} | {

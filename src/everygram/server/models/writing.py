@@ -94,7 +94,7 @@ class Progress(BaseModel):
         ),
     ]
     done: Annotated[int, Field(description="How much of `total`, in the stage's own measure.")]
-    total: int
+    total: Annotated[int, Field(description="The whole of it; 0: not known.")]
     documents: Annotated[int, Field(description="Documents read.")] = 0
     tokens: Annotated[int, Field(description="Tokens read.")] = 0
     seconds: Annotated[float, Field(description="Since its process began.")] = 0.0
@@ -147,8 +147,8 @@ class Deleted(BaseModel):
 class Compacted(BaseModel):
     """What a compaction did."""
 
-    segments_before: int
-    segments_after: int
+    segments_before: Annotated[int, Field(description="Segments that the index had.")]
+    segments_after: Annotated[int, Field(description="Segments that it has now.")]
     freed_bytes: Annotated[int, Field(description="By how much the index became smaller.")]
     prepared: Annotated[bool, Field(description="Whether the index is prepared now.")]
     index_version: IndexVersion
@@ -157,13 +157,22 @@ class Compacted(BaseModel):
 class Job(BaseModel):
     """A change of an index, which waits, runs, or has ended."""
 
-    id: Annotated[str, Field(examples=["18cb8f0c2d1e4a00-5f3a9c1e"])]
+    id: Annotated[
+        str, Field(description="Its name in paths.", examples=["18cb8f0c2d1e4a00-5f3a9c1e"])
+    ]
     index: Annotated[str, Field(description="The index, by the name it was asked under.")]
-    operation: Literal["add", "delete", "compact"]
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    created: Annotated[str, Field(examples=["2026-01-31T12:00:00.000Z"])]
-    started: str | None
-    ended: str | None
+    operation: Annotated[
+        Literal["add", "delete", "compact"], Field(description="What it does to the index.")
+    ]
+    state: Annotated[
+        Literal["queued", "running", "done", "failed", "cancelled"],
+        Field(description="How far it is: it waits, runs, or has ended in one of three ways."),
+    ]
+    created: Annotated[
+        str, Field(description="When it was asked for.", examples=["2026-01-31T12:00:00.000Z"])
+    ]
+    started: Annotated[str | None, Field(description="When it began; null while it waits.")]
+    ended: Annotated[str | None, Field(description="When it ended; null before.")]
     progress: Annotated[Progress | None, Field(description="How far it is; null before and after.")]
     result: Annotated[
         Added | Deleted | Compacted | None,
