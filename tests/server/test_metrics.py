@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from everygram.server import answering, app
+from everygram.server import answering, pages
 from everygram.server import metrics as module
 from everygram.server.metrics import Metrics
 
@@ -86,7 +86,7 @@ def test_clients_make_no_series():
 
 
 def test_every_operation_of_the_service_is_known():
-    asked = {*answering.OPERATIONS, *answering.SPECIAL, *app.PAGES.values()}
+    asked = {*answering.OPERATIONS, *answering.SPECIAL, *pages.PAGES.values()}
     assert {*module.OPERATIONS} >= asked
     assert len({*module.OPERATIONS}) == len(module.OPERATIONS)
 

@@ -34,6 +34,8 @@ HEADERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("WWW-Authenticate", "Bearer: what is wanted.", ("401",)),
 )
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
+# Parts of paths that a route says nothing of.
+PARAMETERS = {"name": "The index's name, as `GET /v1/indexes` lists it.", "job": "The job's id."}
 ETAG = "Names this content of the page."
 
 
@@ -51,6 +53,9 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
             operation["security"] = [{"key": []}, {}]
         if "queries" in operation.get("tags", ()):
             _describe_lines(operation)
+        for parameter in operation.get("parameters", ()):
+            said = parameter["schema"].get("description") or PARAMETERS.get(parameter["name"])
+            parameter.setdefault("description", said)
         responses = operation["responses"]
         for status, response in responses.items():
             _describe_response(status, response, schemas)
