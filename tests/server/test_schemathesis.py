@@ -16,10 +16,6 @@ import everygram
 from conftest import write_jsonl
 from everygram.server import openapi
 from everygram.server.app import create_app
-<<<<<<< HEAD
-from everygram.server.openapi import NDJSON, operations
-=======
->>>>>>> a2
 from everygram.server.settings import Settings
 
 DESCRIPTION = openapi.FILE

@@ -94,11 +94,7 @@ class Progress(BaseModel):
         ),
     ]
     done: Annotated[int, Field(description="How much of `total`, in the stage's own measure.")]
-<<<<<<< HEAD
     total: Annotated[int, Field(description="All of it; 0 if it is not known.")]
-=======
-    total: Annotated[int, Field(description="The whole of it; 0: not known.")]
->>>>>>> a2
     documents: Annotated[int, Field(description="Documents read.")] = 0
     tokens: Annotated[int, Field(description="Tokens read.")] = 0
     seconds: Annotated[float, Field(description="Since its process began.")] = 0.0
@@ -151,13 +147,8 @@ class Deleted(BaseModel):
 class Compacted(BaseModel):
     """What a compaction did."""
 
-<<<<<<< HEAD
     segments_before: Annotated[int, Field(description="Parts of the index before.")]
     segments_after: Annotated[int, Field(description="Parts of the index now.")]
-=======
-    segments_before: Annotated[int, Field(description="Segments that the index had.")]
-    segments_after: Annotated[int, Field(description="Segments that it has now.")]
->>>>>>> a2
     freed_bytes: Annotated[int, Field(description="By how much the index became smaller.")]
     prepared: Annotated[bool, Field(description="Whether the index is prepared now.")]
     index_version: IndexVersion
@@ -170,7 +161,6 @@ class Job(BaseModel):
         str, Field(description="Its name in paths.", examples=["18cb8f0c2d1e4a00-5f3a9c1e"])
     ]
     index: Annotated[str, Field(description="The index, by the name it was asked under.")]
-<<<<<<< HEAD
     operation: Annotated[Literal["add", "delete", "compact"], Field(description="What it does.")]
     state: Annotated[
         Literal["queued", "running", "done", "failed", "cancelled"],
@@ -181,20 +171,6 @@ class Job(BaseModel):
     ]
     started: Annotated[str | None, Field(description="When it first began.")]
     ended: Annotated[str | None, Field(description="When it ended.")]
-=======
-    operation: Annotated[
-        Literal["add", "delete", "compact"], Field(description="What it does to the index.")
-    ]
-    state: Annotated[
-        Literal["queued", "running", "done", "failed", "cancelled"],
-        Field(description="How far it is: it waits, runs, or has ended in one of three ways."),
-    ]
-    created: Annotated[
-        str, Field(description="When it was asked for.", examples=["2026-01-31T12:00:00.000Z"])
-    ]
-    started: Annotated[str | None, Field(description="When it began; null while it waits.")]
-    ended: Annotated[str | None, Field(description="When it ended; null before.")]
->>>>>>> a2
     progress: Annotated[Progress | None, Field(description="How far it is; null before and after.")]
     result: Annotated[
         Added | Deleted | Compacted | None,
