@@ -7,7 +7,7 @@ that have it; knows nothing of segments or searches.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,18 @@ _LOADED: dict[fmt.TokenizerEntry, Tokenizer] = {}
 # tokenizer (a second time would take a tenth of a second, and megabytes).
 _SPELLED: dict[tuple[str, str], TokenBytes] = {}
 _SPELLING = threading.Lock()
+
+
+class _Texts(dict[int, str]):
+    """What tokens are shown as: made when first looked for. (Every token of an answer is.)"""
+
+    def __init__(self, reading: "Reading") -> None:
+        super().__init__()
+        self._reading = reading
+
+    def __missing__(self, token_id: int) -> str:
+        text = self[token_id] = self._reading._made(token_id)
+        return text
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,19 @@ class Reading:
 
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError where there is no tokenizer."""
+        return self._texts[token_id]
+
+    def token_texts(self, ids: Iterable[int]) -> list[str]:
+        """Tokens for display. Raises TokenizerError where there is no tokenizer."""
+        listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        return [*map(self._texts.__getitem__, listed)]
+
+    @cached_property
+    def _texts(self) -> "_Texts":
+        return _Texts(self)
+
+    def _made(self, token_id: int) -> str:
+        """What a token is shown as."""
         if token_id == self.separator:
             return "<separator>"
         self._check(token_id)

@@ -33,6 +33,9 @@ class Reading(Protocol):
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError if there is no tokenizer."""
 
+    def token_texts(self, ids: Iterable[int]) -> list[str]:
+        """Tokens for display. Raises TokenizerError if there is no tokenizer."""
+
     def decode(self, ids: np.ndarray, inside: bool = False) -> str:
         """The text of ids. `inside`: the ids are from inside a text, not from its start.
 
@@ -58,7 +61,7 @@ def ids_of(reading: Reading, asked: np.ndarray | bytes) -> np.ndarray:
 
 def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
     """The tokens of ids as text; None without a tokenizer."""
-    return [reading.token_text(int(i)) for i in ids] if reading.has_tokenizer else None
+    return reading.token_texts(ids) if reading.has_tokenizer else None
 
 
 def labels(ids: Iterable[int], reading: Reading) -> list[str | int]:

@@ -37,7 +37,7 @@ router = query_router()
 # Distributions of a batch that are held at once: one can be as long as the vocabulary.
 GROUP = 64
 # A distribution takes a millisecond or less up to so many occurrences, and so many tokens listed.
-FEW = 50_000
+FEW = 10_000
 TOP = 100
 
 
