@@ -163,6 +163,18 @@ def test_what_is_not_there_is_a_problem(client, folder, path, status, says):
     assert len(found.content) < 2_000 and str(folder) not in found.text
 
 
+def test_a_method_that_is_not_there_is_told_those_that_are(client):
+    for path, methods in (
+        ("/v1/indexes", ["GET", "HEAD"]),
+        ("/v1/indexes/one/documents", ["DELETE", "POST"]),
+        ("/v1/indexes/one/count", ["POST"]),
+    ):
+        found = client.request("PATCH", path)
+        assert found.status_code == 405
+        assert found.headers["allow"].split(", ") == methods
+        assert found.json()["type"] == "urn:everygram:problem:method-not-allowed"
+
+
 def test_a_document_has_a_limit_of_bytes(settings):
     small = settings.model_copy(update={"max_answer_bytes": 200})
     with TestClient(create_app(small)) as client:

@@ -83,8 +83,10 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    for router in (service.router, *answering.ROUTERS, writing.router):
+    routers = (service.router, *answering.ROUTERS, writing.router)
+    for router in routers:
         pages.include_router(router)
+    pages.state.routes = [route for router in routers for route in router.routes]
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
     pages.mount(f"/{service.SWAGGER_UI}", swagger_ui)

@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
 
 from everygram.errors import (
     CursorError,
@@ -292,6 +293,8 @@ async def on_invalid_body(request: Request, error: RequestValidationError) -> Re
 async def on_http_error(request: Request, error: StarletteHTTPException) -> Response:
     """What the framework refuses: a path, a method, a body that is not JSON."""
     detail = str(error.detail)
+    if error.status_code == 405:
+        error.headers = {"Allow": ", ".join(_methods(request))}
     if error.status_code == 400:
         # The framework's, for what Python's JSON reader cannot take, and hides the reason.
         return _response(request, not_json(str(error.__cause__)))
@@ -301,6 +304,19 @@ async def on_http_error(request: Request, error: StarletteHTTPException) -> Resp
         detail = f"{request.method} {request.url.path[:SHOWN]}: {detail.lower()}; {hint}"
     kind = OF_STATUS.get(error.status_code, "bad-request")
     return _response(request, Refusal(kind, detail, headers=[*(error.headers or {}).items()]))
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that a path has. (The framework knows those of one of its routes.)"""
+    routes = [
+        route
+        for route in request.app.state.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    path = min((route.path for route in routes), key=lambda path: path.count("{"), default="")
+    return sorted(
+        {method for route in routes if route.path == path for method in route.methods or ()}
+    )
 
 
 def _hint(request: Request, error: StarletteHTTPException) -> str:
