@@ -163,6 +163,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self._phase == "answer":
             self._phase = "idle"
+        # (The next head may have begun to come.)
+        self._since = self.loop.time()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
@@ -234,6 +236,8 @@ class Protocol(HttpToolsProtocol):
         elif self.flow.write_paused:
             self._abort_unread(now)
         elif self._phase == "head" and waited > settings.header_seconds:
+            if self.cycle is not None and not self.cycle.response_complete:
+                return  # a head behind a request that is being answered
             self._refuse(_late("the request's line and headers", settings.header_seconds))
         elif self._phase == "body" and waited > settings.body_seconds:
             if self._body_bytes - self._body_mark < BODY_STEP and not self.flow.read_paused:
