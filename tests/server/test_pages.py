@@ -166,7 +166,6 @@ def test_what_is_not_there_is_a_problem(client, folder, path, status, says):
 def test_a_method_that_is_not_there_is_told_those_that_are(client):
     for path, methods in (
         ("/v1/indexes", ["GET", "HEAD"]),
-        ("/v1/indexes/one/documents", ["DELETE", "POST"]),
         ("/v1/indexes/one/count", ["POST"]),
     ):
         found = client.request("PATCH", path)
