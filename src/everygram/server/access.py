@@ -49,7 +49,7 @@ def needs(method: str, path: str) -> Literal["read", "write"] | None:
     if JOBS.fullmatch(path):
         return "write"
     # (`POST documents` adds documents, `POST documents/search` would read some.)
-    return "write" if method not in ("GET", "HEAD") and WRITING.fullmatch(path) else "read"
+    return "write" if method in ("POST", "DELETE") and WRITING.fullmatch(path) else "read"
 
 
 def host_allowed(header: str, settings: Settings) -> bool:

@@ -325,7 +325,7 @@ def _hint(request: Request, error: StarletteHTTPException) -> str:
         return f"use {error.headers['Allow']}"
     # The command line writes the names with hyphens.
     name = request.url.path.rpartition("/")[2].replace("-", "_")
-    if any(getattr(route, "name", "") == name for route in request.app.routes):
+    if any(getattr(route, "name", "") == name for route in request.app.state.routes):
         return f"did you mean {name}?"
     return "see /docs for what is"
 
