@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from everygram.server import protocol
 from everygram.server.app import Service
+from everygram.server.indexes import LOOKS
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Runners
 from everygram.server.rates import Rates
@@ -39,7 +40,8 @@ def run(
         signal.signal(each, lambda *_: None)
     # Files may have changed since the supervisor opened them, which may be what the worker before
     # died of.
-    application.state.indexes.look()
+    for _ in range(LOOKS):
+        application.state.indexes.look()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(_serve(control, sockets, application, metrics, rates))
 
