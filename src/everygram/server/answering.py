@@ -6,24 +6,25 @@ sockets, processes and keys.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
 import jiter
-import orjson
 from fastapi.params import Body
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
+from everygram.compat.infini_gram_web import index_named
 from everygram.server import limits, problems
+from everygram.server.bodies import read, too_large, written
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.models.base import Batch, Request
 from everygram.server.problems import Refusal
 from everygram.server.routes import (
     attribution,
+    compat,
     documents,
     drafts,
     encoding,
@@ -87,7 +88,10 @@ OPERATIONS: dict[str, Operation] = {
     if isinstance(route, APIRoute)
 }
 # Other services' ways of asking, which have bodies and answers of their own.
-SPECIAL: dict[str, Callable[[Call, Indexes, Settings], Answer]] = {}
+SPECIAL: dict[str, Callable[[Call, Indexes, Settings], Answer]] = {
+    "infini-gram": compat.infini_gram,
+    "olmotrace": compat.olmotrace,
+}
 
 
 def quick(call: Call) -> bool:
@@ -97,25 +101,23 @@ def quick(call: Call) -> bool:
 
 
 def index_in(body: bytes) -> str:
-    """The index that a body names in the field `index`; empty, where it names none."""
+    """The index that a body of infini-gram's API names; empty, where it names none."""
     try:
-        value = jiter.from_json(body, catch_duplicate_keys=True)
+        return index_named(jiter.from_json(body, catch_duplicate_keys=True))
     except ValueError:
         return ""
-    name = value.get("index") if isinstance(value, dict) else None
-    return name if isinstance(name, str) else ""
 
 
 def as_json(status: int, value: dict[str, Any]) -> Answer:
     """An answer of JSON values."""
-    return Answer(status, _written(value))
+    return Answer(status, written(value))
 
 
 def refused_lines(call: Call, refusal: Refusal) -> bytes:
     """The answers to the lines of a call that is refused: a line each."""
     problem = problems.as_dict(refusal, call.request_id)
     return b"".join(
-        _written({"line": number, "problem": problem}) + b"\n" for number, _ in _lines_of(call)
+        written({"line": number, "problem": problem}) + b"\n" for number, _ in _lines_of(call)
     )
 
 
@@ -153,13 +155,13 @@ def _operation(call: Call) -> Operation:
 def _whole(content: bytes, operation: Operation, asked: Asked) -> Answer:
     """The answer to a query or a batch."""
     settings = asked.settings
-    value = _read(content, settings.max_json_depth)
+    value = read(content, settings.max_json_depth)
     limits.check_batch(value, settings.max_batch)
     if operation.ask is ngrams.count and not asked.at_once:
         counts = ngrams.bare_counts(asked, value)
         if counts is not None:
-            written = _written({"results": [{"count": count} for count in counts]})
-            return _ended(written, asked)
+            body = written({"results": [{"count": count} for count in counts]})
+            return _ended(body, asked)
     body = _checked(operation.body, value, operation)
     batch = body.batch if isinstance(body, Batch) else None
     if batch is not None and asked.at_once:
@@ -174,20 +176,20 @@ def _whole(content: bytes, operation: Operation, asked: Asked) -> Answer:
         asked.echo = getattr(body, "echo", True)
     parts, size = [], 0
     for found in operation.ask(asked, body):
-        parts.append(_written(found))
+        parts.append(written(found))
         size += len(parts[-1]) + 1
         if size > settings.max_answer_bytes:
-            raise _too_large(settings.max_answer_bytes)
+            raise too_large(settings.max_answer_bytes)
     if batch is None:
         return _ended(parts[0], asked)
     return _ended(b'{"results":[' + b",".join(parts) + b"]}", asked)
 
 
-def _ended(written: bytes, asked: Asked) -> Answer:
+def _ended(body: bytes, asked: Asked) -> Answer:
     """An answer, with the index's version at its end."""
-    body = written[:-1] + _version(asked)
+    body = body[:-1] + _version(asked)
     if len(body) > asked.settings.max_answer_bytes:
-        raise _too_large(asked.settings.max_answer_bytes)
+        raise too_large(asked.settings.max_answer_bytes)
     return Answer(200, body, tokens=asked.tokens)
 
 
@@ -195,20 +197,20 @@ def _lines(call: Call, operation: Operation, asked: Asked, served: Indexes) -> A
     """The answers to queries of a line each: a line each, in order; blank lines have none."""
     lines = _lines_of(call)
     version, most = _version(asked), asked.settings.max_answer_bytes
-    written: list[bytes] = []
+    lines_written: list[bytes] = []
     size = 0
     answered = _answered([line for _, line in lines], call.operation in SHORT, operation, asked)
     for (number, _), found in zip(lines, answered, strict=True):
         if isinstance(found, bytes):
             line = found[:-1] + version
             if size + len(line) > most:
-                found = _too_large(most)
+                found = too_large(most)
         if isinstance(found, Exception):
             refusal = problems.refusal_of(found, served.items())
-            line = _written({"line": number, "problem": problems.as_dict(refusal, call.request_id)})
+            line = written({"line": number, "problem": problems.as_dict(refusal, call.request_id)})
         size += len(line) + 1
-        written.append(line + b"\n")
-    return Answer(200, b"".join(written), NDJSON, asked.tokens)
+        lines_written.append(line + b"\n")
+    return Answer(200, b"".join(lines_written), NDJSON, asked.tokens)
 
 
 def _lines_of(call: Call) -> list[tuple[int, bytes]]:
@@ -227,7 +229,7 @@ def _answered(
     queries: list[Request | Exception] = []
     for line in lines:
         try:
-            value = _read(line, asked.settings.max_json_depth)
+            value = read(line, asked.settings.max_json_depth)
             query = _checked(operation.query, value, operation)
             limits.check_query(query, asked.settings)
             queries.append(query)
@@ -242,7 +244,7 @@ def _answered(
             tokens = asked.tokens
             try:
                 batch = operation.many.model_construct(batch=run)
-                together = [_written(found) for found in operation.ask(asked, batch)]
+                together = [written(found) for found in operation.ask(asked, batch)]
             except Exception:  # one of them is refused: below it is seen which
                 asked.tokens = tokens
             else:
@@ -251,19 +253,9 @@ def _answered(
         for query in run:
             try:
                 (found,) = operation.ask(asked, query)
-                yield _written(found)
+                yield written(found)
             except Exception as error:
                 yield error
-
-
-def _read(content: bytes, depth: int) -> Any:
-    """What a body says."""
-    try:
-        value = jiter.from_json(content, catch_duplicate_keys=True, allow_inf_nan=False)
-    except ValueError as error:
-        raise problems.not_json(str(error)) from None
-    limits.check_depth(content, value, depth)
-    return value
 
 
 def _checked(checking: TypeAdapter[Any], value: Any, operation: Operation) -> Any:
@@ -277,20 +269,3 @@ def _checked(checking: TypeAdapter[Any], value: Any, operation: Operation) -> An
 def _version(asked: Asked) -> bytes:
     """How every answer ends."""
     return b',"index_version":"' + asked.index.version.encode() + b'"}'
-
-
-def _written(value: dict[str, Any]) -> bytes:
-    """JSON."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        # Metadata is what the corpus had: integers of any size, and deeper than orjson goes.
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _too_large(most: int) -> Refusal:
-    return Refusal(
-        "answer-too-large",
-        f"the answer has more than {most:,} bytes; ask for fewer results, less context or fewer "
-        "queries at a time",
-    )

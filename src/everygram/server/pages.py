@@ -26,7 +26,7 @@ from everygram.server.indexes import Indexes
 from everygram.server.keys import Key
 from everygram.server.metrics import OTHER
 from everygram.server.models.base import Problem
-from everygram.server.routes import service, writing
+from everygram.server.routes import compat, service, writing
 from everygram.server.settings import Settings
 
 VERSION = version("everygram")
@@ -83,7 +83,7 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    routers = (service.router, *answering.ROUTERS, writing.router)
+    routers = (service.router, *answering.ROUTERS, writing.router, compat.router)
     for router in routers:
         pages.include_router(router)
     pages.state.routes = [route for router in routers for route in router.routes]

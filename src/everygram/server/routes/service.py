@@ -87,9 +87,11 @@ def _page(path: str, **described: Any) -> Callable[[F], F]:
 
 
 @_page("/", include_in_schema=False)
-def start() -> RedirectResponse:
-    """To the manual."""
-    return RedirectResponse("docs")
+def start(request: Request) -> Response:
+    """The names of the indexes, as infini-gram's API lists them; a browser is led to the manual."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("docs")
+    return _sent(request, json.dumps(_readable(request)).encode())
 
 
 @_page("/docs", include_in_schema=False)
@@ -162,13 +164,19 @@ def metrics() -> Any:
 )
 async def indexes(request: Request, if_none_match: IfNoneMatch = None) -> Any:
     """What each index is, under the name that the other paths take."""
-    served, key = request.app.state.indexes, request.scope.get("everygram.key")
-    listed = [
-        info(request, name, index)
-        for name, index in served.items()
+    served = dict(request.app.state.indexes.items())
+    listed = [info(request, name, served[name]) for name in _readable(request)]
+    return _answer(request, {"indexes": listed})
+
+
+def _readable(request: Request) -> list[str]:
+    """The names of the indexes that the client may read, and that can be read just now."""
+    key = request.scope.get("everygram.key")
+    return [
+        name
+        for name, _ in request.app.state.indexes.items()
         if key is None or key.allows(name, "read")
     ]
-    return _answer(request, {"indexes": listed})
 
 
 @_page(
