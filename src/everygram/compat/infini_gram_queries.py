@@ -228,7 +228,7 @@ def _matches(
     for hit in found.hits:
         number = index.engine.number_of(hit.document, getattr(hit, "index", None))
         if hit.windows is None:
-            starts = sorted({span.token_start for span in hit.spans})
+            starts = [span.token_start for span in hit.spans]
         else:
             starts = [start for start, _ in hit.windows]
         places += [(number, start) for start in starts]

@@ -10,10 +10,12 @@ What is meant to differ:
   false, and `max_support` and `max_clause_freq` are checked and change nothing.
 - Of several clauses, the smallest windows of at most `max_diff_tokens` tokens are counted that have
   a match of each, in whatever order the clauses stand. There, matches of one clause are counted
-  that have the others near, and another order gives another count. Of one clause, the places are
-  counted where any of its terms begins.
+  that have the others near, and another order gives another count.
 - `ptrs_by_shard` has at most LISTED pointers; `cnt` is of all.
 - `tokens` and `token` are what tokens spell (" of"), not what a vocabulary writes ("Ġof", "▁of").
+- Suffixes that are equal up to their document's end stand in the order of places; there, what comes
+  after the document decides, and the end of a shard comes first. Intervals of ranks are as long, and
+  may begin at other ranks.
 - A shard is a segment of the index, a rank one of its suffix array, a pointer the byte at which a
   token stands in its token file. A rank of a deleted document has `blocked` and no tokens.
 - `metadata` is the document's own, as JSON.
