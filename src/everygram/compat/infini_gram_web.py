@@ -14,7 +14,7 @@ What is meant to differ:
 - `ptrs_by_shard` has at most LISTED pointers; `cnt` is of all.
 - `tokens` and `token` are what tokens spell (" of"), not what a vocabulary writes ("Ġof", "▁of").
 - Suffixes that are equal up to their document's end stand in the order of places; there, what comes
-  after the document decides, and the end of a shard comes first. Intervals of ranks are as long, and
+  after the document decides, and the end of a shard comes first. Intervals are as long, and
   may begin at other ranks.
 - A shard is a segment of the index, a rank one of its suffix array, a pointer the byte at which a
   token stands in its token file. A rank of a deleted document has `blocked` and no tokens.
