@@ -90,6 +90,10 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
     # (Of that package only the files of Swagger UI are of use here.)
     swagger_ui = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
     pages.mount(f"/{service.SWAGGER_UI}", swagger_ui)
+    # (FastAPI makes what a path needs when one is first asked for: a quarter of a second, in every
+    # process anew.)
+    for each in pages.routes:
+        each.matches({"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []})
     return pages
 
 

@@ -5,6 +5,7 @@ In: calls. Out: answers. Knows nothing of HTTP.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from everygram.server.pages import answer
 from everygram.server.problems import Refusal
 from everygram.server.runner import SIZES
 from everygram.server.settings import Settings
+
+logger = logging.getLogger("everygram")
 
 # A call with a longer body, or with several lines, takes its turn in a lane of its own, so that
 # short ones do not wait for it.
@@ -86,9 +89,15 @@ class _Runner(NamedTuple):
     writer: asyncio.StreamWriter
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
+        # (The number of one that has ended may be that of another process by now.)
+        if not self.ended():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
         self.writer.close()
+
+    def ended(self) -> bool:
+        """Whether its connection was closed, which it does not do before its end."""
+        return self.reader.at_eof() or self.reader.exception() is not None
 
 
 # Asks the supervisor for a runner of a niceness: its process number, and a connection to it.
@@ -119,7 +128,9 @@ class _Lane:
             if turn.done() and not turn.cancelled():
                 self.leave()
             else:
-                self.waiting.remove(turn)
+                # (Somebody who left in the meantime may have passed it over.)
+                with contextlib.suppress(ValueError):
+                    self.waiting.remove(turn)
             raise
 
     def leave(self) -> None:
@@ -191,10 +202,18 @@ class Runners:
         """A runner that lives."""
         while lane.idle:
             runner = lane.idle.popleft()
-            if not runner.reader.at_eof():
+            if not runner.ended():
                 return runner
             runner.kill()
-        process, connection = await self._spawn(lane.niceness)
+        try:
+            process, connection = await self._spawn(lane.niceness)
+        except OSError as error:
+            logger.error("a runner could not be started: %s", error)
+            raise Refusal(
+                "overloaded",
+                "a process that answers could not be started; try again",
+                headers=(("retry-after", "1"),),
+            ) from None
         return _Runner(process, *await asyncio.open_connection(sock=connection, limit=2 * PIECE))
 
     async def _asked(self, runner: _Runner, call: Call) -> tuple[Given, bool]:
@@ -229,7 +248,7 @@ class Runners:
         """Tell runners that have nothing to do, which would keep what was removed on the disk."""
         for lane in (self._short, self._long):
             for _ in range(len(lane.idle)):
-                with contextlib.suppress(Refusal):
+                with contextlib.suppress(Refusal, TimeoutError):
                     async with asyncio.timeout(self._settings.max_seconds):
                         await lane.enter()
                         try:

@@ -65,6 +65,8 @@ class Supervisor:
         self._generation = 0
         self._ending = False
         self._due: list[float] = []
+        # Whether all workers of a generation have been ready.
+        self._serves = False
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises EverygramError if it cannot start."""
@@ -100,9 +102,8 @@ class Supervisor:
             if self._ending and not self._workers:
                 return
             self._kill_late(now)
-            while not self._ending and self._due and self._due[0] <= now:
-                self._due.pop(0)
-                self._start_worker()
+            if not self._ending:
+                self._start_workers(now)
             if not self._ending and now - looked >= self._settings.follow_seconds:
                 self._follow()
                 looked = time.monotonic()
@@ -140,18 +141,45 @@ class Supervisor:
             if all(each.ready for each in self._workers if each.generation == self._generation):
                 self._settled()
             return
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            self._tell(asking, 0)
+            return
 
         def work() -> None:
             for other in (ours, *self._sockets):
                 other.close()
             runner.run(theirs, self._application, said[0])
 
-        process = self._fork(work)
-        theirs.close()
+        with ours, theirs:
+            try:
+                process = self._fork(work)
+            except OSError:
+                self._tell(asking, 0)
+            else:
+                self._tell(asking, process, ours)
+
+    def _tell(self, asking: _Worker, process: int, *connection: socket.socket) -> None:
+        """Send a worker its runner's number and connection; without one, there is none."""
         with contextlib.suppress(OSError):
-            socket.send_fds(asking.control, [process.to_bytes(8, "little")], [ours.fileno()])
-        ours.close()
+            said, descriptors = (
+                process.to_bytes(8, "little"),
+                [each.fileno() for each in connection],
+            )
+            socket.send_fds(asking.control, [said], descriptors)
+
+    def _start_workers(self, now: float) -> None:
+        """Start those that are due, if so many are missing."""
+        while self._due and self._due[0] <= now:
+            self._due.pop(0)
+            living = sum(each.generation == self._generation for each in self._workers)
+            if living < self._settings.workers:
+                try:
+                    self._start_worker()
+                except OSError as error:
+                    logger.error("a worker could not be started: %s", error)
+                    self._due.append(now + SOON)
 
     def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
@@ -163,8 +191,13 @@ class Supervisor:
             self._metrics.worker(number)
             worker.run(theirs, self._sockets, self._application, self._metrics, self._rates)
 
-        process = self._fork(work)
-        theirs.close()
+        try:
+            process = self._fork(work)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._workers.append(_Worker(process, ours, self._generation, number))
 
     def _fork(self, work: Callable[[], object]) -> int:
@@ -207,7 +240,7 @@ class Supervisor:
             dead.control.close()
             self._workers.remove(dead)
             if dead.deadline is None and not self._ending:
-                if not (self._generation or dead.ready):
+                if not (self._serves or dead.ready):
                     raise EverygramError("the service could not start; its log says why")
                 why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 logger.error("a worker has died (%s); another one starts", why)
@@ -229,6 +262,7 @@ class Supervisor:
 
     def _settled(self) -> None:
         """All workers of this generation answer: those before may go."""
+        self._serves = True
         self._end([each for each in self._workers if each.generation != self._generation])
         if self._said:
             logger.info(self._said)
@@ -251,9 +285,9 @@ class Supervisor:
         self._application = pages.create(settings, indexes)
         self._generation += 1
         self._said = f"serving {', '.join(map(repr, indexes.names))}"
-        self._due.clear()
-        for _ in range(settings.workers):
-            self._start_worker()
+        # (Those that do not serve yet need not begin to.)
+        self._end([each for each in self._workers if not each.ready])
+        self._due = [time.monotonic()] * settings.workers
 
     def _follow(self) -> None:
         """Keep the indexes here as they are on disk: processes forked later begin with them."""

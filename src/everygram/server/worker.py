@@ -105,13 +105,13 @@ class _Supervisor:
         """A new runner: its process, and a connection to it. Raises OSError."""
         answer: asyncio.Future[tuple[int, socket.socket]]
         answer = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
         self._control.send(bytes([niceness]))
+        self._asked.append(answer)
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
             # It comes all the same, and ends when its connection is closed.
-            answer.add_done_callback(lambda found: found.result()[1].close())
+            answer.add_done_callback(_dropped)
             raise
 
     def _heard(self) -> None:
@@ -125,11 +125,19 @@ class _Supervisor:
             asyncio.get_running_loop().remove_reader(self._control)
             self._server.should_exit = True
             return
+        asked = self._asked.popleft()
+        if not descriptors:
+            asked.set_exception(OSError("the system gives no more processes or files"))
+            return
         runner = socket.socket(fileno=descriptors[0])
         runner.setblocking(False)
-        asked = self._asked.popleft()
-        if not asked.done():
-            asked.set_result((int.from_bytes(number, "little"), runner))
+        asked.set_result((int.from_bytes(number, "little"), runner))
+
+
+def _dropped(answer: asyncio.Future[tuple[int, socket.socket]]) -> None:
+    """Nobody waits for this runner any more."""
+    if not answer.cancelled() and answer.exception() is None:
+        answer.result()[1].close()
 
 
 class _Server(uvicorn.Server):
