@@ -133,6 +133,8 @@ def test_every_error_is_a_problem(description):
             if status[0] in "23" or (status == "503" and operation["tags"] == ["service"]):
                 continue
             (media_type,) = response["content"]
+            if operation["operationId"] == "infini_gram_api" and status == "400":
+                continue  # as its clients know it
             assert media_type == "application/problem+json", operation["operationId"]
             assert response["content"][media_type]["schema"] == openapi.PROBLEM
             assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))

@@ -53,17 +53,35 @@ class AttributionRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    response: str
-    delimiters: list[str] = []
-    allow_spans_with_partial_words: bool = False
-    minimum_span_length: Positive = 1
-    maximum_frequency: Positive = 10
-    maximum_span_density: Annotated[float, Field(gt=0)] = 0.05
-    span_ranking_method: SpanRankingMethod = SpanRankingMethod.LENGTH
-    maximum_documents_per_span: Positive = 10
-    maximum_context_length: Positive = 250
-    maximum_context_length_long: Positive = 100
-    maximum_context_length_snippet: Positive = 40
+    response: Annotated[str, Field(description="The text to trace.")]
+    delimiters: Annotated[
+        list[str], Field(description="No span goes on after a token that ends with one of these.")
+    ] = []
+    allow_spans_with_partial_words: Annotated[
+        bool, Field(description="Whether spans may begin and end inside words.")
+    ] = False
+    minimum_span_length: Annotated[Positive, Field(description="The least tokens of a span.")] = 1
+    maximum_frequency: Annotated[
+        Positive, Field(description="The most occurrences of a span in the corpus.")
+    ] = 10
+    maximum_span_density: Annotated[
+        float, Field(gt=0, description="The most spans to keep, per token of the text.")
+    ] = 0.05
+    span_ranking_method: Annotated[
+        SpanRankingMethod, Field(description="Which spans are kept where there are more.")
+    ] = SpanRankingMethod.LENGTH
+    maximum_documents_per_span: Annotated[
+        Positive, Field(description="The most documents to give of a span.")
+    ] = 10
+    maximum_context_length: Annotated[
+        Positive, Field(description="Tokens on each side of a match, for `text`.")
+    ] = 250
+    maximum_context_length_long: Annotated[
+        Positive, Field(description="The same for `textLong`.")
+    ] = 100
+    maximum_context_length_snippet: Annotated[
+        Positive, Field(description="The same for `textSnippet`.")
+    ] = 40
 
     def keywords(self) -> dict[str, Any]:
         """The request as keywords of `Index.attribute`."""
