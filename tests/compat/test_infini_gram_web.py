@@ -271,6 +271,78 @@ def test_search_docs(text):
     assert (none["documents"], none["message"]) == ([], "0 occurrences found")
 
 
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """An index of bytes: one document has nearly all of what is looked for."""
+    folder = tmp_path_factory.mktemp("uneven")
+    texts = ["ab" * 300, *["xx ab yy ab"] * 5, "nothing"]
+    everygram.build(write_jsonl(folder / "c.jsonl", [{"text": t} for t in texts]), folder / "i")
+    with everygram.open(folder / "i") as index:
+        yield index
+
+
+@pytest.mark.parametrize("clauses", [False, True])
+def test_search_docs_finds_as_many_documents_as_there_are(uneven, clauses):
+    query = [[list(b"ab")], [list(b"b")]] if clauses else list(b"ab")
+    for most, documents in ((1, 1), (4, 4), (6, 6), (10, 6)):
+        found = good(uneven, query_type="search_docs", query_ids=query, maxnum=most)
+        assert len({each["doc_ix"] for each in found["documents"]}) == documents
+        assert len(found["documents"]) == len({*found["idxs"]}) == documents
+
+
+def test_search_docs_numbers_occurrences(uneven):
+    """As the documentation of `idxs` has it: from 0, among all `cnt`, and in the document shown."""
+    query = list(b"ab")
+    found = good(uneven, query_type="search_docs", query_ids=query, maxnum=10)
+    occurrences = uneven.find(query, limit=None).occurrences
+    assert found["cnt"] == len(occurrences) == 310
+    for at, document in zip(found["idxs"], found["documents"], strict=True):
+        assert occurrences[at].document == document["doc_ix"]
+        shown = "".join(text for text, _ in document["spans"])
+        assert shown[document["needle_offset"] :].startswith("ab")
+    cnf = [[query], [list(b"b")]]
+    found = good(uneven, query_type="search_docs", query_ids=cnf, maxnum=10)
+    listed = good(uneven, query_type="find_cnf", query_ids=cnf)
+    (pointers,) = listed["ptrs_by_shard"]
+    assert len(pointers) == found["cnt"]
+    for at, document in zip(found["idxs"], found["documents"], strict=True):
+        shown = good(uneven, query_type="get_doc_by_ptr", query_ids=cnf, s=0, ptr=pointers[at])
+        assert shown["doc_ix"] == document["doc_ix"]
+        assert shown["needle_offset"] == document["needle_offset"]
+
+
+def test_documents_are_drawn_from_all_ranks(tmp_path):
+    """Not from the first continuations alone."""
+    texts = [f"ab{n % 100:02}" for n in range(1000)]
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": t} for t in texts]), tmp_path / "i")
+    with everygram.open(tmp_path / "i") as index:
+        found = good(index, query_type="search_docs", query_ids=list(b"ab"), maxnum=10)
+    assert min(found["idxs"]) < 300
+    assert max(found["idxs"]) > 700
+
+
+def test_a_document_is_shown_at_any_length(uneven):
+    """Half of the tokens before the match; of an odd number, the rest has one more."""
+    low, _ = good(uneven, query_type="find", query_ids=list(b"yy"))["segment_by_shard"][0]
+    for most, text in ((1, "y"), (2, " y"), (3, " yy"), (4, "b yy"), (50, "xx ab yy ab")):
+        shown = good(
+            uneven,
+            query_type="get_doc_by_rank",
+            query_ids=list(b"yy"),
+            s=0,
+            rank=low,
+            max_disp_len=most,
+        )
+        assert "".join(piece for piece, _ in shown["spans"]) == text
+        assert shown["disp_len"] == len(text)
+        assert text[shown["needle_offset"]] == "y"
+
+
+def test_equal_terms_count_once(uneven):
+    once = good(uneven, query_type="count", query_ids=[[[97]]])["count"]
+    assert good(uneven, query_type="count", query_ids=[[[97], [97]]])["count"] == once == 310
+
+
 def test_deleted_documents(tmp_path):
     records = [{"text": text, "number": i} for i, text in enumerate(TEXTS)]
     everygram.build(write_jsonl(tmp_path / "c.jsonl", records), tmp_path / "i", "train:300")
@@ -354,3 +426,41 @@ def test_unions(text, ids, tmp_path):
                 body |= {"s": 0, "rank" if kind.endswith("rank") else "ptr": 4}
             one, other = good(union, **body), good(text, **body)
             assert {**one, "latency": 0} == {**other, "latency": 0}
+
+
+def test_unions_and_differences(tmp_path):
+    """Shards of several indexes: what is found leads to the documents of each, and only to them."""
+    texts = ["abab x", "ba ab", "xx", "ab", "b ab ab a"]
+    for name, some in (("a", texts[:3]), ("b", texts[3:]), ("c", texts[:1])):
+        records = [{"text": text, "name": f"{name}{i}"} for i, text in enumerate(some)]
+        everygram.build(write_jsonl(tmp_path / f"{name}.jsonl", records), tmp_path / name)
+    paths = [tmp_path / "a", tmp_path / "b"]
+    everywhere = {"a0": 2, "a1": 1, "b0": 1, "b1": 2}
+    for minus, expected in (
+        ((), everywhere),
+        (tmp_path / "c", {name: count for name, count in everywhere.items() if name != "a0"}),
+    ):
+        with everygram.open(paths, minus=minus) as union:
+            query, cnf = list(b"ab"), [[list(b"ab")], [list(b"b")]]
+            found = good(union, query_type="find", query_ids=query)
+            shown = [
+                good(union, query_type="get_doc_by_rank", query_ids=query, s=shard, rank=rank)
+                for shard, (low, high) in enumerate(found["segment_by_shard"])
+                for rank in range(low, high)
+            ]
+            alive = [json.loads(each["metadata"]) for each in shown if not each["blocked"]]
+            assert Counter(each["name"] for each in alive) == expected
+            assert found["cnt"] == sum(expected.values())
+            listed = good(union, query_type="find_cnf", query_ids=cnf)
+            assert listed["cnt"] == sum(map(len, listed["ptrs_by_shard"]))
+            pointed = [
+                good(union, query_type="get_doc_by_ptr", query_ids=cnf, s=shard, ptr=pointer)
+                for shard, pointers in enumerate(listed["ptrs_by_shard"])
+                for pointer in pointers
+            ]
+            assert {json.loads(each["metadata"])["name"] for each in pointed} == {*expected}
+            for some in (query, cnf):
+                searched = good(union, query_type="search_docs", query_ids=some, maxnum=10)
+                names = [json.loads(each["metadata"])["name"] for each in searched["documents"]]
+                assert sorted(names) == sorted(expected)
+                assert all(0 <= at < searched["cnt"] for at in searched["idxs"])

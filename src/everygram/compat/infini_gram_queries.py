@@ -4,13 +4,16 @@ In: an index, ids, clauses, and the request's numbers, all checked. Out: the fie
 `infini_gram_web` says what differs from theirs.
 """
 
+import itertools
 import json
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from everygram.index import Index
+from everygram.index.documents import choice
 from everygram.results.ngrams import Distribution, Prob
 
 Cnf = list[list[list[int]]]
@@ -18,6 +21,8 @@ Cnf = list[list[list[int]]]
 MAX_DIFF_TOKENS, MAXNUM, MAX_DISP_LEN = 100, 1, 1_000
 # Pointers that one answer lists.
 LISTED = 10_000
+# Occurrences that are drawn, at most, to find different documents.
+DRAWN = 10_000
 # What tokenizers call the end of a text.
 ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")
 _ENDS: dict[str, int | None] = {}
@@ -73,9 +78,10 @@ def _find(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> d
 def _find_cnf(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> dict[str, Any]:
     if cnf is None:
         raise Refused(200, "query_ids must be a triply-nested list of integers!")
-    count, places = _matches(index, cnf, numbers, LISTED)
+    count, matches = _matches(index, cnf, numbers, LISTED)
+    places = [(document, offset) for document, offsets in matches for offset in offsets]
     shards: list[list[int]] = [[] for _ in index.engine.segments]
-    for document, offset in places:
+    for document, offset in places[:LISTED]:
         shard, pointer = _pointer(index, document, offset)
         shards[shard].append(pointer)
     return {"cnt": count, "approx": False, "ptrs_by_shard": shards}
@@ -107,30 +113,19 @@ def _search_docs(
     index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]
 ) -> dict[str, Any]:
     most = numbers.get("maxnum", MAXNUM)
-    documents = []
     if cnf is None:
-        # (Occurrences are drawn until there are so many documents, or no more.)
-        found = index.find(ids, sample=10 * most)
-        count = found.count
-        places: dict[int, tuple[int, int]] = {}
-        for occurrence in found.occurrences:
-            number = index.engine.number_of(occurrence.document, getattr(occurrence, "index", None))
-            if len(places) < most:
-                places.setdefault(number, (occurrence.rank, max(0, occurrence.offset)))
-        idxs = [rank for rank, _ in places.values()]
-        documents = [
-            _document(index, number, offset, [[ids]], numbers)
-            for number, (_, offset) in places.items()
-        ]
+        clauses = [[ids]]
+        count, chosen = _drawn(index, ids, most)
     else:
-        count, listed = _matches(index, cnf, numbers, most)
-        firsts = dict(reversed(listed))
-        idxs = list(range(len(firsts)))
-        documents = [
-            _document(index, number, offset, cnf, numbers)
-            for number, offset in sorted(firsts.items())[:most]
+        clauses = cnf
+        count, matches = _matches(index, cnf, numbers, most)
+        # (The number of a document's first match: so many are in those before it.)
+        before = itertools.accumulate((len(offsets) for _, offsets in matches), initial=0)
+        chosen = [
+            (at, number, offsets[0]) for at, (number, offsets) in zip(before, matches, strict=False)
         ]
-        idxs = idxs[: len(documents)]
+    idxs = [at for at, _, _ in chosen]
+    documents = [_document(index, number, offset, clauses, numbers) for _, number, offset in chosen]
     message = "0 occurrences found"
     if count:
         message = f"{count} occurrences found. Displaying the documents of occurrences #{idxs}"
@@ -213,26 +208,45 @@ def _decoded(index: Index, ids: list[int]) -> str:
     return index.decode(ids) if index.tokenizer is not None else ""
 
 
+def _drawn(index: Index, ids: list[int], most: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """How often ids occur, and an occurrence in each of at most so many documents, which are drawn:
+    (its number, the document's in the whole index, its offset in the document's tokens)."""
+    chosen: dict[int, tuple[int, int, int]] = {}
+    # Few documents may have most of the occurrences: then more of these are drawn.
+    for sample in (10 * most, DRAWN):
+        found = index.find(ids, sample=sample)
+        drawn = list(zip(choice(0, None, sample, 0)(found.count).tolist(), found, strict=True))
+        # (In the order of ranks the first ones would be of the first continuations alone.)
+        random.Random(0).shuffle(drawn)
+        for at, each in drawn:
+            document = index.engine.number_of(each.document, getattr(each, "index", None))
+            if len(chosen) < most:
+                chosen.setdefault(document, (at, document, max(0, each.offset)))
+        if len(chosen) == most or sample >= found.count:
+            break
+    return found.count, list(chosen.values())
+
+
 def _matches(
     index: Index, cnf: Cnf, numbers: dict[str, int], most: int
-) -> tuple[int, list[tuple[int, int]]]:
-    """How often clauses match, and the places of the first matches: documents' numbers in the
-    whole index, and offsets in their tokens."""
+) -> tuple[int, list[tuple[int, list[int]]]]:
+    """How often clauses match, and the first documents: their numbers in the whole index, and the
+    offsets of all matches in their tokens."""
     if not cnf or any(not clause or not all(clause) for clause in cnf):
         raise Refused(200, "Please provide non-empty clauses and terms!")
     within: str | int = "document"
     if len(cnf) > 1:
         within = numbers.get("max_diff_tokens", MAX_DIFF_TOKENS)
     found = index.search(cnf, within=within, limit=most, context=0)
-    places = []
+    matches = []
     for hit in found.hits:
         number = index.engine.number_of(hit.document, getattr(hit, "index", None))
         if hit.windows is None:
             starts = [span.token_start for span in hit.spans]
         else:
             starts = [start for start, _ in hit.windows]
-        places += [(number, start) for start in starts]
-    return found.occurrence_count, places[:most]
+        matches.append((number, starts))
+    return found.occurrence_count, matches
 
 
 def _pointer(index: Index, document: int, offset: int) -> tuple[int, int]:
@@ -282,9 +296,10 @@ def _document(
             "spans": [],
         }
     ids, metadata = index.engine.document(number)
-    half = numbers.get("max_disp_len", MAX_DISP_LEN) // 2
-    begin = max(0, offset - half)
-    shown = ids[begin : offset + half].tolist()
+    # (Of an odd length, the match has the token more.)
+    length = numbers.get("max_disp_len", MAX_DISP_LEN)
+    begin = max(0, offset - length // 2)
+    shown = ids[begin : offset + (length + 1) // 2].tolist()
     return {
         "doc_ix": number,
         "doc_len": int(ids.shape[0]),

@@ -17,13 +17,19 @@ What is meant to differ:
   after the document decides, and the end of a shard comes first. Intervals are as long, and
   may begin at other ranks.
 - A shard is a segment of the index, a rank one of its suffix array, a pointer the byte at which a
-  token stands in its token file. A rank of a deleted document has `blocked` and no tokens.
+  token stands in its token file. A rank of a deleted document has `blocked` and no text.
 - `metadata` is the document's own, as JSON.
 - A distribution's end of a document has the id of the tokenizer's end-of-text token, as there, or
   the separator's where there is none. Its count is right wherever documents end.
 - The probability after a prompt that does not occur is -1, also for the ∞-gram.
-- `search_docs` draws different documents, the same for the same request.
+- `search_docs` has different documents, the same for the same request: of one n-gram drawn ones, as
+  far as 10,000 drawn occurrences have them; of clauses the first. There, one may come twice.
+- Intervals of ranks have those of deleted documents, too; `cnt` and `idxs` count without them.
+- Equal terms of one clause count once; there, as often as they stand in it.
 - Fields that are not known are errors with status 400; there, 500.
+
+As there, `token_ids` of a document's answer are the query's: their documentation says the
+document's, their server sends the query's. `spans` have the document's text.
 """
 
 import time
