@@ -1,11 +1,13 @@
 """A service whose indexes are pulled from under it, and whose processes are killed: it goes on."""
 
+import contextlib
 import os
 import shutil
 import signal
 import threading
 import time
 
+import psutil
 import pytest
 from abuse import ATTRIBUTE, FOX, Service, check_problem, request, slow
 
@@ -223,6 +225,20 @@ def test_a_worker_that_is_killed_again_and_again(service):
     check_goes_on(service)
 
 
+def test_workers_that_are_killed_before_they_serve(service):
+    """Those of a service that has served start again, however often."""
+    killed, end = 0, time.monotonic() + 3
+    while time.monotonic() < end:
+        for each in service.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+                killed += 1
+        time.sleep(0.02)
+    assert killed >= 3
+    service.until(lambda: counted(service) == DOCUMENTS)
+    check_goes_on(service)
+
+
 def test_a_runner_that_is_killed(service):
     with service.client() as client:
         client.send(request(ATTRIBUTE, slow(8)))
@@ -304,6 +320,34 @@ def test_a_reload_loses_no_request(service):
             each.join()
     assert not failures, failures
     assert len(answered) > 50
+
+
+def test_a_worker_that_dies_while_settings_are_read_again_makes_no_more_workers(service):
+    for _ in range(3):
+        old = service.workers()
+        service.signal(signal.SIGHUP)
+        old[0].kill()
+        ids = {each.pid for each in old}
+        service.until(lambda ids=ids: service.workers() and not _ids(service) & ids)
+        time.sleep(1.5)
+        assert len(service.workers()) == 1
+    check_goes_on(service)
+
+
+def test_many_reloads_at_once_start_few_workers(service):
+    old, most, end = _ids(service), 0, time.monotonic() + 3
+    while time.monotonic() < end:
+        service.signal(signal.SIGHUP)
+        time.sleep(0.02)
+        most = max(most, len(service.workers()))
+        assert counted(service) == DOCUMENTS
+    assert most <= 6
+    service.until(lambda: len(service.workers()) == 1 and not _ids(service) & old)
+    check_goes_on(service)
+
+
+def _ids(service):
+    return {each.pid for each in service.workers()}
 
 
 def test_a_reload_under_which_an_index_is_broken_changes_nothing(service, corpus):

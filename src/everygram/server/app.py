@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
@@ -20,6 +19,7 @@ from everygram.server.calls import Answer, Call
 from everygram.server.exchange import JSON, LEFT, Exchange, Gone, Message, Receive, Send
 from everygram.server.indexes import Indexes
 from everygram.server.keys import Key, Keys, Scope, token_of
+from everygram.server.lines import NDJSON, Lines
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Given, Pool, Threads
 from everygram.server.problems import Refusal, as_answer
@@ -30,14 +30,8 @@ from everygram.server.tracing import span
 
 logger = logging.getLogger("everygram")
 
-NDJSON = "application/x-ndjson"
-# Lines, and bytes, of NDJSON that are answered together.
-GROUP_LINES = 1_000
-GROUP_BYTES = 1 << 20
 # What of a body is sent at a time.
 PIECE = 256 << 10
-# How long later lines of NDJSON wait before they try again where the service is overloaded.
-AGAIN_SECONDS = 0.1
 
 
 class Service:
@@ -97,8 +91,9 @@ class Service:
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         if exchange.started:
-            # The client sees that the answer has no end.
-            raise refusal
+            if not exchange.cut():
+                raise refusal
+            return
         await self._send(exchange, as_answer(refusal, exchange.request_id))
 
     # Admission.
@@ -184,7 +179,9 @@ class Service:
             exchange.route = f"{pages.PREFIX}{{name}}/{operation}"
         kind = exchange.header("content-type").partition(";")[0].strip().lower()
         if kind == NDJSON and operation in answering.OPERATIONS:
-            await self._stream(exchange, operation, name)
+            await Lines(self._settings, self._given, self._hold, self._release).answer(
+                exchange, Call(operation, name, b"", 1, exchange.request_id)
+            )
             return
         if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
             raise Refusal(
@@ -234,10 +231,13 @@ class Service:
             return await asyncio.to_thread(answering.answer_at_once, *asked)
         return answering.answer_at_once(*asked)
 
-    async def _given(self, exchange: Exchange, call: Call, seconds: float) -> Given:
-        """The pool's answer, unless the client leaves before it is there."""
+    async def _given(self, exchange: Exchange, call: Call, seconds: float, ahead: int = 0) -> Given:
+        """The pool's answer, unless the client leaves before it is there. Raises Gone.
+
+        ahead: bytes of the body's rest that may come meanwhile.
+        """
         asking = asyncio.ensure_future(self._pool.answer(call, seconds))
-        leaving = asyncio.ensure_future(exchange.left())
+        leaving = asyncio.ensure_future(exchange.left(ahead))
         try:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -259,6 +259,9 @@ class Service:
             )
         self._held += size
 
+    def _release(self, size: int) -> None:
+        self._held -= size
+
     async def _body(self, exchange: Exchange, limit: int) -> bytes:
         """The request's body; its bytes are held. Raises Refusal."""
         declared = exchange.header("content-length")
@@ -277,58 +280,6 @@ class Service:
             self._held -= size
             raise
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _stream(self, exchange: Exchange, operation: str, name: str) -> None:
-        """Answer NDJSON, a group of lines at a time, as it comes."""
-        number = 1
-        async for group in self._groups(exchange):
-            call = Call(operation, name, group, number, exchange.request_id)
-            body = await self._group_answered(call, exchange)
-            if not exchange.started:
-                exchange.whole, whole = True, exchange.whole
-                await exchange.start(200, [("content-type", NDJSON)])
-                exchange.whole = whole
-            for piece in body:
-                await exchange.send(piece, more=True)
-            number += group.count(b"\n")
-        if not exchange.started:
-            await exchange.start(200, [("content-type", NDJSON)])
-        await exchange.send(b"")
-
-    async def _groups(self, exchange: Exchange) -> AsyncIterator[bytes]:
-        """The body as groups of whole lines. Raises Refusal for a line that is too long."""
-        limit = self._settings.max_body_bytes
-        held = bytearray()
-        lines = 0
-        async for chunk in exchange.chunks():
-            held += chunk
-            lines += chunk.count(b"\n")
-            if lines >= GROUP_LINES or len(held) >= GROUP_BYTES:
-                end = held.rfind(b"\n") + 1
-                if end:
-                    yield bytes(held[:end])
-                    del held[:end]
-                    lines = 0
-                if len(held) > limit:
-                    raise _too_large(limit)
-        if held:
-            yield bytes(held)
-
-    async def _group_answered(self, call: Call, exchange: Exchange) -> list[bytes]:
-        """The answers to a group of lines, a line each."""
-        end = time.monotonic() + self._settings.max_seconds
-        while True:
-            try:
-                given = await self._pool.answer(call, end - time.monotonic())
-            except Refusal as refusal:
-                if not exchange.started:
-                    raise
-                if refusal.kind == "overloaded" and time.monotonic() + AGAIN_SECONDS < end:
-                    await asyncio.sleep(AGAIN_SECONDS)
-                    continue
-                return [answering.refused_lines(call, refusal)]
-            exchange.tokens += given.answer.tokens
-            return given.body
 
     # Pages.
 

@@ -4,8 +4,10 @@ In: a scope, and functions that receive and send. Out: a body, and an answer tha
 nothing of what is asked.
 """
 
+import asyncio
 import re
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -33,7 +35,11 @@ class Exchange:
     """A request and its answer, and what is logged of them."""
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
-        self.scope, self.receive, self._send = scope, receive, send
+        self.scope, self._receive, self._send = scope, receive, send
+        # Messages of the body that came while something else was done, and their bytes.
+        self._ahead: deque[Message] = deque()
+        self._kept = 0
+        self._received = False
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
@@ -52,6 +58,16 @@ class Exchange:
         value: bytes = self.headers.get(name, b"")
         return value.decode("latin-1")
 
+    async def receive(self) -> Message:
+        """The next message."""
+        if self._ahead:
+            message = self._ahead.popleft()
+            self._kept -= len(message.get("body", b""))
+            return message
+        message = await self._receive()
+        self._received = not message.get("more_body", False)
+        return message
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises Gone."""
         while not self.whole:
@@ -64,10 +80,27 @@ class Exchange:
             if chunk:
                 yield chunk
 
-    async def left(self) -> None:
-        """Return when the client has left. Precondition: the body has been read."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+    async def left(self, most: int = 0) -> None:
+        """Return when the client has left.
+
+        What comes of its body meanwhile is kept, about `most` bytes; then nobody looks any more.
+        """
+        while self._received or self._kept < most:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+            if not self._received:
+                self._received = not message.get("more_body", False)
+                self._kept += len(message.get("body", b""))
+                self._ahead.append(message)
+        await asyncio.get_running_loop().create_future()
+
+    def cut(self) -> bool:
+        """Close: the client sees that the answer has no end. Returns False if the server cannot."""
+        close = self.scope.get("everygram.cut")
+        if close is not None:
+            close()
+        return close is not None
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer. Of a body that was not read, nothing more is read."""

@@ -150,6 +150,12 @@ class Protocol(HttpToolsProtocol):
         if self._crowded and not cycle.scope["path"].startswith(HEALTH):
             cycle.scope["everygram.refusal"] = _too_many(self._settings.max_connections)
             cycle.keep_alive = False
+
+        def cut() -> None:
+            cycle.disconnected = True
+            self.transport.close()
+
+        cycle.scope["everygram.cut"] = cut
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
