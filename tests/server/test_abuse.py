@@ -323,6 +323,17 @@ def test_what_is_not_http(service, data):
         client.ends()
 
 
+@pytest.mark.parametrize("name", ["content-type", "host", "x-request-id"])
+def test_what_stands_behind_a_body_is_no_header(service, name):
+    with service.client() as client:
+        body = b'10\r\n{"query": "fox"}\r\n0\r\n' + f"{name}: other\r\n\r\n".encode()
+        client.send(request(COUNT, body, content_length=None, transfer_encoding="chunked"))
+        reply = client.reply()
+        assert reply.status == 200, reply
+        assert reply.headers["x-request-id"] != "other"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+
+
 def test_a_body_that_is_not_as_long_as_it_says(service):
     body = b'{"query": "fox"}'
     with service.client() as client:

@@ -1,5 +1,8 @@
 """Who is answered by a whole service: with and without keys, within rates, of which host."""
 
+import re
+import shutil
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -96,6 +99,20 @@ def kind_of(answer):
         ("write", "POST", "/v1/indexes/pile/count", "forbidden"),
         ("write", "POST", "/v1/indexes/secret/compact", "forbidden"),
         ("none", "POST", "/v1/indexes/pile/count", "forbidden"),
+        # (Whether there is one of that name is told to those alone who may ask it.)
+        ("pile", "POST", "/v1/indexes/nothing/count", "forbidden"),
+        ("pile", "POST", "/v1/indexes//count", "forbidden"),
+        ("pile", "GET", "/v1/indexes/nothing/jobs", "forbidden"),
+        ("pile", "POST", "/nothing/attribution", "forbidden"),
+        ("pile", "POST", "/v1/indexes/pile%2Fcount", 200),
+        ("pile", "POST", "/v1/indexes/pile%2F..%2Fsecret/count", "not-found"),
+        ("pile", "POST", "/v1/indexes/PILE/count", "forbidden"),
+        ("pile", "POST", "/v1/indexes/pile/count%0A", "not-found"),
+        ("all", "POST", "/v1/indexes/pile/count%0A", "not-found"),
+        ("all", "GET", "/metrics%0A", "not-found"),
+        ("all", "GET", "/v1/indexes/pile%00", "not-found"),
+        ("all", "PROPFIND", "/v1/indexes/pile", "method-not-allowed"),
+        ("pile", "PROPFIND", "/v1/indexes/secret", "forbidden"),
     ],
 )
 def test_what_keys_may_do(guarded, keys, name, method, path, kind):
@@ -145,6 +162,115 @@ def test_only_indexes_that_a_key_may_read_are_listed(guarded, keys):
     for name, indexes in (("all", {"pile", "secret", "both"}), ("pile", {"pile"}), ("none", set())):
         listed = ask(guarded, "GET", "/v1/indexes", keys[name]).json()["indexes"]
         assert {each["name"] for each in listed} == indexes
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/indexes/nothing"),
+        ("POST", "/v1/indexes/nothing/count"),
+        ("POST", "/v1/indexes/secret/count"),
+        ("POST", "/v1/indexes/both/count"),
+        ("GET", "/v1/indexes"),
+        ("GET", "/"),
+        ("GET", "/metrics"),
+        ("GET", "/health"),
+        ("PUT", "/v1/indexes/pile/count"),
+    ],
+)
+def test_no_answer_names_indexes_that_a_key_may_not_read(guarded, keys, method, path):
+    answer = ask(guarded, method, path, keys["none"]).text.replace(path, "").lower()
+    asked = path.split("/")[3] if path.count("/") > 2 else ""
+    for name in {"pile", "secret", "both"} - {asked}:
+        assert name not in answer.replace(f"index '{asked}'", "")
+    # (What is asked for by one who may read all of them is told.)
+    assert (
+        "index 'nothing' is not served here"
+        in ask(guarded, "GET", "/v1/indexes/nothing", keys["all"]).text
+    )
+
+
+def test_metrics_name_the_indexes_that_a_key_may_read(guarded, keys):
+    for name, indexes in (("all", ["both", "pile", "secret"]), ("pile", ["pile"]), ("none", [])):
+        text = ask(guarded, "GET", "/metrics", keys[name]).text
+        assert re.findall(r'everygram_index_info{index="(\w+)"', text) == indexes
+
+
+@pytest.mark.parametrize("name", ["health", "swagger-ui"])
+def test_an_index_is_not_open_because_of_its_name(folder, keys, name):
+    settings = Settings(
+        indexes={name: folder / "secret"}, keys=folder / "keys.json", access_log=False
+    )
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        for token, kind in ((None, "unauthorized"), (keys["pile"], "forbidden")):
+            for path in (f"/{name}/attribution", f"/v1/indexes/{name}/count"):
+                headers = {} if token is None else {"authorization": f"Bearer {token}"}
+                answer = client.post(path, json={"response": "natural"}, headers=headers)
+                assert kind_of(answer) == kind
+        headers = {"authorization": f"Bearer {keys['all']}"}
+        answer = client.post(
+            f"/{name}/attribution", json={"response": "natural language"}, headers=headers
+        )
+        assert kind_of(answer) == 200
+
+
+def test_indexes_that_cannot_be_read_are_named_to_those_alone_who_may(tmp_path, folder, keys):
+    indexes = {}
+    for name in ("pile", "secret"):
+        indexes[name] = tmp_path / name
+        shutil.copytree(folder / name, tmp_path / name)
+    settings = Settings(indexes=indexes, keys=folder / "keys.json", access_log=False)
+    service = create_app(settings)
+    with TestClient(service, raise_server_exceptions=False) as client:
+        shutil.rmtree(tmp_path / "secret")
+        for _ in range(3):
+            service._indexes.look()
+        for token, named in ((None, []), (keys["pile"], []), (keys["all"], ["secret"])):
+            assert ask(client, "GET", "/health", token).json()["unavailable"] == named
+
+
+@pytest.mark.parametrize("name", ["authorization", "host", "content-type", "idempotency-key"])
+def test_a_header_that_is_read_once_comes_once(guarded, keys, name):
+    given = [("authorization", f"Bearer {keys['all']}"), ("content-type", "application/json")]
+    twice = [*given, (name, "a")] if name in dict(given) else [*given, (name, "a"), (name, "b")]
+    assert kind_of(guarded.get("/v1/indexes", headers=given)) == 200
+    assert kind_of(guarded.get("/v1/indexes", headers=twice)) == "bad-request"
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [("/docs/", "/docs"), ("/swagger-ui", "/swagger-ui/"), ("/v1/indexes/pile/", "/v1/indexes/pile")],
+)
+def test_no_answer_leads_to_a_host_that_the_client_said(guarded, keys, path, leads):
+    headers = {"authorization": f"Bearer {keys['all']}", "host": "evil.example"}
+    answer = guarded.get(path, headers=headers, follow_redirects=False)
+    assert answer.headers["location"] == leads
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/health", "/v1/indexes", "/v1/indexes/pile", "/nothing"]
+)
+def test_browsers_take_answers_for_what_they_are_said_to_be(guarded, keys, path):
+    for token in (None, keys["all"]):
+        assert ask(guarded, "GET", path, token).headers["x-content-type-options"] == "nosniff"
+
+
+def test_keys_that_are_not_known_have_the_rate_of_addresses(folder, keys):
+    settings = {"keys": folder / "keys.json", "rate_per_address": "3/hour"}
+    with client_of(folder, **settings) as client:
+        kinds = [
+            kind_of(ask(client, token=f"eg_{n}", x_forwarded_for=f"1.2.3.{n}")) for n in range(5)
+        ]
+        assert kinds == [*["unauthorized"] * 3, *["rate-limited"] * 2]
+        assert kind_of(ask(client, token=keys["pile"])) == 200
+
+
+def test_what_a_page_does_not_expect_is_a_problem(folder, monkeypatch):
+    with client_of(folder) as client:
+        monkeypatch.setattr("everygram.server.routes.service.openapi_document", lambda: 1 / 0)
+        answer = ask(client, "GET", "/openapi.json")
+    assert kind_of(answer) == "internal"
+    assert "division" not in answer.text
 
 
 def test_keys_that_are_revoked_and_added_are_known_soon(folder, guarded, keys):

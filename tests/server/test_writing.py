@@ -850,3 +850,40 @@ def test_a_job_reads_no_file_but_its_own(idle, index, tmp_path):
     assert job["state"] == "failed"
     with everygram.open(index) as opened:
         assert opened.count("secret").count == 0
+
+
+@pytest.mark.parametrize("name", ["incoming", "keys", "queue", "done"])
+def test_links_that_an_index_came_with_lead_nowhere(index, tmp_path, name):
+    others = tmp_path / "others"
+    (others / "folder").mkdir(parents=True)
+    for file in (others / "mine.json", others / "folder" / "mine.json"):
+        file.write_text("{}")
+        os.utime(file, (0, 0))
+    os.utime(others / "folder", (0, 0))
+    before = sorted(others.rglob("*"))
+    (index / jobs.FOLDER).mkdir(0o700)
+    (index / jobs.FOLDER / name).symlink_to(others)
+    store = Jobs(index)
+    store.tidy()
+    assert store.begin() is None
+    assert store.recent(10) == []
+    assert sorted(others.rglob("*")) == before
+    if name == "incoming":
+        with pytest.raises(PermissionError, match="is a link"):
+            store.incoming()
+
+
+def test_jobs_are_not_kept_where_a_link_leads(index, tmp_path):
+    (tmp_path / "others").mkdir()
+    (index / jobs.FOLDER).symlink_to(tmp_path / "others")
+    store = Jobs(index)
+    for use in (store.incoming, store.lock, store.tidy, store.begin):
+        with pytest.raises(PermissionError, match="is a link"):
+            use()
+    assert list((tmp_path / "others").iterdir()) == []
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (tmp_path / "state.json.tmp").symlink_to(secret)
+    with pytest.raises(OSError):
+        jobs.write(tmp_path / "state.json", {})
+    assert secret.read_text() == "secret"

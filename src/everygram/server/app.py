@@ -9,16 +9,18 @@ once. What is no query goes on to the pages (`pages.py`).
 import asyncio
 import contextlib
 import logging
+import re
 import time
 
 from fastapi import FastAPI
 
 from everygram.server import access, answering, pages, problems
 from everygram.server.access_log import AccessLog
+from everygram.server.admission import Admission
 from everygram.server.calls import Answer, Call
 from everygram.server.exchange import JSON, LEFT, Exchange, Gone, Message, Receive, Send
 from everygram.server.indexes import Indexes
-from everygram.server.keys import Key, Keys, Scope, token_of
+from everygram.server.keys import Key, Scope
 from everygram.server.lines import NDJSON, Lines
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Given, Pool, Threads
@@ -32,6 +34,8 @@ logger = logging.getLogger("everygram")
 
 # What of a body is sent at a time.
 PIECE = 256 << 10
+# What a redirect of the framework has before the path: the host that the client said.
+FULL = re.compile(r"^https?://[^/]*(?=/)")
 
 
 class Service:
@@ -44,8 +48,8 @@ class Service:
         self._pages, self._pool = application, pool
         self._settings = settings = application.state.settings
         self._indexes: Indexes = application.state.indexes
-        self._metrics, self._rates = metrics, rates
-        self._keys = Keys.load(settings.keys) if settings.keys else None
+        self._metrics = metrics
+        self._admission = Admission(settings, rates)
         self._log = AccessLog(metrics.lines_dropped) if settings.access_log else None
         # Bytes of bodies and answers that are held.
         self._held = 0
@@ -104,8 +108,9 @@ class Service:
         reads = method in ("GET", "HEAD")
         if path.startswith("/health") and reads:
             exchange.operation = "health"
-            await exchange.respond(self._health(path))
+            await exchange.respond(self._health(exchange))
             return
+        exchange.check()
         if refusal := exchange.scope.get("everygram.refusal"):
             raise refusal
         if not access.host_allowed(exchange.header("host"), self._settings):
@@ -118,10 +123,10 @@ class Service:
                 await exchange.respond(Answer(204, b""))
                 return
             exchange.more_headers = answered.headers
-        key = self._admitted(exchange)
+        key = self._admission.key(exchange)
         if path == "/metrics" and reads:
             exchange.operation = "metrics"
-            kind, body = self._metrics.render()
+            kind, body = self._metrics.render(lambda name: self._admission.may_read(key, name))
             await exchange.respond(Answer(200, body, (("content-type", kind),)))
         elif method == "POST" and path == "/":
             await self._query(exchange, "infini-gram", "", key)
@@ -136,38 +141,10 @@ class Service:
         else:
             await self._page(exchange, key)
 
-    def _admitted(self, exchange: Exchange) -> Key | None:
-        """The request's key, if one is needed. Raises Refusal."""
-        key = None
-        if self._keys is not None and not access.is_open(exchange.path):
-            token = token_of(exchange.header("authorization"))
-            key = None if token is None else self._keys.find(token)
-            if key is None:
-                raise Refusal(
-                    "unauthorized",
-                    "expected a key that is known here, as 'Authorization: Bearer KEY'",
-                    headers=(("www-authenticate", "Bearer"),),
-                )
-            exchange.key = key.name
-        wait = self._rates.check(key, exchange.address)
-        if wait is not None:
-            raise Refusal(
-                "rate-limited",
-                f"too many requests; try again in {wait:.0f} seconds",
-                headers=(("retry-after", f"{wait:.0f}"),),
-            )
-        return key
-
     def _check_scope(self, exchange: Exchange, name: str, key: Key | None, scope: Scope) -> None:
-        """Raise Refusal if the key, or its absence, does not allow this."""
+        """Raise Refusal if the index may not be asked so, with this key or without one."""
+        self._admission.check(key, name, scope)
         exchange.index = self._indexes.resolved(name)
-        if self._keys is None:
-            if scope == "write":
-                raise Refusal(
-                    "forbidden", "writing needs a key: the service was started without --keys"
-                )
-        elif key is not None and not key.allows(exchange.index, scope):
-            raise Refusal("forbidden", f"this key may not {scope} index '{name[:200]}'")
 
     # Queries.
 
@@ -318,7 +295,7 @@ class Service:
                 await exchange.start(
                     message["status"],
                     [
-                        (name.decode(), value.decode("latin-1"))
+                        (name.decode(), FULL.sub("", value.decode("latin-1")))
                         for name, value in message["headers"]
                     ],
                 )
@@ -329,9 +306,13 @@ class Service:
         exchange.scope.setdefault("state", {})["request_id"] = exchange.request_id
         await self._pages(exchange.scope, receive, send)
 
-    def _health(self, path: str) -> Answer:
-        """Whether this process lives; whether it can answer queries."""
-        troubles = self._indexes.troubles()
+    def _health(self, exchange: Exchange) -> Answer:
+        """Whether this process lives; whether it can answer queries.
+
+        It answers without a key, but names to nobody what he may not read.
+        """
+        path, troubles = exchange.path, self._indexes.troubles()
+        known, may_read = self._admission.known(exchange), self._admission.may_read
         ready = not self._leaving and len(troubles) < len(self._indexes.names)
         if path == "/health/live":
             return answering.as_json(200, {"status": "ok"})
@@ -342,7 +323,7 @@ class Service:
         said = {
             "status": "ok" if ready else "unavailable",
             "version": pages.VERSION,
-            "unavailable": sorted(troubles),
+            "unavailable": [name for name in sorted(troubles) if may_read(known, name)],
         }
         return answering.as_json(200 if ready else 503, said)
 
@@ -353,7 +334,7 @@ class Service:
         for name, index in self._indexes.items():
             self._metrics.version(name, index.version)
         tasks = [asyncio.create_task(self._follow())]
-        if self._keys is not None:  # (Without keys, nobody may write.)
+        if self._admission.has_keys:  # (Without keys, nobody may write.)
             tender = self._pages.state.tender = Tender(self._indexes.items)
             tasks.append(asyncio.create_task(tender.run()))
         await send({"type": "lifespan.startup.complete"})
@@ -378,8 +359,7 @@ class Service:
                     for name in self._indexes.names:
                         index = served.get(name)
                         self._metrics.version(name, None if index is None else index.version)
-                if self._keys is not None:
-                    self._keys = await asyncio.to_thread(self._keys.latest)
+                await asyncio.to_thread(self._admission.follow)
             except Exception:
                 logger.exception("what changed could not be read")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from everygram.server.calls import Answer
 from everygram.server.metrics import OTHER
+from everygram.server.problems import Refusal
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -21,6 +22,14 @@ Headers = Iterable[tuple[str, str]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 JSON = "application/json"
+# Headers of which a request has one at most: whoever looks at the other one sees another request.
+ONCE = frozenset(
+    {b"authorization", b"content-type", b"host", b"idempotency-key", b"origin", b"x-request-id"}
+)
+# Bytes, control characters, of no path that is served.
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Of every answer: browsers take what is JSON for nothing else.
+NOSNIFF = ("x-content-type-options", "nosniff")
 # Statuses of answers that have no body.
 BODILESS = (204, 304)
 # What the log has as the status of a request whose client left before its answer.
@@ -68,6 +77,16 @@ class Exchange:
         self._received = not message.get("more_body", False)
         return message
 
+    def check(self) -> None:
+        """Raise Refusal for a head that can be read in two ways."""
+        if CONTROL.search(self.path):
+            raise Refusal("not-found", "a path has no control characters; see /docs for what is")
+        if len(self.headers) < len(self.scope["headers"]):
+            names = [name for name, _ in self.scope["headers"]]
+            twice = next((name for name in names if name in ONCE and names.count(name) > 1), None)
+            if twice is not None:
+                raise Refusal("bad-request", f"header {twice.decode()}: expected it once")
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises Gone."""
         while not self.whole:
@@ -105,7 +124,7 @@ class Exchange:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer. Of a body that was not read, nothing more is read."""
         self.started, self.status = True, status
-        said = [*headers, *self.more_headers, ("x-request-id", self.request_id)]
+        said = [*headers, *self.more_headers, NOSNIFF, ("x-request-id", self.request_id)]
         if not self.whole and self.method not in ("GET", "HEAD"):
             said.append(("connection", "close"))
         await self._send(

@@ -71,10 +71,14 @@ class Indexes:
         """The name itself, or what it is an alias of. Raises Refusal (404)."""
         name = self._settings.aliases.get(name, name)
         if name not in self._served:
+            # (Not every key may know of every index.)
             names = ", ".join(f"'{known}'" for known in self._served)
-            raise Refusal(
-                "not-found", f"index '{name[:200]}' is not served here; expected one of {names}"
+            listed = (
+                "GET /v1/indexes lists those that are"
+                if self._settings.keys
+                else (f"expected one of {names}")
             )
+            raise Refusal("not-found", f"index '{name[:200]}' is not served here; {listed}")
         return name
 
     def get(self, name: str) -> Index:

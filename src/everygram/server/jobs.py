@@ -187,8 +187,6 @@ class Jobs:
         Raises OSError, and PermissionError if `.jobs` is not this user's: it came with the index.
         """
         self._make(self.folder)
-        if self.folder.is_symlink() or self.folder.stat().st_uid != os.geteuid():
-            raise PermissionError(f"{self.folder} was made by another user")
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -279,11 +277,16 @@ class Jobs:
             os.close(descriptor)
 
     def _make(self, folder: Path) -> None:
-        """Make a folder of these, but not that of an index which is not there."""
+        """Make a folder of these, but not that of an index which is not there.
+
+        Raises OSError, and PermissionError if it came with the index: a link, or another user's.
+        """
         for each in (self.folder, folder):
             if not each.exists():
                 each.mkdir(0o700, exist_ok=True)
                 sync(each.parent)
+            if each.is_symlink() or each.stat().st_uid != os.geteuid():
+                raise PermissionError(f"{each} was made by another user, or is a link")
 
 
 def failed(trouble: Trouble) -> dict[str, Any]:
@@ -313,8 +316,11 @@ def _is_number(name: str) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What is in a folder of ours. Links lead elsewhere, and came with the index: none is ours."""
     try:
-        return list(folder.iterdir())
+        if folder.is_symlink() or folder.parent.is_symlink():
+            return []
+        return [each for each in folder.iterdir() if not each.is_symlink()]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -343,7 +349,9 @@ def read(path: Path) -> dict[str, Any] | None:
 def write(path: Path, content: dict[str, Any], durable: bool = False) -> None:
     """Write a JSON object in one step; durable: it survives a power cut. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    # (Not through a link, which an index may have come with.)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
         file.write(json.dumps(content, ensure_ascii=False).encode())
         if durable:
             flush(file)

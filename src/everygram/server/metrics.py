@@ -13,7 +13,7 @@ import mmap
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +73,16 @@ _CELLS = _HISTOGRAMS + len(OPERATIONS) * len(_STATUSES) * _HISTOGRAM_CELLS
 _OPERATION = {name: i for i, name in enumerate(OPERATIONS)}
 _KIND = {kind: i for i, kind in enumerate(KINDS)}
 _STATUS = {int(status): i for i, status in enumerate(_STATUSES[:-1])}
+
+
+class _Seen:
+    """Metrics, as one who may know of some indexes sees them."""
+
+    def __init__(self, metrics: "Metrics", named: Callable[[str], bool]) -> None:
+        self._metrics, self._named = metrics, named
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.collect(self._named)
 
 
 class Metrics(Collector):
@@ -143,11 +153,15 @@ class Metrics(Collector):
         else:
             self._versions[index] = served
 
-    def render(self) -> tuple[str, bytes]:
-        """(content type, text) of all metrics, over all workers; takes a few milliseconds."""
-        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self)
+    def render(self, named: Callable[[str], bool] = lambda index: True) -> tuple[str, bytes]:
+        """(content type, text) of all metrics, over all workers; takes a few milliseconds.
 
-    def collect(self) -> Iterator[Metric]:
+        named: whether an index may be named.
+        """
+        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(_Seen(self, named))
+
+    def collect(self, named: Callable[[str], bool] = lambda index: True) -> Iterator[Metric]:
+        """All metrics, over all workers."""
         # (Lists: memory is slow to read cell by cell.)
         cells = [list(self._shared[i * _CELLS : (i + 1) * _CELLS]) for i in range(self._parts)]
         yield from _of_requests(cells)
@@ -155,7 +169,7 @@ class Metrics(Collector):
         yield _gauge(
             "everygram_index_info",
             "1 for every index served, by the version that is served.",
-            dict.fromkeys(sorted(self._versions.items()), 1),
+            {item: 1 for item in sorted(self._versions.items()) if named(item[0])},
             ("index", "version"),
         )
         yield _gauge(

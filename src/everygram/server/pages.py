@@ -80,6 +80,7 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
             RequestValidationError: problems.on_invalid_body,
             StarletteHTTPException: problems.on_http_error,
             EverygramError: problems.on_refused_query,
+            Exception: problems.on_failure,
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes

@@ -340,6 +340,11 @@ async def on_refused_query(request: Request, error: EverygramError) -> Response:
     return _response(request, refusal_of(error, request.app.state.indexes.items()))
 
 
+async def on_failure(request: Request, error: Exception) -> Response:
+    """What nobody expected. (The framework raises it again, and the service logs it.)"""
+    return _response(request, Refusal("internal", FAILED))
+
+
 def _response(request: Request, refusal: Refusal) -> Response:
     answer = as_answer(refusal, getattr(request.state, "request_id", ""))
     return Response(answer.body, answer.status, dict(answer.headers))

@@ -21,6 +21,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from everygram.server.exchange import NOSNIFF
 from everygram.server.problems import Refusal, as_answer
 from everygram.server.settings import Settings
 
@@ -121,7 +122,9 @@ class Protocol(HttpToolsProtocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        # (What stands behind a body is no header: it would come after whoever looks at those.)
+        if self._phase != "body":
+            super().on_header(name, value)
         self._count_head(len(name) + len(value) + 4)
 
     def _count_head(self, size: int) -> None:
@@ -189,6 +192,7 @@ class Protocol(HttpToolsProtocol):
             answer = as_answer(refusal, secrets.token_hex(8))
             headers = (
                 *answer.headers,
+                NOSNIFF,
                 ("content-length", str(len(answer.body))),
                 ("connection", "close"),
             )
