@@ -1,13 +1,20 @@
-"""An index of a service answers as the index itself: every method, every error."""
+"""An index of a service answers as the index itself: every method, every error.
+
+And what clients do beside that: they try again, write, and are awaited; `everygram --remote`.
+"""
 
 import asyncio
 import inspect
 import json
 import math
+import pickle
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +65,7 @@ BOTH = [
     ("longest_matches", [[1, 2, 3, 1]], {}),
     ("novelty", [[1, 2, 3, 7]], {"max_n": 4}),
     ("find", [[1, 2]], {}),
-    ("find", [[]], {"limit": 2, "offset": 1, "context": 2}),
+    ("find", [[]], {"limit": 2, "offset": 1}),
     ("find", [[]], {"limit": None}),
     ("find", [[2]], {"sample": 1, "seed": 3}),
     ("document", [], {"query": [], "occurrence": 1, "context": 2}),
@@ -363,3 +370,206 @@ def test_every_method_is_there(local, remote, left_out):
         for each in [*here][1:]:
             assert here[each].default == there[each].default, (name, each)
             assert here[each].kind == there[each].kind, (name, each)
+
+
+class Fake:
+    """A service that answers what it is told, and counts requests."""
+
+    def __init__(self, *replies):
+        self.replies, self.asked = [*replies], []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                length = int(self.headers["content-length"] or 0)
+                fake.asked.append((dict(self.headers), self.rfile.read(length)))
+                self.reply()
+
+            def do_GET(self):
+                fake.asked.append((dict(self.headers), b""))
+                self.reply()
+
+            def reply(self):
+                reply = fake.replies.pop(0)
+                if reply is None:  # as if the connection were lost
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                status, headers, body = reply
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                body = json.dumps(body).encode()
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+INFO = {
+    "name": "x", "index_version": "0" * 16, "num_documents": 1, "num_tokens": 1, "dtype": "u16",
+    "separator": 65535, "vocab_size": 10, "tokenizer": "none", "tokenizer_sha256": None,
+    "query_prefix": "",
+}  # fmt: skip
+COUNT = (200, {}, {"count": 3, "token_ids": [1], "tokens": None, "index_version": "0" * 16})
+
+
+def problem(status, kind, **headers):
+    body = {"type": f"urn:everygram:problem:{kind}", "status": status, "detail": "no"}
+    return status, headers, body | {"request_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [problem(503, "overloaded", **{"retry-after": "0"})],
+        [problem(429, "rate-limited", **{"retry-after": "0"})] * 3,
+        [problem(503, "overloaded", **{"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"})],
+        [None, None],
+    ],
+    ids=["busy", "rate", "date", "lost"],
+)
+def test_a_query_is_tried_again(refused):
+    with Fake((200, {}, INFO), *refused, COUNT) as fake, everygram.Client(fake.url) as client:
+        assert client.index("x").count([1]) == 3
+        assert not fake.replies
+
+
+def test_a_query_is_not_tried_for_ever():
+    busy = problem(503, "overloaded", **{"retry-after": "100"})
+    with Fake((200, {}, INFO), busy) as fake, everygram.Client(fake.url) as client:
+        index = client.index("x")
+        with pytest.raises(everygram.ServiceError) as caught:
+            index.count([1])
+    error = caught.value
+    assert (error.status, error.kind, error.detail) == (503, "overloaded", "no")
+    assert error.request_id == "r1"
+    gone = problem(503, "index-unavailable")
+    with Fake((200, {}, INFO), gone) as fake, everygram.Client(fake.url) as client:
+        index = client.index("x")
+        with pytest.raises(everygram.ServiceError, match="index-unavailable"):
+            index.count([1])
+
+
+def test_no_service():
+    with Fake() as fake:
+        pass
+    refused = pytest.raises(everygram.ServiceError, match="everygram serve")
+    with everygram.Client(fake.url, timeout=0.3) as client, refused as caught:
+        client.indexes()
+    assert (caught.value.status, caught.value.kind) == (0, "unreachable")
+    other = pytest.raises(everygram.ServiceError, match="expected an everygram service")
+    with Fake((200, {}, [1])) as fake, everygram.Client(fake.url) as client, other:
+        client.indexes()
+    for wrong in ("localhost:8000", "ftp://a", 1):
+        with pytest.raises(everygram.OptionError, match="url: "):
+            everygram.Client(wrong)
+
+
+def test_keys(url, monkeypatch, token):
+    with everygram.Client(url) as client, pytest.raises(everygram.ServiceError) as caught:
+        client.index("corpus")
+    assert caught.value.kind == "unauthorized"
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    with everygram.Client(url) as client:
+        assert {"corpus", "both"} <= {each["name"] for each in client.indexes()}
+        with pytest.raises(everygram.ServiceError, match="not-found"):
+            client.index("nothing")
+
+
+def test_awaited(url, token, pairs):
+    async def ask():
+        async with everygram.AsyncClient(url, token) as client:
+            index = await client.index("corpus")
+            await index.load_tokenizer()
+            model = await index.language_model("infgram-floor")
+            return await asyncio.gather(
+                index.count("natural language"),
+                index.ntd([110]),
+                index.count_batch([[1]] * 2_000),
+                index.find("language", limit=None),
+                model.prob([1, 2], 3),
+            )
+
+    here = pairs["corpus"][0]
+    assert [said(each) for each in asyncio.run(ask())] == [
+        said(here.count("natural language")),
+        said(here.ntd([110])),
+        said(here.count_batch([[1]] * 2_000)),
+        said(here.find("language", limit=None)),
+        said(here.language_model("infgram-floor").prob([1, 2], 3)),
+    ]
+
+
+def test_writing(client, tmp_path):
+    index = client.index("changing")
+    before = index.num_documents
+    added = index.add([{"text": "a zebra"}, {"text": "two zebras"}], idempotency_key="once")
+    assert added["num_documents"] == 2
+    assert index.add([{"text": "a zebra"}, {"text": "two zebras"}], idempotency_key="once") == added
+    assert index.num_documents == before + 2
+    assert index.count("zebra") == 2
+    assert index.add(write_jsonl(tmp_path / "z.jsonl", [{"text": "zebra"}]))["num_documents"] == 1
+    assert index.delete(query="two zebras", dry_run=True)["num_documents"] == 1
+    assert index.delete(query="two zebras")["num_documents"] == 1
+    assert index.count("zebra") == 2
+    job = index.compact(full=True, wait=False)
+    assert index.job(job["id"])["id"] == job["id"]
+    with pytest.raises(everygram.QueryError):
+        index.add([{"words": "no text"}])
+
+
+def test_results_travel(pairs):
+    here, there = pairs["corpus"]
+    again = pickle.loads(pickle.dumps(there.ntd("natural")))
+    assert again.as_dict() == here.ntd("natural").as_dict()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["count", "corpus", "natural language"],
+        ["prob", "corpus", "natural"],
+        ["ntd", "corpus", "a"],
+        ["infgram-prob", "corpus", "xx natural"],
+        ["infgram-ntd", "corpus", "xx natural"],
+        ["score", "ids", "--ids", "1,2,3"],
+        ["longest-matches", "corpus", "natural"],
+        ["find", "corpus", "language"],
+        ["document", "corpus", "language"],
+        ["document", "corpus", "--number", "1"],
+        ["search", "both", "natural AND language"],
+        ["sample", "corpus", "--seed", "1", "--max-tokens", "4", "a"],
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_the_command_line_asks_a_service(run, url, token, folder, monkeypatch, command):
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    name, index, *rest = command
+    code, out, err = run("--remote", url, name, index, *rest, "--json")
+    assert (code, err) == (0, "")
+    if index != "both":
+        assert run(name, folder / index, *rest, "--json")[:2] == (0, out)
+    else:
+        assert json.loads(out)["hits"]
+
+
+def test_commands_that_need_files(run, url):
+    code, _, err = run("--remote", url, "compact", "corpus")
+    assert code == 2
+    assert "needs the files of an index" in err

@@ -1,6 +1,7 @@
 """What a service says of an index, which a remote index says in turn."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from everygram.client.reading import RemoteReading, reading_of
@@ -36,6 +37,11 @@ class Described:
         """Its name at the service."""
         name: str = self._info["name"]
         return name
+
+    @property
+    def path(self) -> Path:
+        """The name, where an index on disk has its folder."""
+        return Path(self.name)
 
     @property
     def version(self) -> str:

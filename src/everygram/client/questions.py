@@ -301,7 +301,7 @@ class Questions:
         }
         if query is not None:
             asked |= self.query_of(query, raw)
-        return one("document", asked, results.document)
+        return one("document", asked, partial(results.document, by_text=text is not None))
 
     def draft(
         self,

@@ -19,12 +19,14 @@ from everygram.tokenizer.choose import stored_tokenizer
 
 @dataclass(frozen=True)
 class RemoteReading(Reading):
-    """The reading of a service's index. `path` is the index's name there.
+    """The reading of a service's index. `path` is the index's name there; `indexes`: of a union,
+    those of its indexes.
 
     Pickled, it takes the tokenizer along, and fetches it for that.
     """
 
     fetch: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    indexes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[type[Reading], tuple[Any, ...]]:
         data = self._stored() if self.entry.sha256 is not None else None
@@ -36,6 +38,8 @@ class RemoteReading(Reading):
             self.vocab_size,
             entry,
             data,
+            None,
+            self.indexes,
         )
 
     @cached_property
@@ -101,4 +105,5 @@ def reading_of(info: dict[str, Any], fetch: Callable[[], bytes]) -> RemoteReadin
         fmt.TokenizerEntry(kind, info["tokenizer"], sha256, info["query_prefix"]),
         None,
         fetch,
+        tuple(info.get("indexes", ())),
     )

@@ -7,6 +7,16 @@ import numpy as np
 
 from everygram.client.asking import Answer
 from everygram.encoding import Reading
+from everygram.results.attribution import (
+    AttributedSpan,
+    Attribution,
+    MergedSpan,
+    SourceDocument,
+    SpanDocument,
+    Surroundings,
+    UnionSourceDocument,
+    UnionSpanDocument,
+)
 from everygram.results.documents import Document, Matches
 from everygram.results.drafts import Draft
 from everygram.results.ngrams import (
@@ -19,6 +29,11 @@ from everygram.results.ngrams import (
     Prob,
     Probs,
 )
+from everygram.results.novelty import Novelty
+from everygram.results.perplexity import Perplexity
+from everygram.results.samples import Sample
+from everygram.results.search import Hit, Hits, Span, TermCount, UnionHit
+from everygram.results.strings import TextCount, TextMatches, Tokenization, Tokenizations
 from everygram.results.texts import LongestMatches, Scores
 
 
@@ -137,3 +152,193 @@ def longest_matches(answer: Answer, reading: Reading) -> LongestMatches:
     """Of `longest_matches`."""
     found = _array(answer["lengths"]), _array(answer["counts"])
     return LongestMatches(reading, _array(answer["token_ids"]), *found)
+
+
+def novelty(answer: Answer, reading: Reading) -> Novelty:
+    """Of `novelty`."""
+    first, last = answer["creativity_bounds"]
+    return Novelty(
+        answer["num_texts"],
+        answer["num_tokens"],
+        answer["longest"],
+        _array(answer["covered_tokens"]),
+        _array(answer["num_ngrams"]),
+        _array(answer["new_ngrams"]),
+        (first, last),
+        answer["unmatched_tokens"],
+    )
+
+
+def count_text(answer: Answer, reading: Reading) -> TextCount:
+    """Of `count_text`."""
+    return TextCount.of(answer["count"], answer["text"])
+
+
+def tokenizations(answer: Answer, reading: Reading) -> Tokenizations:
+    """Of `tokenizations`."""
+    listed = tuple(
+        Tokenization(tuple(each["token_ids"]), tuple(each["tokens"]), each["offset"], each["count"])
+        for each in answer["tokenizations"]
+    )
+    return Tokenizations(answer["text"], answer["count"], answer["tokenization_count"], listed)
+
+
+def _passages(listed: list[Answer]) -> list[tuple[str, str, str]] | None:
+    if not listed or listed[0]["parts"] is None:
+        return None
+    return [(before, match, after) for before, match, after in (each["parts"] for each in listed)]
+
+
+def _owners(listed: list[Answer], reading: Reading) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Of a union, whose the documents are, and what its indexes are called."""
+    names: tuple[str, ...] = getattr(reading, "indexes", ())
+    return (_column(listed, "index") if names else None), names
+
+
+PLACES = ("document", "start", "end", "byte_start", "byte_end", "token_start", "token_end")
+
+
+def find_text(answer: Answer, reading: Reading) -> TextMatches:
+    """Of `find_text`."""
+    listed = answer["occurrences"]
+    rows = [[each[name] for name in PLACES] for each in listed]
+    return TextMatches(
+        answer["text"],
+        answer["count"],
+        answer["document_count"],
+        _array(rows).reshape(-1, len(PLACES)),
+        _passages(listed),
+        *_owners(listed, reading),
+    )
+
+
+def find(answer: Answer, reading: Reading) -> Matches:
+    """Of `find`."""
+    listed = answer["occurrences"]
+    names = "segment", "rank", "position", "document", "offset"
+    return Matches(
+        reading,
+        _array(answer["token_ids"]),
+        answer["count"],
+        _array(answer["intervals"]).reshape(-1, 2),
+        *(_column(listed, name) for name in names),
+        _passages(listed),
+        *_owners(listed, reading),
+    )
+
+
+def document(answer: Answer, reading: Reading, by_text: bool = False) -> Document:
+    """Of `document`; by_text: of one that was asked for by a text in it."""
+    match, parts = answer["match"], answer["parts"]
+    ids = _array(answer["token_ids"])
+    cut = None
+    if by_text and parts is not None:
+        begin = len(parts[0].encode())
+        cut = begin, begin + len(parts[1].encode())
+    return Document(
+        reading,
+        answer["number"],
+        answer["metadata"],
+        answer["length"],
+        answer["start"],
+        ids,
+        None if match is None else (match[0], match[1]),
+        answer["occurrence"],
+        answer["count"],
+        cut,
+        answer.get("index"),
+        answer.get("index_name"),
+    )
+
+
+def draft(answer: Answer, reading: Reading) -> Draft:
+    """Of `draft`."""
+    table = _array([answer["token_ids"], answer["counts"]]).reshape(2, -1)
+    return Draft(
+        reading,
+        _array(answer["context_ids"]),
+        answer["suffix_len"],
+        answer["count"],
+        table,
+        answer["from_context"],
+    )
+
+
+def search(answer: Answer, reading: Reading) -> Hits:
+    """Of `search`."""
+    return Hits(
+        **answer
+        | {
+            "terms": [TermCount(**each) for each in answer["terms"]],
+            "hits": [_hit(each) for each in answer["hits"]],
+        }
+    )
+
+
+def _hit(said: Answer) -> Hit:
+    windows = said["windows"]
+    given = said | {
+        "spans": [Span(**span) for span in said["spans"]],
+        "windows": None if windows is None else [(a, z) for a, z in windows],
+        "marks": [(a, z) for a, z in said["marks"]],
+    }
+    return UnionHit(**given) if "index" in given else Hit(**given)
+
+
+def attribute(answer: Answer, reading: Reading) -> Attribution:
+    """Of `attribute`."""
+    spans = [
+        AttributedSpan(**each | {"documents": [_span_document(one) for one in each["documents"]]})
+        for each in answer["spans"]
+    ]
+    return Attribution(
+        reading,
+        _array(answer["token_ids"]),
+        answer["text"],
+        spans,
+        answer["span_count"],
+        [MergedSpan(**each) for each in answer["merged_spans"]],
+        [
+            UnionSourceDocument(**each) if "index" in each else SourceDocument(**each)
+            for each in answer["documents"]
+        ],
+        answer["options"],
+        answer["index"],
+    )
+
+
+def _span_document(said: Answer) -> SpanDocument:
+    given = dict(said)
+    long = {"text": given.pop("text"), "match": given.pop("match")}
+    around = long, given.pop("medium"), given.pop("snippet")
+    surroundings = None
+    if long["match"] is not None:
+        first, second, third = (Surroundings(each["text"], *each["match"]) for each in around)
+        surroundings = first, second, third
+    given["surroundings"] = surroundings
+    return UnionSpanDocument(**given) if "index" in given else SpanDocument(**given)
+
+
+def perplexity(answer: Answer, reading: Reading) -> Perplexity:
+    """Of `perplexity`."""
+    likelihood = answer["log_likelihood"]
+    return Perplexity(
+        answer["documents"],
+        answer["tokens"],
+        answer["words"],
+        answer["bytes"],
+        -math.inf if likelihood is None else likelihood,
+        answer["zeros"],
+        answer["log_likelihood_without_zeros"],
+    )
+
+
+def sample(answer: Answer, reading: Reading) -> Sample:
+    """Of `sample`."""
+    return Sample(
+        reading,
+        _array(answer["prompt_ids"]),
+        _array(answer["token_ids"]),
+        np.array(answer["log_probs"], np.float64),
+        answer["finished"],
+    )
