@@ -215,13 +215,16 @@ def find_text(answer: Answer, reading: Reading) -> TextMatches:
 def find(answer: Answer, reading: Reading) -> Matches:
     """Of `find`."""
     listed = answer["occurrences"]
-    names = "segment", "rank", "position", "document", "offset"
     return Matches(
         reading,
         _array(answer["token_ids"]),
         answer["count"],
         _array(answer["intervals"]).reshape(-1, 2),
-        *(_column(listed, name) for name in names),
+        _column(listed, "segment"),
+        _column(listed, "rank"),
+        _column(listed, "position"),
+        _column(listed, "document"),
+        _column(listed, "offset"),
         _passages(listed),
         *_owners(listed, reading),
     )
