@@ -9,7 +9,8 @@ import numpy as np
 
 from everygram.client import results
 from everygram.client.asking import Answer, Request, sent, sent_batch, without_defaults
-from everygram.client.questions import FEW, Questions, each_of, many, one
+from everygram.client.kinds import FEW, each_of, many, one
+from everygram.client.questions import Questions
 from everygram.encoding import Batch, Query, Reading
 from everygram.errors import QueryError
 from everygram.results.perplexity import Perplexity

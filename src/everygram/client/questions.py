@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from everygram.arguments import integer, natural
+from everygram.arguments import integer
 from everygram.attribution.novelty import BOUNDS
 from everygram.attribution.text import DELIMITERS
 from everygram.client import results
@@ -19,6 +19,7 @@ from everygram.client.asking import (
     without_defaults,
 )
 from everygram.client.described import Described
+from everygram.client.kinds import FEW, PAGE, choice, each_of, many, one, paged, with_ids
 from everygram.encoding import Batch, Query, Reading
 from everygram.errors import QueryError
 from everygram.results.attribution import Attribution
@@ -40,27 +41,6 @@ from everygram.results.strings import TextCount, TextMatches, Tokenizations
 from everygram.results.texts import LongestMatches, Scores
 
 R = TypeVar("R")
-# Distributions, and texts that are asked about at length, that go together.
-FEW = 64
-# Hits and occurrences of a page, where all are wanted.
-PAGE = 1_000
-
-
-def one(
-    operation: str, query: Answer, make: Callable[[Answer, Reading], R], **more: Any
-) -> Request[R]:
-    """A request for one query."""
-    return Request(operation, [query], lambda found, reading: make(found[0], reading), **more)
-
-
-def many(
-    operation: str,
-    queries: list[Answer],
-    make: Callable[[list[Answer], Reading], R],
-    **more: Any,
-) -> Request[R]:
-    """A request for a batch."""
-    return Request(operation, queries, make, batch=True, **more)
 
 
 class Questions:
@@ -238,8 +218,8 @@ class Questions:
     ) -> Request[TextMatches]:
         """See `Index.find_text`."""
         asked = self._text(text, ignore_case, whole_words)
-        asked |= _choice(offset, limit, sample, seed, context)
-        return _paged("find_text", asked, limit, sample, "occurrences", results.find_text)
+        asked |= choice(offset, limit, sample, seed, context)
+        return paged("find_text", asked, limit, sample, "occurrences", results.find_text)
 
     def find(
         self,
@@ -253,8 +233,8 @@ class Questions:
         raw: bool = False,
     ) -> Request[Matches]:
         """See `Index.find`."""
-        asked = self.query_of(query, raw) | _choice(offset, limit, sample, seed, context)
-        return _paged("find", asked, limit, sample, "occurrences", results.find)
+        asked = self.query_of(query, raw) | choice(offset, limit, sample, seed, context)
+        return paged("find", asked, limit, sample, "occurrences", results.find)
 
     def documents(
         self,
@@ -356,7 +336,7 @@ class Questions:
             if not isinstance(where, tuple | list) or len(where) != 2:
                 raise QueryError(f"where: expected a field and its value, found {where!r}")
             asked["where"] = {where[0]: where[1]}
-        return _paged("search", asked, limit, sample, "hits", results.search)
+        return paged("search", asked, limit, sample, "hits", results.search)
 
     def attribute(
         self,
@@ -457,55 +437,8 @@ class Questions:
         asked = [self.query_of(query, raw) | more for query in given]
         if echo:
             return "count", asked, make
-        return "count", [each | {"echo": False} for each in asked], partial(_with_ids, make, given)
-
-
-def each_of(make: Callable[[Answer, Reading], R], found: list[Answer], reading: Reading) -> list[R]:
-    """The results of a batch, one by one."""
-    return [make(answer, reading) for answer in found]
-
-
-def _with_ids(
-    make: Callable[[list[Answer], Reading], R],
-    given: list[list[int]],
-    found: list[Answer],
-    reading: Reading,
-) -> R:
-    pairs = zip(given, found, strict=True)
-    return make([answer | {"token_ids": ids} for ids, answer in pairs], reading)
+        return "count", [each | {"echo": False} for each in asked], partial(with_ids, make, given)
 
 
 def _ids(found: Answer, reading: Reading) -> np.ndarray:
     return np.array(found["token_ids"], np.int64)
-
-
-def _choice(
-    offset: int, limit: int | None, sample: int | None, seed: int, context: int | None
-) -> Answer:
-    chosen: Answer = {"seed": seed, "limit": PAGE if limit is None else limit}
-    chosen |= without_defaults(sample=sample, context=context)
-    return chosen | {"offset": natural("offset", offset, error=QueryError)}
-
-
-def _paged(
-    operation: str,
-    asked: Answer,
-    limit: int | None,
-    sample: int | None,
-    listed: str,
-    make: Callable[[Answer, Reading], R],
-) -> Request[R]:
-    """A request for what is listed in pages: without a limit, page after page."""
-    if limit is not None or sample is not None:
-        return one(operation, asked, make)
-
-    def following(found: Answer) -> Answer | None:
-        if found["cursor"] is None:
-            return None
-        return asked | {"cursor": found["cursor"]} | ({"offset": 0} if "offset" in asked else {})
-
-    def together(found: list[Answer], reading: Reading) -> R:
-        items = [item for page in found for item in page[listed]]
-        return make(found[0] | {listed: items, "cursor": None}, reading)
-
-    return Request(operation, [asked], together, following=following)

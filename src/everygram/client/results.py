@@ -236,8 +236,7 @@ def document(answer: Answer, reading: Reading, by_text: bool = False) -> Documen
     ids = _array(answer["token_ids"])
     cut = None
     if by_text and parts is not None:
-        begin = len(parts[0].encode())
-        cut = begin, begin + len(parts[1].encode())
+        cut = _bytes_of(parts, ids, reading, answer["start"] > 0)
     return Document(
         reading,
         answer["number"],
@@ -252,6 +251,21 @@ def document(answer: Answer, reading: Reading, by_text: bool = False) -> Documen
         answer.get("index"),
         answer.get("index_name"),
     )
+
+
+def _bytes_of(parts: list[str], ids: np.ndarray, reading: Reading, inside: bool) -> tuple[int, int]:
+    """Where the middle part begins and ends in what the ids spell."""
+    before, match = (part.encode() for part in parts[:2])
+    found = guess = len(before), len(before) + len(match)
+    spelled = reading.spelled(ids, inside)
+    begin = -1
+    # (Where the ids begin within a character, its bytes are not those it is shown as.)
+    while list(reading.cut_bytes(ids, *found, inside=inside)) != parts:
+        begin = spelled.find(match, begin + 1)
+        if begin < 0:
+            return guess
+        found = begin, begin + len(match)
+    return found
 
 
 def draft(answer: Answer, reading: Reading) -> Draft:
