@@ -573,3 +573,17 @@ def test_commands_that_need_files(run, url):
     code, _, err = run("--remote", url, "compact", "corpus")
     assert code == 2
     assert "needs the files of an index" in err
+
+
+def test_lines_of_standard_input(run, url, token, folder, monkeypatch):
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    lines = "natural language\nzebra\n日本\n"
+    for name in ("count", "infgram-ntd"):
+        remote = run("--remote", url, name, "corpus", "-", stdin=lines)
+        assert remote == run(name, folder / "corpus", "-", stdin=lines)
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(everygram.MissingExtraError, match=r"everygram\[client\]"):
+        everygram.Client("http://localhost:1")
