@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from everygram.building.preparation import prepare as prepare
     from everygram.building.upgrade import Upgrade as Upgrade
     from everygram.building.upgrade import upgrade as upgrade
+    from everygram.client import AsyncClient as AsyncClient
+    from everygram.client import Client as Client
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from everygram.errors import MissingExtraError as MissingExtraError
     from everygram.errors import OptionError as OptionError
     from everygram.errors import QueryError as QueryError
+    from everygram.errors import ServiceError as ServiceError
     from everygram.errors import TokenizerError as TokenizerError
     from everygram.index import Index as Index
     from everygram.index import open as open
@@ -90,6 +93,7 @@ _HOMES = {
         "MissingExtraError",
         "OptionError",
         "QueryError",
+        "ServiceError",
         "TokenizerError",
     ),
     "progress": (
@@ -163,6 +167,10 @@ _HOMES = {
         "compact",
     ),
     "building.convert": ("export",),
+    "client": (
+        "AsyncClient",
+        "Client",
+    ),
     "building.upgrade": (
         "Upgrade",
         "upgrade",

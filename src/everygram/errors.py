@@ -54,3 +54,20 @@ class DamagedIndexError(FormatError):
 
 class MissingExtraError(EverygramError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""
+
+
+class ServiceError(EverygramError):
+    """A service refused a request, failed to answer it, or cannot be reached.
+
+    status: of HTTP; 0 where there was no answer. kind: the service's name for the problem, such as
+    "overloaded" ("unreachable" where there was no answer). detail: what it says. request_id: what
+    the service's log knows the request by, if it said so.
+    """
+
+    def __init__(self, status: int, kind: str, detail: str, request_id: str = "") -> None:
+        known = f" (request {request_id})" if request_id else ""
+        super().__init__(f"{kind}: {detail}{known}")
+        self.status, self.kind, self.detail, self.request_id = status, kind, detail, request_id
+
+    def __reduce__(self) -> tuple[type["ServiceError"], tuple[int, str, str, str]]:
+        return ServiceError, (self.status, self.kind, self.detail, self.request_id)

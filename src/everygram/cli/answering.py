@@ -18,7 +18,7 @@ import click
 
 import everygram
 from everygram.cli import compiling
-from everygram.cli.options import parse_ids
+from everygram.cli.options import REMOTE_URL, parse_ids
 from everygram.errors import EverygramError, QueryError
 
 if TYPE_CHECKING:
@@ -199,7 +199,13 @@ def interpret() -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator["Index"]:
-    """The index at a path."""
+    """The index at a path; or, of that name, the service's."""
+    url = click.get_current_context().meta.get(REMOTE_URL)
+    if url is not None:
+        with everygram.Client(url) as client:
+            # (It has the methods of an index that commands call.)
+            yield cast("Index", client.index(str(path)))
+        return
     with compiling.announced():
         index = everygram.open(path)
     with index:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from everygram.cli.commands import Commands
-from everygram.cli.options import examples
+from everygram.cli.options import REMOTE_URL, examples
 from everygram.errors import EverygramError, OptionError, QueryError
 
 # Command name -> (module of this package and function in it, help line), in the order of `--help`.
@@ -69,6 +69,22 @@ COMMANDS = {
     "keys": ("keys:keys", "Keep the API keys of a service."),
     "warmup": ("inspecting:warmup", "Compile everything now, so that no later command waits."),
 }
+
+# Commands that ask an index, and so may ask one of a service; the others need its files.
+REMOTE = (
+    "count",
+    "prob",
+    "ntd",
+    "infgram-prob",
+    "infgram-ntd",
+    "score",
+    "longest-matches",
+    "attribute",
+    "sample",
+    "find",
+    "document",
+    "search",
+)
 
 
 def run() -> None:
@@ -159,5 +175,20 @@ class Program(Commands):
 @click.version_option(
     package_name="everygram", message="everygram %(version)s", help="Show the version and exit."
 )
-def app() -> None:
+@click.option(
+    "--remote",
+    metavar="URL",
+    help="Ask an index of the service at this address, by its name there in place of its folder. "
+    "The API key, if it wants one, is read from the environment: EVERYGRAM_KEY.",
+)
+@click.pass_context
+def app(ctx: click.Context, remote: str | None) -> None:
     """Exact n-gram and ∞-gram queries over a tokenized corpus."""
+    if remote is None:
+        return
+    if ctx.invoked_subcommand not in REMOTE:
+        raise click.UsageError(
+            f"--remote: '{ctx.invoked_subcommand}' needs the files of an index and cannot ask a "
+            f"service; these can: {', '.join(REMOTE)}"
+        )
+    ctx.meta[REMOTE_URL] = remote

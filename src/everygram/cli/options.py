@@ -67,6 +67,8 @@ class _Path(click.ParamType[Path]):
 
 
 PATH = _Path()
+# Where click's context has the address of the service to ask.
+REMOTE_URL = "everygram.remote"
 
 index_argument = click.argument(
     "index",

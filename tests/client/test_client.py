@@ -1,0 +1,589 @@
+"""An index of a service answers as the index itself: every method, every error.
+
+And what clients do beside that: they try again, write, and are awaited; `everygram --remote`.
+"""
+
+import asyncio
+import inspect
+import json
+import math
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import everygram
+from conftest import write_jsonl
+from everygram.client.asynchronous import AsyncRemoteIndex, AsyncRemoteLanguageModel
+from everygram.client.index import RemoteIndex, RemoteLanguageModel
+from everygram.server.keys import add
+
+EVERYGRAM = Path(sys.executable).with_name("everygram")
+TEXTS = [
+    "natural language processing",
+    "natural language",
+    "",
+    "the natural sciences — 日本語 and languages",
+    "language models process language",
+]
+DOCUMENTS = [[1, 2, 3], [1, 2, 4, 1, 2, 3], [], [500, 1, 2]]
+NAMES = ["corpus", "ids", "both"]
+# What is about files, which a client has not.
+OF_FILES = {"engine", "manifest", "disturbed"}
+# Calls of methods: of an index of text, of one without a tokenizer.
+BOTH = [
+    ("document_count_batch", [[[1, 2], [2]]], {}),
+    ("count", [[1, 2]], {}),
+    ("count", [[]], {}),
+    ("count", [np.array([1, 2])], {}),
+    ("count_batch", [[[1, 2], [], [3]]], {}),
+    ("count_batch", [[]], {}),
+    ("count_batch", [np.array([1, 2, 3]), [0, 1, 3]], {}),
+    ("document_count", [[1, 2]], {}),
+    ("prob", [[1, 2, 3]], {}),
+    ("prob", [[1, 2], 3], {}),
+    ("prob_batch", [[[1, 2], [2]], [3, 4]], {}),
+    ("infgram_prob", [[7, 1, 2], 3], {}),
+    ("infgram_prob_batch", [[[1, 2, 3], [9, 2, 4]]], {}),
+    ("ntd", [[1, 2]], {}),
+    ("ntd", [[9, 9]], {}),
+    ("ntd", [[]], {"max_support": 2}),
+    ("ntd_batch", [[[1, 2], [], [9, 9]]], {}),
+    ("ntd_batch", [[]], {}),
+    ("infgram_ntd", [[7, 1, 2]], {}),
+    ("infgram_ntd_batch", [[[1], [7, 1, 2]]], {"max_support": 3}),
+    ("score", [[1, 2, 3]], {}),
+    ("score_batch", [[[1, 2, 3], []]], {"order": 2}),
+    ("longest_matches", [[1, 2, 3, 1]], {}),
+    ("novelty", [[1, 2, 3, 7]], {"max_n": 4}),
+    ("find", [[1, 2]], {}),
+    ("find", [[]], {"limit": 2, "offset": 1}),
+    ("find", [[]], {"limit": None}),
+    ("find", [[2]], {"sample": 1, "seed": 3}),
+    ("document", [], {"query": [], "occurrence": 1, "context": 2}),
+    ("draft", [[1, 2]], {}),
+    ("draft", [[1, 2]], {"max_factor": math.inf, "lookback": 2}),
+    ("search", ["ids:1,2 OR ids:3"], {}),
+    ("search", [[[[1, 2]], [[3]]]], {"within": 5, "order": "bm25"}),
+    ("search", ["NOT ids:1,2"], {"limit": None}),
+    ("attribute", [[1, 2, 3]], {}),
+    ("encode", [[1, 2]], {}),
+    ("encode_prob", [[1, 2], 3], {}),
+]
+TEXT = [
+    ("count", ["natural language"], {}),
+    ("count", ["natural"], {"raw": True}),
+    ("count_batch", [["natural language", "", [110, 97]]], {}),
+    ("document_count", ["language"], {}),
+    ("document_count_batch", [["language", "日本"]], {}),
+    ("prob", ["natural language"], {}),
+    ("prob", ["natural", " "], {}),
+    ("prob_batch", [["natural", "langua"], [" ", "g"]], {}),
+    ("infgram_prob", ["xx natural", " "], {}),
+    ("ntd", ["a"], {}),
+    ("infgram_ntd", ["the natural"], {}),
+    ("infgram_ntd_batch", [["the natural", "日"]], {}),
+    ("score", ["natural language"], {}),
+    ("score_batch", [["natural", "日本"]], {}),
+    ("longest_matches", ["the natural language"], {}),
+    ("novelty", ["the natural language of new"], {}),
+    ("count_text", ["Natural"], {"ignore_case": True}),
+    ("count_text_batch", [["natural", "日本", "zz"]], {"whole_words": True}),
+    ("document_count_text", ["language"], {}),
+    ("tokenizations", ["natural"], {}),
+    ("tokenizations", ["natural"], {"ignore_case": True, "limit": 1}),
+    ("find_text", ["language"], {"context": 3}),
+    ("find_text", ["lang"], {"limit": None}),
+    ("find_text", ["lang"], {"offset": 1, "limit": 2}),
+    ("find", ["language"], {"context": 3}),
+    ("document", [], {"query": "language", "occurrence": 1}),
+    ("document", [], {"text": "日本", "context": 2}),
+    ("document", [], {"text": "lang", "occurrence": 2}),
+    ("draft", ["natural"], {"max_tokens": 4}),
+    ("search", ["natural AND language"], {"limit": 1}),
+    ("search", ["language NEAR/30 natural"], {"order": "matches"}),
+    ("search", ["language"], {"where": ("id", 1)}),
+    ("search", ["language"], {"sample": 2, "seed": 1}),
+    ("attribute", ["the natural language"], {"density": None, "prompt": "what"}),
+    ("encode", ["natural"], {}),
+    ("encode_prob", ["natural", " "], {}),
+    ("decode", [[110, 97]], {}),
+]
+WRONG = [
+    ("count", [None], {}),
+    ("count", [[1.5]], {}),
+    ("count", [{1, 2}], {}),
+    ("count", [[100_000]], {}),
+    ("count", [[-1]], {}),
+    ("count", [[True]], {}),
+    ("count_batch", ["text"], {}),
+    ("count_batch", [[[1], [100_000]]], {}),
+    ("count_batch", [np.array([1, 2])], {}),
+    ("prob", [[]], {}),
+    ("prob_batch", [[[1], [2]], [1]], {}),
+    ("ntd", [[1]], {"max_support": -1}),
+    ("score", [[1]], {"order": 0}),
+    ("document", [1_000], {}),
+    ("document", [], {}),
+    ("search", ["a AND"], {}),
+    ("search", ["ids:1"], {"order": "best"}),
+    ("search", ["ids:1"], {"cursor": "nonsense"}),
+    ("find", [[1]], {"limit": -1}),
+    ("draft", [[1]], {"max_tokens": 0}),
+    ("documents", ["12"], {}),
+]
+
+
+def write_ids(path, documents, vocab_size=501):
+    stream = [token for document in documents for token in [0, *document]]
+    file = path.with_suffix(".bin")
+    np.array(stream, "<u2").tofile(file)
+    everygram.build(file, path, pretokenized="u16", separator_id=0, vocab_size=vocab_size)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three indexes: `corpus` and `more`, of text, and `ids`, without a tokenizer."""
+    folder = tmp_path_factory.mktemp("served")
+    records = [{"text": text, "id": i, "tags": ["a", None, 2**70]} for i, text in enumerate(TEXTS)]
+    everygram.build(write_jsonl(folder / "a.jsonl", records), folder / "corpus", "bytes")
+    everygram.build(write_jsonl(folder / "b.jsonl", records[2:]), folder / "more", "bytes")
+    everygram.prepare(folder / "corpus")
+    shutil.copytree(folder / "more", folder / "changing")
+    write_ids(folder / "ids", DOCUMENTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def token(folder):
+    """A key that may read and write all."""
+    _, token = add(folder / "keys.json", "all", {"*": ["read", "write"]}, None)
+    return token
+
+
+@pytest.fixture(scope="module")
+def url(folder, token):
+    """The service's address."""
+    said = folder / "said.txt"
+    names = ["corpus", "more", "ids", "changing"]
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [EVERYGRAM, "serve", *(folder / name for name in names), "--union", "both=corpus,more",
+             "--port", "0", "--keys", folder / "keys.json", "--follow-seconds", "0.1"],
+            stderr=file,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 300
+        while "the manual is at " not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < end, said.read_text()
+            time.sleep(0.05)
+        yield said.read_text().partition("the manual is at ")[2].partition("/docs")[0]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def client(url, token):
+    with everygram.Client(url, token) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def pairs(folder, client):
+    """Each index here, and there."""
+    with (
+        everygram.open(folder / "corpus") as corpus,
+        everygram.open(folder / "ids") as ids,
+        everygram.open([folder / "corpus", folder / "more"]) as both,
+    ):
+        local = {"corpus": corpus, "ids": ids, "both": both}
+        yield {name: (local[name], client.index(name)) for name in NAMES}
+
+
+def said(result):
+    """All that a result says."""
+    if isinstance(result, list):
+        return [type(result), [said(each) for each in result]]
+    if isinstance(result, np.ndarray):
+        return [result.dtype, result.tolist()]
+    if hasattr(result, "as_dict"):
+        shown = result.as_dict()
+        if isinstance(shown.get("index"), dict):
+            shown["index"].pop("name")
+        return [type(result), shown, int(result) if isinstance(result, int) else None]
+    if hasattr(result, "_result"):
+        return [type(result), [said(each) for each in result]]
+    return result
+
+
+def cases(rows):
+    return [pytest.param(*row, id=f"{number}-{row[0]}") for number, row in enumerate(rows)]
+
+
+def check(pair, method, args, options):
+    here, there = (getattr(index, method)(*args, **options) for index in pair)
+    assert said(here) == said(there)
+    if not isinstance(here, int | str | list):
+        assert repr(here) == repr(there)
+    if isinstance(here, everygram.Attribution):
+        return
+    same = np.array_equal(here, there) if isinstance(here, np.ndarray) else here == there
+    assert same
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("method", "args", "options"), cases(BOTH))
+def test_the_same_result_of_ids(pairs, name, method, args, options):
+    check(pairs[name], method, args, options)
+
+
+@pytest.mark.parametrize("name", ["corpus", "both"])
+@pytest.mark.parametrize(("method", "args", "options"), cases(TEXT))
+def test_the_same_result_of_texts(pairs, name, method, args, options):
+    check(pairs[name], method, args, options)
+
+
+def test_the_same_documents(pairs):
+    check(pairs["corpus"], "documents", [[3, 0]], {"context": 4})
+    check(pairs["corpus"], "document", [1], {})
+    check(pairs["both"], "documents", [[1, 2]], {"index": [0, 1]})
+    check(pairs["both"], "document", [1], {"index": 1})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("method", "args", "options"), cases(WRONG))
+def test_the_same_error(pairs, name, method, args, options):
+    errors = []
+    for index in pairs[name]:
+        with pytest.raises(everygram.QueryError) as caught:
+            getattr(index, method)(*args, **options)
+        errors.append(caught)
+    assert errors[0].type is errors[1].type
+
+
+def test_the_message_of_an_error_is_the_same(pairs):
+    for method, args in [("count", [[100_000]]), ("count", [[-1]]), ("search", ["a AND"])]:
+        said = []
+        for index in pairs["corpus"]:
+            with pytest.raises(everygram.QueryError) as caught:
+                getattr(index, method)(*args)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+
+
+def test_texts_need_a_tokenizer(pairs):
+    for index in pairs["ids"]:
+        with pytest.raises(everygram.TokenizerError, match="has no tokenizer"):
+            index.count("text")
+
+
+def test_large_batches_keep_their_order(pairs):
+    here, there = pairs["ids"]
+    queries = [[i % 501] for i in range(2, 12_345)]
+    assert here.count_batch(queries) == there.count_batch(queries)
+    queries[11_500] = [100_000]
+    with pytest.raises(everygram.QueryError, match="query 11500: "):
+        there.count_batch(queries)
+    texts = ["natural language", "日"] * 1_000
+    here, there = pairs["corpus"]
+    assert here.count_batch(texts) == there.count_batch(texts)
+
+
+def test_what_an_index_is(pairs):
+    for here, there in pairs.values():
+        names = ("num_tokens", "num_documents", "vocab_size", "separator", "version")
+        for name in names:
+            assert getattr(here, name) == getattr(there, name), name
+        assert (here.tokenizer is None) == (there.tokenizer is None)
+        assert there.name in repr(there)
+        assert not there.refresh()
+        assert there.latest() is there
+
+
+MODELS = [
+    ({"smoothing": "infgram-floor"}, NAMES),
+    ({"smoothing": "stupid-backoff", "order": 3}, NAMES),
+    ({"order": 3}, ["corpus"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        pytest.param(options, name, id=f"{number}-{name}")
+        for number, (options, names) in enumerate(MODELS)
+        for name in names
+    ],
+)
+def test_the_same_language_model(pairs, options, name):
+    pair = tuple(index.language_model(**options) for index in pairs[name])
+    here, there = pair
+    for field in ("smoothing", "order", "vocab_size", "separator", "normalized"):
+        assert getattr(here, field) == getattr(there, field), field
+    for method, args, more in [
+        ("prob", [[1, 2], 3], {}),
+        ("prob", [[1, 2, 3]], {}),
+        ("distribution", [[1, 2]], {}),
+        ("log_probs", [[1, 2, 3]], {"document_start": True}),
+        ("log_probs", [[]], {}),
+        ("log_probs_batch", [[[1, 2], [], [9]]], {}),
+        ("longest_suffix_batch", [[[1, 2], [9, 1]]], {}),
+        ("perplexity", [[[1, 2], [3]]], {"document_end": True}),
+        ("sample", [[1, 2]], {"seed": 1, "max_tokens": 5}),
+        ("sample", [], {"seed": 1, "max_tokens": 5, "top_k": 3, "max_context": 2}),
+        ("sample_batch", [[[1], [2]]], {"seed": 2, "max_tokens": 3}),
+    ]:
+        here_said, there_said = (getattr(model, method)(*args, **more) for model in pair)
+        assert said(here_said) == said(there_said), method
+
+
+def public(of):
+    return {name for name in dir(of) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "left_out"),
+    [
+        (everygram.Index, RemoteIndex, OF_FILES),
+        (everygram.Index, AsyncRemoteIndex, OF_FILES),
+        (everygram.LanguageModel, RemoteLanguageModel, {"context"}),
+        (everygram.LanguageModel, AsyncRemoteLanguageModel, {"context"}),
+    ],
+    ids=["index", "async_index", "model", "async_model"],
+)
+def test_every_method_is_there(local, remote, left_out):
+    methods = {name for name in public(local) if inspect.isfunction(getattr(local, name))}
+    assert methods - left_out <= public(remote)
+    for name in methods - left_out:
+        here, there = (inspect.signature(getattr(of, name)).parameters for of in (local, remote))
+        assert [*here] == [*there], name
+        for each in [*here][1:]:
+            assert here[each].default == there[each].default, (name, each)
+            assert here[each].kind == there[each].kind, (name, each)
+
+
+class Fake:
+    """A service that answers what it is told, and counts requests."""
+
+    def __init__(self, *replies):
+        self.replies, self.asked = [*replies], []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                length = int(self.headers["content-length"] or 0)
+                fake.asked.append((dict(self.headers), self.rfile.read(length)))
+                self.reply()
+
+            def do_GET(self):
+                fake.asked.append((dict(self.headers), b""))
+                self.reply()
+
+            def reply(self):
+                reply = fake.replies.pop(0)
+                if reply is None:  # as if the connection were lost
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                status, headers, body = reply
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                body = json.dumps(body).encode()
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+INFO = {
+    "name": "x", "index_version": "0" * 16, "num_documents": 1, "num_tokens": 1, "dtype": "u16",
+    "separator": 65535, "vocab_size": 10, "tokenizer": "none", "tokenizer_sha256": None,
+    "query_prefix": "",
+}  # fmt: skip
+COUNT = (200, {}, {"count": 3, "token_ids": [1], "tokens": None, "index_version": "0" * 16})
+
+
+def problem(status, kind, **headers):
+    body = {"type": f"urn:everygram:problem:{kind}", "status": status, "detail": "no"}
+    return status, headers, body | {"request_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [problem(503, "overloaded", **{"retry-after": "0"})],
+        [problem(429, "rate-limited", **{"retry-after": "0"})] * 3,
+        [problem(503, "overloaded", **{"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"})],
+        [None, None],
+    ],
+    ids=["busy", "rate", "date", "lost"],
+)
+def test_a_query_is_tried_again(refused):
+    with Fake((200, {}, INFO), *refused, COUNT) as fake, everygram.Client(fake.url) as client:
+        assert client.index("x").count([1]) == 3
+        assert not fake.replies
+
+
+def test_a_query_is_not_tried_for_ever():
+    busy = problem(503, "overloaded", **{"retry-after": "100"})
+    with Fake((200, {}, INFO), busy) as fake, everygram.Client(fake.url) as client:
+        index = client.index("x")
+        with pytest.raises(everygram.ServiceError) as caught:
+            index.count([1])
+    error = caught.value
+    assert (error.status, error.kind, error.detail) == (503, "overloaded", "no")
+    assert error.request_id == "r1"
+    gone = problem(503, "index-unavailable")
+    with Fake((200, {}, INFO), gone) as fake, everygram.Client(fake.url) as client:
+        index = client.index("x")
+        with pytest.raises(everygram.ServiceError, match="index-unavailable"):
+            index.count([1])
+
+
+def test_no_service():
+    with Fake() as fake:
+        pass
+    refused = pytest.raises(everygram.ServiceError, match="everygram serve")
+    with everygram.Client(fake.url, timeout=0.3) as client, refused as caught:
+        client.indexes()
+    assert (caught.value.status, caught.value.kind) == (0, "unreachable")
+    other = pytest.raises(everygram.ServiceError, match="expected an everygram service")
+    with Fake((200, {}, [1])) as fake, everygram.Client(fake.url) as client, other:
+        client.indexes()
+    for wrong in ("localhost:8000", "ftp://a", 1):
+        with pytest.raises(everygram.OptionError, match="url: "):
+            everygram.Client(wrong)
+
+
+def test_keys(url, monkeypatch, token):
+    with everygram.Client(url) as client, pytest.raises(everygram.ServiceError) as caught:
+        client.index("corpus")
+    assert caught.value.kind == "unauthorized"
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    with everygram.Client(url) as client:
+        assert {"corpus", "both"} <= {each["name"] for each in client.indexes()}
+        with pytest.raises(everygram.ServiceError, match="not-found"):
+            client.index("nothing")
+
+
+def test_awaited(url, token, pairs):
+    async def ask():
+        async with everygram.AsyncClient(url, token) as client:
+            index = await client.index("corpus")
+            await index.load_tokenizer()
+            model = await index.language_model("infgram-floor")
+            return await asyncio.gather(
+                index.count("natural language"),
+                index.ntd([110]),
+                index.count_batch([[1]] * 2_000),
+                index.find("language", limit=None),
+                model.prob([1, 2], 3),
+            )
+
+    here = pairs["corpus"][0]
+    assert [said(each) for each in asyncio.run(ask())] == [
+        said(here.count("natural language")),
+        said(here.ntd([110])),
+        said(here.count_batch([[1]] * 2_000)),
+        said(here.find("language", limit=None)),
+        said(here.language_model("infgram-floor").prob([1, 2], 3)),
+    ]
+
+
+def test_writing(client, tmp_path):
+    index = client.index("changing")
+    before = index.num_documents
+    added = index.add([{"text": "a zebra"}, {"text": "two zebras"}], idempotency_key="once")
+    assert added["num_documents"] == 2
+    assert index.add([{"text": "a zebra"}, {"text": "two zebras"}], idempotency_key="once") == added
+    assert index.num_documents == before + 2
+    assert index.count("zebra") == 2
+    assert index.add(write_jsonl(tmp_path / "z.jsonl", [{"text": "zebra"}]))["num_documents"] == 1
+    assert index.delete(query="two zebras", dry_run=True)["num_documents"] == 1
+    assert index.delete(query="two zebras")["num_documents"] == 1
+    assert index.count("zebra") == 2
+    job = index.compact(full=True, wait=False)
+    assert index.job(job["id"])["id"] == job["id"]
+    with pytest.raises(everygram.QueryError):
+        index.add([{"words": "no text"}])
+
+
+def test_results_travel(pairs):
+    here, there = pairs["corpus"]
+    again = pickle.loads(pickle.dumps(there.ntd("natural")))
+    assert again.as_dict() == here.ntd("natural").as_dict()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["count", "corpus", "natural language"],
+        ["prob", "corpus", "natural"],
+        ["ntd", "corpus", "a"],
+        ["infgram-prob", "corpus", "xx natural"],
+        ["infgram-ntd", "corpus", "xx natural"],
+        ["score", "ids", "--ids", "1,2,3"],
+        ["longest-matches", "corpus", "natural"],
+        ["find", "corpus", "language"],
+        ["document", "corpus", "language"],
+        ["document", "corpus", "--number", "1"],
+        ["search", "both", "natural AND language"],
+        ["sample", "corpus", "--seed", "1", "--max-tokens", "4", "a"],
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_the_command_line_asks_a_service(run, url, token, folder, monkeypatch, command):
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    name, index, *rest = command
+    code, out, err = run("--remote", url, name, index, *rest, "--json")
+    assert (code, err) == (0, "")
+    if index != "both":
+        assert run(name, folder / index, *rest, "--json")[:2] == (0, out)
+    else:
+        assert json.loads(out)["hits"]
+
+
+def test_commands_that_need_files(run, url):
+    code, _, err = run("--remote", url, "compact", "corpus")
+    assert code == 2
+    assert "needs the files of an index" in err
+
+
+def test_lines_of_standard_input(run, url, token, folder, monkeypatch):
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    lines = "natural language\nzebra\n日本\n"
+    for name in ("count", "infgram-ntd"):
+        remote = run("--remote", url, name, "corpus", "-", stdin=lines)
+        assert remote == run(name, folder / "corpus", "-", stdin=lines)
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(everygram.MissingExtraError, match=r"everygram\[client\]"):
+        everygram.Client("http://localhost:1")
