@@ -239,7 +239,11 @@ def test_a_header_that_is_read_once_comes_once(guarded, keys, name):
 
 @pytest.mark.parametrize(
     ("path", "leads"),
-    [("/docs/", "/docs"), ("/swagger-ui", "/swagger-ui/"), ("/v1/indexes/pile/", "/v1/indexes/pile")],
+    [
+        ("/docs/", "/docs"),
+        ("/swagger-ui", "/swagger-ui/"),
+        ("/v1/indexes/pile/", "/v1/indexes/pile"),
+    ],
 )
 def test_no_answer_leads_to_a_host_that_the_client_said(guarded, keys, path, leads):
     headers = {"authorization": f"Bearer {keys['all']}", "host": "evil.example"}

@@ -56,6 +56,9 @@ MOST = {
     "maxnum": 10,
     "max_disp_len": 10_000,
 }
+# Types of queries that may be short, and the occurrences up to which a distribution is.
+SHORT = ("count", "prob", "infgram_prob", "ntd", "infgram_ntd")
+FEW = 1_000
 # Names that are only of their server's log.
 IGNORED = ("engine", "source", "timestamp")
 # The id by which their indexes know a document's start.
@@ -68,21 +71,37 @@ def index_named(body: object) -> str:
     return name if isinstance(name, str) else ""
 
 
-def answer(body: object, get: Callable[[str], Index | None]) -> tuple[int, dict[str, Any]]:
+class Lengthy(Exception):
+    """A query that may take longer than it was to."""
+
+
+def answer(
+    body: object, get: Callable[[str], Index | None], short: bool = False
+) -> tuple[int, dict[str, Any]]:
     """(status, answer) of a request.
 
-    body: its JSON values. get: the index of a name, or None.
+    body: its JSON values. get: the index of a name, or None. short: whether to raise Lengthy for
+    what may take longer than a millisecond.
     """
     try:
         query_type, index, given = _parsed(body, get)
         began = time.perf_counter()
-        found, ids, tokens = _asked(query_type, index, given)
+        found, ids, tokens = _asked(query_type, index, given, short)
     except Refused as wrong:
         return wrong.status, {"error": wrong.message}
     except EverygramError as error:
         return 200, {"error": str(error)}
     milliseconds = (time.perf_counter() - began) * 1e3
     return 200, {**found, "latency": milliseconds, "token_ids": ids, "tokens": tokens}
+
+
+def _is_short(query_type: str, index: Index, ids: list[int], cnf: Cnf | None) -> bool:
+    """Whether a query takes less than a millisecond."""
+    if cnf is not None or query_type not in SHORT:
+        return False
+    if query_type not in ("ntd", "infgram_ntd"):
+        return True
+    return index.infgram_prob(ids, index.separator).prompt_count <= FEW
 
 
 def _parsed(body: object, get: Callable[[str], Index | None]) -> tuple[str, Index, dict[str, Any]]:
@@ -115,7 +134,9 @@ def _parsed(body: object, get: Callable[[str], Index | None]) -> tuple[str, Inde
     return query_type, index, given
 
 
-def _asked(query_type: str, index: Index, given: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+def _asked(
+    query_type: str, index: Index, given: dict[str, Any], short: bool
+) -> tuple[dict[str, Any], Any, Any]:
     """What is found, and the query's ids and tokens."""
     ids = _ids(index, given)
     cnf: Cnf | None = ids if ids and isinstance(ids[0], list) else None
@@ -127,6 +148,8 @@ def _asked(query_type: str, index: Index, given: dict[str, Any]) -> tuple[dict[s
         if field in MOST and not is_number(value, 1, MOST[field]):
             raise Refused(200, f"{field} must be an integer in [1, {MOST[field]}]!")
     numbers = {field: value for field, value in given.items() if field not in QUERIES}
+    if short and not _is_short(query_type, index, ids, cnf):
+        raise Lengthy
     found = ask(index, ids, cnf, numbers)
     if cnf is None:
         return found, ids, tokens_of(index, ids)

@@ -87,9 +87,10 @@ OPERATIONS: dict[str, Operation] = {
     for route in router.routes
     if isinstance(route, APIRoute)
 }
+INFINI_GRAM = "infini-gram"
 # Other services' ways of asking, which have bodies and answers of their own.
 SPECIAL: dict[str, Callable[[Call, Indexes, Settings], Answer]] = {
-    "infini-gram": compat.infini_gram,
+    INFINI_GRAM: compat.infini_gram,
     "olmotrace": compat.olmotrace,
 }
 
@@ -97,7 +98,8 @@ SPECIAL: dict[str, Callable[[Call, Indexes, Settings], Answer]] = {
 def quick(call: Call) -> bool:
     """Whether a call looks as if it is answered in less time than it takes to hand it to another
     process; `answer_at_once` sees."""
-    return call.operation in SHORT and not call.lines and len(call.body) <= SHORT_BODY
+    may_be = call.operation in SHORT or call.operation == INFINI_GRAM
+    return may_be and not call.lines and len(call.body) <= SHORT_BODY
 
 
 def index_in(body: bytes) -> str:
@@ -138,6 +140,8 @@ def answer(call: Call, served: Indexes, settings: Settings) -> Answer:
 def answer_at_once(call: Call, served: Indexes, settings: Settings) -> Answer | None:
     """The answer to a call that is `quick`; None if it takes longer than that looks."""
     try:
+        if call.operation == INFINI_GRAM:
+            return compat.infini_gram(call, served, settings, at_once=True)
         asked = Asked(call.name, served.get(call.name), settings, at_once=True)
         return _whole(call.body, _operation(call), asked)
     except Long:

@@ -204,7 +204,8 @@ class Service:
     async def _at_once(self, call: Call) -> Answer | None:
         """The answer to a question that is short: here, unless it may have to wait for a disk."""
         asked = call, self._indexes, self._settings
-        if self._indexes.get(call.name).engine.pace.cold:
+        named = [self._indexes.get(call.name)] if call.name else self._indexes.values()
+        if any(index.engine.pace.cold for index in named):
             return await asyncio.to_thread(answering.answer_at_once, *asked)
         return answering.answer_at_once(*asked)
 

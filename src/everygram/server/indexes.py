@@ -92,6 +92,10 @@ class Indexes:
             )
         return served.index
 
+    def values(self) -> Iterator[Index]:
+        """The indexes, those left out that cannot be read just now."""
+        return (index for _, index in self.items())
+
     def items(self) -> Iterator[tuple[str, Index]]:
         """Names and indexes, those left out that cannot be read just now."""
         for name, served in self._served.items():

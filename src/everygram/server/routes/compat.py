@@ -19,6 +19,7 @@ from everygram.server.bodies import read, too_large, written
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.problems import Refusal
+from everygram.server.routes.answering import Long
 from everygram.server.settings import Settings
 
 router = APIRouter(tags=["compatibility"])
@@ -109,8 +110,12 @@ def olmotrace_attribution(
     raise NotImplementedError
 
 
-def infini_gram(call: Call, served: Indexes, settings: Settings) -> Answer:
-    """The answer to a request of infini-gram's API. Raises Refusal for an index not there now."""
+def infini_gram(call: Call, served: Indexes, settings: Settings, at_once: bool = False) -> Answer:
+    """The answer to a request of infini-gram's API.
+
+    Raises Refusal for an index that is not there now, and Long for what was to be answered at once
+    and may take longer.
+    """
 
     def get(name: str) -> Index | None:
         try:
@@ -121,7 +126,10 @@ def infini_gram(call: Call, served: Indexes, settings: Settings) -> Answer:
             raise
 
     body = read(call.body, settings.max_json_depth)
-    status, said = infini_gram_web.answer(body, get)
+    try:
+        status, said = infini_gram_web.answer(body, get, short=at_once)
+    except infini_gram_web.Lengthy:
+        raise Long from None
     if "error" in said:
         said["error"] = problems.without_paths(said["error"], served.items())
     ids = said.get("token_ids")
