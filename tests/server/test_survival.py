@@ -45,12 +45,16 @@ def running(originals, tmp_path_factory):
 
 
 @pytest.fixture
-def service(running, originals):
+def service(request, running, originals):
     service, folder = running
     yield service
+    if "corpus" not in request.fixturenames:
+        return
     shutil.rmtree(folder / "corpus", ignore_errors=True)
     shutil.copytree(originals / "corpus", folder / "new")
     (folder / "new").rename(folder / "corpus")
+    # (What was mapped before answers until it is seen that it is gone.)
+    time.sleep(5 * SETTINGS["follow_seconds"])
     service.until(lambda: counted(service) == DOCUMENTS)
 
 

@@ -226,6 +226,9 @@ class Service:
                 task.cancel()
             await asyncio.wait({asking, leaving})
             self._metrics.queue(*self._pool.load())
+            # (An error that is raised here knows of this function, which knows of its task: both,
+            # and the body, would stay until garbage is looked for.)
+            del asking, leaving, task
 
     def _hold(self, size: int) -> None:
         """Count bytes that are held. Raises Refusal if there are too many."""
