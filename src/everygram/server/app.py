@@ -111,8 +111,6 @@ class Service:
             await exchange.respond(self._health(exchange))
             return
         exchange.check()
-        if refusal := exchange.scope.get("everygram.refusal"):
-            raise refusal
         if not access.host_allowed(exchange.header("host"), self._settings):
             raise Refusal("misdirected", "the host that was asked for is not served here")
         if origin := exchange.header("origin"):

@@ -43,9 +43,15 @@ CONTINUE = b"HTTP/1.1 100 "
 
 
 class Config(uvicorn.Config):
-    """uvicorn's configuration, with ours beside it."""
+    """uvicorn's configuration, with ours beside it.
+
+    refused: is told the kind of each problem that a connection answers itself. lingering: how many
+    connections were refused and are not closed yet.
+    """
 
     settings: Settings
+    refused: Callable[[str], None]
+    lingering = 0
 
 
 class _Transport:
@@ -90,9 +96,17 @@ class Protocol(HttpToolsProtocol):
         self._heads = self._unparsed = 0
         self._refusal: Refusal | None = None
         self._leaving = False
-        self._crowded = len(self.connections) > self._settings.max_connections
-        if len(self.connections) > self._settings.max_connections + SPARE_CONNECTIONS:
-            self._refuse(_too_many(self._settings.max_connections))
+        # (Connections that were refused and are not closed yet do not stand in the way of others.)
+        number, most = len(self.connections) - self.config.lingering, self._settings.max_connections
+        self._crowded = number > most
+        if self.config.lingering > most:
+            self.transport.abort()
+        elif number > most + SPARE_CONNECTIONS:
+            self._refuse(_too_many(most))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.config.lingering -= self._phase == "linger"
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._phase == "linger":
@@ -151,8 +165,9 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         cycle.transport = _Transport(self.transport, self)
         if self._crowded and not cycle.scope["path"].startswith(HEALTH):
-            cycle.scope["everygram.refusal"] = _too_many(self._settings.max_connections)
-            cycle.keep_alive = False
+            # (Told as cheaply as can be: there are many to tell.)
+            self._refuse(_too_many(self._settings.max_connections))
+            return
 
         def cut() -> None:
             cycle.disconnected = True
@@ -162,10 +177,14 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
+        if self._phase == "linger":
+            return
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._phase == "linger":
+            return
         self._phase = "idle" if self.cycle.response_complete else "answer"
         super().on_message_complete()
 
@@ -188,6 +207,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with a problem, unless an answer has begun, and close."""
+        self.config.refused(refusal.kind)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             answer = as_answer(refusal, secrets.token_hex(8))
             headers = (
@@ -211,6 +231,7 @@ class Protocol(HttpToolsProtocol):
         """Close; if more of a request is to come, read and drop some of it first."""
         if self._phase in ("head", "body") and not self.transport.is_closing():
             self._phase, self._since = "linger", self.loop.time()
+            self.config.lingering += 1
             self._body_bytes = 0
             self.flow.resume_reading()
             if self.transport.can_write_eof():

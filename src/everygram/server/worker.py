@@ -4,10 +4,13 @@ In: the supervisor's listening sockets, and a connection to it, over which runne
 """
 
 import asyncio
+import ctypes
+import gc
 import signal
 import socket
 from collections import deque
 
+import psutil
 import uvicorn
 import uvloop
 from fastapi import FastAPI
@@ -22,6 +25,8 @@ from everygram.server.settings import Settings
 
 # What a worker says to the supervisor: a byte, the niceness of a runner it asks for, or this.
 READY = 255
+# How often a worker looks whether it has grown by so many bytes.
+TIDY_SECONDS, GROWTH = 2.0, 16 << 20
 
 
 def run(
@@ -72,16 +77,33 @@ async def _serve(
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    config.settings = settings
+    config.settings, config.refused = settings, metrics.refused
     server = _Server(config, supervisor)
     supervisor.listen(server)
     loop = asyncio.get_running_loop()
     sweeping = asyncio.create_task(
         protocol.sweep(server.server_state.connections, loop, metrics.connections)
     )
+    tidying = asyncio.create_task(_tidy())
     await server.serve(sockets)
-    sweeping.cancel()
+    for task in (sweeping, tidying):
+        task.cancel()
     pool.close()
+
+
+async def _tidy() -> None:
+    """Give memory back after large requests: Python and the C library keep what was let go."""
+    library = ctypes.CDLL(None)
+    trim = getattr(library, "malloc_trim", lambda _: None)  # (glibc's)
+    process = psutil.Process()
+    small = process.memory_info().rss
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        if process.memory_info().rss > small + GROWTH:
+            # (What was there before the worker began is not looked at: milliseconds.)
+            gc.collect()
+            trim(0)
+            small = max(small, process.memory_info().rss - GROWTH // 2)
 
 
 class _Supervisor:
