@@ -5,8 +5,8 @@ nothing of what is asked.
 """
 
 import asyncio
+import random
 import re
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -54,7 +54,7 @@ class Exchange:
         self.headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
         self.address = scope["client"][0] if scope.get("client") else ""
         asked = self.header("x-request-id")
-        self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self.request_id = asked if REQUEST_ID.fullmatch(asked) else f"{random.getrandbits(64):016x}"
         self.more_headers: list[tuple[str, str]] = []
         self.started = self.whole = False
         # What is logged: `route` is the path's pattern, key the name of the client's.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from everygram.compat import infini_gram_web
 from everygram.compat import olmotrace as olmo
@@ -143,14 +144,19 @@ def olmotrace(call: Call, served: Indexes, settings: Settings) -> Answer:
     try:
         asked = olmo.request_from(body)
         limits.check_characters("response", asked.response, settings.max_query_tokens)
+        tokens = len(index.encode(asked.response))
+        limits.check_tokens("response", tokens, settings.max_query_tokens)
         for name, most in (
             ("maximum_documents_per_span", settings.max_documents),
             ("maximum_context_length", settings.max_context),
         ):
             if getattr(asked, name) > most:
-                raise Refusal("too-many-results", f"{name}: expected at most {most:,}")
+                if name in asked.model_fields_set:
+                    detail = f"expected at most {most:,}, found {getattr(asked, name):,}"
+                    raise Refusal.of_field("too-many-results", to_camel(name), detail)
+                asked = asked.model_copy(update={name: most})
         found = index.attribute(**asked.keywords())
-        return _answer(200, olmo.response_of(found, index, call.name), settings, len(found.query))
+        return _answer(200, olmo.response_of(found, index, call.name), settings, tokens)
     except (ValidationError, EverygramError) as error:
         said = olmo.problem(error)
         if "detail" in said:
