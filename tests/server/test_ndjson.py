@@ -164,7 +164,8 @@ def test_what_is_not_quick():
     assert answering.quick(Call("count", "", body + b" " * (answering.SHORT_BODY - len(body))))
     assert not answering.quick(Call("count", "", body + b" " * answering.SHORT_BODY))
     assert not answering.quick(Call("count", "", body, 1))
-    for operation in ("find", "search", "document", "score", "infini-gram", "olmotrace", "nope"):
+    assert answering.quick(Call("infini-gram", "", body))
+    for operation in ("find", "search", "document", "score", "olmotrace", "nope"):
         assert not answering.quick(Call(operation, "", body))
 
 
