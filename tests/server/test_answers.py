@@ -249,6 +249,14 @@ MALFORMED = [
     ("count", {"query": "a", "a/b~ c": 1}, "#/a~1b~0%20c", "unknown field 'a/b~ c'"),
     ("count", {"query": "a", "batch": []}, "#/query", "give query or batch, not both"),
     ("count", {"color": 1, "batch": []}, "#/color", "unknown field 'color'; expected batch"),
+    ("count", {"x": 1, "batch": []}, "#/x", "unknown field 'x'; expected batch, echo"),
+    ("lm_prob", {"query": "a", "model": {"x": 1}}, "#/model/x", "'x'; expected a field of 'model'"),
+    (
+        "lm_prob",
+        {"batch": [{"query": "a", "model": {"query": 1}}]},
+        "#/batch/0/model/query",
+        "'query'; expected a field of 'model'",
+    ),
     (
         "count",
         {"batch": [{"prompt": "a"}]},

@@ -54,6 +54,19 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("size", [20, 21, 22, 2_000])
+def test_a_line_has_as_many_bytes_as_a_body(paths, size):
+    ask = Asking(paths, max_body_bytes=21)
+    line = b'{"query": "a"' + b" " * (size - 14) + b"}"
+    short, answered, last = ask("count", b"{}\n" + line + b"\n{}", lines=5).lines()
+    assert (short["line"], last["line"]) == (5, 7)
+    if size <= 21:
+        assert answered == ask("count", line).json()
+    else:
+        assert answered["line"] == 6 and answered["problem"]["type"].endswith("body-too-large")
+        assert "at most 21 bytes" in answered["problem"]["detail"]
+
+
 @pytest.mark.parametrize("operation", ["count", "find"])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_line_that_is_refused_spoils_no_other(ask, operation, seed):
@@ -151,7 +164,8 @@ def test_what_is_not_quick():
     assert answering.quick(Call("count", "", body + b" " * (answering.SHORT_BODY - len(body))))
     assert not answering.quick(Call("count", "", body + b" " * answering.SHORT_BODY))
     assert not answering.quick(Call("count", "", body, 1))
-    for operation in ("find", "search", "document", "score", "infini-gram", "olmotrace", "nope"):
+    assert answering.quick(Call("infini-gram", "", body))
+    for operation in ("find", "search", "document", "score", "olmotrace", "nope"):
         assert not answering.quick(Call(operation, "", body))
 
 

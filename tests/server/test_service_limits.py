@@ -62,6 +62,20 @@ LIMITS = [
         {"query": "a", "continuation": "b"},
         {"query": "a", "continuation": "bb"},
     ),
+    (
+        "max_text_characters",
+        1,
+        "encode",
+        {"query": "a", "continuation": "b"},
+        {"query": "a", "continuation": "bb"},
+    ),
+    (
+        "max_text_characters",
+        1,
+        "lm_prob",
+        {"query": "a", "continuation": "b", "model": {"smoothing": "infgram"}},
+        {"query": "a", "continuation": "bb", "model": {"smoothing": "infgram"}},
+    ),
     ("max_top", 3, "ntd", {"prompt": "a", "top": 3}, {"prompt": "a", "top": 4}),
     ("max_top", 3, "infgram_ntd", {"prompt": "a", "top": 3}, {"prompt": "a", "top": 2**70}),
     ("max_top", 3, "ntd", {"prompt": "langu", "top": None}, {"prompt": "", "top": None}),
@@ -164,6 +178,18 @@ def test_every_limit_of_the_models_is_tried(paths):
     }
     # (`infgram_prob` has the fields of `prob`.)
     assert declared - tried == {("max_text_characters", "infgram_prob")}
+
+
+@pytest.mark.parametrize("operation", ["prob", "infgram_prob", "lm_prob", "encode"])
+def test_a_continuation_may_be_any_token_id(paths, operation):
+    ask = Asking(paths, max_text_characters=3)
+    model = {"model": {"smoothing": "infgram"}} if operation == "lm_prob" else {}
+    for token in (4, 500, 65535):
+        body = {"query": [1], "continuation": token, **model}
+        assert ask(operation, body, "ids").status == 200
+        assert ask(operation, {"batch": [body]}, "ids").status == 200
+        (line,) = ask(operation, json.dumps(body).encode(), "ids", lines=1).lines()
+        assert "problem" not in line
 
 
 def test_defaults_are_lowered_to_limits(paths):

@@ -231,8 +231,13 @@ def _answered(
     at_once: whether the queries of lines that follow one another are asked as a batch.
     """
     queries: list[Request | Exception] = []
+    most = asked.settings.max_body_bytes
     for line in lines:
         try:
+            if len(line) > most:
+                raise Refusal(
+                    "body-too-large", f"the line: expected at most {most:,} bytes, found more"
+                )
             value = read(line, asked.settings.max_json_depth)
             query = _checked(operation.query, value, operation)
             limits.check_query(query, asked.settings)

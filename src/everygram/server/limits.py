@@ -12,6 +12,8 @@ from everygram.server.settings import Settings
 
 # No token has more characters, nearly: a text with more of them per token is not even encoded.
 TOKEN_CHARACTERS = 256
+# What limits texts alone, in fields that take something else, too.
+CHARACTERS = "max_text_characters"
 # All brackets of JSON, and what is none of them.
 _BRACKETS = b"[]{}"
 _OTHERS = bytes(set(range(256)) - set(_BRACKETS))
@@ -59,7 +61,8 @@ def check_query(query: Request, settings: Settings) -> None:
     """Refuse a query with a number, or a text, over a limit; defaults over it are lowered."""
     for name, setting in limits_of(type(query)):
         value, most = getattr(query, name), getattr(settings, setting)
-        if value is None:
+        # (A continuation that is a token id has no characters to be limited.)
+        if value is None or (setting == CHARACTERS and not isinstance(value, str)):
             continue
         if name in query.model_fields_set:
             check_value(name, value, setting, most)

@@ -246,7 +246,13 @@ def _expected_and_found(fault: Mapping[str, Any], fields: list[str]) -> str:
         of_batch = BATCH in place[-1:]
         if of_batch and name in fields:
             return f"give {name} or batch, not both"
-        expected = "batch" if of_batch else ", ".join(fields)
+        if of_batch:
+            # (Where a query has `echo`, a batch of them has it, too.)
+            expected = "batch, echo" if "echo" in fields else "batch"
+        elif place and isinstance(place[-1], str) and place[-1] not in UNION_TAGS:
+            expected = f"a field of '{place[-1]}'"
+        else:
+            expected = ", ".join(fields)
         return f"unknown field '{str(name)[:SHOWN]}'; expected {expected}"
     if fault["type"] == "missing" and not fault["loc"]:
         return EXPECTED_BODY

@@ -4,7 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from everygram.server.models.base import Batch, Continuation, Either, QueryField, Raw, Request
+from everygram.server.models.base import (
+    Batch,
+    Continuation,
+    Either,
+    Limited,
+    QueryField,
+    Raw,
+    Request,
+)
 
 
 class EncodeRequest(Request):
@@ -18,6 +26,7 @@ class EncodeRequest(Request):
             "the answer's.",
             examples=[" processing", 7587],
         ),
+        Limited("max_text_characters"),
     ] = None
     raw: Raw = False
 

@@ -86,6 +86,7 @@ class LmProbRequest(Request):
             "of `query`, and the prompt is what stands before.",
             examples=[" processing", 7587],
         ),
+        Limited("max_text_characters"),
     ] = None
     model: ModelField
     raw: Raw = False
