@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import json
 import sys
 import threading
 import time
@@ -9,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 import everygram
 from conftest import write_jsonl
 from everygram.errors import QueryError
-from everygram.server.app import create_app
+from everygram.server import answering
+from everygram.server.calls import Call
+from everygram.server.settings import Settings
 from everygram.storage import directory
 
 BEFORE = ["natural language", "the natural sciences", "a language of nature"]
@@ -112,7 +114,7 @@ ASKED = {
         {"expression": "text:a", "limit": 1},
     ],
 }
-CHANGES = {"close", "refresh", "latest", "warm_up"}
+CHANGES = {"close", "refresh", "latest", "changed", "disturbed", "warm_up"}
 PROPERTIES = [
     name for name, value in inspect.getmembers(everygram.Index) if isinstance(value, property)
 ]
@@ -281,37 +283,32 @@ REQUESTS = {
 }
 
 
-class FlippingDict(dict):
-    """The indexes of a service, each followed to its other state after each look at it."""
+class FlippingIndexes:
+    """The indexes of a service, of which one is in its other state after each look at it."""
 
-    def __init__(self, name, indexes, first):
-        super().__init__({name: indexes[first]})
-        self._indexes = itertools.cycle([indexes[first], indexes[1 - first]])
+    def __init__(self, name, indexes):
+        self._name, self._indexes = name, itertools.cycle(indexes)
 
-    def __getitem__(self, name):
+    def get(self, name):
         return next(self._indexes)
+
+    def items(self):
+        return iter([(self._name, next(self._indexes))])
 
 
 def test_a_request_is_answered_from_one_state(states):
     name = states[0].path.name
-    app = create_app([states[0].path])
-    client = TestClient(app)
 
-    def answers():
+    def answers(served):
         for operation, body in REQUESTS.items():
             for sent in (body, {"batch": [body, body]}):
-                yield client.post(f"/v1/indexes/{name}/{operation}", json=sent).json()
-        yield client.get(f"/v1/indexes/{name}").json()
-        yield client.get("/v1/indexes").json()
+                call = Call(operation, name, json.dumps(sent).encode())
+                yield json.loads(answering.answer(call, served, Settings()).body)
 
-    paths = {path for path in app.openapi()["paths"] if "{name}/" in path}
-    assert {path.rpartition("/")[2] for path in paths} == REQUESTS.keys()
-    expected = []
-    for index in states:
-        app.state.indexes = {name: index}
-        expected.append(list(answers()))
+    assert REQUESTS.keys() <= answering.OPERATIONS.keys()
+    expected = [list(answers(FlippingIndexes(name, [index]))) for index in states]
     assert all(a != b for a, b in zip(*expected, strict=True))
     for first in (0, 1):
-        app.state.indexes = FlippingDict(name, states, first)
-        for number, answer in enumerate(answers()):
+        flipping = FlippingIndexes(name, [states[first], states[1 - first]])
+        for number, answer in enumerate(answers(flipping)):
             assert answer in (expected[0][number], expected[1][number])

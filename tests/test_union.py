@@ -154,7 +154,7 @@ for within, order in (("document", "document"), (4, "matches"), ("document", "bm
         )
     )
 # Asked elsewhere here.
-OTHERS = {"warm_up", "documents", "info", "close", "refresh", "latest"}
+OTHERS = {"warm_up", "documents", "info", "close", "refresh", "latest", "changed", "disturbed"}
 
 
 def test_all_methods_are_asked():
@@ -724,9 +724,11 @@ def test_a_union_is_served_beside_its_members(folder, service):
             ("search", {"expression": "the"}, union.search("the")),
             ("ntd", {"prompt": "the"}, union.ntd("the")),
         ):
-            assert ask(operation, **body).json() == answer.as_dict(), operation
-            batch = ask(operation, batch=[body]).json()
-            assert batch == {"results": [answer.as_dict()]}, operation
+            expected = answer.as_dict() | {"index_version": union.version}
+            found = ask(operation, **body).json()
+            assert {**expected, **found} == found, operation
+            batch = ask(operation, batch=[body]).json()["results"]
+            assert {**answer.as_dict(), **batch[0]} == batch[0], operation
     found = ask("find", query="mouse").json()["occurrences"]
     assert [(each["index"], each["index_name"]) for each in found] == [(1, "books")]
     # As they are without a union.
@@ -757,9 +759,9 @@ def test_a_union_is_served_beside_its_members(folder, service):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("books", "--union: expected a name of its own, found 'books': an index has it"),
-        ("", "--union: expected a name of its own, found ''"),
-        ("a/b", "--union: expected a name of its own, found 'a/b'"),
+        ("books", "unions: an index is served as 'books'; choose another name (from --union)"),
+        ("", "unions: expected a name of 1 to 200 characters"),
+        ("a/b", "found 'a/b', which has '/' (from --union)"),
     ],
 )
 def test_a_union_is_served_under_a_name_of_its_own(run, folder, name, said):

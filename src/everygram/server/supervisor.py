@@ -72,7 +72,11 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT. Raises EverygramError if it cannot start."""
         settings = self._settings
         self._sockets = [_listening(settings.host, settings.port)]
-        self._indexes = Indexes(settings)
+        try:
+            self._indexes = Indexes(settings)
+        except BaseException:
+            self._sockets[0].close()
+            raise
         _allow_files(settings)
         self._indexes.warm_up()
         self._application = pages.create(settings, self._indexes)
@@ -309,10 +313,14 @@ def _listening(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise EverygramError(f"cannot listen on '{host}', port {port}: {error.strerror}") from None
+    try:
         # Else a port whose last connections have just been closed would count as in use.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        bound.close()
         if error.errno == errno.EADDRINUSE:
             raise EverygramError(f"port {port} is in use; pass --port") from None
         raise EverygramError(f"cannot listen on '{host}', port {port}: {error.strerror}") from None
