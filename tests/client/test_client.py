@@ -68,6 +68,8 @@ BOTH = [
     ("find", [[]], {"limit": 2, "offset": 1}),
     ("find", [[]], {"limit": None}),
     ("find", [[2]], {"sample": 1, "seed": 3}),
+    ("find", [[9, 9]], {"context": 3}),
+    ("find", [[1, 2]], {"context": 3, "limit": 0}),
     ("document", [], {"query": [], "occurrence": 1, "context": 2}),
     ("draft", [[1, 2]], {}),
     ("draft", [[1, 2]], {"max_factor": math.inf, "lookback": 2}),
@@ -103,9 +105,13 @@ TEXT = [
     ("find_text", ["language"], {"context": 3}),
     ("find_text", ["lang"], {"limit": None}),
     ("find_text", ["lang"], {"offset": 1, "limit": 2}),
+    ("find_text", ["absent"], {"context": 3}),
+    ("find_text", ["lang"], {"context": 3, "limit": 0}),
     ("find", ["language"], {"context": 3}),
     ("document", [], {"query": "language", "occurrence": 1}),
     ("document", [], {"text": "日本", "context": 2}),
+    ("document", [], {"text": "本", "context": 1}),
+    ("document", [], {"text": "本", "context": 5}),
     ("document", [], {"text": "lang", "occurrence": 2}),
     ("draft", ["natural"], {"max_tokens": 4}),
     ("search", ["natural AND language"], {"limit": 1}),
@@ -237,8 +243,11 @@ def check(pair, method, args, options):
         assert repr(here) == repr(there)
     if isinstance(here, everygram.Attribution):
         return
-    same = np.array_equal(here, there) if isinstance(here, np.ndarray) else here == there
-    assert same
+    for result in (there, pickle.loads(pickle.dumps(there))):
+        same = np.array_equal(here, result) if isinstance(here, np.ndarray) else here == result
+        assert same
+    if isinstance(here, everygram.Document):
+        assert here.token_ids.dtype == there.token_ids.dtype
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -219,7 +219,8 @@ class Questions:
         """See `Index.find_text`."""
         asked = self._text(text, ignore_case, whole_words)
         asked |= choice(offset, limit, sample, seed, context)
-        return paged("find_text", asked, limit, sample, "occurrences", results.find_text)
+        make = partial(results.find_text, parts=context is not None)
+        return paged("find_text", asked, limit, sample, "occurrences", make)
 
     def find(
         self,
@@ -234,7 +235,8 @@ class Questions:
     ) -> Request[Matches]:
         """See `Index.find`."""
         asked = self.query_of(query, raw) | choice(offset, limit, sample, seed, context)
-        return paged("find", asked, limit, sample, "occurrences", results.find)
+        make = partial(results.find, parts=context is not None)
+        return paged("find", asked, limit, sample, "occurrences", make)
 
     def documents(
         self,

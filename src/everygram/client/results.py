@@ -1,6 +1,7 @@
 """Answers of a service as results: a function for each operation, and for batches."""
 
 import math
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -183,8 +184,8 @@ def tokenizations(answer: Answer, reading: Reading) -> Tokenizations:
     return Tokenizations(answer["text"], answer["count"], answer["tokenization_count"], listed)
 
 
-def _passages(listed: list[Answer]) -> list[tuple[str, str, str]] | None:
-    if not listed or listed[0]["parts"] is None:
+def _passages(listed: list[Answer], parts: bool) -> list[tuple[str, str, str]] | None:
+    if not parts:
         return None
     return [(before, match, after) for before, match, after in (each["parts"] for each in listed)]
 
@@ -198,8 +199,8 @@ def _owners(listed: list[Answer], reading: Reading) -> tuple[np.ndarray | None, 
 PLACES = ("document", "start", "end", "byte_start", "byte_end", "token_start", "token_end")
 
 
-def find_text(answer: Answer, reading: Reading) -> TextMatches:
-    """Of `find_text`."""
+def find_text(answer: Answer, reading: Reading, parts: bool = False) -> TextMatches:
+    """Of `find_text`; parts: with a context."""
     listed = answer["occurrences"]
     rows = [[each[name] for name in PLACES] for each in listed]
     return TextMatches(
@@ -207,13 +208,13 @@ def find_text(answer: Answer, reading: Reading) -> TextMatches:
         answer["count"],
         answer["document_count"],
         _array(rows).reshape(-1, len(PLACES)),
-        _passages(listed),
+        _passages(listed, parts),
         *_owners(listed, reading),
     )
 
 
-def find(answer: Answer, reading: Reading) -> Matches:
-    """Of `find`."""
+def find(answer: Answer, reading: Reading, parts: bool = False) -> Matches:
+    """Of `find`; parts: with a context."""
     listed = answer["occurrences"]
     return Matches(
         reading,
@@ -225,7 +226,7 @@ def find(answer: Answer, reading: Reading) -> Matches:
         _column(listed, "position"),
         _column(listed, "document"),
         _column(listed, "offset"),
-        _passages(listed),
+        _passages(listed, parts),
         *_owners(listed, reading),
     )
 
@@ -233,10 +234,10 @@ def find(answer: Answer, reading: Reading) -> Matches:
 def document(answer: Answer, reading: Reading, by_text: bool = False) -> Document:
     """Of `document`; by_text: of one that was asked for by a text in it."""
     match, parts = answer["match"], answer["parts"]
-    ids = _array(answer["token_ids"])
+    ids = np.array(answer["token_ids"], reading.dtype)
     cut = None
     if by_text and parts is not None:
-        cut = _bytes_of(parts, ids, reading, answer["start"] > 0)
+        cut = _bytes_of(parts, reading.spelled(ids, inside=answer["start"] > 0))
     return Document(
         reading,
         answer["number"],
@@ -253,19 +254,20 @@ def document(answer: Answer, reading: Reading, by_text: bool = False) -> Documen
     )
 
 
-def _bytes_of(parts: list[str], ids: np.ndarray, reading: Reading, inside: bool) -> tuple[int, int]:
-    """Where the middle part begins and ends in what the ids spell."""
-    before, match = (part.encode() for part in parts[:2])
-    found = guess = len(before), len(before) + len(match)
-    spelled = reading.spelled(ids, inside)
-    begin = -1
-    # (Where the ids begin within a character, its bytes are not those it is shown as.)
-    while list(reading.cut_bytes(ids, *found, inside=inside)) != parts:
-        begin = spelled.find(match, begin + 1)
-        if begin < 0:
-            return guess
-        found = begin, begin + len(match)
-    return found
+def _bytes_of(parts: list[str], spelled: bytes) -> tuple[int, int]:
+    """Where the middle part begins and ends in bytes, of which all parts are the text.
+
+    (They may begin or end within a character, whose bytes are not those it is shown as.)
+    """
+
+    def characters(size: int) -> int:
+        return len(spelled[:size].decode(errors="replace"))
+
+    def place(after: int) -> int:
+        return bisect_right(range(len(spelled) + 1), after, key=characters) - 1
+
+    before, match, _ = map(len, parts)
+    return place(before), place(before + match)
 
 
 def draft(answer: Answer, reading: Reading) -> Draft:
