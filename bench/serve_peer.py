@@ -34,7 +34,6 @@ def main() -> None:
         od_prefetch_depth=0,
     )
     app = Flask(__name__)
-    log = Path(log_file).open("a")  # noqa: SIM115
 
     def token(number: int) -> str:
         return tokenizer.convert_ids_to_tokens([number])[0].replace("Ġ", " ")
@@ -73,7 +72,8 @@ def main() -> None:
         "processes": {"threaded": False, "processes": PROCESSES},
         "threads": {"threaded": True},
     }
-    app.run(host="127.0.0.1", port=int(port), **ways[way])
+    with Path(log_file).open("a") as log:
+        app.run(host="127.0.0.1", port=int(port), **ways[way])
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def _indexes_of(given: Iterable[str]) -> dict[str, str]:
         if not equals or "/" in name:  # (./a=b is a folder.)
             path = str(arguments.path("indexes", each))
             # Not of what a link leads to: it may lead elsewhere later.
-            name = Path(os.path.abspath(path)).name  # noqa: PTH100
+            name = Path(os.path.normpath(Path(path).absolute())).name
         if name in indexes:
             raise OptionError(
                 f"indexes: two are named '{name}': '{indexes[name]}' and '{path}'; give one "

@@ -214,7 +214,8 @@ def answers(post: Post, content: bytes) -> list[Answer]:
             for line in lines:
                 if "problem" in line:
                     raise _of_line(line, post.first or 0)
-            if len(lines) != post.content.count(b"\n"):  # type: ignore[union-attr]
+            assert post.content is not None
+            if len(lines) != post.content.count(b"\n"):
                 raise ValueError("lines are missing")
             return lines
         found = json.loads(content)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from everygram.compat.infini_gram_web import index_named
 from everygram.server import limits, problems
-from everygram.server.bodies import read, too_large, written
+from everygram.server.bodies import answer_too_large, read, written
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.models.base import Batch, Request
@@ -183,7 +183,7 @@ def _whole(content: bytes, operation: Operation, asked: Asked) -> Answer:
         parts.append(written(found))
         size += len(parts[-1]) + 1
         if size > settings.max_answer_bytes:
-            raise too_large(settings.max_answer_bytes)
+            raise answer_too_large(settings.max_answer_bytes)
     if batch is None:
         return _ended(parts[0], asked)
     return _ended(b'{"results":[' + b",".join(parts) + b"]}", asked)
@@ -193,7 +193,7 @@ def _ended(body: bytes, asked: Asked) -> Answer:
     """An answer, with the index's version at its end."""
     body = body[:-1] + _version(asked)
     if len(body) > asked.settings.max_answer_bytes:
-        raise too_large(asked.settings.max_answer_bytes)
+        raise answer_too_large(asked.settings.max_answer_bytes)
     return Answer(200, body, tokens=asked.tokens)
 
 
@@ -208,7 +208,7 @@ def _lines(call: Call, operation: Operation, asked: Asked, served: Indexes) -> A
         if isinstance(found, bytes):
             line = found[:-1] + version
             if size + len(line) > most:
-                found = too_large(most)
+                found = answer_too_large(most)
         if isinstance(found, Exception):
             refusal = problems.refusal_of(found, served.items())
             line = written({"line": number, "problem": problems.as_dict(refusal, call.request_id)})
@@ -235,9 +235,7 @@ def _answered(
     for line in lines:
         try:
             if len(line) > most:
-                raise Refusal(
-                    "body-too-large", f"the line: expected at most {most:,} bytes, found more"
-                )
+                raise problems.body_too_large(most, "line")
             value = read(line, asked.settings.max_json_depth)
             query = _checked(operation.query, value, operation)
             limits.check_query(query, asked.settings)

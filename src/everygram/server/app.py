@@ -24,7 +24,7 @@ from everygram.server.keys import Key, Scope
 from everygram.server.lines import NDJSON, Lines
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Given, Pool, Threads
-from everygram.server.problems import Refusal, as_answer
+from everygram.server.problems import Refusal, as_answer, body_too_large
 from everygram.server.rates import Rates
 from everygram.server.settings import Settings
 from everygram.server.tending import Tender
@@ -32,8 +32,6 @@ from everygram.server.tracing import span
 
 logger = logging.getLogger("everygram")
 
-# What of a body is sent at a time.
-PIECE = 256 << 10
 # What a redirect of the framework has before the path: the host that the client said.
 FULL = re.compile(r"^https?://[^/]*(?=/)")
 
@@ -243,15 +241,13 @@ class Service:
 
     async def _body(self, exchange: Exchange, limit: int) -> bytes:
         """The request's body; its bytes are held. Raises Refusal."""
-        declared = exchange.header("content-length")
-        if declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
+        exchange.check_declared(limit)
         chunks: list[bytes] = []
         size = 0
         try:
             async for chunk in exchange.chunks():
                 if size + len(chunk) > limit:
-                    raise _too_large(limit)
+                    raise body_too_large(limit)
                 self._hold(len(chunk))
                 size += len(chunk)
                 chunks.append(chunk)
@@ -278,9 +274,7 @@ class Service:
             return
         writes = scope == "write"
         limit = self._settings.max_upload_bytes if writes else self._settings.max_body_bytes
-        declared = exchange.header("content-length")
-        if declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
+        exchange.check_declared(limit)
 
         async def receive() -> Message:
             message = await exchange.receive()
@@ -288,7 +282,7 @@ class Service:
                 exchange.whole = not message.get("more_body", False)
                 exchange.bytes_in += len(message.get("body", b""))
                 if exchange.bytes_in > limit:
-                    raise _too_large(limit)
+                    raise body_too_large(limit)
             return message
 
         async def send(message: Message) -> None:
@@ -364,10 +358,6 @@ class Service:
                 await asyncio.to_thread(self._admission.follow)
             except Exception:
                 logger.exception("what changed could not be read")
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal("body-too-large", f"the body: expected at most {limit:,} bytes, found more")
 
 
 def create_app(settings: Settings) -> Service:

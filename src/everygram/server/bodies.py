@@ -30,7 +30,7 @@ def written(value: dict[str, Any]) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def too_large(most: int) -> Refusal:
+def answer_too_large(most: int) -> Refusal:
     """The refusal of an answer that has more bytes."""
     return Refusal(
         "answer-too-large",

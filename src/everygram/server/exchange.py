@@ -13,7 +13,7 @@ from typing import Any
 
 from everygram.server.calls import Answer
 from everygram.server.metrics import OTHER
-from everygram.server.problems import Refusal
+from everygram.server.problems import Refusal, body_too_large
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -86,6 +86,12 @@ class Exchange:
             twice = next((name for name in names if name in ONCE and names.count(name) > 1), None)
             if twice is not None:
                 raise Refusal("bad-request", f"header {twice.decode()}: expected it once")
+
+    def check_declared(self, limit: int) -> None:
+        """Raise Refusal if the body is said to have more bytes, before any is read."""
+        declared = self.header("content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise body_too_large(limit)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises Gone."""

@@ -12,7 +12,7 @@ from everygram.server import answering
 from everygram.server.calls import Call
 from everygram.server.exchange import Exchange
 from everygram.server.pool import Given
-from everygram.server.problems import Refusal
+from everygram.server.problems import Refusal, body_too_large
 from everygram.server.settings import Settings
 
 NDJSON = "application/x-ndjson"
@@ -92,10 +92,7 @@ class Lines:
                     self._release(end)
                     lines = 0
                 if len(held) > limit:
-                    raise Refusal(
-                        "body-too-large",
-                        f"the body: expected at most {limit:,} bytes, found more",
-                    )
+                    raise body_too_large(limit)
         if held:
             yield bytes(held)
 

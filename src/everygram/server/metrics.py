@@ -185,9 +185,6 @@ class Metrics(Collector):
         )
         yield from self._of_processes()
 
-    def _of_worker(self, number: int) -> "memoryview[float]":
-        return self._shared[number * _CELLS : (number + 1) * _CELLS]
-
     def _of_processes(self) -> Iterator[Metric]:
         if not Path("/proc/self/io").exists():
             return

@@ -117,6 +117,11 @@ class Refusal(Exception):
         return Refusal(self.kind, detail, faults, self.headers)
 
 
+def body_too_large(limit: int, what: str = "body") -> Refusal:
+    """The refusal of a body, or a line of one, that has more bytes."""
+    return Refusal("body-too-large", f"the {what}: expected at most {limit:,} bytes, found more")
+
+
 def as_dict(refusal: Refusal, request_id: str = "") -> dict[str, Any]:
     """The problem, as JSON values."""
     return {

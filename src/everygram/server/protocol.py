@@ -15,7 +15,7 @@ import sys
 import termios
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -85,8 +85,8 @@ class Protocol(HttpToolsProtocol):
 
     config: Config
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
         self._settings = self.config.settings
         self._phase, self._since = "head", self.loop.time()
         # Bytes that the client has still to read, and since when they are as many.

@@ -11,7 +11,9 @@ from typing import Any
 try:
     from opentelemetry import propagate, trace
 except ModuleNotFoundError:  # pragma: no cover
-    trace = None  # type: ignore[assignment]
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 Answered = Callable[[int, str], None]
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
@@ -30,7 +32,7 @@ def span(scope: Mapping[str, Any]) -> AbstractContextManager[Answered]:
     Gives a function to call with the status of the answer and the path's pattern, such as
     `/v1/indexes/{name}/count` ("": no such path), by which spans are grouped.
     """
-    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if not INSTALLED or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return _NOTHING
     return _span(scope)
 

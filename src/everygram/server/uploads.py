@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from everygram.server.jobs import flush
 from everygram.server.limits import check_depth
-from everygram.server.problems import SHOWN, Refusal, malformed, not_json
+from everygram.server.problems import SHOWN, Refusal, body_too_large, malformed, not_json
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -99,7 +99,7 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
                 break
             yield chunk
     if size > most:
-        raise Refusal("body-too-large", f"the body: expected at most {most:,} bytes, found more")
+        raise body_too_large(most)
 
 
 async def spool(request: Request, path: Path, most: int) -> str:

@@ -72,6 +72,7 @@ async def _serve(
         server_header=False,
         proxy_headers=False,
         backlog=settings.max_connections,
+        # (It says that it takes whole seconds; it takes any.)
         timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
         timeout_graceful_shutdown=settings.grace_seconds,  # type: ignore[arg-type]
         ssl_certfile=settings.tls_certificate,

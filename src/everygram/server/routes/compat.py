@@ -16,7 +16,7 @@ from everygram.compat import olmotrace as olmo
 from everygram.errors import EverygramError
 from everygram.index import Index
 from everygram.server import limits, problems
-from everygram.server.bodies import read, too_large, written
+from everygram.server.bodies import answer_too_large, read, written
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.problems import Refusal
@@ -167,5 +167,5 @@ def olmotrace(call: Call, served: Indexes, settings: Settings) -> Answer:
 def _answer(status: int, said: dict[str, Any], settings: Settings, tokens: int) -> Answer:
     body = written(said)
     if len(body) > settings.max_answer_bytes:
-        raise too_large(settings.max_answer_bytes)
+        raise answer_too_large(settings.max_answer_bytes)
     return Answer(status, body, tokens=tokens)
