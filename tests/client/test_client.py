@@ -22,6 +22,7 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
+from everygram.client import reading as reading_module
 from everygram.client.asynchronous import AsyncRemoteIndex, AsyncRemoteLanguageModel
 from everygram.client.index import RemoteIndex, RemoteLanguageModel
 from everygram.server.keys import add
@@ -38,6 +39,7 @@ DOCUMENTS = [[1, 2, 3], [1, 2, 4, 1, 2, 3], [], [500, 1, 2]]
 NAMES = ["corpus", "ids", "both"]
 # What is about files, which a client has not.
 OF_FILES = {"engine", "manifest", "disturbed"}
+OF_BYTES = ("prob_batch", [["natural", "langua"], [" ", "g"]], {})
 # Calls of methods: of an index of text, of one without a tokenizer.
 BOTH = [
     ("document_count_batch", [[[1, 2], [2]]], {}),
@@ -88,7 +90,6 @@ TEXT = [
     ("document_count_batch", [["language", "日本"]], {}),
     ("prob", ["natural language"], {}),
     ("prob", ["natural", " "], {}),
-    ("prob_batch", [["natural", "langua"], [" ", "g"]], {}),
     ("infgram_prob", ["xx natural", " "], {}),
     ("ntd", ["a"], {}),
     ("infgram_ntd", ["the natural"], {}),
@@ -157,11 +158,14 @@ def write_ids(path, documents, vocab_size=501):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three indexes: `corpus` and `more`, of text, and `ids`, without a tokenizer."""
+    """Indexes: `corpus`, `more` (bytes), `trained` (its tokenizer is a file), and `ids`, which
+    has none.
+    """
     folder = tmp_path_factory.mktemp("served")
     records = [{"text": text, "id": i, "tags": ["a", None, 2**70]} for i, text in enumerate(TEXTS)]
     everygram.build(write_jsonl(folder / "a.jsonl", records), folder / "corpus", "bytes")
     everygram.build(write_jsonl(folder / "b.jsonl", records[2:]), folder / "more", "bytes")
+    everygram.build(folder / "a.jsonl", folder / "trained", "train:270")
     everygram.prepare(folder / "corpus")
     shutil.copytree(folder / "more", folder / "changing")
     write_ids(folder / "ids", DOCUMENTS)
@@ -179,7 +183,7 @@ def token(folder):
 def url(folder, token):
     """The service's address."""
     said = folder / "said.txt"
-    names = ["corpus", "more", "ids", "changing"]
+    names = ["corpus", "more", "ids", "trained", "changing"]
     with said.open("w") as file:
         process = subprocess.Popen(
             [EVERYGRAM, "serve", *(folder / name for name in names), "--union", "both=corpus,more",
@@ -210,10 +214,11 @@ def pairs(folder, client):
     with (
         everygram.open(folder / "corpus") as corpus,
         everygram.open(folder / "ids") as ids,
+        everygram.open(folder / "trained") as trained,
         everygram.open([folder / "corpus", folder / "more"]) as both,
     ):
-        local = {"corpus": corpus, "ids": ids, "both": both}
-        yield {name: (local[name], client.index(name)) for name in NAMES}
+        local = {"corpus": corpus, "ids": ids, "trained": trained, "both": both}
+        yield {name: (index, client.index(name)) for name, index in local.items()}
 
 
 def said(result):
@@ -256,10 +261,16 @@ def test_the_same_result_of_ids(pairs, name, method, args, options):
     check(pairs[name], method, args, options)
 
 
-@pytest.mark.parametrize("name", ["corpus", "both"])
+@pytest.mark.parametrize("name", ["corpus", "trained", "both"])
 @pytest.mark.parametrize(("method", "args", "options"), cases(TEXT))
 def test_the_same_result_of_texts(pairs, name, method, args, options):
     check(pairs[name], method, args, options)
+
+
+@pytest.mark.parametrize("name", ["corpus", "both"])
+def test_the_same_result_of_continuations(pairs, name):
+    """(Which of the other tokenizer are more than one token.)"""
+    check(pairs[name], *OF_BYTES)
 
 
 def test_the_same_documents(pairs):
@@ -294,6 +305,34 @@ def test_texts_need_a_tokenizer(pairs):
     for index in pairs["ids"]:
         with pytest.raises(everygram.TokenizerError, match="has no tokenizer"):
             index.count("text")
+
+
+def test_the_tokenizer_is_fetched_when_texts_are_wanted(client, pairs):
+    here, _ = pairs["trained"]
+    there = client.index("trained")
+    fetched = []
+    fetch = there.reading.fetch
+
+    def counted():
+        fetched.append(1)
+        return fetch()
+
+    there._fetch = counted
+    there.describe(there.info() | {"index_version": "0" * 16})
+    found = there.count("natural language")
+    assert found == here.count("natural language") and fetched == []
+    reading_module._LOADED.clear()
+    assert found.tokens == here.count("natural language").tokens
+    assert fetched == [1]
+
+
+def test_a_tokenizer_that_is_another_is_refused(client):
+    there = client.index("trained")
+    there._fetch = lambda: b"{}"
+    there.describe(there.info() | {"index_version": "0" * 16})
+    reading_module._LOADED.clear()
+    with pytest.raises(everygram.TokenizerError, match="expected a tokenizer with the SHA-256"):
+        _ = there.count([1]).tokens
 
 
 def test_large_batches_keep_their_order(pairs):
