@@ -12,6 +12,8 @@ import everygram
 from conftest import write_jsonl
 from everygram.cli import app as cli
 from everygram.errors import EverygramError, OptionError
+from everygram.server.indexes import Indexes
+from everygram.server.supervisor import Supervisor
 
 # Paths of which each means something else here, or nothing anywhere.
 PATHS = {
@@ -210,8 +212,14 @@ def test_functions(here, kind):
                 raise AssertionError(f"{name}: {error!r}") from error
 
 
+@pytest.fixture
+def no_service(monkeypatch):
+    """A service opens its indexes, and ends."""
+    monkeypatch.setattr(Supervisor, "run", lambda self: Indexes(self._settings))
+
+
 @pytest.mark.parametrize("kind", PATHS)
-def test_commands(run, here, kind):
+def test_commands(run, here, no_service, kind):
     for name, arguments in COMMANDS.items():
         try:
             code, _, err = run(*arguments(PATHS[kind]))
@@ -226,7 +234,7 @@ def test_every_command_that_takes_a_path_is_tried():
     assert {name.partition(",")[0] for name in COMMANDS} == {*cli.COMMANDS} - {"lm-eval", "keys"}
 
 
-def test_an_empty_path_is_not_the_folder_here(run, here):
+def test_an_empty_path_is_not_the_folder_here(run, here, no_service):
     """As of a variable of the shell that is not set."""
     says = r"expected a path, found an empty|tokenizer '': expected a tokenizer.json, found none"
     for call in FUNCTIONS.values():

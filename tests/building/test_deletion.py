@@ -28,8 +28,8 @@ from everygram.errors import (
     OptionError,
     QueryError,
 )
-from everygram.server import app as service
-from everygram.server import indexes as served
+from everygram.server.app import create_app
+from everygram.server.settings import Settings
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
@@ -644,17 +644,24 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert everygram.open(path).count("ab") == 3
 
 
-def test_a_service_follows_its_index(tmp_path, monkeypatch):
+def test_a_service_follows_its_index(tmp_path):
     """New documents are served without a restart, and no request fails meanwhile."""
-    monkeypatch.setattr(served, "FOLLOW_SECONDS", 0.02)
     path = tmp_path / "index"
     everygram.build(write_jsonl(tmp_path / "0.jsonl", records(["ab"])), path)
-    with TestClient(service.create_app([path])) as client:
+    settings = Settings(indexes={"index": path}, access_log=False, follow_seconds=0.02)
+    with TestClient(create_app(settings)) as client:
+
+        def asked():
+            return client.post("/v1/indexes/index/count", json={"query": "ab"})
 
         def count():
-            answer = client.post("/v1/indexes/index/count", json={"query": "ab"})
-            answer.raise_for_status()
-            return answer.json()["count"]
+            return asked().raise_for_status().json()["count"]
+
+        def wait_for(status):
+            until = time.monotonic() + 30
+            while asked().status_code != status and time.monotonic() < until:
+                pass
+            assert asked().status_code == status
 
         assert count() == 1
         for step in range(2, 6):
@@ -667,9 +674,10 @@ def test_a_service_follows_its_index(tmp_path, monkeypatch):
             adding.join()
             assert found == step
         moved = path.rename(tmp_path / "moved")
-        time.sleep(0.1)
-        assert count() == 5
+        wait_for(503)
         moved.rename(path)
+        wait_for(200)
+        assert count() == 5
         everygram.add(path, write_jsonl(tmp_path / "more.jsonl", records(["ab"], 5)))
         until = time.monotonic() + 30
         while count() != 6 and time.monotonic() < until:

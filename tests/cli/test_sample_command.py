@@ -155,7 +155,7 @@ def test_what_makes_no_sense_is_refused(run, path, arguments, says):
 def test_the_defaults_are_those_of_python():
     shell = defaults_of("sample", "INDEX")
     method = inspect.signature(LanguageModel.sample).parameters
-    options = {*method} - {"self", "prompt"}
+    options = {*method} - {"self", "prompt", "number"}
     assert {name: shell[name] for name in options} == {
         name: method[name].default for name in options
     }

@@ -19,7 +19,8 @@ from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.errors import DamagedIndexError, EverygramError
 from everygram.kernels import INTERPRETED
-from everygram.server import app as service
+from everygram.server.app import create_app
+from everygram.server.settings import Settings
 from everygram.storage import directory
 from everygram.storage import format as fmt
 
@@ -98,7 +99,8 @@ def test_the_command_line_ends_with_1(below_zero, run):
 
 
 def test_the_service_answers_a_problem(below_zero):
-    with TestClient(service.create_app([below_zero]), raise_server_exceptions=False) as client:
+    settings = Settings(indexes={"index": below_zero}, access_log=False)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         for path, name in (
             ("count", "query"),
             ("ntd", "prompt"),
@@ -110,9 +112,9 @@ def test_the_service_answers_a_problem(below_zero):
             ("document", "query"),
         ):
             answer = client.post(f"/v1/indexes/index/{path}", json={name: [97]})
-            assert answer.status_code == 500, answer.text
+            assert answer.status_code == 503, answer.text
             assert answer.headers["content-type"] == "application/problem+json"
-            assert "its log says why" in answer.json()["detail"], answer.text
+            assert "the service's log says why" in answer.json()["detail"], answer.text
         # The service goes on.
         assert client.post("/v1/indexes/index/count", json={"query": [99]}).json()["count"] == 1
 

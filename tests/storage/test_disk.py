@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from everygram import durable
 from everygram.storage import disk
 from everygram.storage import format as fmt
 
@@ -71,7 +72,7 @@ def calls(monkeypatch):
 def test_macos_has_the_disk_write_its_cache(tmp_path, calls):
     disk.HashedFile(tmp_path / "a").close()
     disk.write_synced(tmp_path / "b", b"b")
-    disk.sync_directory(tmp_path)
+    durable.sync_directory(tmp_path)
     assert calls == [51, 51, 51]
 
 
@@ -80,20 +81,20 @@ def test_a_file_system_of_macos_that_has_no_such_call_is_synced(tmp_path, calls,
         raise OSError(45, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "fcntl", refused)
-    disk.sync_directory(tmp_path)
+    durable.sync_directory(tmp_path)
     assert calls == ["fsync"]
 
 
 def test_elsewhere_files_are_synced(tmp_path, calls, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    disk.sync_directory(tmp_path)
+    durable.sync_directory(tmp_path)
     assert calls == ["fsync"]
 
 
 def test_all_that_is_made_durable_goes_one_way():
-    source = Path(disk.__file__).parent.parent
+    source = Path(durable.__file__).parent
     syncing = [path for path in source.rglob("*.py") if "os.fsync" in path.read_text()]
-    assert syncing == [Path(disk.__file__)]
+    assert syncing == [Path(durable.__file__)]
 
 
 def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(tmp_path, monkeypatch):

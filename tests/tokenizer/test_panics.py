@@ -15,6 +15,7 @@ import everygram
 from conftest import write_jsonl
 from everygram.errors import TokenizerError
 from everygram.server.app import create_app
+from everygram.server.settings import Settings
 from everygram.tokenizer.base import library
 from everygram.tokenizer.huggingface import HuggingFaceTokenizer
 
@@ -125,7 +126,8 @@ def test_a_panic_on_the_command_line(index, tokenizer, bad_corpus, tmp_path, run
 
 
 def test_a_panic_in_the_service_is_a_problem_and_it_goes_on(index):
-    with TestClient(create_app([index.path])) as client:
+    settings = Settings(indexes={"index": index.path}, access_log=False)
+    with TestClient(create_app(settings)) as client:
         for _ in range(2):
             refused = client.post("/v1/indexes/index/count", json={"query": PANIC})
             assert refused.status_code == 422

@@ -469,6 +469,7 @@ def test_a_search_for_the_replacement_character_marks_it(named, index, run, tmp_
     from fastapi.testclient import TestClient
 
     from everygram.server.app import create_app
+    from everygram.server.settings import Settings
 
     name, _ = named
     if name not in ("bytes", "train", "tiktoken", "prefix space", "llama"):
@@ -484,7 +485,7 @@ def test_a_search_for_the_replacement_character_marks_it(named, index, run, tmp_
     ids = " ".join(map(str, query))
     out = run("document", index.path, "--ids", ids, "--occurrence", str(occurrence))[1]
     assert f"{before}»{match}«{after}" in out
-    client = TestClient(create_app([index.path]))
+    client = TestClient(create_app(Settings(indexes={"index": index.path}, access_log=False)))
     asked = {"query": query, "occurrence": occurrence}
     answer = client.post("/v1/indexes/index/document", json=asked).json()
     assert answer["parts"] == [before, match, after]
@@ -494,6 +495,8 @@ def test_a_search_for_the_replacement_character_marks_it(named, index, run, tmp_
 def test_labels_show_bytes_that_are_no_character():
     class Reading:
         has_tokenizer = True
-        token_text = ByteTokenizer().token_text
+
+        def token_texts(self, ids):
+            return [ByteTokenizer().token_text(each) for each in ids]
 
     assert labels("\ufffd".encode(), Reading()) == ["\\xef", "\\xbf", "\\xbd"]

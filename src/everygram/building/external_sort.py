@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from everygram.building.suffix_array import suffix_array
+from everygram.durable import sync, sync_directory
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Block, Cut
@@ -32,8 +33,6 @@ from everygram.storage.disk import (
     map_file,
     map_tokens,
     position_entries,
-    sync,
-    sync_directory,
 )
 
 # Memory to sort one token of a block (the text is a mapped file): 4-byte entries, and 2 more bytes

@@ -15,6 +15,7 @@ import numpy as np
 from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.stages import disk, resources
+from everygram.durable import sync_directory
 from everygram.errors import BuildError, DamagedIndexError
 from everygram.progress import Clock, PeakMemory, Progress
 from everygram.storage import format as fmt
@@ -23,7 +24,6 @@ from everygram.storage.directory import changed_index, open_segments
 from everygram.storage.disk import (
     HashedFile,
     Written,
-    sync_directory,
     write_array,
     wrong_files,
 )

@@ -16,11 +16,12 @@ import psutil
 
 from everygram.arguments import Size, function, natural, short, size
 from everygram.building.segment_builder import SegmentBuilder
+from everygram.durable import sync_directory
 from everygram.errors import BuildError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
-from everygram.storage.disk import map_file, sync_directory
+from everygram.storage.disk import map_file
 
 # The default memory limit of a build, as a share of free memory.
 MEMORY_SHARE = 0.5

@@ -11,6 +11,7 @@ from typing import Any
 from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.stages import COUNTING_BYTES, disk, resources
+from everygram.durable import sync, sync_directory
 from everygram.errors import BuildError, DamagedIndexError
 from everygram.progress import Clock, PeakMemory, Progress
 from everygram.storage import format as fmt
@@ -20,8 +21,6 @@ from everygram.storage.disk import (
     Written,
     block_checksums,
     chunks,
-    sync,
-    sync_directory,
     write_array,
 )
 from everygram.storage.segment import Segment

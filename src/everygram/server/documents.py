@@ -14,8 +14,9 @@ import jiter
 
 from everygram.corpus.records import json_record
 from everygram.corpus.source import CorpusOptions, NamedCorpus
+from everygram.durable import flush, sync_directory
 from everygram.errors import CorpusError
-from everygram.server.jobs import Trouble, flush, sync
+from everygram.server.jobs import Trouble
 
 # What a body is: {"documents": […]}, or JSON lines.
 JSON_BODY, LINES_BODY = "json", "lines"
@@ -97,7 +98,7 @@ def _write_lines(body: Path, lines: Path) -> None:
             file.write(json.dumps(document, ensure_ascii=False) + "\n")
         flush(file)
     temporary.replace(lines)
-    sync(lines.parent)
+    sync_directory(lines.parent)
 
 
 def _write_ids(lines: Path, ids: Path, vocab_size: int) -> None:
@@ -117,7 +118,7 @@ def _write_ids(lines: Path, ids: Path, vocab_size: int) -> None:
         flush(tokens)
         flush(ends)
     temporary.replace(ids)
-    sync(ids.parent)
+    sync_directory(ids.parent)
 
 
 def _ids_of(record: dict[str, Any], place: str, vocab_size: int) -> list[int]:

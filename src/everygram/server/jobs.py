@@ -28,7 +28,9 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from everygram.durable import flush, sync_directory
 
 FOLDER = ".jobs"
 JOB, STATE, CANCEL = "job.json", "state.json", "cancel"
@@ -123,7 +125,7 @@ class Jobs:
                 write(key_file, {"job": number, "request": request}, durable=True)
             self._make(self.folder / "queue")
             upload.rename(self.folder / "queue" / number)
-            sync(self.folder / "queue")
+            sync_directory(self.folder / "queue")
             return _seen(job, {"state": QUEUED}), True
 
     def _of_key(self, name: str, request: str) -> dict[str, Any] | None:
@@ -284,7 +286,7 @@ class Jobs:
         for each in (self.folder, folder):
             if not each.exists():
                 each.mkdir(0o700, exist_ok=True)
-                sync(each.parent)
+                sync_directory(each.parent)
             if each.is_symlink() or each.stat().st_uid != os.geteuid():
                 raise PermissionError(f"{each} was made by another user, or is a link")
 
@@ -357,19 +359,4 @@ def write(path: Path, content: dict[str, Any], durable: bool = False) -> None:
             flush(file)
     temporary.replace(path)
     if durable:
-        sync(path.parent)
-
-
-def flush(file: IO[Any]) -> None:
-    """Make what was written to a file survive a power cut."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(path.parent)

@@ -24,6 +24,7 @@ import jiter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from everygram import arguments
+from everygram.durable import flush
 from everygram.errors import OptionError
 from everygram.server.setting_types import Rate, checked_name, first_problem
 
@@ -251,8 +252,7 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
             with suppress(OSError):  # of a service's user or group, changed by root
                 before = path.stat()
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)

@@ -46,7 +46,8 @@ EXPECTED = {
     "model_type": "a table of values by name",
 }
 # In a name these stand for other things: in paths of the service, in lists, in keys' scopes.
-NOT_IN_NAMES = re.compile(r"[/\\,=*\x00-\x1f\x7f]")
+# (Surrogates stand for what is no text, in the names of folders.)
+NOT_IN_NAMES = re.compile(r"[/\\,=*\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 200
 # Seconds: some thirty years. (What waits takes no longer time.)
 LONGEST_TIME = 1e9

@@ -18,7 +18,7 @@ import jiter
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from everygram.server.jobs import flush
+from everygram.durable import flush
 from everygram.server.limits import check_depth
 from everygram.server.problems import SHOWN, Refusal, body_too_large, malformed, not_json
 

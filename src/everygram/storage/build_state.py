@@ -15,9 +15,10 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from everygram.durable import sync_directory
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
-from everygram.storage.disk import Written, read_file, stat_inside, sync_directory, write_synced
+from everygram.storage.disk import Written, read_file, stat_inside, write_synced
 from everygram.storage.fields import SHA256, Fields
 from everygram.storage.manifest import file_entry
 

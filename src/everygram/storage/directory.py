@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from everygram.durable import sync_directory
 from everygram.errors import (
     BuildError,
     DamagedIndexError,
@@ -50,7 +51,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | 
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            disk.sync_directory(folder.parent)
+            sync_directory(folder.parent)
         lock = _take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
@@ -117,7 +118,7 @@ def _forget(path: Path) -> None:
     if (path / fmt.DONE).exists():
         (path / fmt.DONE).unlink()
         # Or it might be there again after a power cut, and the same change be taken for done.
-        disk.sync_directory(path)
+        sync_directory(path)
 
 
 def free_segment(path: Path, manifest: fmt.Manifest) -> str:
@@ -180,9 +181,9 @@ def publish(
     if done is not None:
         replace(done, manifest=hashlib.sha256(data).hexdigest()).write(path)
     disk.write_synced(temporary, data)
-    disk.sync_directory(path)
+    sync_directory(path)
     temporary.rename(path / fmt.MANIFEST)
-    disk.sync_directory(path)
+    sync_directory(path)
     return manifest
 
 

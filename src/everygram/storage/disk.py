@@ -1,12 +1,10 @@
 """Maps, reads, writes and syncs files, as arrays or as bytes with checksums."""
 
 import contextlib
-import fcntl
 import hashlib
 import mmap
 import os
 import stat
-import sys
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from everygram.durable import flush, sync
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 
@@ -134,36 +133,13 @@ def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
     return f" from byte {start:,} to {end:,}{more}, of {size:,}"
 
 
-def sync(descriptor: int) -> None:
-    """Make a file's content, or the names in a directory, survive a power cut.
-
-    On macOS, fsync only sends the data to the disk, which may still have it in its own cache.
-    F_FULLFSYNC also makes the disk write it, on the file systems that support it.
-    """
-    if sys.platform == "darwin":
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file durably; its name is durable only once its folder is synced."""
     if path.is_symlink():  # or the file that it links to would be overwritten
         path.unlink()
     with path.open("wb") as file:
         file.write(data)
-        file.flush()
-        sync(file.fileno())
+        flush(file)
 
 
 def map_tokens(folder: Path, dtype: str, stream_len: int) -> np.ndarray:

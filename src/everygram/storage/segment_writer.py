@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from everygram.durable import sync_directory
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
     Checksums,
@@ -18,7 +19,6 @@ from everygram.storage.disk import (
     map_file,
     map_positions,
     map_tokens,
-    sync_directory,
     write_array,
 )
 from everygram.storage.document_counts import document_counts
