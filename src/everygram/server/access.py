@@ -15,7 +15,9 @@ from everygram.server.keys import Keys
 from everygram.server.settings import Settings
 
 # Pages that answer without a key: what a probe asks, and the manual, which names no index.
-OPEN = re.compile(r"/(health(/.*)?|docs(\.js)?|swagger-ui/.*|openapi\.json)")
+OPEN = re.compile(r"/(health(/.*)?|docs(\.js)?|swagger-ui/.*|page/.*|openapi\.json)")
+# Where the files are that the page loads.
+PAGE_FILES = "/page/"
 # (Deeper parts of a path are documents' numbers and jobs' ids.)
 JOBS = re.compile(r"/v1/indexes/[^/]*/jobs(/.*)?")
 WRITING = re.compile(r"/v1/indexes/[^/]*/(documents(/delete)?|compact)/?")
@@ -34,9 +36,14 @@ class Cors(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-def is_open(path: str) -> bool:
-    """Whether a page answers without a key."""
-    return OPEN.fullmatch(path) is not None
+def is_open(path: str, accept: str = "") -> bool:
+    """Whether a page answers without a key. accept: the header of that name."""
+    return OPEN.fullmatch(path) is not None or (path == "/" and wants_page(accept))
+
+
+def wants_page(accept: str) -> bool:
+    """Whether who asks for / is a browser, which shows a page, and not a program."""
+    return "text/html" in accept
 
 
 def needs(method: str, path: str) -> Literal["read", "write"] | None:

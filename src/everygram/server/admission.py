@@ -32,9 +32,13 @@ class Admission:
 
     def key(self, exchange: Exchange) -> Key | None:
         """The request's key, if one is needed. Counts the request. Raises Refusal."""
-        is_open = exchange.method in ("GET", "HEAD") and access.is_open(exchange.path)
+        is_open = exchange.method in ("GET", "HEAD") and access.is_open(
+            exchange.path, exchange.header("accept")
+        )
         needed = self._keys is not None and not is_open
         key = self.known(exchange) if needed else None
+        if exchange.path.startswith(access.PAGE_FILES):  # a dozen at once, from memory
+            return None
         if key is not None:
             exchange.key = key.name
         # (Who tries keys that are not known has the rate of addresses.)

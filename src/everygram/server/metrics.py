@@ -46,7 +46,7 @@ OPERATIONS = (
     *("document", "documents", "encode", "decode", "draft", "log_probs", "next_probs"),
     *("perplexity", "sample", "lm_prob", "infini-gram", "olmotrace"),
     *("indexes", "tokenizer", "add", "delete", "compact", "jobs"),
-    *("health", "metrics", "docs", "openapi", OTHER),
+    *("health", "metrics", "page", "limits", "docs", "openapi", OTHER),
 )
 KINDS = (*problems.KINDS, OTHER)
 # The values of the label `status`; 499 is of a client that left before its answer.

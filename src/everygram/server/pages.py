@@ -20,13 +20,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from everygram.errors import EverygramError
-from everygram.server import answering, problems
+from everygram.server import access, answering, problems
 from everygram.server.calls import Answer, Call
 from everygram.server.indexes import Indexes
 from everygram.server.keys import Key
 from everygram.server.metrics import OTHER
 from everygram.server.models.base import Problem
-from everygram.server.routes import compat, service, writing
+from everygram.server.routes import compat, page, service, writing
 from everygram.server.settings import Settings
 
 VERSION = version("everygram")
@@ -35,7 +35,13 @@ PREFIX = "/v1/indexes/"
 # Jobs are no pages of an index: they change while it stays as it is.
 OF_INDEX = re.compile(rf"{PREFIX}[^/]+(/(?!jobs).*)?")
 # Pages by their paths, and what they are called where they are counted.
-PAGES = {"/v1/indexes": "indexes", "/docs": "docs", "/openapi.json": "openapi", "/": "docs"}
+PAGES = {
+    "/v1/indexes": "indexes",
+    "/docs": "docs",
+    "/openapi.json": "openapi",
+    "/": "page",
+    "/v1/limits": "limits",
+}
 # What a call of a page is called.
 PAGE = "page"
 
@@ -84,7 +90,7 @@ def create(settings: Settings, indexes: Indexes) -> FastAPI:
         },
     )
     pages.state.settings, pages.state.indexes = settings, indexes
-    routers = (service.router, *answering.ROUTERS, writing.router, compat.router)
+    routers = (service.router, page.router, *answering.ROUTERS, writing.router, compat.router)
     for router in routers:
         pages.include_router(router)
     pages.state.routes = [route for router in routers for route in router.routes]
@@ -106,6 +112,8 @@ def is_of_index(method: str, path: str) -> bool:
 
 def called(method: str, path: str) -> str:
     """What a page is counted as."""
+    if path.startswith(access.PAGE_FILES):
+        return "page"
     if not path.startswith(PREFIX):
         return PAGES.get(path, OTHER)
     name = path[len(PREFIX) :].partition("/")[2].partition("/")[0]

@@ -1,10 +1,11 @@
 """What the service says of itself and of its indexes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from everygram.server.models.base import IndexVersion
+from everygram.server.settings import LIMITS, Settings
 
 
 class Info(BaseModel):
@@ -90,6 +91,14 @@ class Indexes(BaseModel):
             "that the key may read."
         ),
     ]
+
+
+_LIMITS: dict[str, Any] = {
+    name: (field.annotation, Field(description=field.description, examples=[field.default]))
+    for name, field in Settings.model_fields.items()
+    if field.json_schema_extra == {"group": LIMITS}
+}
+Limits = create_model("Limits", __doc__="What a request may be, or ask for, at most.", **_LIMITS)
 
 
 class Live(BaseModel):

@@ -13,17 +13,19 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from everygram.errors import QueryError
 from everygram.index import Index
 from everygram.index.union import UnionIndex
+from everygram.server import access
 from everygram.server.models import base
 from everygram.server.models.base import Problem
 from everygram.server.models.documents import Document, UnionDocument
 from everygram.server.models.service import Health, Indexes, IndexInfo, Live, UnionInfo
 from everygram.server.openapi import FILE
 from everygram.server.problems import Refusal, refusal_of
+from everygram.server.routes import page
 from everygram.server.routes.answering import AskedIndex
 
 router = APIRouter()
@@ -88,9 +90,9 @@ def _page(path: str, **described: Any) -> Callable[[F], F]:
 
 @_page("/", include_in_schema=False)
 def start(request: Request) -> Response:
-    """The names of the indexes, as infini-gram's API lists them; a browser is led to the manual."""
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs")
+    """The names of the indexes, as infini-gram's API lists them; for a browser, the page."""
+    if access.wants_page(request.headers.get("accept", "")):
+        return page.page(request)
     return _sent(request, json.dumps(_readable(request)).encode())
 
 

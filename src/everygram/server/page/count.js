@@ -1,0 +1,206 @@
+// How often a text occurs: as a text, as tokens, and written in other ways.
+
+import { ask, pathOf } from "./api.js";
+import { Query, documentLink, examples, noIds } from "./asking.js";
+import { bar, counted, fill, h, number, percent, token } from "./dom.js";
+import { Panel, announce, soon } from "./panel.js";
+import { call, ways } from "./ways.js";
+
+const PAGE = 5;
+
+export function create(context) {
+  const { info } = context;
+  const results = new Panel();
+  const query = new Query(info, {
+    label: "Text to count",
+    hint: "Counted as you type.",
+    changed: soon((params) => {
+      context.keep(params);
+      run();
+    }),
+  });
+  const form = h(
+    "form",
+    {
+      role: "search",
+      onsubmit: (event) => {
+        event.preventDefault();
+        context.go("count", query.params());
+        run();
+      },
+    },
+    query.element,
+  );
+
+  function run() {
+    const value = query.value();
+    if (query.wrong) return results.clear(noIds());
+    if (value === null) return results.clear(nothing());
+    return results.run((asking) => (query.ids ? ofIds(value, asking) : ofText(value, asking)));
+  }
+
+  const nothing = () =>
+    query.ids
+      ? examples(`How often do tokens follow one another in ${number(info.num_tokens)} tokens?`, [])
+      : examples(
+          `How often does a text occur in ${number(info.num_tokens)} tokens of ${counted(info.num_documents, "document")}? Any length, any language, every place counted.`,
+          ["the", "in order to", "natural language"].map((text) => [text, context.link("count", { text })]),
+        );
+
+  async function ofIds(ids, asking) {
+    const body = { query: ids, documents: true };
+    const found = await ask(pathOf(info.name, "count"), body, asking);
+    announce(`${counted(found.count, "occurrence")}.`);
+    return [
+      h("div", { class: "figures" }, figure("These tokens", found.count, found.document_count, found)),
+      ways(info.name, { operation: "count", body, method: call("count", [ids], {}), command: "count", words: ["--ids", ids.join(","), "--documents"] }),
+    ];
+  }
+
+  async function ofText(text, asking) {
+    const variants = variantsOf(text);
+    const [texts, tokens, divided, found] = await Promise.all([
+      ask(pathOf(info.name, "count_text"), { batch: variants.map(([, each]) => each) }, asking),
+      ask(pathOf(info.name, "count"), { query: text, documents: true }, asking),
+      ask(pathOf(info.name, "tokenizations"), { text, limit: PAGE }, asking),
+      ask(pathOf(info.name, "find_text"), { text, limit: PAGE, context: 12 }, asking),
+    ]);
+    const counts = texts.results;
+    announce(`${counted(counts[0].count, "occurrence")} in ${counted(counts[0].document_count, "document")}.`);
+    return [
+      h(
+        "div",
+        { class: "figures" },
+        figure("As a text", counts[0].count, counts[0].document_count, null, "wherever these characters stand, however tokens divide them"),
+        figure("As tokens", tokens.count, tokens.document_count, tokens, "where exactly these tokens stand"),
+      ),
+      table(variants, counts),
+      divisions(divided),
+      places(text, found),
+      ways(info.name, {
+        operation: "count_text",
+        body: { text },
+        method: call("count_text", [text]),
+        command: "count",
+        words: [text, "--text"],
+      }),
+    ];
+  }
+
+  function places(text, found) {
+    if (!found.occurrences.length) return null;
+    const list = h("ol", { class: "places" }, found.occurrences.map(place));
+    const more = new Panel();
+    const load = (cursor) =>
+      more.clear(
+        h("button", { type: "button", onclick: () => more.run(async (asking) => {
+          const next = await ask(pathOf(info.name, "find_text"), { text, limit: PAGE, context: 12, cursor }, asking);
+          list.append(...next.occurrences.map(place));
+          announce(`${counted(next.occurrences.length, "more place")} shown.`);
+          queueMicrotask(() => (next.cursor ? load(next.cursor) : more.clear()));
+          return [];
+        }) }, "More places"),
+      );
+    if (found.cursor) load(found.cursor);
+    return h("section", { "aria-labelledby": "places" }, h("h2", { id: "places" }, "Where it stands"), list, more.element);
+  }
+
+  const place = (each) => {
+    const [before, match, after] = each.parts;
+    return h(
+      "li",
+      {},
+      h("a", { href: documentLink(context, each, each.document, each) }, `Document ${number(each.document)}`, each.index_name ? ` of ${each.index_name}` : ""),
+      h("p", { class: "line", dir: "auto" }, before, h("mark", {}, match), after),
+    );
+  };
+
+  return {
+    element: h("div", { class: "view" }, h("h1", {}, "Count"), form, results.element),
+    show(params) {
+      query.set(params);
+      run();
+      if (!query.input.value && matchMedia("(hover: hover)").matches) query.input.focus({ preventScroll: true });
+    },
+  };
+}
+
+function figure(label, count, documents, tokens, meaning = "") {
+  return h(
+    "div",
+    { class: "figure" },
+    h("h2", {}, label),
+    h("p", { class: "large" }, number(count)),
+    h("p", {}, count === 1 ? "occurrence" : "occurrences", " in ", counted(documents, "document")),
+    meaning ? h("p", { class: "hint" }, meaning) : null,
+    tokens
+      ? h("p", { class: "tokens", role: "group", "aria-label": counted(tokens.token_ids.length, "token") },
+          tokens.token_ids.map((id, i) => h("span", { class: "chip", title: `id ${id}` }, token(tokens.tokens?.[i], id))))
+      : null,
+  );
+}
+
+// Other ways to write a text: [label, what to count]; the text itself first.
+export function variantsOf(text) {
+  const trimmed = text.trim();
+  const title = trimmed.replace(/\p{L}+/gu, (word) => word[0].toLocaleUpperCase("en") + word.slice(1));
+  const found = [["as typed", { text }]];
+  const add = (label, each) => {
+    if (each && !found.some(([, other]) => other.text === each)) found.push([label, { text: each }]);
+  };
+  add("without blanks around it", trimmed);
+  add("a blank before it", " " + trimmed);
+  add("small letters", trimmed.toLocaleLowerCase("en"));
+  add("a capital first", trimmed.slice(0, 1).toLocaleUpperCase("en") + trimmed.slice(1));
+  add("Each Word", title);
+  add("CAPITALS", trimmed.toLocaleUpperCase("en"));
+  if (/\s/.test(trimmed)) {
+    add("words joined", trimmed.replace(/\s+/g, ""));
+    add("with hyphens", trimmed.replace(/\s+/g, "-"));
+  }
+  found.push(["any case", { text, ignore_case: true }]);
+  found.push(["whole words", { text, whole_words: true }]);
+  found.push(["whole words, any case", { text, ignore_case: true, whole_words: true }]);
+  return found;
+}
+
+function table(variants, counts) {
+  const most = Math.max(1, ...counts.map((each) => each.count));
+  return h(
+    "section",
+    { "aria-labelledby": "variants" },
+    h("h2", { id: "variants" }, "Written in other ways"),
+    h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-labelledby": "variants" },
+      h("table", {},
+        h("thead", {}, h("tr", {}, ["Variant", "Text", "Occurrences", "Documents"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {},
+          variants.map(([label, each], i) =>
+            h("tr", {},
+              h("th", { scope: "row" }, label),
+              h("td", {}, each.ignore_case || each.whole_words ? "" : token(each.text, "")),
+              h("td", { class: "number" }, number(counts[i].count), bar(counts[i].count / most)),
+              h("td", { class: "number" }, number(counts[i].document_count)),
+            ))))),
+  );
+}
+
+function divisions(found) {
+  if (!found.tokenizations.length) return null;
+  const list = h(
+    "ol",
+    { class: "divisions" },
+    found.tokenizations.map((each) =>
+      h("li", {},
+        h("span", { class: "tokens" }, each.token_ids.map((id, i) => h("span", { class: "chip", title: `id ${id}` }, token(each.tokens[i], id)))),
+        h("span", { class: "number" }, `${number(each.count)} (${percent(each.count / found.count)})`),
+      )),
+  );
+  const others = found.tokenization_count - found.tokenizations.length;
+  return h(
+    "section",
+    { "aria-labelledby": "divisions" },
+    h("h2", { id: "divisions" }, "How tokens divide it in the corpus"),
+    list,
+    others > 0 ? h("p", { class: "hint" }, `And ${counted(others, "other way", "other ways")}, ${counted(found.other_count, "occurrence")}.`) : null,
+  );
+}

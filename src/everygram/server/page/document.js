@@ -1,0 +1,135 @@
+// A document: by its number, or around an occurrence of a text or of tokens.
+
+import { ask, pathOf } from "./api.js";
+import { Query, examples, noIds, titleOf } from "./asking.js";
+import { counted, facts, field, h, marked, number } from "./dom.js";
+import { Panel, announce } from "./panel.js";
+import { call, ways } from "./ways.js";
+
+const SHOWN = 1000; // Tokens of a document that are shown at first.
+const AROUND = 100; // Tokens on each side of a match.
+
+const natural = (text) => (/^\d{1,15}$/.test(text ?? "") ? Number(text) : null);
+
+export function create(context) {
+  const { info } = context;
+  const union = info.indexes ?? null;
+  const results = new Panel();
+  const input = h("input", { type: "number", min: "0", step: "1", inputmode: "numeric" });
+  const inside = union
+    ? h("select", {}, union.map((name, place) => h("option", { value: String(place) }, name)))
+    : null;
+  const query = new Query(info, { label: "Or find the documents of a text", changed: () => {} });
+  let given = {};
+
+  function run() {
+    const at = natural(given.number);
+    if (at !== null) return results.run((asking) => byNumber(at, asking));
+    const value = query.value();
+    if (query.wrong) return results.clear(noIds());
+    if (value !== null) return results.run((asking) => byQuery(value, asking));
+    const middle = Math.floor(info.num_documents / 2);
+    return results.clear(examples(`There are ${counted(info.num_documents, "document")}, numbered from 0.`,
+      info.num_documents && !union ? [["the first", context.link("document", { number: 0 })], [`number ${number(middle)}`, context.link("document", { number: middle })]] : []));
+  }
+
+  async function byNumber(at, asking) {
+    const from = natural(given.start);
+    const to = natural(given.end);
+    const tokens = natural(given.show) ?? Math.max(SHOWN, (natural(given.tokens) ?? 0) + AROUND);
+    const index = union ? natural(given.index) ?? 0 : null;
+    const body = { number: at, context: tokens };
+    if (union) body.index = index;
+    const found = await ask(pathOf(info.name, "document"), body, asking);
+    const rest = found.length - found.token_ids.length;
+    const range = from !== null && to !== null && from < to ? [[from, to]] : [];
+    announce(`Document ${number(at)}, ${counted(found.length, "token")}.`);
+    queueMicrotask(() => document.getElementById("match")?.scrollIntoView({ block: "center" }));
+    const { number: _, ...options } = body;
+    return [
+      head(found, index),
+      h("nav", { class: "steps", "aria-label": "Documents" },
+        at > 0 ? h("a", { href: context.link("document", { number: at - 1, index }) }, "← Previous document") : null,
+        union || at + 1 < info.num_documents ? h("a", { href: context.link("document", { number: at + 1, index }) }, "Next document →") : null),
+      body_(found, found.text === null ? null : marked(found.text, range, "match")),
+      rest > 0 ? h("p", {}, `${counted(rest, "token")} more. `,
+        h("button", { type: "button", onclick: () => context.go("document", { ...given, show: Math.min(found.length, tokens * 4) }) }, "Show more")) : null,
+      ways(info.name, {
+        operation: "document",
+        body,
+        method: call("document", [at], options),
+        command: "document",
+        words: ["--number", String(at), "--context", String(tokens)],
+      }),
+    ];
+  }
+
+  async function byQuery(value, asking) {
+    const occurrence = natural(given.occurrence) ?? 0;
+    const around = natural(given.show) ?? AROUND;
+    const name = query.ids ? "query" : "text";
+    const body = { [name]: value, occurrence, context: around };
+    const found = await ask(pathOf(info.name, "document"), body, asking);
+    announce(`Occurrence ${number(occurrence + 1)} of ${number(found.count)}.`);
+    const step = (to, label) =>
+      to >= 0 && to < found.count ? h("a", { href: context.link("document", { ...given, occurrence: to }) }, label) : null;
+    const [before, match, after] = found.parts ?? ["", "", ""];
+    const words = query.ids ? ["--ids", value.join(",")] : [value, "--text"];
+    return [
+      h("p", { class: "large" }, `${number(occurrence + 1)} of ${counted(found.count, "occurrence")}`),
+      h("nav", { class: "steps", "aria-label": "Occurrences" }, step(occurrence - 1, "← Previous occurrence"), step(occurrence + 1, "Next occurrence →")),
+      head(found, found.index ?? null),
+      body_(found, found.parts ? [before, h("mark", {}, match), after] : null),
+      found.token_ids.length < found.length ? h("p", {}, `${counted(found.token_ids.length, "token")} of ${number(found.length)}. `,
+        h("button", { type: "button", onclick: () => context.go("document", { ...given, show: around * 4 }) }, "Show more around it"), " ",
+        h("a", { href: context.link("document", { number: found.number, index: found.index ?? null }) }, "From its start")) : null,
+      ways(info.name, {
+        operation: "document",
+        body,
+        method: `document(${name}=${JSON.stringify(value)}, occurrence=${occurrence}, context=${around})`,
+        command: "document",
+        words: [...words, "--occurrence", String(occurrence), "--context", String(around)],
+      }),
+    ];
+  }
+
+  function head(found, index) {
+    const name = union && index !== null ? union[index] ?? null : null;
+    return h("div", {},
+      h("h2", {}, titleOf(found.metadata, found.number, name)),
+      facts([["Tokens", number(found.length)],
+        ...Object.entries(found.metadata).map(([key, value]) => [h("bdi", {}, key), h("bdi", { class: "value" }, typeof value === "string" ? value : JSON.stringify(value))])]));
+  }
+
+  const body_ = (found, nodes) =>
+    nodes === null
+      ? h("p", { class: "text ids" }, found.token_ids.join(" "))
+      : h("div", { class: "text document", dir: "auto" }, nodes);
+
+  return {
+    element: h("div", { class: "view" },
+      h("h1", {}, "Document"),
+      h("form", { onsubmit: (event) => {
+        event.preventDefault();
+        context.go("document", { number: input.value, index: inside?.value });
+      } },
+        h("div", { class: "options" }, field("Document number", input), inside ? field("Of", inside) : null, h("button", { type: "submit" }, "Show it")),
+      ),
+      h("form", { onsubmit: (event) => {
+        event.preventDefault();
+        context.go("document", query.params());
+      } },
+        query.element,
+        h("button", { type: "submit" }, "Find it"),
+      ),
+      results.element,
+    ),
+    show(params) {
+      given = params;
+      input.value = natural(params.number) ?? "";
+      if (inside) inside.value = String(natural(params.index) ?? 0);
+      query.set(params);
+      run();
+    },
+  };
+}

@@ -1,0 +1,167 @@
+// The page: which view of which index, and their addresses: #/INDEX/VIEW?what=is&asked=for
+
+import { Problem, ask, key } from "./api.js";
+import { field, fill, h, number } from "./dom.js";
+import { announce, empty, failure, wanted } from "./panel.js";
+
+const VIEWS = {
+  count: ["Count", () => import("./count.js")],
+  next: ["Next", () => import("./next.js")],
+  text: ["Text", () => import("./text.js")],
+  sources: ["Sources", () => import("./sources.js")],
+  search: ["Search", () => import("./search.js")],
+  document: ["Document", () => import("./document.js")],
+  about: ["About", () => import("./about.js")],
+};
+
+const content = document.getElementById("content");
+const views = document.getElementById("views");
+const chooser = document.getElementById("indexes");
+
+let served = null; // The indexes, as the service lists them.
+let shown = { index: "", view: "", handle: null };
+let turn = 0; // Counts routes: a late one must not show what is no longer asked for.
+
+const href = (index, view, params = {}) => {
+  const given = Object.entries(params).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const query = new URLSearchParams(given).toString();
+  return `#/${encodeURIComponent(index)}/${view}${query ? "?" + query : ""}`;
+};
+
+function address() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const [index = "", view = ""] = path.split("/");
+  let name = index;
+  try {
+    name = decodeURIComponent(index);
+  } catch {
+    // Not made by this page: no index has such a name.
+  }
+  return { name, view, params: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+async function route() {
+  const mine = (turn += 1);
+  try {
+    served ??= (await ask("/v1/indexes")).indexes;
+  } catch (error) {
+    if (mine !== turn) return;
+    if (error instanceof Problem && error.status === 401) askForKey();
+    else fill(content, failure(error, route));
+    return;
+  }
+  if (mine !== turn) return;
+  const { name, view, params } = address();
+  if (!served.length) {
+    fill(content, empty(h("h1", {}, "No index to read"), h("p", {}, "None of the service’s indexes can be read just now, or none with this key."), again(), keyButton()));
+    return;
+  }
+  const info = name ? served.find((each) => each.name === name || each.aliases.includes(name)) : served[0];
+  if (!info) {
+    chrome("", "");
+    fill(content, empty(h("h1", {}, "There is no such index"), h("p", {}, `The service has no index '${name}', or this key may not read it. Choose one above.`), keyButton()));
+    return;
+  }
+  if (!VIEWS[view]) {
+    history.replaceState(null, "", href(info.name, "count"));
+    route();
+    return;
+  }
+  chrome(info.name, view);
+  if (shown.handle && shown.index === info.name && shown.view === view) {
+    shown.handle.show(params);
+    return;
+  }
+  let module;
+  try {
+    module = await VIEWS[view][1]();
+  } catch {
+    if (mine === turn) fill(content, failure(new Problem(0, { title: "The service cannot be reached", detail: "A part of the page could not be loaded." }), route));
+    return;
+  }
+  if (mine !== turn) return;
+  const context = {
+    info,
+    // The address of another question, here or in another view.
+    link: (of, given) => href(info.name, of, given),
+    go: (of, given) => {
+      location.hash = href(info.name, of, given);
+    },
+    // Say what is asked in the address, without a step of its own for the back button.
+    keep: (given) => history.replaceState(null, "", href(info.name, view, given)),
+  };
+  const handle = module.create(context);
+  const first = shown.handle === null;
+  shown = { index: info.name, view, handle };
+  document.title = `${VIEWS[view][0]} · ${info.name} · everygram`;
+  fill(content, handle.element);
+  // (Who came by a link goes on with what it led to.)
+  if (!first) content.focus({ preventScroll: true });
+  scrollTo(0, 0);
+  handle.show(params);
+}
+
+function chrome(index, view) {
+  fill(
+    views,
+    Object.entries(VIEWS).map(([name, [label]]) =>
+      h("a", { href: href(index || served[0].name, name), "aria-current": name === view ? "page" : null }, label),
+    ),
+  );
+  if (served.length === 1 && index) {
+    fill(chooser, h("p", { class: "index" }, h("span", { class: "unseen" }, "Index: "), served[0].name));
+    return;
+  }
+  if (chooser.dataset.chosen === index && chooser.childElementCount) return;
+  chooser.dataset.chosen = index;
+  const input = h(
+    "select",
+    { id: "index", onchange: () => (location.hash = href(input.value, shown.view || "count")) },
+    index ? null : h("option", { value: "", selected: true }, "Choose an index"),
+    served.map((each) =>
+      h("option", { value: each.name, selected: each.name === index }, `${each.name} (${number(each.num_tokens)} tokens)`),
+    ),
+  );
+  fill(chooser, h("label", { for: "index", class: "unseen" }, "Index"), input);
+}
+
+const again = () =>
+  h("button", { type: "button", onclick: () => ((served = null), route()) }, "Try again");
+
+const keyButton = () =>
+  key.get() ? h("button", { type: "button", onclick: askForKey }, "Enter another key") : null;
+
+function askForKey() {
+  shown = { index: "", view: "", handle: null };
+  const tried = key.get() !== "";
+  const input = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false" });
+  const form = h(
+    "form",
+    {
+      class: "state",
+      onsubmit: (event) => {
+        event.preventDefault();
+        key.set(input.value.trim());
+        served = null;
+        route();
+      },
+    },
+    h("h1", {}, "This service wants a key"),
+    tried ? h("p", { class: "detail", role: "alert" }, "The key that was given is not known here.") : null,
+    field("API key", input, "It begins with eg_. Whoever runs the service makes keys. This tab keeps it until it is closed."),
+    h("button", { type: "submit" }, "Use this key"),
+  );
+  fill(views);
+  fill(chooser);
+  fill(content, form);
+  announce("This service wants a key.");
+  input.focus();
+}
+
+wanted.key = askForKey;
+addEventListener("hashchange", route);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  content.focus();
+});
+route();
