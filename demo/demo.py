@@ -78,9 +78,12 @@ The index is {index}. Ask it more:
   everygram ntd {index} "for i in" --top 5
   everygram find {index} "def __init__(self" --sample 5
   everygram info {index}
-  everygram serve {index}      then open http://127.0.0.1:8000/docs
 
-or from Python:
+look at it in a browser:
+
+  everygram serve {index} --open
+
+or ask it from Python:
 
   >>> import everygram
   >>> index = everygram.open("{index}")

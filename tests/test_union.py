@@ -700,7 +700,7 @@ def service(folder):
         [*command, "--union", "all", "--port", "0"], stderr=subprocess.PIPE, text=True
     )
     said = next((line for line in process.stderr if "the manual is at" in line), "")
-    assert "serving 'wiki', 'books', 'all'; the manual is at " in said
+    assert "serving 'wiki', 'books', 'all'; the page is at " in said
     address = said.strip().rpartition(" ")[2].removesuffix("/docs")
     with httpx2.Client(base_url=address) as client:
         yield client

@@ -1,13 +1,16 @@
 """The command `serve`, up to where the service takes over."""
 
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from everygram.cli.app import app
@@ -33,10 +36,32 @@ def test_serving_says_what_and_where_and_ends_with_an_interruption(path):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert re.search(
-        rf"serving '{path.name}'; the manual is at http://127\.0\.0\.1:[1-9][0-9]*/docs$",
+        rf"serving '{path.name}'; the page is at (http://127\.0\.0\.1:[1-9][0-9]*)/, "
+        r"the manual is at \1/docs$",
         said.strip(),
     )
     assert process.returncode == 0, rest
+
+
+def test_the_page_is_opened_when_it_can_be_asked_for(path, tmp_path):
+    browser, asked = tmp_path / "browser", tmp_path / "asked"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {asked}.new && mv {asked}.new {asked}\n')
+    browser.chmod(0o700)
+    everygram = Path(sys.executable).with_name("everygram")
+    command = [everygram, "serve", path, "--port", "0", "--host", "0.0.0.0", "--open"]
+    environment = os.environ | {"BROWSER": str(browser)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            end = time.monotonic() + 300
+            while not asked.exists():
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.05)
+            url = asked.read_text().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]*/", url)
+            page = httpx2.get(url, headers={"accept": "text/html"})
+            assert page.status_code == 200 and "<main" in page.text
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("package", ["fastapi", "pydantic_settings"])
@@ -66,7 +91,7 @@ def test_every_setting_has_an_option_that_sets_it(run, served, tmp_path):
     command = app.get_command(None, "serve")
     options = {each.name: each for each in command.params}
     by_name = {"indexes", "aliases", "unions"}
-    more = {"minus", "config", "show_settings"}
+    more = {"minus", "config", "show_settings", "open_page"}
     assert options.keys() - more == Settings.model_fields.keys()
     values = {
         "host": ("localhost", "localhost"),

@@ -72,6 +72,7 @@ COMMANDS = {
 
 # Commands that ask an index, and so may ask one of a service; the others need its files.
 REMOTE = (
+    "info",
     "count",
     "prob",
     "ntd",

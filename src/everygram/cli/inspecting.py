@@ -10,7 +10,7 @@ import click
 
 import everygram
 from everygram.cli import compiling
-from everygram.cli.answering import interpret, print_answer
+from everygram.cli.answering import interpret, opened, print_answer
 from everygram.cli.options import PATH, completes, examples, index_argument, json_option
 from everygram.cli.show import show_info
 from everygram.cli.show_indexing import build_progress
@@ -25,8 +25,8 @@ WIDTHS = (1, 2, 4)
 def info(index: Path, as_json: bool) -> None:
     """Show an index's counts, dtype, tokenizer and versions."""
     interpret()
-    with everygram.open(index) as opened:
-        print_answer(opened.info(), show_info, as_json)
+    with opened(index) as found:
+        print_answer(found.info(), show_info, as_json)
 
 
 @click.command(

@@ -1,7 +1,10 @@
 """The command that answers over HTTP: serve. Its options are the service's settings."""
 
+import contextlib
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -133,6 +136,12 @@ def _file_options() -> list[click.Option]:
             is_flag=True,
             help="Print all settings as TOML, with where each came from, and end.",
         ),
+        _Option(
+            ["--open", "open_page"],
+            group=OWN,
+            is_flag=True,
+            help="Open the page in a browser when it can be asked for.",
+        ),
     ]
 
 
@@ -194,7 +203,18 @@ def _flags_of(given: dict[str, Any]) -> dict[str, Any]:
     return flags
 
 
-def _run(config: str | None, show_settings: bool, **given: Any) -> None:
+def _open(url: str) -> None:
+    """Show a page in this machine's browser, if it has one."""
+    # (In a process of its own: a browser may take its time, or the terminal.)
+    command = [sys.executable, "-m", "webbrowser", "-t", url]
+    nowhere = subprocess.DEVNULL
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
+        )
+
+
+def _run(config: str | None, show_settings: bool, open_page: bool, **given: Any) -> None:
     settings = Settings.load(
         _flags_of(given), None if config is None else arguments.path("config", config).absolute()
     )
@@ -214,7 +234,7 @@ def _run(config: str | None, show_settings: bool, **given: Any) -> None:
 
     gc.enable()
     with compiling.announced(bar=False):
-        serve_all(settings, reload)
+        serve_all(settings, reload, _open if open_page else None)
 
 
 def _command() -> click.Command:
@@ -235,7 +255,8 @@ def _command() -> click.Command:
         params=[indexes, *_own_options(), *first, *rest, *_file_options()],
         help="""Serve indexes over HTTP.
 
-        The service's manual is at /docs, its OpenAPI description at /openapi.json. SIGHUP reads the
+        A page to look at is at /, the service's manual at /docs, its OpenAPI description at
+        /openapi.json. SIGHUP reads the
         settings again, and loses no request; SIGTERM ends the service.
         """,
         epilog=examples(

@@ -189,7 +189,8 @@ def show_info(answer: dict[str, Any]) -> str:
     numbers = (name for name, value in answer.items() if type(value) is int)
     shown = {
         "document_counts": "yes" if answer["document_counts"] else NO_COUNTS,
-        "prepared": "yes" if answer["prepared"] else NOT_PREPARED,
+        # (A union cannot be prepared, and does not say so.)
+        "prepared": "yes" if answer.get("prepared") else NOT_PREPARED,
     }
     shown |= {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
     return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())

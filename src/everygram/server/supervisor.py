@@ -58,9 +58,16 @@ class _Worker:
 class Supervisor:
     """The processes of a service."""
 
-    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
-        """reload: the settings as they are when it is called."""
-        self._settings, self._reload = settings, reload
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        opened: Callable[[str], object] | None = None,
+    ) -> None:
+        """reload: the settings as they are when it is called. opened: is told once where the page
+        is, when it can be asked for.
+        """
+        self._settings, self._reload, self._opened = settings, reload, opened
         self._workers: list[_Worker] = []
         self._generation = 0
         self._ending = False
@@ -94,7 +101,9 @@ class Supervisor:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         scheme = "https" if settings.tls_certificate else "http"
         names = ", ".join(f"'{name}'" for name in self._indexes.names)
-        self._said = f"serving {names}; the manual is at {scheme}://{address}/docs"
+        url = f"{scheme}://{address}"
+        self._said = f"serving {names}; the page is at {url}/, the manual is at {url}/docs"
+        self._page = f"{scheme}://{_reached(host)}:{port}/"
         for _ in range(settings.workers):
             self._start_worker()
         self._loop()
@@ -271,6 +280,9 @@ class Supervisor:
         if self._said:
             logger.info(self._said)
             self._said = ""
+        if self._opened:
+            self._opened(self._page)
+            self._opened = None
 
     def _renew(self) -> None:
         """Read the settings again; new workers take over, without a request lost in between."""
@@ -305,6 +317,12 @@ class Supervisor:
         """What the work gives, if a process that did it first has survived."""
         _, status = os.waitpid(self._fork(work), 0)
         return work() if status == 0 else None
+
+
+def _reached(host: str) -> str:
+    """The host by which a browser of this machine reaches what listens on an address."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{every}]" if ":" in every else every
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -353,8 +371,14 @@ def _allow_files(settings: Settings) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def serve(settings: Settings, reload: Callable[[], Settings]) -> None:
+def serve(
+    settings: Settings,
+    reload: Callable[[], Settings],
+    opened: Callable[[str], object] | None = None,
+) -> None:
     """Serve indexes until SIGTERM or SIGINT; SIGHUP: with the settings that `reload` gives then.
+
+    opened: is told once where the page is, when it can be asked for.
 
     Raises EverygramError, and its subclasses as `everygram.open`, for what cannot be served.
     """
@@ -363,4 +387,4 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> None:
     for name, level in (("everygram", logging.INFO), ("uvicorn", logging.ERROR)):
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(level)
-    Supervisor(settings, reload).run()
+    Supervisor(settings, reload, opened).run()

@@ -26,7 +26,7 @@ export function curves({ label, x, lines }) {
     Array.from({ length: most }, (_, i) => i)
       .filter((i) => i === 0 || (i + 1) % 5 === 0)
       .map((i) => svg("text", { x: at(i), y: HEIGHT - 10, "text-anchor": "middle" }, String(i + 1))),
-    svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 10, "text-anchor": "end", class: "axis" }, x),
+    svg("text", { x: LEFT - 6, y: HEIGHT - 10, "text-anchor": "end" }, x),
     lines.map(([, shares], k) => {
       const points = shares.map((share, i) => (share === null ? null : [at(i), up(share)])).filter(Boolean);
       return [

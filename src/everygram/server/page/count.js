@@ -178,7 +178,7 @@ function table(variants, counts) {
             h("tr", {},
               h("th", { scope: "row" }, label),
               h("td", {}, each.ignore_case || each.whole_words ? "" : token(each.text, "")),
-              h("td", { class: "number" }, number(counts[i].count), bar(counts[i].count / most)),
+              h("td", { class: "number" }, number(counts[i].count), counts[i].count ? bar(counts[i].count / most) : null),
               h("td", { class: "number" }, number(counts[i].document_count)),
             ))))),
   );
