@@ -3,6 +3,7 @@
 # make check      lint, format, types, import directions
 # make test-integrations   the tests with torch, transformers and lm-evaluation-harness, in an
 #                 environment of their own; TORCH says which torch to install
+# make screenshots   pictures of the page, in build/screenshots
 # make campaign   the long tests in full, half an hour or more: before a release
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +15,7 @@ INTEGRATIONS = .venv-integrations
 # Two processes, a file of tests at a time: files share servers and indexes among their tests.
 TOGETHER = --numprocesses 2 --dist loadfile
 
-.PHONY: demo test check test-integrations campaign clean
+.PHONY: demo test check test-integrations campaign screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
@@ -38,6 +39,10 @@ test-integrations: $(INTEGRATIONS)/.installed
 # Of these `make test` runs a sample (tests/campaign.py).
 campaign: $(VENV)/.tests-installed
 	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building
+
+# Of the page, at three widths, light and dark, to be looked at.
+screenshots: $(VENV)/.tests-installed
+	$(BIN)/python tests/page/screenshots.py build/screenshots
 
 clean:
 	rm -rf $(VENV) $(INTEGRATIONS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

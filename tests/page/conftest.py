@@ -1,5 +1,6 @@
 """A browser, and services that it looks at."""
 
+import time
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
@@ -71,9 +72,19 @@ class Looking:
         return self.settled()
 
     def settled(self):
+        """Wait until the page is where its address says, and nothing in it is busy."""
+        self.until("document.querySelector('main').dataset.at === location.hash")
         self.page.wait_for_selector("main h1")
-        self.page.wait_for_function("!document.querySelector('#starting, [aria-busy=true]')")
+        self.until("!document.querySelector('#starting, [aria-busy=true]')")
         return self.page
+
+    def until(self, expression, seconds=20):
+        """Wait until an expression of JavaScript holds. (The page's policy forbids the way that
+        Playwright has for this.)"""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, expression
+            time.sleep(0.02)
 
     def close(self):
         hurt = self.page.evaluate("window.hurt")

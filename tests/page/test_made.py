@@ -13,7 +13,7 @@ from everygram.server.routes.page import FOLDER, files
 LARGEST = 150_000
 # Views as they are first seen, and with answers.
 SEEN = [
-    *((view, {}) for view in "count next text sources search document about".split()),
+    *((view, {}) for view in ("count", "next", "text", "sources", "search", "document", "about")),
     *((name.partition(",")[0], params) for name, (params, _) in VIEWS.items() if params),
 ]
 
@@ -67,7 +67,7 @@ def test_axe_finds_nothing(look, scheme):
         for each in page.locator("details").all():
             each.evaluate("element => { element.open = true }")
         if view == "text" and params:
-            page.get_by_role("option").nth(3).click()
+            page.get_by_role("listbox").get_by_role("option").nth(3).click()
             page.get_by_role("heading", name="What follows there").wait_for()
             tab.settled()
         if view == "sources" and params:
@@ -106,7 +106,7 @@ def test_all_by_keyboard(tab):
             break
     before = page.locator(".tokens .chip").count()
     page.keyboard.press("Enter")
-    page.wait_for_function(f"document.querySelectorAll('.tokens .chip').length === {before + 1}")
+    tab.until(f"document.querySelectorAll('.tokens .chip').length === {before + 1}")
 
 
 def test_what_is_found_is_said(tab):

@@ -89,7 +89,9 @@ class Client:
             return b""
 
     def reply(self, bodiless=False):
-        """The next answer; None if the service closes without one."""
+        """The next answer; None if the service closes without one. bodiless: without its body,
+        which stays to be read, if there is one.
+        """
         while b"\r\n\r\n" not in self.rest:
             data = self.read()
             if not data:
@@ -102,7 +104,9 @@ class Client:
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         status, length = int(first.split()[1]), int(headers.get("content-length", 0))
-        while not bodiless and len(self.rest) < length and (data := self.read()):
+        if bodiless:
+            return Reply(status, headers, b"", length)
+        while len(self.rest) < length and (data := self.read()):
             self.rest += data
         content, self.rest = self.rest[:length], self.rest[length:]
         return Reply(status, headers, content, length)

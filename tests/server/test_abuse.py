@@ -151,7 +151,7 @@ def test_an_answer_that_is_read_slowly(service):
     with service.client(buffer=4096) as client:
         client.send(request(LARGE, method="GET"))
         head = client.reply(bodiless=True)
-        total, begin = len(head.content), time.monotonic()
+        total, begin = len(client.rest), time.monotonic()
         while total < head.length:
             data = client.read(1 << 20)
             assert data, f"closed after {total:,} of {head.length:,} bytes"
@@ -358,6 +358,27 @@ def test_old_clients(service, connection):
         assert client.reply().json()["count"] == 2000
         if connection != "keep-alive":
             assert client.ends() == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/v1/indexes", "/openapi.json", "/docs", "/v1/indexes/nope"]
+)
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_heads_alone(service, path, connection):
+    """HEAD is answered as GET, without the body, and the connection goes on."""
+    body = service.ask(path, method="GET").content
+    with service.client() as client:
+        for _ in range(2 if connection == "keep-alive" else 1):
+            client.send(request(path, method="HEAD", connection=connection))
+            head = client.reply(bodiless=True)
+            assert (int(head.headers["content-length"]), client.rest) == (len(body), b"")
+        if connection == "close":
+            assert client.ends() == 0
+    with service.client() as client:  # and those that do not wait
+        client.send(request(path, method="HEAD") * 2 + request(path, method="GET"))
+        for _ in range(2):
+            assert client.reply(bodiless=True).headers["content-length"] == str(len(body))
+        assert len(client.reply().content) == len(body)
 
 
 def test_requests_that_do_not_wait_for_answers(service):

@@ -76,7 +76,14 @@ class _Transport:
         else:
             self._transport.write(data)
 
+    def flush(self) -> None:
+        """Send a head that no body follows: an answer to HEAD."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
     def close(self) -> None:
+        self.flush()
         self._protocol.close_gently()
 
 
@@ -163,7 +170,8 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.transport = _Transport(self.transport, self)
+        # (Of requests that did not wait, `self.cycle` is the last.)
+        cycle.transport = self._answering = _Transport(self.transport, self)
         if self._crowded and not cycle.scope["path"].startswith(HEALTH):
             # (Told as cheaply as can be: there are many to tell.)
             self._refuse(_too_many(self._settings.max_connections))
@@ -189,6 +197,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._answering.flush()
         if self._phase == "answer":
             self._phase = "idle"
         # (The next head may have begun to come.)

@@ -170,7 +170,7 @@ function table(variants, counts) {
     "section",
     { "aria-labelledby": "variants" },
     h("h2", { id: "variants" }, "Written in other ways"),
-    h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-labelledby": "variants" },
+    h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "Table of variants" },
       h("table", {},
         h("thead", {}, h("tr", {}, ["Variant", "Text", "Occurrences", "Documents"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {},

@@ -103,8 +103,8 @@ export function create(context) {
 
   const body_ = (found, nodes) =>
     nodes === null
-      ? h("p", { class: "text ids" }, found.token_ids.join(" "))
-      : h("div", { class: "text document", dir: "auto" }, nodes);
+      ? h("p", { class: "text ids", tabindex: "0", role: "region", "aria-label": "The document’s token ids" }, found.token_ids.join(" "))
+      : h("div", { class: "text document", dir: "auto", tabindex: "0", role: "region", "aria-label": "The document" }, nodes);
 
   return {
     element: h("div", { class: "view" },

@@ -19,7 +19,8 @@ const views = document.getElementById("views");
 const chooser = document.getElementById("indexes");
 
 let served = null; // The indexes, as the service lists them.
-let shown = { index: "", view: "", handle: null };
+const NOTHING = { index: "", view: "", handle: null };
+let shown = NOTHING;
 let turn = 0; // Counts routes: a late one must not show what is no longer asked for.
 
 const href = (index, view, params = {}) => {
@@ -40,32 +41,43 @@ function address() {
   return { name, view, params: Object.fromEntries(new URLSearchParams(query)) };
 }
 
+// Show what is no view.
+function only(...children) {
+  shown = NOTHING;
+  fill(content, ...children);
+}
+
 async function route() {
   const mine = (turn += 1);
+  await go(mine);
+  // (For whoever waits until the page is at an address.)
+  if (mine === turn) content.dataset.at = location.hash;
+}
+
+async function go(mine) {
   try {
     served ??= (await ask("/v1/indexes")).indexes;
   } catch (error) {
     if (mine !== turn) return;
     if (error instanceof Problem && error.status === 401) askForKey();
-    else fill(content, failure(error, route));
+    else only(failure(error, route));
     return;
   }
   if (mine !== turn) return;
   const { name, view, params } = address();
   if (!served.length) {
-    fill(content, empty(h("h1", {}, "No index to read"), h("p", {}, "None of the service’s indexes can be read just now, or none with this key."), again(), keyButton()));
+    only(empty(h("h1", {}, "No index to read"), h("p", {}, "None of the service’s indexes can be read just now, or none with this key."), again(), keyButton()));
     return;
   }
   const info = name ? served.find((each) => each.name === name || each.aliases.includes(name)) : served[0];
   if (!info) {
     chrome("", "");
-    fill(content, empty(h("h1", {}, "There is no such index"), h("p", {}, `The service has no index '${name}', or this key may not read it. Choose one above.`), keyButton()));
+    only(empty(h("h1", {}, "There is no such index"), h("p", {}, `The service has no index '${name}', or this key may not read it. Choose one above.`), keyButton()));
     return;
   }
   if (!VIEWS[view]) {
     history.replaceState(null, "", href(info.name, "count"));
-    route();
-    return;
+    return route();
   }
   chrome(info.name, view);
   if (shown.handle && shown.index === info.name && shown.view === view) {
@@ -76,7 +88,7 @@ async function route() {
   try {
     module = await VIEWS[view][1]();
   } catch {
-    if (mine === turn) fill(content, failure(new Problem(0, { title: "The service cannot be reached", detail: "A part of the page could not be loaded." }), route));
+    if (mine === turn) only(failure(new Problem(0, { title: "The service cannot be reached", detail: "A part of the page could not be loaded." }), route));
     return;
   }
   if (mine !== turn) return;
@@ -88,7 +100,10 @@ async function route() {
       location.hash = href(info.name, of, given);
     },
     // Say what is asked in the address, without a step of its own for the back button.
-    keep: (given) => history.replaceState(null, "", href(info.name, view, given)),
+    keep: (given) => {
+      history.replaceState(null, "", href(info.name, view, given));
+      content.dataset.at = location.hash;
+    },
   };
   const handle = module.create(context);
   const first = shown.handle === null;
@@ -116,7 +131,7 @@ function chrome(index, view) {
   chooser.dataset.chosen = index;
   const input = h(
     "select",
-    { id: "index", onchange: () => (location.hash = href(input.value, shown.view || "count")) },
+    { id: "index", onchange: () => (location.hash = href(input.value, address().view || "count")) },
     index ? null : h("option", { value: "", selected: true }, "Choose an index"),
     served.map((each) =>
       h("option", { value: each.name, selected: each.name === index }, `${each.name} (${number(each.num_tokens)} tokens)`),
@@ -132,7 +147,6 @@ const keyButton = () =>
   key.get() ? h("button", { type: "button", onclick: askForKey }, "Enter another key") : null;
 
 function askForKey() {
-  shown = { index: "", view: "", handle: null };
   const tried = key.get() !== "";
   const input = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false" });
   const form = h(
@@ -153,7 +167,7 @@ function askForKey() {
   );
   fill(views);
   fill(chooser);
-  fill(content, form);
+  only(form);
   announce("This service wants a key.");
   input.focus();
 }

@@ -128,7 +128,7 @@ export function create(context) {
     draw();
     return [h("div", { class: "beside" },
       h("section", { "aria-labelledby": "traced" }, h("h2", { id: "traced" }, "The text"),
-        h("div", { class: "text traced", dir: "auto" }, nodes), about),
+        h("div", { class: "text traced", dir: "auto", tabindex: "0", role: "region", "aria-label": "The text, with its spans" }, nodes), about),
       h("section", { "aria-labelledby": "documents" }, h("h2", { id: "documents" }, "Documents"), status, cards))];
   }
 

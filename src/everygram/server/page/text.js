@@ -116,7 +116,7 @@ export function create(context) {
       const match = scores.continuation_counts[i] ? [...before, id] : before;
       const [follows, found] = await Promise.all([
         ask(pathOf(info.name, "ntd"), { prompt: before, top: 5 }, asking),
-        match.length ? ask(pathOf(info.name, "find"), { query: match, limit: 3, context: 12 }, asking) : null,
+        match.length ? ask(pathOf(info.name, "find"), { query: match, limit: 3, context: hasTokenizer(info) ? 12 : null }, asking) : null,
       ]);
       return [
         known,

@@ -85,7 +85,7 @@ export function ways(index, question) {
       h("button", { type: "button", onclick: copy }, "Copy"),
       copied,
     ),
-    h("pre", { tabindex: "0", role: "region", "aria-label": "The lines" }, code),
+    h("pre", { tabindex: "0", role: "region", "aria-label": `The lines that ask ${question.operation || "what the index is"}` }, code),
     key.get() ? h("p", { class: "hint" }, "The key is read from EVERYGRAM_KEY.") : null,
   );
 }
