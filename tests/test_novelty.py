@@ -30,6 +30,7 @@ def check(index, naive, texts, max_n, bounds):
     found = [index.novelty(text, **options) for text in texts]
     expected = [novelty(naive, text, max_n, bounds) for text in texts]
     assert [each.as_dict() for each in found] == expected
+    assert index.novelty_batch(texts, **options) == found
     if texts:
         assert sum(found).as_dict() == pooled(expected)
 

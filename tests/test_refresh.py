@@ -96,6 +96,7 @@ ASKED = {
     ],
     "language_model": [{"smoothing": "infgram-floor"}, {"smoothing": "infgram", "order": 2}],
     "novelty": [{"text": "natural laws of language"}],
+    "novelty_batch": [{"texts": ["natural laws of language", [*b"law"]]}],
     "draft": [
         {"context": "natural"},
         {"context": [*b"a language"], "max_factor": 2, "lookback": 9},

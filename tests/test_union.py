@@ -63,6 +63,7 @@ ASKED = [
     ("score_batch", lambda index, query, text: index.score_batch([query, text], order=2)),
     ("longest_matches", lambda index, query, text: index.longest_matches(query)),
     ("novelty", lambda index, query, text: index.novelty(query, max_n=4)),
+    ("novelty_batch", lambda index, query, text: index.novelty_batch([query, text], max_n=4)),
     ("draft", lambda index, query, text: index.draft(query, min_token_prob=0, max_factor=3)),
     ("count_text", lambda index, query, text: index.count_text(text)),
     ("count_text", lambda index, query, text: index.count_text(text, ignore_case=True)),

@@ -4,9 +4,11 @@ And what clients do beside that: they try again, write, and are awaited; `everyg
 """
 
 import asyncio
+import contextlib
 import inspect
 import json
 import math
+import os
 import pickle
 import shutil
 import socket
@@ -66,6 +68,8 @@ BOTH = [
     ("score_batch", [[[1, 2, 3], []]], {"order": 2}),
     ("longest_matches", [[1, 2, 3, 1]], {}),
     ("novelty", [[1, 2, 3, 7]], {"max_n": 4}),
+    ("novelty_batch", [[[1, 2, 3, 7], [], [9]]], {"creativity_bounds": (2, 3)}),
+    ("novelty_batch", [np.array([1, 2, 3]), [0, 1, 3]], {}),
     ("find", [[1, 2]], {}),
     ("find", [[]], {"limit": 2, "offset": 1}),
     ("find", [[]], {"limit": None}),
@@ -98,6 +102,7 @@ TEXT = [
     ("score_batch", [["natural", "日本"]], {}),
     ("longest_matches", ["the natural language"], {}),
     ("novelty", ["the natural language of new"], {}),
+    ("novelty_batch", [["the natural language", "new"]], {"raw": True}),
     ("count_text", ["Natural"], {"ignore_case": True}),
     ("count_text_batch", [["natural", "日本", "zz"]], {"whole_words": True}),
     ("document_count_text", ["language"], {}),
@@ -179,17 +184,11 @@ def token(folder):
     return token
 
 
-@pytest.fixture(scope="module")
-def url(folder, token):
-    """The service's address."""
-    said = folder / "said.txt"
-    names = ["corpus", "more", "ids", "trained", "changing"]
+@contextlib.contextmanager
+def served(said, *arguments):
+    """The address of a service with these arguments; said: a file for what it says."""
     with said.open("w") as file:
-        process = subprocess.Popen(
-            [EVERYGRAM, "serve", *(folder / name for name in names), "--union", "both=corpus,more",
-             "--port", "0", "--keys", folder / "keys.json", "--follow-seconds", "0.1"],
-            stderr=file,
-        )  # fmt: skip
+        process = subprocess.Popen([EVERYGRAM, "serve", *arguments, "--port", "0"], stderr=file)
     try:
         end = time.monotonic() + 300
         while "the manual is at " not in said.read_text():
@@ -200,6 +199,24 @@ def url(folder, token):
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def url(folder, token):
+    """The service's address."""
+    names = ["corpus", "more", "ids", "trained", "changing"]
+    arguments = [*(folder / name for name in names), "--union", "both=corpus,more"]
+    arguments += ["--keys", folder / "keys.json", "--follow-seconds", "0.1"]
+    with served(folder / "said.txt", *arguments) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def narrow(folder):
+    """The address of a service with narrow limits, which wants no key."""
+    limits = ["--max-occurrences", "3", "--max-documents", "2", "--max-query-tokens", "30"]
+    with served(folder / "narrow.txt", folder / "corpus", folder / "ids", *limits) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +322,23 @@ def test_texts_need_a_tokenizer(pairs):
     for index in pairs["ids"]:
         with pytest.raises(everygram.TokenizerError, match="has no tokenizer"):
             index.count("text")
+
+
+def test_what_is_no_text_is_refused_here_and_there(pairs):
+    asked = [("count", ["\ud800"]), ("prob", ["a", "\ud800"]), ("novelty_batch", [["a", "\ud800"]])]
+    for method, args in asked:
+        for index in pairs["corpus"]:
+            with pytest.raises(everygram.TokenizerError, match="character 1 is a lone surrogate"):
+                getattr(index, method)(*args)
+
+
+def test_a_text_that_the_tokenizer_refuses():
+    status, headers, body = problem(422, "bad-query")
+    body["detail"] = "#/batch/1/query: tokenizer 'x' cannot encode a text: no"
+    info = (200, {}, INFO | {"tokenizer": "bytes"})
+    refused = pytest.raises(everygram.TokenizerError, match=r"^query 1: tokenizer 'x' cannot")
+    with Fake(info, (status, headers, body)) as fake, everygram.Client(fake.url) as client, refused:
+        client.index("x").count_batch(["a", "b"])
 
 
 def test_the_tokenizer_is_fetched_when_texts_are_wanted(client, pairs):
@@ -582,10 +616,67 @@ def test_writing(client, tmp_path):
         index.add([{"words": "no text"}])
 
 
+def test_all_that_there_is_takes_pages(pairs, narrow):
+    """(Which are as large as the service's limits allow.)"""
+    with everygram.Client(narrow) as client:
+        here, there = pairs["corpus"][0], client.index("corpus")
+        for method, args, options in [
+            ("find", ["a"], {}),
+            ("find", ["a"], {"offset": 2, "context": 2}),
+            ("find", ["zebra"], {}),
+            ("find_text", ["lang"], {}),
+            ("search", ["language"], {}),
+            ("search", ["language OR natural"], {"order": "bm25"}),
+        ]:
+            check((here, there), method, args, options | {"limit": None})
+        assert len(here.find("a")) > 3 and len(here.search("language").hits) > 2
+        # Of what has no pages, there is one.
+        listed = there.tokenizations("l", limit=None)
+        assert listed == here.tokenizations("l", limit=3)
+        with pytest.raises(everygram.ServiceError, match="expected at most 3, found 4"):
+            there.find("a", limit=4)
+
+    async def ask():
+        async with everygram.AsyncClient(narrow) as client:
+            return await (await client.index("corpus")).find("a", limit=None)
+
+    assert asyncio.run(ask()) == here.find("a", limit=None)
+
+
 def test_results_travel(pairs):
     here, there = pairs["corpus"]
     again = pickle.loads(pickle.dumps(there.ntd("natural")))
     assert again.as_dict() == here.ntd("natural").as_dict()
+
+
+def test_results_take_the_file_of_their_tokenizer_along(client, pairs):
+    here = pairs["trained"][0]
+    found = client.index("trained").ntd("natural lang")
+    script = "import json, pickle, sys; result = pickle.load(sys.stdin.buffer); "
+    script += "print(json.dumps([result.as_dict(), result._reading.fetch is None]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps(found),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"EVERYGRAM_KEY": ""},
+        check=True,
+    )
+    assert json.loads(done.stdout) == [here.ntd("natural lang").as_dict(), True]
+
+
+def test_a_fixed_index_is_of_one_state():
+    other = COUNT[2] | {"index_version": "1" * 16}
+    with (
+        Fake((200, {}, INFO), COUNT, (200, {}, other)) as fake,
+        everygram.Client(fake.url) as client,
+    ):
+        index = client.index("x")
+        index.fixed = True
+        assert index.count([1]) == 3
+        with pytest.raises(everygram.ServiceError) as caught:
+            index.count([1])
+        assert caught.value.kind == "changing"
+        assert index.version == INFO["index_version"]
 
 
 @pytest.mark.parametrize(
@@ -615,6 +706,86 @@ def test_the_command_line_asks_a_service(run, url, token, folder, monkeypatch, c
         assert run(name, folder / index, *rest, "--json")[:2] == (0, out)
     else:
         assert json.loads(out)["hits"]
+
+
+@pytest.fixture
+def corpora(folder, tmp_path, monkeypatch, token):
+    """A folder with an index's files, and with files of texts and of ids, as the working one."""
+    monkeypatch.setenv("EVERYGRAM_KEY", token)
+    monkeypatch.chdir(tmp_path)
+    for name in ("corpus", "trained", "ids"):
+        (tmp_path / name).symlink_to(folder / name)
+    # (More than a batch of texts.)
+    texts = [f"the {number} natural languages of a zebra" for number in range(150)]
+    write_jsonl(tmp_path / "many.jsonl", [{"text": text, "n": len(text)} for text in texts])
+    write_jsonl(tmp_path / "few.jsonl", [{"text": text} for text in ["natural", "", "日本語 — x"]])
+    np.array([0, 1, 2, 3, 0, 0, 500, 7, 1, 2], "<u2").tofile(tmp_path / "new.bin")
+    return tmp_path
+
+
+RAW = ["--pretokenized", "u16", "--separator-id", "0"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["novelty", "corpus", "many.jsonl", "few.jsonl", "--plot", "made.svg"],
+        ["novelty", "corpus", "many.jsonl", "few.jsonl", "--json", "--each", "--max-n", "3"],
+        ["novelty", "trained", "many.jsonl", "--raw", "--creativity-bounds", "2", "4", "--json"],
+        ["novelty", "ids", "new.bin", *RAW, "--json"],
+        ["perplexity", "corpus", "many.jsonl", "few.jsonl"],
+        ["perplexity", "corpus", "many.jsonl", "--order", "3", "--document-end", "--json",
+         "--per-document", "made.jsonl"],
+        ["perplexity", "trained", "many.jsonl", "few.jsonl", "--model", "infgram-floor",
+         "--weights", "0.5,0.25", "--json", "--per-document", "made.jsonl"],
+        ["perplexity", "trained", "few.jsonl", "--model", "infgram", "--document-end"],
+        ["perplexity", "ids", "new.bin", *RAW, "--model", "stupid-backoff", "--json"],
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)  # fmt: skip
+def test_corpora_are_measured_by_a_service(run, url, corpora, command):
+    made = [corpora / name for name in command if name.startswith("made.")]
+    said = []
+    for address in ([], ["--remote", url]):
+        code, out, err = run(*address, *command)
+        assert code == 0, err
+        said.append([out, [file.read_bytes() for file in made]])
+        for file in made:
+            file.unlink()
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("command", ["novelty", "perplexity"])
+def test_what_a_service_cannot_measure_is_named(run, narrow, corpora, command):
+    # (The index of `narrow` takes texts of 30 tokens.)
+    write_jsonl(corpora / "long.jsonl", [{"text": text} for text in ["fox"] * 3 + ["x" * 31]])
+    remote = ["--remote", narrow]
+    code, out, err = run(*remote, command, "corpus", "few.jsonl", "long.jsonl")
+    place = "long.jsonl:4: text" if command == "novelty" else "document 7"
+    assert (code, out) == (1, "")
+    assert f"query-too-long: {place}: expected at most 30 tokens, found 31" in err
+    more = [] if command == "novelty" else ["--model", "infgram"]
+    given = [command, "ids", "few.jsonl", *more]
+    here, there = (run(*address, *given) for address in ([], remote))
+    assert here[:2] == there[:2]
+    place = "few.jsonl:1: " if command == "novelty" else ""
+    assert f"error: {place}index 'ids' has no tokenizer" in there[2]
+
+
+@pytest.mark.parametrize("command", ["novelty", "perplexity"])
+def test_a_corpus_is_measured_by_one_state(run, corpora, pairs, command):
+    np.save(corpora / "rows.npy", np.full((65, 1), 3, "<u2"))
+    found = pairs["ids"][0].novelty([3]).as_dict()
+    first, second = {
+        "novelty": ({"results": [found] * 64}, {"results": [found]}),
+        "perplexity": ({"normalized": True, "next": []}, {"results": [{"log_probs": [-1.0]}] * 65}),
+    }[command]
+    first["index_version"], second["index_version"] = INFO["index_version"], "1" * 16
+    with Fake((200, {}, INFO), (200, {}, first), (200, {}, second)) as fake:
+        code, out, err = run("--remote", fake.url, command, "x", "rows.npy", "--json")
+        assert not fake.replies
+    assert (code, out) == (1, "")
+    assert "error: changing: index 'x' changed while it answered" in err
 
 
 def test_commands_that_need_files(run, url):

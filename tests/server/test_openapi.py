@@ -28,6 +28,7 @@ REST = {name: name for name in OPERATIONS} | {
     "infgram_prob_batch": "infgram_prob",
     "infgram_ntd_batch": "infgram_ntd",
     "score_batch": "score",
+    "novelty_batch": "novelty",
     "encode_prob": "encode",
     # (A batch of `document`; POST …/documents adds documents.)
     "documents": "document",

@@ -197,14 +197,26 @@ def interpret() -> None:
         os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 
+def service() -> str | None:
+    """The address of the service to ask; None: an index is opened here."""
+    url: str | None = click.get_current_context().meta.get(REMOTE_URL)
+    return url
+
+
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator["Index"]:
-    """The index at a path; or, of that name, the service's."""
-    url = click.get_current_context().meta.get(REMOTE_URL)
+def opened(path: Path, fixed: bool = False) -> Iterator["Index"]:
+    """The index at a path; or, of that name, the service's.
+
+    fixed: whether all answers must be of one state of the service's index, as those of an open one
+    are: they are added up.
+    """
+    url = service()
     if url is not None:
         with everygram.Client(url) as client:
+            remote = client.index(str(path))
+            remote.fixed = fixed
             # (It has the methods of an index that commands call.)
-            yield cast("Index", client.index(str(path)))
+            yield cast("Index", remote)
         return
     with compiling.announced():
         index = everygram.open(path)

@@ -81,6 +81,8 @@ REMOTE = (
     "score",
     "longest-matches",
     "attribute",
+    "novelty",
+    "perplexity",
     "sample",
     "find",
     "document",

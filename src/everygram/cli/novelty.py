@@ -25,13 +25,25 @@ from everygram.cli.options import (
 from everygram.cli.reading import STANDARD_INPUT, STDIN, without_build
 from everygram.cli.show import show_novelty
 from everygram.cli.show_indexing import build_progress, passed_over
-from everygram.errors import CorpusError, OptionError, QueryError, TokenizerError
+from everygram.errors import (
+    CorpusError,
+    OptionError,
+    QueryError,
+    ServiceError,
+    TokenizerError,
+)
 
 if TYPE_CHECKING:
     from everygram.corpus.documents import Corpus
+    from everygram.encoding import Query
     from everygram.index import Index
     from everygram.progress import Clock
     from everygram.results.novelty import Novelty
+
+# Texts, and characters or ids of them, that are looked for together.
+TEXTS, SIZE = 64, 1 << 18
+# What a service answers of texts that are too long for it, alone or together.
+TOO_MUCH = (413, 422, 504)
 
 
 @click.command(
@@ -123,7 +135,7 @@ def novelty(
     answers = []
     try:
         corpora = [_corpus(name, reading) for name in files]
-        with opened(index) as asked:
+        with opened(index, fixed=True) as asked:
             for name, found in _measured(asked, files, corpora, options, tell if each else None):
                 answers.append({"file": name} | found.as_dict())
                 if as_json:
@@ -179,15 +191,46 @@ def _each(
     index: "Index", name: str, corpus: "Corpus[Any]", options: dict[str, Any]
 ) -> Iterator["Novelty"]:
     """The novelty of each text; errors say where it is."""
-    from everygram.corpus.documents import TextDocument
+    for batch in _batches(name, corpus):
+        try:
+            found = index.novelty_batch([text for _, text in batch], **options)
+        except (QueryError, TokenizerError, ServiceError) as error:
+            if isinstance(error, ServiceError) and error.status not in TOO_MUCH:
+                raise
+            # One of them was refused: each alone, to find which.
+            yield from _alone(index, batch, options)
+        else:
+            yield from found
 
-    for number, document in enumerate(corpus, 1):
-        text = document.text if isinstance(document, TextDocument) else document.ids
+
+def _alone(
+    index: "Index", batch: list[tuple[str, "Query"]], options: dict[str, Any]
+) -> Iterator["Novelty"]:
+    for place, text in batch:
         try:
             yield index.novelty(text, **options)
         except (QueryError, TokenizerError) as error:
-            place = corpus.place or f"{name}: document {number:,}"
             raise type(error)(f"{place}: {error}") from None
+        except ServiceError as error:
+            detail = f"{place}: {error.detail}"
+            raise ServiceError(error.status, error.kind, detail, error.request_id) from None
+
+
+def _batches(name: str, corpus: "Corpus[Any]") -> Iterator[list[tuple[str, "Query"]]]:
+    """The texts, or their ids, some at a time, each with its place for messages."""
+    from everygram.corpus.documents import TextDocument
+
+    batch: list[tuple[str, Query]] = []
+    size = 0
+    for number, document in enumerate(corpus, 1):
+        text = document.text if isinstance(document, TextDocument) else document.ids
+        batch.append((corpus.place or f"{name}: document {number:,}", text))
+        size += len(text)
+        if len(batch) >= TEXTS or size >= SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _report(clock: "Clock", one: "Novelty", done: int, total: int) -> None:

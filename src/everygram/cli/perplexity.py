@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from everygram.cli.answering import opened
+from everygram.cli.answering import opened, service
 from everygram.cli.models import model_of, model_options
 from everygram.cli.options import (
     PATH,
@@ -26,7 +27,7 @@ from everygram.cli.reading import STANDARD_INPUT, STDIN
 from everygram.cli.show import counted
 from everygram.cli.show_indexing import build_progress, passed_over
 from everygram.cli.writing import check_place, whole
-from everygram.errors import CorpusError, OptionError, TokenizerError
+from everygram.errors import CorpusError, OptionError, ServiceError, TokenizerError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 RECORDS = (".jsonl",)
 # What is said of each document.
 EACH = ("tokens", "words", "bytes", "log_likelihood", "perplexity", "zeros")
+# Requests to a service at once: one is answered while another is sent.
+REQUESTS = 2
 SMOOTH = "--model infgram-floor or modified-kneser-ney gives every token a probability"
 NO_PROBABILITIES = "stupid-backoff's do not sum to 1: compare with no other model's perplexity"
 
@@ -92,7 +95,7 @@ def perplexity(
     gc.enable()
     reading["metadata_fields"] = parse_fields(metadata_fields)
     documents = _corpus(corpus, reading)
-    with opened(index) as asked:
+    with opened(index, fixed=True) as asked:
         model = model_of(asked, smoothing, order, weights)
         with whole(per_document) if per_document else contextlib.nullcontext() as file:
             found = _summed(_each(asked, model, documents, document_end), documents, file)
@@ -131,7 +134,11 @@ def _corpus(names: tuple[str, ...], reading: dict[str, Any]) -> "Corpus[Any]":
 def _each(
     index: "Index", model: "LanguageModel", corpus: "Corpus[Any]", document_end: bool
 ) -> Iterator[tuple[dict[str, Any], "Perplexity"]]:
-    """The place (number, metadata) of each document that can be encoded, and its perplexity."""
+    """The place (number, metadata) of each document that can be encoded, and its perplexity.
+
+    Documents are encoded here, of a service's index, too: with its tokenizer. The service then
+    gives the log-probabilities of their ids, which add up as those of an index here.
+    """
     from everygram.corpus.documents import TextDocument
     from everygram.corpus.tokens import TokenCorpus
     from everygram.lm.perplexity import encoded, perplexities
@@ -161,9 +168,19 @@ def _each(
         encoded(texts(), encode, refuse),
         partial(model.log_probs_batch, document_start=True),
         model.separator if document_end else None,
+        threads=None if service() is None else REQUESTS,
     )
-    for one in found:
-        yield said.pop(next(iter(said))), one
+    try:
+        for one in found:
+            yield said.pop(next(iter(said))), one
+    except ServiceError as error:
+        # (Results come in order: the first that is missing begins the batch that was refused.)
+        query = re.match(r"query (\d+): ", error.detail)
+        if query is None:
+            raise
+        number = [*said][int(query[1])]
+        detail = f"document {number + 1:,}: {error.detail[query.end() :]}"
+        raise ServiceError(error.status, error.kind, detail, error.request_id) from None
 
 
 def _summed(

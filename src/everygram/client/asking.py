@@ -20,6 +20,8 @@ Answer = dict[str, Any]
 # Queries of a batch that go as one JSON body; more go as lines. Queries, and bytes, of a body of
 # lines: a batch of more is several requests, each answered before the next is made.
 WHOLE, LINES, BYTES = 1_000, 10_000, 1 << 20
+# What a page lists where all is wanted, if the service lists so much.
+PAGE = 1_000
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -48,7 +50,8 @@ class Request(Generic[R]):
 
     operation: the last part of the path. parse: of all answers, in order, and how ids are read.
     batch: whether there may be several. following: of the last answer, the query after it, for
-    pages; None if there is none. group: the most queries that go together.
+    pages; None if there is none. group: the most queries that go together. page: the service's
+    setting that bounds the queries' `limit`, where they have none: it becomes that of a page.
     """
 
     operation: str
@@ -57,6 +60,7 @@ class Request(Generic[R]):
     batch: bool = False
     following: Callable[[Answer], Answer | None] | None = None
     group: int = LINES
+    page: str | None = None
 
     def posts(self, index: str) -> Iterator[Post]:
         """The HTTP requests for the queries, by the index's path."""

@@ -108,6 +108,7 @@ class AsyncRemoteIndex(Described):
     score_batch = asked(Questions.score_batch)
     longest_matches = asked(Questions.longest_matches)
     novelty = asked(Questions.novelty)
+    novelty_batch = asked(Questions.novelty_batch)
     count_text = asked(Questions.count_text)
     count_text_batch = asked(Questions.count_text_batch)
     document_count_text = asked(Questions.document_count_text)

@@ -8,12 +8,13 @@ in how they hold it, and in nothing else.
 import os
 import uuid
 from collections.abc import Generator, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from everygram import arguments
-from everygram.client.asking import NDJSON, Answer, Post, Request, dumped, sent
+from everygram.client.asking import NDJSON, PAGE, Answer, Post, Request, dumped, sent
 from everygram.client.described import Described
 from everygram.client.sending import answers, problem_error, read
 from everygram.errors import CursorError, OptionError, ServiceError
@@ -24,7 +25,7 @@ Conversation = Generator[Post | float, bytes, R]
 AGAIN = 5
 # Seconds between looks at a job, from and to; and how long a change may take to be seen by queries.
 LOOK, LOOKS, SEEN = 0.05, 1.0, 10.0
-INDEXES = "/v1/indexes"
+INDEXES, LIMITS = "/v1/indexes", "/v1/limits"
 
 
 def path_of(name: str) -> str:
@@ -45,6 +46,11 @@ def listing() -> Conversation[list[Answer]]:
 
 def asking(index: Described, request: Request[R]) -> Conversation[R]:
     """A query's result. All of it is of one state of the index."""
+    page: Answer = {}
+    if request.page is not None:
+        limits = read((yield Post("GET", LIMITS)), request.page)
+        page["limit"] = min(PAGE, limits[request.page])
+        request = replace(request, queries=[query | page for query in request.queries])
     for _ in range(AGAIN):
         found: list[Answer] = []
         try:
@@ -54,7 +60,8 @@ def asking(index: Described, request: Request[R]) -> Conversation[R]:
                 query = request.following(found[-1])
                 if query is None:
                     break
-                post = Post("POST", f"{path_of(index.name)}/{request.operation}", dumped(query))
+                path = f"{path_of(index.name)}/{request.operation}"
+                post = Post("POST", path, dumped(query | page))
                 found += answers(post, (yield post))
         except CursorError:
             if request.following is None:
@@ -64,6 +71,8 @@ def asking(index: Described, request: Request[R]) -> Conversation[R]:
         if len(versions) > 1:
             continue
         if versions - {index.version}:
+            if index.fixed:
+                break
             index.describe((yield from describing(index.name)))
         return request.parse(found, index.reading)
     raise ServiceError(

@@ -6,14 +6,18 @@ from typing import Any
 
 from everygram.client.reading import RemoteReading, reading_of
 from everygram.errors import TokenizerError
-from everygram.tokenizer.base import Tokenizer
+from everygram.tokenizer.base import Tokenizer, utf8
 
 
 class Described:
-    """An index of a service, as the service described it last."""
+    """An index of a service, as the service described it last.
+
+    fixed: whether an answer of another state than `version` is an error, and not followed. It is
+    for what is put together of many answers.
+    """
 
     def __init__(self, info: dict[str, Any], fetch: Callable[[], bytes]) -> None:
-        self._fetch = fetch
+        self._fetch, self.fixed = fetch, False
         self.describe(info)
 
     def describe(self, info: dict[str, Any]) -> bool:
@@ -24,13 +28,14 @@ class Described:
             self.reading: RemoteReading = reading_of(info, self._fetch)
         return bool(changed)
 
-    def check_text(self) -> None:
-        """Raise TokenizerError where texts cannot be asked."""
+    def check_text(self, text: str) -> None:
+        """Raise TokenizerError where texts cannot be asked, or not this one: no JSON can say it."""
         if not self.reading.has_tokenizer:
             raise TokenizerError(
                 f"index '{self.name}' has no tokenizer (it was built from token ids): query it "
                 "with token ids"
             )
+        utf8(text)
 
     @property
     def name(self) -> str:

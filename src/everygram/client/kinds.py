@@ -1,9 +1,9 @@
 """Requests of their kinds: for one query, for a batch, for what is listed in pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from everygram.arguments import natural
+from everygram.arguments import integer, natural
 from everygram.client.asking import Answer, Request, without_defaults
 from everygram.encoding import Reading
 from everygram.errors import QueryError
@@ -11,8 +11,8 @@ from everygram.errors import QueryError
 R = TypeVar("R")
 # Distributions, and texts that are asked about at length, that go together.
 FEW = 64
-# Hits and occurrences of a page, where all are wanted.
-PAGE = 1_000
+# The lists of pages, and the service's setting that bounds each.
+PAGED = {"occurrences": "max_occurrences", "hits": "max_documents"}
 
 
 def one(
@@ -52,9 +52,27 @@ def choice(
     offset: int, limit: int | None, sample: int | None, seed: int, context: int | None
 ) -> Answer:
     """Which occurrences are listed, as a query says it."""
-    chosen: Answer = {"seed": seed, "limit": PAGE if limit is None else limit}
-    chosen |= without_defaults(sample=sample, context=context)
-    return chosen | {"offset": natural("offset", offset, error=QueryError)}
+    chosen = {"seed": seed, "offset": natural("offset", offset, error=QueryError)}
+    return chosen | without_defaults(limit=limit, sample=sample, context=context)
+
+
+def numbered(
+    numbers: Sequence[int], index: int | Sequence[int] | None, context: int | None
+) -> list[Answer]:
+    """Documents by their numbers, as queries."""
+    if isinstance(numbers, str | bytes) or not hasattr(numbers, "__len__"):
+        raise QueryError(f"documents: expected a list of numbers, found {numbers!r}")
+    whose = [index] * len(numbers) if index is None or isinstance(index, int) else [*index]
+    if len(whose) != len(numbers):
+        raise QueryError(
+            f"index: expected a place, or one for each of {len(numbers):,} documents, "
+            f"found {len(whose):,}"
+        )
+    return [
+        without_defaults(number=integer("number", number, QueryError), index=place)
+        | without_defaults(context=context)
+        for number, place in zip(numbers, whose, strict=True)
+    ]
 
 
 def paged(
@@ -75,7 +93,7 @@ def paged(
         return asked | {"cursor": found["cursor"]} | ({"offset": 0} if "offset" in asked else {})
 
     def together(found: list[Answer], reading: Reading) -> R:
-        items = [item for page in found for item in page[listed]]
+        items = [item for each in found for item in each[listed]]
         return make(found[0] | {listed: items, "cursor": None}, reading)
 
-    return Request(operation, [asked], together, following=following)
+    return Request(operation, [asked], together, following=following, page=PAGED[listed])

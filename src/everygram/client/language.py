@@ -83,7 +83,7 @@ class ModelQuestions:
         raw: bool = False,
     ) -> Request[list[np.ndarray]]:
         """See `LanguageModel.log_probs_batch`."""
-        more = {"document_start": document_start}
+        more = {"document_start": document_start, "echo": False}
         asked = [
             self._of(self._index.query_of(text, raw, "text")) | more
             for text in sent_batch(texts, offsets)
@@ -107,8 +107,9 @@ class ModelQuestions:
         if isinstance(texts, str | bytes):
             raise QueryError("texts: expected a list of texts, found one text; give [text]")
         each = [sent(text, f"texts[{place}]") for place, text in enumerate(texts)]
-        if any(isinstance(text, str) for text in each):
-            self._index.index.check_text()
+        for text in each:
+            if isinstance(text, str):
+                self._index.index.check_text(text)
         asked = {"texts": each, "document_end": document_end, "model": self._model}
         return one("perplexity", asked, results.perplexity)
 

@@ -19,7 +19,7 @@ from everygram.client.asking import (
     without_defaults,
 )
 from everygram.client.described import Described
-from everygram.client.kinds import FEW, PAGE, choice, each_of, many, one, paged, with_ids
+from everygram.client.kinds import FEW, choice, each_of, many, numbered, one, paged, with_ids
 from everygram.encoding import Batch, Query, Reading
 from everygram.errors import QueryError
 from everygram.results.attribution import Attribution
@@ -168,8 +168,22 @@ class Questions:
         raw: bool = False,
     ) -> Request[Novelty]:
         """See `Index.novelty`."""
-        more = {"max_n": max_n, "creativity_bounds": list(creativity_bounds)}
-        return one("novelty", self.query_of(text, raw, "text") | more, results.novelty)
+        asked = self._novelty(text, max_n, creativity_bounds, raw)
+        return one("novelty", asked, results.novelty)
+
+    def novelty_batch(
+        self,
+        texts: Batch,
+        offsets: Any = None,
+        *,
+        max_n: int = 20,
+        creativity_bounds: Sequence[int] = BOUNDS,
+        raw: bool = False,
+    ) -> Request[list[Novelty]]:
+        """See `Index.novelty_batch`."""
+        given = sent_batch(texts, offsets)
+        asked = [self._novelty(each, max_n, creativity_bounds, raw) for each in given]
+        return many("novelty", asked, partial(each_of, results.novelty), group=FEW)
 
     def count_text(
         self, text: str, *, ignore_case: bool = False, whole_words: bool = False
@@ -200,9 +214,9 @@ class Questions:
         whole_words: bool = False,
     ) -> Request[Tokenizations]:
         """See `Index.tokenizations`. (A service lists no more than its limit.)"""
-        asked = self._text(text, ignore_case, whole_words)
-        most = PAGE if limit is None else limit
-        return one("tokenizations", asked | {"limit": most}, results.tokenizations)
+        asked = self._text(text, ignore_case, whole_words) | without_defaults(limit=limit)
+        page = "max_occurrences" if limit is None else None
+        return one("tokenizations", asked, results.tokenizations, page=page)
 
     def find_text(
         self,
@@ -246,19 +260,7 @@ class Questions:
         context: int | None = None,
     ) -> Request[list[Document]]:
         """See `Index.documents`."""
-        if isinstance(numbers, str | bytes) or not hasattr(numbers, "__len__"):
-            raise QueryError(f"documents: expected a list of numbers, found {numbers!r}")
-        whose = [index] * len(numbers) if index is None or isinstance(index, int) else [*index]
-        if len(whose) != len(numbers):
-            raise QueryError(
-                f"index: expected a place, or one for each of {len(numbers):,} documents, "
-                f"found {len(whose):,}"
-            )
-        asked = [
-            without_defaults(number=integer("number", number, QueryError), index=place)
-            | without_defaults(context=context)
-            for number, place in zip(numbers, whose, strict=True)
-        ]
+        asked = numbered(numbers, index, context)
         return many("document", asked, partial(each_of, results.document), group=FEW)
 
     def document(
@@ -324,10 +326,9 @@ class Questions:
     ) -> Request[Hits]:
         """See `Index.search`."""
         asked = without_defaults(cursor=cursor, sample=sample, max_clause_freq=max_clause_freq)
-        asked |= {
+        asked |= without_defaults(limit=limit) | {
             "expression": expression,
             "within": within,
-            "limit": PAGE if limit is None else limit,
             "seed": seed,
             "order": order,
             "context": context,
@@ -373,13 +374,13 @@ class Questions:
 
     def encode(self, query: Query, *, raw: bool = False) -> Request[np.ndarray]:
         """See `Index.encode`."""
-        return one("encode", self.query_of(query, raw), _ids)
+        return one("encode", self.query_of(query, raw), results.ids)
 
     def encode_prob(
         self, query: Query, continuation: str | int | None = None, *, raw: bool = False
     ) -> Request[np.ndarray]:
         """See `Index.encode_prob`."""
-        return one("encode", self.prompt_of(query, continuation, raw), _ids)
+        return one("encode", self.prompt_of(query, continuation, raw), results.ids)
 
     def decode(self, ids: Any) -> Request[str]:
         """See `Index.decode`."""
@@ -389,14 +390,14 @@ class Questions:
     def query_of(self, query: Query, raw: bool, name: str = "query") -> Answer:
         asked = sent(query, name)
         if isinstance(asked, str):
-            self.index.check_text()
+            self.index.check_text(asked)
             return {name: asked, "raw": raw} if raw is not False else {name: asked}
         return {name: asked}
 
     def prompt_of(self, query: Query, continuation: str | int | None, raw: bool) -> Answer:
         asked = self.query_of(query, raw)
         if isinstance(continuation, str):
-            self.index.check_text()
+            self.index.check_text(continuation)
             return asked | {"continuation": continuation, "raw": raw}
         if continuation is None:
             return asked
@@ -420,6 +421,10 @@ class Questions:
         asked = self.query_of(prompt, raw, "prompt") | {"top": None}
         return asked | without_defaults(max_support=max_support)
 
+    def _novelty(self, text: Query, max_n: int, bounds: Sequence[int], raw: bool) -> Answer:
+        more = {"max_n": max_n, "creativity_bounds": list(bounds)}
+        return self.query_of(text, raw, "text") | more
+
     def _text(self, text: str, ignore_case: bool, whole_words: bool) -> Answer:
         if not isinstance(text, str):
             raise QueryError(f"text: expected a string, found {text!r}")
@@ -440,7 +445,3 @@ class Questions:
         if echo:
             return "count", asked, make
         return "count", [each | {"echo": False} for each in asked], partial(with_ids, make, given)
-
-
-def _ids(found: Answer, reading: Reading) -> np.ndarray:
-    return np.array(found["token_ids"], np.int64)

@@ -46,6 +46,11 @@ def _asked(reading: Reading, ids: list[int]) -> bytes:
     return np.array(ids, reading.dtype).tobytes()
 
 
+def ids(answer: Answer, reading: Reading) -> np.ndarray:
+    """Of `encode`."""
+    return _array(answer["token_ids"])
+
+
 def count(answer: Answer, reading: Reading) -> Count:
     """Of `count`."""
     return Count.of(answer["count"], reading, _asked(reading, answer["token_ids"]))

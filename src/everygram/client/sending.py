@@ -180,8 +180,8 @@ def refusal(status: int, content: bytes, first: int | None = None) -> EverygramE
     return problem_error(status, kind, detail, known, first)
 
 
-# What the messages of queries that cannot be encoded say.
-_TOKENIZER = re.compile(r"has no tokenizer|^(query \d+: )?tokenizer '|cannot be encoded|surrogate")
+# What the messages of texts that cannot be encoded say.
+_TOKENIZER = re.compile(r"has no tokenizer|tokenizer '.*' cannot encode a text")
 _POSITION = re.compile(r"^expression, character (\d+): ")
 
 
@@ -201,7 +201,7 @@ def problem_error(
         return ServiceError(status, kind, detail, request_id)
     if found := _POSITION.match(detail):
         return ExpressionError(detail, int(found[1]) - 1)
-    if "has no tokenizer" in detail:
+    if _TOKENIZER.search(detail):
         return TokenizerError(detail)
     return QueryError(detail)
 

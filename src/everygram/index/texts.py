@@ -7,8 +7,9 @@ import numpy as np
 from everygram.arguments import natural
 from everygram.attribution.novelty import BOUNDS, checked_bounds, checked_max_n, novelty_of
 from everygram.encoding import Batch, Query
+from everygram.engine.engine import Engine
 from everygram.engine.pace import spread
-from everygram.engine.queries import Ids
+from everygram.engine.queries import Ids, Queries
 from everygram.errors import QueryError
 from everygram.index.base import OpenIndex
 from everygram.results.novelty import Novelty
@@ -76,12 +77,35 @@ class TextQueries(OpenIndex):
         `creativity_bounds`. A separator in the text starts a new document. Those of several texts
         are added: `sum(map(index.novelty, texts))`.
         """
-        most, bounds = checked_max_n(max_n), checked_bounds(creativity_bounds)
-        engine, encoding, _, manifest, _ = self._state
-        asked = encoding.query(text, raw, "text")
-        none = np.empty((0, len(engine.segments), 2), np.int64)
-        lengths = engine.match_lengths(asked, True, none)
-        return novelty_of(asked.ids, lengths, manifest.separator, most, bounds)
+        options = checked_max_n(max_n), checked_bounds(creativity_bounds)
+        engine, encoding, _, _, _ = self._state
+        return _novelty(engine, encoding.query(text, raw, "text"), *options)
+
+    def novelty_batch(
+        self,
+        texts: Batch,
+        offsets: Ids | None = None,
+        *,
+        max_n: int = 20,
+        creativity_bounds: Sequence[int] = BOUNDS,
+        raw: bool = False,
+    ) -> list[Novelty]:
+        """`novelty` of each of a batch of texts (see `count_batch`), on all cores."""
+        options = checked_max_n(max_n), checked_bounds(creativity_bounds)
+        engine, encoding, _, _, _ = self._state
+        asked = encoding.queries(texts, offsets, raw)
+
+        def each(begin: int, end: int) -> list[Novelty]:
+            return [_novelty(engine, text, *options) for text in asked[begin:end].alone()]
+
+        return [found for some in spread(each, len(asked), 1) for found in some]
+
+
+def _novelty(engine: Engine, text: Queries, max_n: int, bounds: tuple[int, int]) -> Novelty:
+    none = np.empty((0, len(engine.segments), 2), np.int64)
+    lengths = engine.match_lengths(text, True, none)
+    separator = int(engine.vocabulary.separator)
+    return novelty_of(text.ids, lengths, separator, max_n, bounds)
 
 
 def _order(order: int | None) -> int | None:
