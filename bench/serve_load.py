@@ -141,7 +141,11 @@ class Load:
         if self.free:
             connection = self.free.pop()
         else:
-            connection = Connection(self.port)
+            try:
+                connection = Connection(self.port)
+            except OSError:  # as many files as this process may have
+                self.statuses["not sent"] += 1
+                return
             self.open[connection.socket.fileno()] = connection
             self.epoll.register(connection.socket, select.EPOLLIN | select.EPOLLOUT)
             self.most_open = max(self.most_open, len(self.open))
