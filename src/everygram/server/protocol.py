@@ -14,24 +14,20 @@ import secrets
 import sys
 import termios
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from everygram.server.exchange import NOSNIFF
-from everygram.server.problems import Refusal, as_answer
+from everygram.server.door import too_many, whole_answer
+from everygram.server.problems import Refusal
 from everygram.server.settings import Settings
 
 # Seconds between sweeps.
 SWEEP_SECONDS = 0.25
 # Bytes of a body that have to arrive in `body_seconds`.
 BODY_STEP = 64 << 10
-# Connections beyond `max_connections` that are taken in: for the questions whether the service is
-# alive, and to tell the others that there are too many.
-SPARE_CONNECTIONS = 64
 # How long, and for how many bytes, the rest of a body that was refused is read and dropped: a
 # connection that is closed before would take the answer with it.
 LINGER_SECONDS = 2.0
@@ -103,13 +99,9 @@ class Protocol(HttpToolsProtocol):
         self._heads = self._unparsed = 0
         self._refusal: Refusal | None = None
         self._leaving = False
-        # (Connections that were refused and are not closed yet do not stand in the way of others.)
-        number, most = len(self.connections) - self.config.lingering, self._settings.max_connections
-        self._crowded = number > most
-        if self.config.lingering > most:
-            self.transport.abort()
-        elif number > most + SPARE_CONNECTIONS:
-            self._refuse(_too_many(most))
+        # (Those that were refused and are not closed yet do not stand in the way of others.)
+        number = len(self.connections) - self.config.lingering
+        self._crowded = number > self._settings.max_connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.config.lingering -= self._phase == "linger"
@@ -174,7 +166,7 @@ class Protocol(HttpToolsProtocol):
         cycle.transport = self._answering = _Transport(self.transport, self)
         if self._crowded and not cycle.scope["path"].startswith(HEALTH):
             # (Told as cheaply as can be: there are many to tell.)
-            self._refuse(_too_many(self._settings.max_connections))
+            self._refuse(too_many(self._settings.max_connections))
             return
 
         def cut() -> None:
@@ -218,17 +210,7 @@ class Protocol(HttpToolsProtocol):
         """Answer with a problem, unless an answer has begun, and close."""
         self.config.refused(refusal.kind)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            answer = as_answer(refusal, secrets.token_hex(8))
-            headers = (
-                *answer.headers,
-                NOSNIFF,
-                ("content-length", str(len(answer.body))),
-                ("connection", "close"),
-            )
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-            phrase = HTTPStatus(answer.status).phrase
-            head = f"HTTP/1.1 {answer.status} {phrase}\r\n{lines}\r\n"
-            self.transport.write(head.encode("latin-1") + answer.body)
+            self.transport.write(whole_answer(refusal, secrets.token_hex(8)))
         if self.cycle is not None and not self.cycle.response_complete:
             # As if the client had left: the application stops.
             self.cycle.disconnected = True
@@ -305,14 +287,6 @@ class Protocol(HttpToolsProtocol):
 
 def _late(what: str, seconds: float) -> Refusal:
     return Refusal("request-timeout", f"{what}: expected within {seconds:g} seconds")
-
-
-def _too_many(limit: int) -> Refusal:
-    return Refusal(
-        "too-many-connections",
-        f"the service has {limit:,} connections, which is its limit; try again",
-        headers=(("retry-after", "1"),),
-    )
 
 
 async def sweep(

@@ -23,7 +23,7 @@ from typing import TypeVar
 import psutil
 
 from everygram.errors import EverygramError, OptionError
-from everygram.server import pages, protocol, runner, worker
+from everygram.server import door, pages, runner, worker
 from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.rates import Rates
@@ -361,7 +361,7 @@ def _allow_files(settings: Settings) -> None:
         )
     # (An index holds a few per segment.)
     of_indexes = psutil.Process().num_fds()
-    needed = of_indexes + settings.max_connections + protocol.SPARE_CONNECTIONS + OWN_FILES
+    needed = of_indexes + settings.max_connections + door.SPARE_CONNECTIONS + door.KEPT + OWN_FILES
     if wanted < needed:
         raise OptionError(
             f"max_connections: expected so few that {wanted:,} open files suffice, found "

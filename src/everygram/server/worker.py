@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from everygram.server import protocol
 from everygram.server.app import Service
+from everygram.server.door import Door
 from everygram.server.indexes import LOOKS
 from everygram.server.metrics import Metrics
 from everygram.server.pool import Runners
@@ -71,7 +72,6 @@ async def _serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=settings.max_connections,
         # (It says that it takes whole seconds; it takes any.)
         timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
         timeout_graceful_shutdown=settings.grace_seconds,  # type: ignore[arg-type]
@@ -164,12 +164,33 @@ def _dropped(answer: asyncio.Future[tuple[int, socket.socket]]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which tells the supervisor that it serves."""
+    """uvicorn behind a door of ours, which tells the supervisor that it serves."""
+
+    config: protocol.Config
 
     def __init__(self, config: protocol.Config, supervisor: _Supervisor) -> None:
         super().__init__(config)
         self._supervisor = supervisor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
+        config = self.config
+
+        def make() -> asyncio.Protocol:
+            return protocol.Protocol(config, self.server_state, self.lifespan.state)
+
+        self._door = Door(
+            sockets or [],
+            make,
+            self.server_state.connections,
+            most=config.settings.max_connections,
+            refused=config.refused,
+            tls=config.ssl,
+            tls_seconds=config.settings.header_seconds,
+        )
+        self._door.open()
         self._supervisor.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door.close()
+        await super().shutdown(sockets)
