@@ -65,7 +65,7 @@ class Looking:
         if message.type in ("error", "warning"):
             self.said.append(message.text)
 
-    def go(self, index, view, **params):
+    def go(self, index, view, /, **params):
         """Show a view, and wait until nothing in it is busy."""
         query = urlencode({name: str(value) for name, value in params.items()})
         self.page.goto(f"{self.url}/#/{quote(index, safe='')}/{view}{'?' + query if query else ''}")

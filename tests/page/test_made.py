@@ -14,7 +14,7 @@ LARGEST = 150_000
 # Views as they are first seen, and with answers.
 SEEN = [
     *((view, {}) for view in ("count", "next", "text", "sources", "search", "document", "about")),
-    *((name.partition(",")[0], params) for name, (params, _) in VIEWS.items() if params),
+    *((name.partition(",")[0], params) for name, params in VIEWS.items() if params),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,38 +11,62 @@ import pytest
 
 BIN = Path(sys.executable).parent
 VIEWS = {
-    "count": ({"text": 'it\'s a "text" with $HOME'}, "count"),
-    "count, ids": ({"ids": "300"}, "count"),
-    "next": ({"prompt": "If no exception is raised, the"}, "next"),
-    "next, ids": ({"ids": "300", "model": "exact"}, "next"),
-    "text": ({"text": "If no exception is\nraised"}, "probs"),
-    "sources": (
-        {
-            "text": "If no exception is raised, it's over.",
-            "all": "1",
-            "least": "2",
-            "rank": "length",
-            "prompt": "what?",
-        },
-        "spans",
-    ),
-    "search": (
-        {"expression": 'exception AND text:"it\'s"', "within": "50", "order": "matches"},
-        "document_count",
-    ),
-    "document": ({"number": "3"}, "token_ids"),
-    "document, text": ({"text": "exception", "occurrence": "2"}, "number"),
-    "about": ({}, "num_tokens"),
+    "count": {"text": 'it\'s a "text" with $HOME'},
+    "count, ids": {"ids": "300"},
+    "next": {"prompt": "If no exception is raised, the"},
+    "next, ids": {"ids": "300", "model": "exact"},
+    "text": {"text": "If no exception is\nraised"},
+    "sources": {
+        "text": "If no exception is raised, it's over.",
+        "all": "1",
+        "least": "2",
+        "rank": "length",
+        "prompt": "what?",
+    },
+    "search": {"expression": 'exception AND text:"it\'s"', "within": "50", "order": "matches"},
+    "document": {"number": "3"},
+    "document, text": {"text": "exception", "occurrence": "2"},
+    "about": {},
 }
 
 
-def lines(page, place=0):
-    """The lines of a view, by language."""
-    box = page.locator("details.ways").nth(place)
+# What both must say, by what is asked: the last part of the address.
+FIELDS = {
+    "count": "count",
+    "count_text": "count",
+    "tokenizations": "tokenization_count",
+    "find_text": "count",
+    "infgram_ntd": "next",
+    "ntd": "next",
+    "score": "probs",
+    "longest_matches": "lengths",
+    "novelty": "new",
+    "perplexity": "perplexity",
+    "attribute": "spans",
+    "search": "document_count",
+    "document": "token_ids",
+}
+
+
+def questions(page):
+    """The places of a view's questions."""
+    box = page.locator("details.ways")
+    return range(box.get_by_label("Question").locator("option").count() or 1)
+
+
+def field_of(curl):
+    return FIELDS.get(re.search(r"/v1/indexes/[^/ ']+(?:/(\w+))?", curl)[1], "num_tokens")
+
+
+def lines(page, question=0, languages=("curl", "Python", "shell")):
+    """The lines of a question, by language."""
+    box = page.locator("details.ways")
     if not box.evaluate("element => element.open"):
         box.locator("summary").click()
+    if box.get_by_label("Question").count():
+        box.get_by_label("Question").select_option(str(question))
     found = {}
-    for language in ("curl", "Python", "shell"):
+    for language in languages:
         box.get_by_label(language, exact=True).check()
         found[language] = box.locator("code").inner_text()
     return found
@@ -58,7 +83,7 @@ def run(command, **more):
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_they_give_what_the_view_shows(tab, name):
-    params, field = VIEWS[name]
+    params = VIEWS[name]
     view = name.partition(",")[0]
     page = tab.page
     answers = []
@@ -69,23 +94,22 @@ def test_they_give_what_the_view_shows(tab, name):
 
     page.on("response", keep)
     tab.go("reference", view, **params)
-    shown = lines(page)
-    by_curl = json.loads(run(["sh", "-c", shown["curl"]]))
-    same = [each.json() for _, address, each in answers if address in shown["curl"]]
-    # (A batch has the answer first.)
-    same += [
-        each["results"][0] | {"index_version": each["index_version"]}
-        for each in same
-        if "results" in each
-    ]
-    assert by_curl in same
-    by_shell = json.loads(run(["sh", "-c", shown["shell"]]))
-    assert by_shell[field] == by_curl[field]
-    said = run([sys.executable, "-W", "error", "-c", shown["Python"]])
-    assert said.strip()
-    numbers = by_curl[field]
-    if isinstance(numbers, int):
-        assert str(numbers) in said or f"{numbers:,}" in said, said
+    for question in questions(page):
+        shown = lines(page, question)
+        field = field_of(shown["curl"])
+        by_curl = json.loads(run(["sh", "-c", shown["curl"]]))
+        same = [each.json() for _, address, each in answers if address in shown["curl"]]
+        # (A batch has the answer first.)
+        same += [
+            each["results"][0] | {"index_version": each["index_version"]}
+            for each in same
+            if "results" in each
+        ]
+        assert by_curl in same
+        by_shell = json.loads(run(["sh", "-c", shown["shell"]]))
+        assert by_shell[field] == by_curl[field]
+        by_python = json.loads(run([sys.executable, "-W", "error", "-c", shown["Python"]]))
+        assert by_python[field] == by_curl[field]
 
 
 def test_a_copy(look):
@@ -95,3 +119,65 @@ def test_a_copy(look):
     page.get_by_role("button", name="Copy").click()
     page.get_by_text("Copied", exact=True).wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == code
+
+
+# Texts that a shell, a command line or a file of texts takes for something else.
+ODD_TEXTS = ["--json", "-", " nul \0 and\r\nline", '{"text": "no record"}', " "]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_they_ask_the_same_of_any_text(tab, text):
+    page = tab.page
+    for view in ("count", "next", "text", "sources"):
+        name = "prompt" if view == "next" else "text"
+        tab.go("odd", view, **{name: text})
+        assert page.get_by_role("textbox").first.input_value() == text.replace("\r", "")
+        for question in questions(page):
+            shown = lines(page, question)
+            field = field_of(shown["curl"])
+            assert json.dumps(text) in shown["curl"], view
+            by_curl = json.loads(run(["sh", "-c", shown["curl"]]))
+            by_shell = json.loads(run(["sh", "-c", shown["shell"]]))
+            assert by_shell[field] == by_curl[field], (view, field)
+            by_python = json.loads(run([sys.executable, "-c", shown["Python"]]))
+            assert by_python[field] == by_curl[field], (view, field)
+
+
+def test_they_ask_the_same_of_a_long_text(tab, indexes):
+    """A shell's word takes 128 KiB."""
+    text = "é 'x' " * 12_000
+    page = tab.go("reference", "text")
+    page.get_by_label("Text", exact=True).fill(text)
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("listbox").get_by_role("option").first.wait_for()
+    tab.settled()
+    shown = lines(page)
+    probs = list(indexes["reference"].score(text).probs)
+    for language in ("curl", "shell"):
+        assert json.loads(run(["sh"], input=shown[language]))["probs"] == probs, language
+
+
+def test_a_document_of_a_union_has_no_line_for_a_shell(tab):
+    """The command line cannot say whose number it is."""
+    page = tab.go("both", "document", number=2, index=1)
+    page.locator("details.ways summary").click()
+    shown = lines(page)
+    assert shown["shell"] == "(There is no command for this.)"
+    said = run([sys.executable, "-c", shown["Python"]])
+    assert "xxx" in said
+
+
+def test_they_are_right_below_a_path(look, url):
+    """Of a proxy that has the service below a path."""
+    tab = look()
+    tab.page.route(
+        "**/ngrams/**",
+        lambda route: route.continue_(url=route.request.url.replace("/ngrams/", "/")),
+    )
+    tab.url = url + "/ngrams"
+    page = tab.go("odd", "count", text="bold")
+    shown = lines(page)
+    assert f"{url}/ngrams/v1/indexes/odd/count_text" in shown["curl"]
+    assert f'Client("{url}/ngrams")' in shown["Python"]
+    assert f"--remote {url}/ngrams " in shown["shell"]
+    assert page.locator(".large").first.inner_text() == "1"

@@ -50,7 +50,7 @@ export function create(context) {
         h("h2", {}, "Limits of a request"),
         facts(Object.entries(said).map(([name, value]) => [
           h("code", {}, name),
-          name.endsWith("_bytes") ? bytes(value) : name.endsWith("_seconds") ? counted(value, "second") : number(value),
+          name.endsWith("_bytes") ? binary(value) : name.endsWith("_seconds") ? counted(value, "second") : number(value),
         ])),
       ];
     });
@@ -101,6 +101,14 @@ function listed(of) {
     most.map(([value, count], i) => [i ? ", " : "", h("bdi", { class: "value" }, value.length > 80 ? value.slice(0, 79) + "…" : value), h("span", { class: "faint" }, ` (${number(count)})`)]),
     of.size > most.length ? `, and ${counted(of.size - most.length, "other")}` : "",
   ];
+}
+
+// A size as people set it.
+function binary(value) {
+  const units = ["bytes", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (value >= 1024 && value % 1024 === 0 && unit < units.length - 1) [value, unit] = [value / 1024, unit + 1];
+  return `${number(value)} ${units[unit]}`;
 }
 
 const figure = (label, value) => h("div", { class: "figure" }, h("h2", {}, label), h("p", { class: "large" }, value));

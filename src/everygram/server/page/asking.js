@@ -1,6 +1,7 @@
 // What several views ask with: a field for a text or for token ids, and links to documents.
 
-import { field, h } from "./dom.js";
+import { ask, pathOf } from "./api.js";
+import { field, h, line } from "./dom.js";
 
 export const hasTokenizer = (info) => info.tokenizer !== "none";
 
@@ -18,16 +19,19 @@ export class Query {
     this.name = name;
     this.ids = !hasTokenizer(info);
     this.label = label;
-    this.input =
-      rows === 1
-        ? h("input", { type: "text", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search" })
-        : h("textarea", { rows, spellcheck: "false", dir: "auto" });
+    this.text = ""; // What is asked. (The field itself has no \r.)
+    this.input = rows === 1 ? line() : h("textarea", { rows, spellcheck: "false", dir: "auto" });
     this.field = field(label, this.input, hint);
-    this.input.addEventListener("input", () => changed(this.params()));
+    this.input.addEventListener("input", () => {
+      this.text = this.input.value.toWellFormed();
+      this.#check();
+      changed(this.params());
+    });
     this.kind = h("input", { type: "checkbox", id: this.input.id + "-ids", checked: this.ids, disabled: this.ids });
     this.kind.addEventListener("change", () => {
       this.ids = this.kind.checked;
       this.#labelled();
+      this.#check();
       changed(this.params());
     });
     this.element = h(
@@ -45,7 +49,7 @@ export class Query {
   }
 
   params() {
-    return { [this.ids ? "ids" : this.name]: this.input.value };
+    return { [this.ids ? "ids" : this.name]: this.text };
   }
 
   // Take over what an address says.
@@ -53,21 +57,54 @@ export class Query {
     const ids = params.ids !== undefined || !hasTokenizer(this.info);
     this.ids = this.kind.checked = ids;
     const value = (ids ? params.ids : params[this.name]) ?? "";
-    if (this.input.value !== value) this.input.value = value;
+    if (this.text !== value) this.input.value = this.text = value;
     this.#labelled();
+    this.#check();
   }
 
-  // What to send: a text or a list; null if there is nothing, or no ids; and what is wrong.
+  #check() {
+    this.input.setCustomValidity(this.wrong ? "Expected token ids such as 11802, 3303" : "");
+    this.input.setAttribute("aria-invalid", String(this.wrong));
+  }
+
+  // What to send: a text or a list; null if there is nothing, or no ids.
   value() {
-    if (!this.ids) return this.input.value || null;
-    const ids = idsIn(this.input.value);
-    this.input.setCustomValidity(ids ? "" : "Expected token ids such as 11802, 3303");
-    this.input.setAttribute("aria-invalid", String(!ids));
+    if (!this.ids) return this.text || null;
+    const ids = idsIn(this.text);
     return ids?.length ? ids : null;
   }
 
   get wrong() {
-    return this.ids && this.input.value.trim() !== "" && idsIn(this.input.value) === null;
+    return this.ids && idsIn(this.text) === null;
+  }
+}
+
+const sampled = new Map();
+
+// What stands in the index, to try things with, of the document in the middle: {words: a word, two
+// and three; field: one of its metadata with its value}. Less where there is less.
+export async function sample(info, asking) {
+  if (!sampled.has(info.name)) sampled.set(info.name, await wordsOf(info, asking));
+  return sampled.get(info.name);
+}
+
+async function wordsOf(info, asking) {
+  const nothing = { words: [], field: "" };
+  if (!hasTokenizer(info) || !info.num_documents) return nothing;
+  const body = { number: Math.floor(info.num_documents / 2), context: 100 };
+  if (info.indexes) Object.assign(body, { number: 0, index: 0 });
+  try {
+    const { text, metadata } = await ask(pathOf(info.name, "document"), body, asking);
+    const found = [...text.matchAll(/(?<=\s)\p{L}{4,}(?: \p{L}{2,}){2}(?=[\s.,])/gu)].map(([each]) => each);
+    const words = (found[0] ?? text.match(/\p{L}{2,}/u)?.[0] ?? "").split(" ");
+    const named = Object.entries(metadata).find((each) => each.every((part) => /^\w{1,30}$/.test(part)));
+    return {
+      words: words.filter(Boolean).map((_, last) => words.slice(0, last + 1).join(" ")),
+      field: named ? named.join(":") : "",
+    };
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return nothing; // It was deleted, say.
   }
 }
 

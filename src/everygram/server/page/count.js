@@ -1,9 +1,9 @@
 // How often a text occurs: as a text, as tokens, and written in other ways.
 
 import { ask, pathOf } from "./api.js";
-import { Query, documentLink, examples, noIds } from "./asking.js";
-import { bar, counted, fill, h, number, percent, token } from "./dom.js";
-import { Panel, announce, soon } from "./panel.js";
+import { Query, documentLink, examples, noIds, sample } from "./asking.js";
+import { bar, chips, clipped, counted, h, number, percent, token } from "./dom.js";
+import { Panel, announce, longer, soon } from "./panel.js";
 import { call, ways } from "./ways.js";
 
 const PAGE = 5;
@@ -11,6 +11,8 @@ const PAGE = 5;
 export function create(context) {
   const { info } = context;
   const results = new Panel();
+  const page = context.most(PAGE, "max_occurrences");
+  const around = context.most(12, "max_context");
   const query = new Query(info, {
     label: "Text to count",
     hint: "Counted as you type.",
@@ -26,7 +28,6 @@ export function create(context) {
       onsubmit: (event) => {
         event.preventDefault();
         context.go("count", query.params());
-        run();
       },
     },
     query.element,
@@ -35,16 +36,16 @@ export function create(context) {
   function run() {
     const value = query.value();
     if (query.wrong) return results.clear(noIds());
-    if (value === null) return results.clear(nothing());
+    if (value === null) return query.ids ? results.clear(nothing([])) : results.run(async (asking) => nothing((await sample(info, asking)).words));
     return results.run((asking) => (query.ids ? ofIds(value, asking) : ofText(value, asking)));
   }
 
-  const nothing = () =>
+  const nothing = (words) =>
     query.ids
       ? examples(`How often do tokens follow one another in ${number(info.num_tokens)} tokens?`, [])
       : examples(
           `How often does a text occur in ${number(info.num_tokens)} tokens of ${counted(info.num_documents, "document")}? Any length, any language, every place counted.`,
-          ["the", "in order to", "natural language"].map((text) => [text, context.link("count", { text })]),
+          words.map((text) => [text, context.link("count", { text })]),
         );
 
   async function ofIds(ids, asking) {
@@ -53,19 +54,18 @@ export function create(context) {
     announce(`${counted(found.count, "occurrence")}.`);
     return [
       h("div", { class: "figures" }, figure("These tokens", found.count, found.document_count, found)),
-      ways(info.name, { operation: "count", body, method: call("count", [ids], {}), command: "count", words: ["--ids", ids.join(","), "--documents"] }),
+      ways(info.name, { operation: "count", body, method: call("count", [ids]) + ".as_dict()", command: "count", asked: ids, words: ["--documents"] }),
     ];
   }
 
   async function ofText(text, asking) {
     const variants = variantsOf(text);
-    const [texts, tokens, divided, found] = await Promise.all([
-      ask(pathOf(info.name, "count_text"), { batch: variants.map(([, each]) => each) }, asking),
+    const [counts, tokens, divided, found] = await Promise.all([
+      countsOf(variants, asking),
       ask(pathOf(info.name, "count"), { query: text, documents: true }, asking),
-      ask(pathOf(info.name, "tokenizations"), { text, limit: PAGE }, asking),
-      ask(pathOf(info.name, "find_text"), { text, limit: PAGE, context: 12 }, asking),
+      ask(pathOf(info.name, "tokenizations"), { text, limit: page }, asking),
+      ask(pathOf(info.name, "find_text"), { text, limit: page, context: around }, asking),
     ]);
-    const counts = texts.results;
     announce(`${counted(counts[0].count, "occurrence")} in ${counted(counts[0].document_count, "document")}.`);
     return [
       h(
@@ -77,32 +77,34 @@ export function create(context) {
       table(variants, counts),
       divisions(divided),
       places(text, found),
-      ways(info.name, {
-        operation: "count_text",
-        body: { text },
-        method: call("count_text", [text]),
-        command: "count",
-        words: [text, "--text"],
-      }),
+      ways(info.name,
+        { label: "the text", operation: "count_text", body: { text }, method: call("count_text", [text]) + ".as_dict()", command: "count", asked: text, words: ["--text"] },
+        { label: "its tokens", operation: "count", body: { query: text, documents: true }, method: call("count", [text]) + ".as_dict()", command: "count", asked: text, words: ["--documents"] },
+        { label: "how tokens divide it", operation: "tokenizations", body: { text, limit: page }, method: call("tokenizations", [text], { limit: page }) + ".as_dict()", command: "count", asked: text, words: ["--text", "--tokenizations", String(page)] },
+        { label: "where it stands", operation: "find_text", body: { text, limit: page, context: around }, method: call("find_text", [text], { limit: page, context: around }) + ".as_dict()", command: "find", asked: text, words: ["--text", "--limit", String(page), "--context", String(around)] }),
     ];
+  }
+
+  // (A batch of them may be longer than the service allows.)
+  async function countsOf(variants, asking) {
+    const counts = [];
+    const step = context.most(variants.length, "max_batch");
+    for (let from = 0; from < variants.length; from += step) {
+      const batch = variants.slice(from, from + step).map(([, each]) => each);
+      counts.push(...(await ask(pathOf(info.name, "count_text"), { batch }, asking)).results);
+    }
+    return counts;
   }
 
   function places(text, found) {
     if (!found.occurrences.length) return null;
     const list = h("ol", { class: "places" }, found.occurrences.map(place));
-    const more = new Panel();
-    const load = (cursor) =>
-      more.clear(
-        h("button", { type: "button", onclick: () => more.run(async (asking) => {
-          const next = await ask(pathOf(info.name, "find_text"), { text, limit: PAGE, context: 12, cursor }, asking);
-          list.append(...next.occurrences.map(place));
-          announce(`${counted(next.occurrences.length, "more place")} shown.`);
-          queueMicrotask(() => (next.cursor ? load(next.cursor) : more.clear()));
-          return [];
-        }) }, "More places"),
-      );
-    if (found.cursor) load(found.cursor);
-    return h("section", { "aria-labelledby": "places" }, h("h2", { id: "places" }, "Where it stands"), list, more.element);
+    const more = async (cursor, asking) => {
+      const next = await ask(pathOf(info.name, "find_text"), { text, limit: page, context: around, cursor }, asking);
+      announce(`${counted(next.occurrences.length, "more place")} shown.`);
+      return [next.occurrences.map(place), next.cursor];
+    };
+    return h("section", { "aria-labelledby": "places" }, h("h2", { id: "places" }, "Where it stands"), list, longer(list, "More places", found.cursor, more, run));
   }
 
   const place = (each) => {
@@ -111,7 +113,7 @@ export function create(context) {
       "li",
       {},
       h("a", { href: documentLink(context, each, each.document, each) }, `Document ${number(each.document)}`, each.index_name ? ` of ${each.index_name}` : ""),
-      h("p", { class: "line", dir: "auto" }, before, h("mark", {}, match), after),
+      h("p", { class: "line", dir: "auto" }, before, h("mark", {}, clipped(match)), after),
     );
   };
 
@@ -120,7 +122,7 @@ export function create(context) {
     show(params) {
       query.set(params);
       run();
-      if (!query.input.value && matchMedia("(hover: hover)").matches) query.input.focus({ preventScroll: true });
+      if (!query.text && context.free() && matchMedia("(hover: hover)").matches) query.input.focus({ preventScroll: true });
     },
   };
 }
@@ -135,7 +137,7 @@ function figure(label, count, documents, tokens, meaning = "") {
     meaning ? h("p", { class: "hint" }, meaning) : null,
     tokens
       ? h("p", { class: "tokens", role: "group", "aria-label": counted(tokens.token_ids.length, "token") },
-          tokens.token_ids.map((id, i) => h("span", { class: "chip", title: `id ${id}` }, token(tokens.tokens?.[i], id))))
+          chips(tokens.token_ids, tokens.tokens))
       : null,
   );
 }
@@ -155,6 +157,8 @@ export function variantsOf(text) {
   add("Each Word", title);
   add("CAPITALS", trimmed.toLocaleUpperCase("en"));
   if (/\s/.test(trimmed)) {
+    add("one blank between words", trimmed.replace(/\s+/g, " "));
+    add("two blanks between words", trimmed.replace(/\s+/g, "  "));
     add("words joined", trimmed.replace(/\s+/g, ""));
     add("with hyphens", trimmed.replace(/\s+/g, "-"));
   }
@@ -191,7 +195,7 @@ function divisions(found) {
     { class: "divisions" },
     found.tokenizations.map((each) =>
       h("li", {},
-        h("span", { class: "tokens" }, each.token_ids.map((id, i) => h("span", { class: "chip", title: `id ${id}` }, token(each.tokens[i], id)))),
+        h("span", { class: "tokens" }, chips(each.token_ids, each.tokens)),
         h("span", { class: "number" }, `${number(each.count)} (${percent(each.count / found.count)})`),
       )),
   );
@@ -201,6 +205,7 @@ function divisions(found) {
     { "aria-labelledby": "divisions" },
     h("h2", { id: "divisions" }, "How tokens divide it in the corpus"),
     list,
+    h("p", { class: "hint" }, "The first token may begin before the text, and the last may end after it."),
     others > 0 ? h("p", { class: "hint" }, `And ${counted(others, "other way", "other ways")}, ${counted(found.other_count, "occurrence")}.`) : null,
   );
 }

@@ -3,7 +3,7 @@
 import { ask, pathOf } from "./api.js";
 import { Query, examples, noIds, titleOf } from "./asking.js";
 import { counted, facts, field, h, marked, number } from "./dom.js";
-import { Panel, announce } from "./panel.js";
+import { Panel, announce, failure } from "./panel.js";
 import { call, ways } from "./ways.js";
 
 const SHOWN = 1000; // Tokens of a document that are shown at first.
@@ -29,9 +29,33 @@ export function create(context) {
     if (query.wrong) return results.clear(noIds());
     if (value !== null) return results.run((asking) => byQuery(value, asking));
     const middle = Math.floor(info.num_documents / 2);
-    return results.clear(examples(`There are ${counted(info.num_documents, "document")}, numbered from 0.`,
+    return results.clear(examples(`There are ${counted(info.num_documents, "document")}, numbered from 0; one that is deleted keeps its number.`,
       info.num_documents && !union ? [["the first", context.link("document", { number: 0 })], [`number ${number(middle)}`, context.link("document", { number: middle })]] : []));
   }
+
+  const wasDeleted = (error) => error.message.endsWith("it was deleted");
+
+  // Links to the documents beside one. (The numbers of those deleted stay: there may be higher ones
+  // than there are documents.)
+  async function beside(body, asking) {
+    const to = (at, label) => h("a", { href: context.link("document", { number: at, index: body.index }) }, label);
+    const next = body.number + 1;
+    let more = !union && next < info.num_documents;
+    if (!more) {
+      try {
+        await ask(pathOf(info.name, "document"), { ...body, number: next, context: 0 }, asking);
+        more = true;
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        more = wasDeleted(error);
+      }
+    }
+    return h("nav", { class: "steps", "aria-label": "Documents" },
+      body.number > 0 ? to(body.number - 1, "← Previous document") : null, more ? to(next, "Next document →") : null);
+  }
+
+  // Show what is marked, once it is there.
+  const reveal = (block) => requestAnimationFrame(() => document.getElementById("match")?.scrollIntoView({ block }));
 
   async function byNumber(at, asking) {
     const from = natural(given.start);
@@ -40,25 +64,32 @@ export function create(context) {
     const index = union ? natural(given.index) ?? 0 : null;
     const body = { number: at, context: tokens };
     if (union) body.index = index;
-    const found = await ask(pathOf(info.name, "document"), body, asking);
+    let found;
+    try {
+      found = await ask(pathOf(info.name, "document"), body, asking);
+    } catch (error) {
+      if (!wasDeleted(error)) throw error;
+      announce(`Document ${number(at)} was deleted.`);
+      return [failure(error), await beside(body, asking)];
+    }
+    const steps = await beside(body, asking);
     const rest = found.length - found.token_ids.length;
     const range = from !== null && to !== null && from < to ? [[from, to]] : [];
     announce(`Document ${number(at)}, ${counted(found.length, "token")}.`);
-    queueMicrotask(() => document.getElementById("match")?.scrollIntoView({ block: "center" }));
+    reveal("center");
     const { number: _, ...options } = body;
     return [
       head(found, index),
-      h("nav", { class: "steps", "aria-label": "Documents" },
-        at > 0 ? h("a", { href: context.link("document", { number: at - 1, index }) }, "← Previous document") : null,
-        union || at + 1 < info.num_documents ? h("a", { href: context.link("document", { number: at + 1, index }) }, "Next document →") : null),
+      steps,
       body_(found, found.text === null ? null : marked(found.text, range, "match")),
       rest > 0 ? h("p", {}, `${counted(rest, "token")} more. `,
         h("button", { type: "button", onclick: () => context.go("document", { ...given, show: Math.min(found.length, tokens * 4) }) }, "Show more")) : null,
       ways(info.name, {
         operation: "document",
         body,
-        method: call("document", [at], options),
-        command: "document",
+        method: call("document", [at], options) + ".as_dict()",
+        // (The command line has no way to say whose number it is.)
+        command: union ? null : "document",
         words: ["--number", String(at), "--context", String(tokens)],
       }),
     ];
@@ -71,24 +102,25 @@ export function create(context) {
     const body = { [name]: value, occurrence, context: around };
     const found = await ask(pathOf(info.name, "document"), body, asking);
     announce(`Occurrence ${number(occurrence + 1)} of ${number(found.count)}.`);
+    reveal("nearest");
     const step = (to, label) =>
       to >= 0 && to < found.count ? h("a", { href: context.link("document", { ...given, occurrence: to }) }, label) : null;
     const [before, match, after] = found.parts ?? ["", "", ""];
-    const words = query.ids ? ["--ids", value.join(",")] : [value, "--text"];
     return [
       h("p", { class: "large" }, `${number(occurrence + 1)} of ${counted(found.count, "occurrence")}`),
       h("nav", { class: "steps", "aria-label": "Occurrences" }, step(occurrence - 1, "← Previous occurrence"), step(occurrence + 1, "Next occurrence →")),
       head(found, found.index ?? null),
-      body_(found, found.parts ? [before, h("mark", {}, match), after] : null),
+      body_(found, found.parts ? [before, h("mark", { id: "match" }, match), after] : null),
       found.token_ids.length < found.length ? h("p", {}, `${counted(found.token_ids.length, "token")} of ${number(found.length)}. `,
         h("button", { type: "button", onclick: () => context.go("document", { ...given, show: around * 4 }) }, "Show more around it"), " ",
         h("a", { href: context.link("document", { number: found.number, index: found.index ?? null }) }, "From its start")) : null,
       ways(info.name, {
         operation: "document",
         body,
-        method: `document(${name}=${JSON.stringify(value)}, occurrence=${occurrence}, context=${around})`,
+        method: `document(${name}=${JSON.stringify(value)}, occurrence=${occurrence}, context=${around}).as_dict()`,
         command: "document",
-        words: [...words, "--occurrence", String(occurrence), "--context", String(around)],
+        asked: value,
+        words: [...(query.ids ? [] : ["--text"]), "--occurrence", String(occurrence), "--context", String(around)],
       }),
     ];
   }
@@ -109,18 +141,22 @@ export function create(context) {
   return {
     element: h("div", { class: "view" },
       h("h1", {}, "Document"),
-      h("form", { onsubmit: (event) => {
-        event.preventDefault();
-        context.go("document", { number: input.value, index: inside?.value });
-      } },
-        h("div", { class: "options" }, field("Document number", input), inside ? field("Of", inside) : null, h("button", { type: "submit" }, "Show it")),
-      ),
-      h("form", { onsubmit: (event) => {
-        event.preventDefault();
-        context.go("document", query.params());
-      } },
-        query.element,
-        h("button", { type: "submit" }, "Find it"),
+      h("div", { class: "forms" },
+        h("form", { onsubmit: (event) => {
+          event.preventDefault();
+          context.go("document", { number: input.value, index: inside?.value });
+        } },
+          field("Document number", input),
+          inside ? field("Of", inside) : null,
+          h("button", { type: "submit" }, "Show it"),
+        ),
+        h("form", { onsubmit: (event) => {
+          event.preventDefault();
+          context.go("document", query.params());
+        } },
+          query.element,
+          h("button", { type: "submit" }, "Find it"),
+        ),
       ),
       results.element,
     ),

@@ -40,15 +40,15 @@ export const counted = (value, one, several = one + "s") =>
 export function percent(share) {
   if (share === null) return "–";
   if (share > 0 && share < 0.0001) return (share * 100).toExponential(1) + " %";
-  const text = (share * 100).toPrecision(3);
-  return (share === 1 ? "100" : String(Number(text))) + " %";
+  const text = String(Number((share * 100).toPrecision(3)));
+  return (share < 1 && text === "100" ? "> 99.9" : text) + " %";
 }
 
 export function bytes(value) {
   const units = ["bytes", "KB", "MB", "GB", "TB"];
   let unit = 0;
   while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
-  return `${unit ? value.toPrecision(3) : value} ${units[unit]}`;
+  return `${unit ? Number(value.toPrecision(3)) : value} ${units[unit]}`;
 }
 
 const MARKS = { "\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·" };
@@ -68,6 +68,20 @@ export function token(text, id) {
   parts.push(text.slice(at));
   return h("bdi", { class: "token" }, parts);
 }
+
+const CHIPS = 200; // Tokens that are drawn of a row of them.
+
+// Tokens beside one another; of many the last.
+export function chips(ids, texts, kind = "") {
+  const first = Math.max(0, ids.length - CHIPS);
+  return [
+    first ? h("span", { class: "faint" }, `${counted(first, "token")} … `) : null,
+    ids.slice(first).map((id, i) => h("span", { class: `chip ${kind}`, title: `id ${id}` }, token(texts?.[first + i], id))),
+  ];
+}
+
+// A long text without its middle.
+export const clipped = (text) => (text.length > 700 ? `${text.slice(0, 300)} […] ${text.slice(-300)}` : text).toWellFormed();
 
 // Text with parts of it marked. ranges: [from, to) in characters (code points), by place.
 export function marked(text, ranges, first = 0) {
@@ -112,6 +126,22 @@ export function bar(share, kind = "") {
 
 let made_ids = 0;
 export const newId = (name) => `${name}-${(made_ids += 1)}`;
+
+// A field of one line, which may have more: Enter sends its form, Shift and Enter begins a line.
+export const line = () =>
+  h("textarea", {
+    rows: 1,
+    class: "one",
+    autocomplete: "off",
+    spellcheck: "false",
+    dir: "auto",
+    enterkeyhint: "search",
+    onkeydown: (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      event.target.form?.requestSubmit();
+    },
+  });
 
 // A labelled field. hint: what to write in it.
 export function field(label, input, hint = "") {

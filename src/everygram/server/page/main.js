@@ -2,7 +2,7 @@
 
 import { Problem, ask, key } from "./api.js";
 import { field, fill, h, number } from "./dom.js";
-import { announce, empty, failure, wanted } from "./panel.js";
+import { announce, empty, failure, leave, wanted } from "./panel.js";
 
 const VIEWS = {
   count: ["Count", () => import("./count.js")],
@@ -19,6 +19,7 @@ const views = document.getElementById("views");
 const chooser = document.getElementById("indexes");
 
 let served = null; // The indexes, as the service lists them.
+let limits = null; // What a request may ask for at most.
 const NOTHING = { index: "", view: "", handle: null };
 let shown = NOTHING;
 let turn = 0; // Counts routes: a late one must not show what is no longer asked for.
@@ -45,10 +46,14 @@ function address() {
 function only(...children) {
   shown = NOTHING;
   fill(content, ...children);
+  const said = content.querySelector("h1, h2").textContent;
+  document.title = `${said} · everygram`;
+  announce(said);
 }
 
 async function route() {
   const mine = (turn += 1);
+  leave();
   await go(mine);
   // (For whoever waits until the page is at an address.)
   if (mine === turn) content.dataset.at = location.hash;
@@ -56,7 +61,10 @@ async function route() {
 
 async function go(mine) {
   try {
-    served ??= (await ask("/v1/indexes")).indexes;
+    if (!served) {
+      const [listed, said] = await Promise.all([ask("/v1/indexes"), ask("/v1/limits")]);
+      [served, limits] = [listed.indexes, said];
+    }
   } catch (error) {
     if (mine !== turn) return;
     if (error instanceof Problem && error.status === 401) askForKey();
@@ -94,10 +102,17 @@ async function go(mine) {
   if (mine !== turn) return;
   const context = {
     info,
+    // As many as are wanted, or as the service allows.
+    most: (wanted, limit) => Math.min(wanted, limits[limit]),
+    // Whether a view may take the focus: not from who is elsewhere.
+    free: () => !chooser.contains(document.activeElement),
     // The address of another question, here or in another view.
     link: (of, given) => href(info.name, of, given),
+    // (What stands there already is asked again.)
     go: (of, given) => {
-      location.hash = href(info.name, of, given);
+      const to = href(info.name, of, given);
+      if (location.hash === to) route();
+      else location.hash = to;
     },
     // Say what is asked in the address, without a step of its own for the back button.
     keep: (given) => {
@@ -110,8 +125,9 @@ async function go(mine) {
   shown = { index: info.name, view, handle };
   document.title = `${VIEWS[view][0]} · ${info.name} · everygram`;
   fill(content, handle.element);
-  // (Who came by a link goes on with what it led to.)
-  if (!first) content.focus({ preventScroll: true });
+  // (Who came by a link goes on with what it led to; who chooses an index may choose on.)
+  const choosing = chooser.contains(document.activeElement);
+  if (!first && !choosing) content.focus({ preventScroll: true });
   scrollTo(0, 0);
   handle.show(params);
 }
@@ -127,17 +143,20 @@ function chrome(index, view) {
     fill(chooser, h("p", { class: "index" }, h("span", { class: "unseen" }, "Index: "), served[0].name));
     return;
   }
-  if (chooser.dataset.chosen === index && chooser.childElementCount) return;
-  chooser.dataset.chosen = index;
-  const input = h(
-    "select",
-    { id: "index", onchange: () => (location.hash = href(input.value, address().view || "count")) },
-    index ? null : h("option", { value: "", selected: true }, "Choose an index"),
-    served.map((each) =>
-      h("option", { value: each.name, selected: each.name === index }, `${each.name} (${number(each.num_tokens)} tokens)`),
-    ),
-  );
-  fill(chooser, h("label", { for: "index", class: "unseen" }, "Index"), input);
+  // (It stays while others are chosen: with it would go the focus.)
+  if (chooser.listed !== served || !chooser.querySelector("select")) {
+    chooser.listed = served;
+    const input = h(
+      "select",
+      { id: "index", onchange: () => (location.hash = href(input.value, address().view || "count")) },
+      served.map((each) => h("option", { value: each.name }, `${each.name} (${number(each.num_tokens)} tokens)`)),
+    );
+    fill(chooser, h("label", { for: "index", class: "unseen" }, "Index"), input);
+  }
+  const select = chooser.querySelector("select");
+  select.querySelector("[value='']")?.remove();
+  if (!index) select.prepend(h("option", { value: "" }, "Choose an index"));
+  select.value = index;
 }
 
 const again = () =>
@@ -148,13 +167,15 @@ const keyButton = () =>
 
 function askForKey() {
   const tried = key.get() !== "";
-  const input = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false" });
+  const input = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false", oninput: () => input.setCustomValidity("") });
   const form = h(
     "form",
     {
       class: "state",
       onsubmit: (event) => {
         event.preventDefault();
+        // (Others cannot be sent at all.)
+        if (/[^!-~]/.test(input.value.trim())) return input.setCustomValidity("A key has no such characters"), form.reportValidity();
         key.set(input.value.trim());
         served = null;
         route();
@@ -168,7 +189,6 @@ function askForKey() {
   fill(views);
   fill(chooser);
   only(form);
-  announce("This service wants a key.");
   input.focus();
 }
 

@@ -2,7 +2,7 @@
 
 import { ask, pathOf } from "./api.js";
 import { Query, examples, noIds } from "./asking.js";
-import { bar, counted, field, h, number, percent, select, token } from "./dom.js";
+import { bar, chips, counted, field, h, number, percent, select, token } from "./dom.js";
 import { Panel, announce, soon } from "./panel.js";
 import { call, ways } from "./ways.js";
 
@@ -44,42 +44,42 @@ export function create(context) {
 
   async function found(prompt, asking) {
     const operation = model.value === "infgram" ? "infgram_ntd" : "ntd";
-    const body = { prompt, top: Number(top.value) };
+    const body = { prompt, top: context.most(Number(top.value), "max_top") };
     const answer = await ask(pathOf(info.name, operation), body, asking);
     announce(`${counted(answer.distinct, "different token")} after ${counted(answer.suffix_len, "token")} of the prompt.`);
-    const words = [...(query.ids ? ["--ids", prompt.join(",")] : [prompt]), "--top", top.value];
     return [
       suffix(answer),
-      answer.next.length ? bars(answer) : h("p", { class: "state" }, "The prompt does not occur: nothing follows it. The ∞-gram model says what follows its end."),
+      answer.next.length ? bars(prompt, answer) : h("p", { class: "state" }, model.value === "infgram" ? "Nothing follows: the index is empty." : "The prompt does not occur: nothing follows it. The ∞-gram model says what follows its end."),
       ways(info.name, {
         operation,
         body,
-        method: call(operation, [prompt]) + `.top(${top.value})`,
+        method: call(operation, [prompt]) + `.as_dict(top=${body.top})`,
         command: operation.replace("_", "-"),
-        words,
+        asked: prompt,
+        words: ["--top", String(body.top)],
       }),
     ];
   }
 
   function suffix(answer) {
     const from = answer.token_ids.length - answer.suffix_len;
-    const chips = answer.token_ids.map((id, i) =>
-      h("span", { class: i < from ? "chip unused" : "chip used", title: `id ${id}` }, token(answer.tokens?.[i], id)));
+    const part = (kind, ...range) => chips(answer.token_ids.slice(...range), answer.tokens?.slice(...range), kind);
     return h(
       "section",
       { "aria-labelledby": "suffix" },
       h("h2", { id: "suffix" }, "The part of the prompt that was used"),
       answer.token_ids.length
-        ? h("p", { class: "tokens", dir: "auto" }, from ? [h("span", { class: "unseen" }, "Not used: "), chips.slice(0, from)] : null, h("span", { class: "unseen" }, "Used: "), chips.slice(from))
+        ? h("p", { class: "tokens", dir: "auto" }, from ? [h("span", { class: "unseen" }, "Not used: "), part("unused", 0, from)] : null, h("span", { class: "unseen" }, "Used: "), part("used", from))
         : null,
-      h("p", {}, answer.token_ids.length
-        ? `The last ${counted(answer.suffix_len, "token")} of ${number(answer.token_ids.length)}, which ${answer.prompt_count === 1 ? "occurs once" : `occur ${number(answer.prompt_count)} times`}. `
-        : `Nothing stands before: of ${counted(answer.prompt_count, "token")} and ends of documents. `,
+      h("p", {}, answer.suffix_len
+        ? `The last ${counted(answer.suffix_len, "token")} of ${number(answer.token_ids.length)}, which ${answer.prompt_count === 1 ? "occurs once" : `occur${answer.suffix_len === 1 ? "s" : ""} ${number(answer.prompt_count)} times`}. `
+        : `${answer.token_ids.length ? "Nothing of the prompt occurs" : "Nothing stands before"}: of ${counted(answer.prompt_count, "token")} and ends of documents. `,
+        answer.suffix_len ? [h("a", { href: context.link("document", { ids: answer.token_ids.slice(from).join(",") }) }, answer.prompt_count === 1 ? "See where" : "See one of them"), ". "] : null,
         answer.sparse ? "Only one token ever follows." : `${counted(answer.distinct, "different token")} follow${answer.distinct === 1 ? "s" : ""}.`),
     );
   }
 
-  function bars(answer) {
+  function bars(prompt, answer) {
     const most = answer.next[0].prob;
     return h(
       "section",
@@ -96,18 +96,19 @@ export function create(context) {
             h("span", { class: "number faint" }, number(each.count)),
           ];
           return h("li", {}, end ? h("span", { class: "row" }, shown)
-            : h("button", { type: "button", class: "row", onclick: () => extend(answer, each) }, shown));
+            : h("button", { type: "button", class: "row", onclick: () => extend(prompt, answer, each) }, shown));
         })),
       answer.distinct > answer.next.length ? h("p", { class: "hint" }, `${counted(answer.distinct - answer.next.length, "other token")} not listed.`) : null,
     );
   }
 
   // The prompt with a token at its end: as text if that is what its text becomes, else as ids.
-  async function extend(answer, each) {
+  async function extend(prompt, answer, each) {
+    const from = location.hash;
     const ids = [...answer.token_ids, each.token_id];
     let given = { ids: ids.join(",") };
     if (!query.ids && each.token) {
-      const text = query.input.value + each.token;
+      const text = prompt + each.token;
       try {
         const encoded = await ask(pathOf(info.name, "encode"), { query: text });
         if (encoded.token_ids.join() === ids.join()) given = { prompt: text };
@@ -115,6 +116,8 @@ export function create(context) {
         // As ids, then.
       }
     }
+    // (Who has gone on meanwhile is not brought back.)
+    if (location.hash !== from) return;
     context.go("next", { ...params(), prompt: null, ids: null, ...given });
     query.input.focus({ preventScroll: true });
   }

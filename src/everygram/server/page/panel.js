@@ -4,6 +4,16 @@ import { Problem } from "./api.js";
 import { counted, fill, h } from "./dom.js";
 
 const SOON = 200; // Milliseconds before waiting is shown: most answers come sooner.
+const timers = new Set(); // Of what is asked soon.
+const asking = new Set(); // Of what is asked: AbortControllers.
+
+// Ask nothing any more that was asked, or is to be asked soon, for what was shown until now.
+export function leave() {
+  timers.forEach(clearTimeout);
+  timers.clear();
+  asking.forEach((each) => each.abort());
+  asking.clear();
+}
 
 // Say something to those who do not see the page.
 export function announce(text) {
@@ -22,11 +32,22 @@ export class Panel {
 
   clear(...children) {
     this.stop();
+    this.#show(...children);
+  }
+
+  // Put other children in place. A focus among those that go stays in its place among the new ones.
+  #show(...children) {
+    const had = this.element.contains(document.activeElement) ? document.activeElement : null;
     fill(this.element, ...children);
+    if (!had || had.isConnected) return;
+    const same = [...this.element.querySelectorAll(had.tagName)].find((each) => each.textContent === had.textContent);
+    if (!same) this.element.tabIndex = -1;
+    (same ?? this.element).focus({ preventScroll: true });
   }
 
   stop() {
     this.running?.abort();
+    asking.delete(this.running);
     this.running = null;
     this.element.removeAttribute("aria-busy");
   }
@@ -36,6 +57,7 @@ export class Panel {
     this.stop();
     const running = (this.running = new AbortController());
     const { signal } = running;
+    asking.add(running);
     const late = setTimeout(() => this.#wait(signal, "Loading…"), SOON);
     const waiting = (seconds) => {
       const text = seconds
@@ -47,11 +69,11 @@ export class Panel {
     this.element.setAttribute("aria-busy", "true");
     try {
       const found = await work({ signal, waiting });
-      if (!signal.aborted) fill(this.element, found);
+      if (!signal.aborted) this.#show(found);
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
       if (!(error instanceof Problem)) console.error(error);
-      fill(this.element, failure(error, () => this.run(work)));
+      this.#show(failure(error, () => this.run(work)));
       announce(error.title ? `${error.title}. ${error.message}` : "This failed.");
     } finally {
       clearTimeout(late);
@@ -65,6 +87,29 @@ export class Panel {
     if (said) fill(said, text);
     else this.element.prepend(h("p", { class: "waiting" }, text));
   }
+}
+
+// A button that makes a list longer as long as there is more. more(cursor, asking): further items
+// and the cursor after them; anew: asks again from the start, where the index has changed since.
+export function longer(list, label, cursor, more, anew) {
+  const panel = new Panel();
+  const button = (text, onclick) => h("button", { type: "button", onclick }, text);
+  const offer = (cursor) => (cursor ? button(label, () => panel.run((asking) => next(cursor, asking))) : null);
+  const next = async (cursor, asking) => {
+    try {
+      const [items, after] = await more(cursor, asking);
+      list.append(...items);
+      return offer(after);
+    } catch (error) {
+      if (error.status !== 409) throw error;
+      announce("The index has changed.");
+      return empty(h("p", {}, "The index has changed since this list was begun."), button("Ask again", anew));
+    }
+  };
+  // (The second click of a double one may meet what has just come.)
+  list.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
+  panel.clear(offer(cursor));
+  return panel.element;
 }
 
 // What is shown of an error. again: what asks once more.
@@ -93,6 +138,8 @@ export function soon(work, milliseconds = 150) {
   let timer = 0;
   return (...given) => {
     clearTimeout(timer);
+    timers.delete(timer);
     timer = setTimeout(() => work(...given), milliseconds);
+    timers.add(timer);
   };
 }

@@ -1,9 +1,9 @@
 // Search for documents by expressions.
 
 import { ask, pathOf } from "./api.js";
-import { documentLink, examples, titleOf } from "./asking.js";
-import { counted, field, h, marked, number, select } from "./dom.js";
-import { Panel, announce } from "./panel.js";
+import { documentLink, examples, sample, titleOf } from "./asking.js";
+import { counted, field, h, line, marked, number, select } from "./dom.js";
+import { Panel, announce, longer } from "./panel.js";
 import { call, ways } from "./ways.js";
 
 const PAGE = 10;
@@ -12,26 +12,31 @@ const ORDERS = [
   ["matches", "by number of matches"],
   ["document", "by document number"],
 ];
-const HELP = [
-  ['"language model"', "a phrase, whole words, in any case"],
-  ["language AND model", "both"],
-  ["language OR grammar", "one or both"],
-  ["language AND NOT model", "the first without the second"],
-  ["language NEAR/5 model", "with at most 5 tokens between them"],
-  ["language BEFORE/5 model", "in this order"],
-  ["(language OR grammar) AND model", "parentheses"],
-  ['text:"lang"', "these characters as written, inside words, too"],
-  ['tokens:"language"', "the tokens that the text becomes"],
-  ["ids:11802,3303", "token ids"],
-  ["source:wikipedia AND model", "a field of the documents’ metadata"],
-];
+// Ways to write expressions, with words that the index has, if it has some.
+function grammar({ words, field }) {
+  const [a, b, c = "grammar"] = words.length > 1 ? words.at(-1).split(" ") : ["language", "model"];
+  return [
+    [`"${a} ${b}"`, "a phrase, whole words, in any case"],
+    [`${a} AND ${b}`, "both"],
+    [`${a} OR ${c}`, "one or both"],
+    [`${a} AND NOT ${c}`, "the first without the second"],
+    [`${a} NEAR/5 ${b}`, "with at most 5 tokens between them"],
+    [`${a} BEFORE/5 ${b}`, "in this order"],
+    [`(${a} OR ${c}) AND ${b}`, "parentheses"],
+    [`text:"${a.slice(0, -1)}"`, "these characters as written, inside words, too"],
+    [`tokens:"${a}"`, "the tokens that the text becomes"],
+    ["ids:12,13", "token ids"],
+    [`${field || "field:value"} AND ${a}`, "a field of the documents’ metadata"],
+  ];
+}
 
 export function create(context) {
   const { info } = context;
   const results = new Panel();
-  const input = h("input", { type: "text", autocomplete: "off", spellcheck: "false", dir: "auto", enterkeyhint: "search" });
+  const input = line();
   const order = select(ORDERS, "bm25");
   const within = h("input", { type: "number", min: "1", step: "1", inputmode: "numeric" });
+  let tried = null; // Words to show how expressions are written.
   const params = () => ({
     expression: input.value,
     order: order.value === "bm25" ? null : order.value,
@@ -39,15 +44,17 @@ export function create(context) {
   });
 
   function bodyOf() {
-    const body = { expression: input.value, order: order.value, limit: PAGE };
+    const body = { expression: input.value, order: order.value, limit: context.most(PAGE, "max_documents") };
     if (/^\d+$/.test(within.value)) body.within = Number(within.value);
     return body;
   }
 
   function run() {
-    if (!input.value.trim())
-      return results.clear(examples(`Search ${counted(info.num_documents, "document")} by words, phrases and where they stand.`, []), help(true));
+    input.removeAttribute("aria-invalid");
     return results.run(async (asking) => {
+      tried = await sample(info, asking);
+      if (!input.value.trim())
+        return [examples(`Search ${counted(info.num_documents, "document")} by words, phrases and where they stand.`, []), help(true)];
       const body = bodyOf();
       let found;
       try {
@@ -77,28 +84,22 @@ export function create(context) {
   }
 
   function show(found, body) {
-    input.removeAttribute("aria-invalid");
     const { expression, ...options } = body;
     const list = h("ol", { class: "cards hits" }, found.hits.map(hit));
-    const more = new Panel();
-    const load = (cursor) =>
-      more.clear(h("button", { type: "button", onclick: () => more.run(async (asking) => {
-        const next = await ask(pathOf(info.name, "search"), { ...body, cursor }, asking);
-        list.append(...next.hits.map(hit));
-        announce(`${counted(next.hits.length, "more document")}, ${number(list.childElementCount)} in all.`);
-        queueMicrotask(() => (next.cursor ? load(next.cursor) : more.clear()));
-        return [];
-      }) }, "More documents"));
-    if (found.cursor) load(found.cursor);
-    const words = [expression, "--order", body.order, "--limit", String(PAGE)];
+    const more = async (cursor, asking) => {
+      const next = await ask(pathOf(info.name, "search"), { ...body, cursor }, asking);
+      announce(`${counted(next.hits.length, "more document")}, ${number(list.childElementCount + next.hits.length)} in all.`);
+      return [next.hits.map(hit), next.cursor];
+    };
+    const words = ["--order", body.order, "--limit", String(body.limit)];
     if (body.within) words.push("--within", String(body.within));
     return [
       h("p", { class: "large" }, counted(found.document_count, "document")),
       h("p", {}, `${counted(found.occurrence_count, found.unit.replace(/s$/, ""))}${found.exact ? "" : ` (estimated, give or take ${number(found.error_bound)})`}. `,
         found.terms.length > 1 ? h("span", { class: "faint" }, found.terms.map((each) => `${each.term}: ${number(each.count)}`).join(", ")) : null),
       found.document_count ? list : h("p", { class: "state" }, "No document matches."),
-      more.element,
-      ways(info.name, { operation: "search", body, method: call("search", [expression], options), command: "search", words }),
+      longer(list, "More documents", found.cursor, more, run),
+      ways(info.name, { operation: "search", body, method: call("search", [expression], options) + ".as_dict()", command: "search", asked: expression, words }),
       help(false),
     ];
   }
@@ -113,7 +114,7 @@ export function create(context) {
     h("details", { class: "help", open },
       h("summary", {}, "How to write expressions"),
       h("dl", { class: "grammar" },
-        HELP.map(([expression, meaning]) =>
+        grammar(tried).map(([expression, meaning]) =>
           h("div", {}, h("dt", {}, h("a", { href: context.link("search", { expression }) }, h("code", {}, expression))), h("dd", {}, meaning)))));
 
   return {
@@ -122,7 +123,6 @@ export function create(context) {
       h("form", { role: "search", onsubmit: (event) => {
         event.preventDefault();
         context.go("search", params());
-        run();
       } },
         field("Expression", input, "Words and “phrases”, joined by AND, OR, NOT, NEAR/5."),
         h("div", { class: "options" }, field("Order", order), field("Within so many tokens (optional)", within), h("button", { type: "submit" }, "Search")),
@@ -134,7 +134,7 @@ export function create(context) {
       order.value = ORDERS.some(([value]) => value === given.order) ? given.order : "bm25";
       within.value = /^\d{1,6}$/.test(given.within ?? "") ? given.within : "";
       run();
-      if (!input.value && matchMedia("(hover: hover)").matches) input.focus({ preventScroll: true });
+      if (!input.value && context.free() && matchMedia("(hover: hover)").matches) input.focus({ preventScroll: true });
     },
   };
 }

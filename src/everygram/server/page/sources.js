@@ -1,8 +1,8 @@
 // Where the words of a text come from: spans that the corpus has verbatim, and their documents.
 
 import { ask, pathOf } from "./api.js";
-import { Query, documentLink, examples, hasTokenizer, noIds, titleOf } from "./asking.js";
-import { check, counted, facts, field, fill, h, marked, number, select, unitsOf } from "./dom.js";
+import { Query, documentLink, examples, noIds, sample, titleOf } from "./asking.js";
+import { check, counted, facts, field, fill, h, line, marked, number, select, unitsOf } from "./dom.js";
 import { Panel, announce } from "./panel.js";
 import { call, ways } from "./ways.js";
 
@@ -18,7 +18,7 @@ export function create(context) {
   const { info } = context;
   const results = new Panel();
   const query = new Query(info, { label: "Text to trace", rows: 6, changed: () => {} });
-  const prompt = h("input", { type: "text", autocomplete: "off", dir: "auto" });
+  const prompt = line();
   const rank = select(RANKS, "unigram_log_prob");
   const least = h("input", { type: "number", min: "1", step: "1", value: "1", inputmode: "numeric" });
   let every = false;
@@ -46,8 +46,11 @@ export function create(context) {
     const value = query.value();
     if (query.wrong) return results.clear(noIds());
     if (value === null)
-      return results.clear(examples("Paste what a model wrote to see which parts of it stand in the corpus word for word, and where.",
-        hasTokenizer(info) ? [["a sentence", context.link("sources", { text: "If no exception is raised, the first element of the list is returned to the caller." })]] : []));
+      return results.run(async (asking) => {
+        const words = (await sample(info, asking)).words.at(-1);
+        return examples("Paste what a model wrote to see which parts of it stand in the corpus word for word, and where.",
+          words ? [["a sentence", context.link("sources", { text: `What stands here, ${words}, is partly new.` })]] : []);
+      });
     return results.run(async (asking) => {
       const body = bodyOf(value);
       const found = await ask(pathOf(info.name, "attribute"), body, asking);
@@ -58,20 +61,19 @@ export function create(context) {
 
   function waysOf(body, value) {
     const { text, ...options } = body;
-    const words = ["-"];
+    const words = [];
     if (body.prompt) words.push("--prompt", body.prompt);
     if (body.rank_by) words.push("--rank-by", body.rank_by);
     if (body.min_length) words.push("--min-length", String(body.min_length));
     if (every) words.push("--density", "none");
     if (body.documents) words.push("--documents", String(body.documents));
-    if (query.ids) words.splice(0, 1, "--ids", value.join(","));
     return ways(info.name, {
       operation: "attribute",
       body,
-      method: call("attribute", [text], options),
+      method: call("attribute", [text], options) + ".as_dict()",
       command: "attribute",
+      asked: value,
       words,
-      input: query.ids ? undefined : value,
     });
   }
 
@@ -115,7 +117,7 @@ export function create(context) {
       const listed = found.documents.filter((each) => !spans || each.spans.some((span) => spans.has(span)));
       fill(about, spans ? [...spans].map((each) => aboutSpan(found.spans[each])) : null);
       fill(status, spans ? [`${counted(listed.length, "document")} of this span. `, h("button", { type: "button", onclick: () => choose(null) }, "Show all")]
-        : `${counted(listed.length, "document")} of ${counted(found.spans.length, "span")}${found.span_count > found.spans.length ? `, the best of ${number(found.span_count)}` : ""}. Choose a marked part of the text to see its own.`);
+        : `${counted(listed.length, "document")} of ${counted(found.spans.length, "span")}${found.span_count > found.spans.length ? `, the best of ${number(found.span_count)}` : ""}. Choose a marked part of the text to see its own; spans that overlap are marked as one.`);
       fill(cards, listed.slice(0, limit).map((each, place) => card(found, each, place, spans, light)),
         listed.length > limit ? h("button", { type: "button", onclick: () => ((limit += CARDS), draw()) }, `Show ${number(Math.min(CARDS, listed.length - limit))} more`) : loadMore(found, spans));
     }
@@ -126,7 +128,7 @@ export function create(context) {
     }
 
     draw();
-    return [h("div", { class: "beside" },
+    return [h("div", { class: "beside wide" },
       h("section", { "aria-labelledby": "traced" }, h("h2", { id: "traced" }, "The text"),
         h("div", { class: "text traced", dir: "auto", tabindex: "0", role: "region", "aria-label": "The text, with its spans" }, nodes), about),
       h("section", { "aria-labelledby": "documents" }, h("h2", { id: "documents" }, "Documents"), status, cards))];
@@ -139,7 +141,7 @@ export function create(context) {
         ["Occurs", counted(span.count, "time")],
         ["In", counted(span.document_count, "document")],
         ["Tokens", number(span.token_end - span.token_start)],
-        ["Rarity", `${span.unigram_log_prob.toFixed(1)} nats`],
+        ["Rarity (the lower, the rarer)", `${span.unigram_log_prob.toFixed(1).replace("-", "−")} nats`],
       ]));
   }
 
@@ -161,7 +163,9 @@ export function create(context) {
       const each = CONTEXTS[size] === "text" ? matches : matches[CONTEXTS[size]];
       if (each?.text) fill(passage, marked(each.text, [each.match]));
       else fill(passage, h("em", {}, `tokens ${number(matches.token_start)} to ${number(matches.token_end)}`));
-      larger.hidden = size === CONTEXTS.length - 1 || !matches.text;
+      // (What is around it may be all there is.)
+      const next = CONTEXTS.slice(size + 1).map((name) => matches[name]?.text ?? matches[name]);
+      larger.hidden = !matches.text || next.every((text) => text === each.text);
     }
     draw();
     return h("article", { class: "card", onmouseenter: () => light(source.spans), onmouseleave: () => light(null), onfocusin: () => light(source.spans), onfocusout: () => light(null) },
@@ -179,7 +183,6 @@ export function create(context) {
         event.preventDefault();
         documents = FIRST;
         context.go("sources", params());
-        run();
       } },
         query.element,
         field("What the text answers (optional)", prompt, "Documents are ranked by their relevance to both."),

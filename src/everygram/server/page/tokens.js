@@ -43,6 +43,23 @@ export class Tokens {
       for (const each of block.children) each.className = `t k${this.kindOf(Number(each.dataset.i))}`;
   }
 
+  // Choose a token, and bring it into view.
+  goTo(i) {
+    this.#draw(this.blocks[Math.floor(i / BLOCK)], true);
+    this.#choose(i);
+    this.#of(i)?.focus({ preventScroll: true });
+    this.#of(i)?.scrollIntoView({ block: "nearest" });
+  }
+
+  // Choose none.
+  leave() {
+    this.#of(this.chosenToken)?.setAttribute("aria-selected", "false");
+    this.chosenToken = undefined;
+    this.leaving = true; // (To have the focus again is not to be chosen again.)
+    this.#of(this.current)?.focus({ preventScroll: true });
+    this.leaving = false;
+  }
+
   #draw(block, seen) {
     const from = Number(block.dataset.from);
     const drawn = block.childElementCount > 0;
@@ -69,7 +86,7 @@ export class Tokens {
 
   #event(event, lasting) {
     const i = event.target.dataset?.i;
-    if (i === undefined) return;
+    if (i === undefined || this.leaving) return;
     // (What was tapped stays while the pointer moves on.)
     if (!lasting && this.chosenToken !== undefined) return;
     if (lasting && this.chosenToken === Number(i)) return;
@@ -103,17 +120,9 @@ export class Tokens {
       Home: 0,
       End: last,
     }[event.key];
-    if (event.key === "Escape") {
-      this.#of(this.chosenToken)?.setAttribute("aria-selected", "false");
-      this.chosenToken = undefined;
-      return;
-    }
+    if (event.key === "Escape") return this.leave();
     if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    const i = Math.max(0, Math.min(last, to));
-    this.#draw(this.blocks[Math.floor(i / BLOCK)], true);
-    this.#choose(i);
-    this.#of(i)?.focus({ preventScroll: true });
-    this.#of(i)?.scrollIntoView({ block: "nearest" });
+    this.goTo(Math.max(0, Math.min(last, to)));
   }
 }

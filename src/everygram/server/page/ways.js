@@ -1,7 +1,10 @@
 // The lines that reproduce an answer: with curl, in Python, in a shell.
 
 import { base, key, pathOf } from "./api.js";
-import { fill, h, newId } from "./dom.js";
+import { field, fill, h, newId, select } from "./dom.js";
+
+const LONGEST = 30_000; // Characters of a word: a system takes 128 KiB.
+const FILES = ["attribute", "novelty", "perplexity"]; // Commands that read a file with a text.
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
@@ -22,39 +25,69 @@ export const call = (method, first, options = {}) =>
     ...Object.entries(options).map(([name, value]) => `${name}=${python(value)}`),
   ].join(", ")})`;
 
-// operation, body: what is sent. method: the call of Python's `index`. command, words: the command
-// line's, without the index's name; input: what it reads.
-export function linesOf(index, { operation, body, method, command, words = [], input }) {
-  const address = base() + pathOf(index, operation);
-  const secret = key.get() ? ' -H "Authorization: Bearer $EVERYGRAM_KEY"' : "";
-  const sent =
-    body === undefined
-      ? ""
-      : ` -H 'content-type: application/json' -d ${shell(JSON.stringify(body))}`;
-  const [first, ...rest] = words;
-  const named = [command, index, ...(first === undefined ? [] : [first]), ...rest].map(shell).join(" ");
-  const piped = input === undefined ? "" : `printf %s ${shell(input)} | `;
-  return {
-    curl: `curl -s ${shell(address)}${secret}${sent}`,
-    Python:
-      "import everygram\n" +
-      `index = everygram.Client(${python(base())}).index(${python(index)})\n` +
-      `print(index.${method})`,
-    shell: `${piped}everygram --remote ${shell(base())} ${named} --json`,
-  };
+// How a command is told what is asked: {place: its argument, options, input: what it reads}. What
+// cannot be an argument, or would be read as records, is itself in a record.
+function told(command, asked) {
+  if (asked === undefined) return {};
+  if (typeof asked !== "string") {
+    const ids = asked.join(",");
+    if (command === "novelty" || command === "perplexity") return { place: "-", input: JSON.stringify({ token_ids: asked }) };
+    return ids.length > LONGEST ? { options: ["--ids", "-"], input: ids } : { options: ["--ids", ids] };
+  }
+  const file = FILES.includes(command);
+  const record = asked.includes("\0") || (file ? /^\s*($|[[{])/.test(asked) : asked === "-" || asked.length > LONGEST);
+  if (record) return { place: "-", options: ["--text-field", "text"], input: JSON.stringify({ text: asked }) };
+  return file ? { place: "-", input: asked } : { place: asked };
 }
 
-// A part of the page with these lines, one kind at a time.
-export function ways(index, question) {
-  const lines = linesOf(index, question);
+const piped = (text) => (text === undefined ? "" : `printf %s ${shell(text)} | `);
+
+// operation, body: what is sent. method: the call of Python's `index`. command, asked, words: the
+// command line's, what it is asked and its options; without `command` it cannot ask this.
+export function linesOf(index, { operation, body, method, command, asked, words = [] }) {
+  const secret = key.get() ? ' -H "Authorization: Bearer $EVERYGRAM_KEY"' : "";
+  const json = JSON.stringify(body);
+  const long = json?.length > LONGEST;
+  const sent = json === undefined ? "" : ` -H 'content-type: application/json' -d ${long ? "@-" : shell(json)}`;
+  const lines = {
+    curl: `${piped(long ? json : undefined)}curl -s ${shell(base() + pathOf(index, operation))}${secret}${sent}`,
+    Python:
+      "import everygram, json\n" +
+      `index = everygram.Client(${python(base())}).index(${python(index)})\n` +
+      `print(json.dumps(index.${method}))`,
+  };
+  if (!command) return lines;
+  const { place, options = [], input } = told(command, asked);
+  const named = place === undefined ? [index] : [index, place];
+  const dashes = named.some((each) => /^-./.test(each)) ? ["--"] : [];
+  const all = [command, ...options, ...words, "--json", ...dashes, ...named];
+  // (No shell can have this in a word.)
+  if (all.some((each) => each.includes("\0"))) return lines;
+  return { ...lines, shell: `${piped(input)}everygram --remote ${shell(base())} ${all.map(shell).join(" ")}` };
+}
+
+// A part of the page with these lines, one question and one language at a time. questions: as
+// `linesOf` takes them, each with a `label` if there are several.
+export function ways(index, ...questions) {
+  const all = questions.map((each) => linesOf(index, each));
   const code = h("code", {});
   const copied = h("span", { class: "copied", role: "status" });
   const group = newId("ways");
-  const choose = (name) => {
-    fill(code, lines[name]);
+  let [asked, language] = [0, "curl"];
+  const draw = () => {
+    fill(code, all[asked][language] ?? "(There is no command for this.)");
     fill(copied);
   };
-  const choices = Object.keys(lines).map((name, place) => {
+  const choose = (name) => {
+    language = name;
+    draw();
+  };
+  const several = questions.length > 1
+    ? field("Question", select(questions.map(({ label }, place) => [String(place), label]), "0", {
+        onchange: (event) => ((asked = Number(event.target.value)), draw()),
+      }))
+    : null;
+  const choices = ["curl", "Python", "shell"].map((name, place) => {
     const id = `${group}-${name}`;
     return h(
       "span",
@@ -63,7 +96,7 @@ export function ways(index, question) {
       h("label", { for: id }, name),
     );
   });
-  choose("curl");
+  draw();
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(code.textContent);
@@ -77,6 +110,7 @@ export function ways(index, question) {
     "details",
     { class: "ways" },
     h("summary", {}, "Ask this from a program"),
+    several,
     h(
       "fieldset",
       {},
@@ -85,7 +119,7 @@ export function ways(index, question) {
       h("button", { type: "button", onclick: copy }, "Copy"),
       copied,
     ),
-    h("pre", { tabindex: "0", role: "region", "aria-label": `The lines that ask ${question.operation || "what the index is"}` }, code),
+    h("pre", { tabindex: "0", role: "region", "aria-label": "The lines" }, code),
     key.get() ? h("p", { class: "hint" }, "The key is read from EVERYGRAM_KEY.") : null,
   );
 }
