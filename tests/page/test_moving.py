@@ -1,6 +1,7 @@
 """Moving about: views that are left, double clicks, where the focus is, fields and addresses."""
 
 import json
+import re
 
 import pytest
 
@@ -71,7 +72,8 @@ def test_fields_follow_the_address(tab):
         ("document", {"text": "exception", "occurrence": "2"}),
     ]
     fields = """[...document.querySelectorAll("main :is(input, select, textarea)")]
-        .filter((each) => each.type !== "radio").map((each) => each.type === "checkbox" ? each.checked : each.value)"""
+        .filter((each) => each.type !== "radio")
+        .map((each) => each.type === "checkbox" ? each.checked : each.value)"""
     seen = []
     for view, params in steps:
         page = tab.go("reference", view, **params)
@@ -229,3 +231,38 @@ def test_colours_that_the_system_chooses(look):
     filled = page.locator(".filled").first
     ground = filled.evaluate("element => getComputedStyle(element).backgroundColor")
     assert ground != page.locator("body").evaluate("e => getComputedStyle(e).backgroundColor")
+
+
+def test_the_focus_stays_among_sources(tab, indexes):
+    text = "If no exception is raised, the first element of the list; it is the name of the class. "
+    text += "In this case, there may be objects."
+    page = tab.go("reference", "sources", text=text, all="1")
+    page.locator("button.span").nth(1).press("Enter")
+    page.get_by_role("button", name="Show all").press("Enter")
+    assert focused(page).endswith("spans that overlap are marked as one.")
+    larger = page.get_by_role("button", name="Show more around it")
+    first = page.get_by_role("article").first
+    title = first.get_by_role("link").text_content()
+    larger.first.press("Enter")
+    assert focused(page) == "Show more around it"
+    first.get_by_role("button").press("Enter")
+    assert focused(page) == title
+    page.get_by_role("button", name=re.compile(r"^Show \d+ more$")).press("Enter")
+    twentieth = page.get_by_role("article").nth(20).get_by_role("link")
+    assert twentieth.evaluate("element => element === document.activeElement")
+
+
+def test_more_of_a_span_keeps_the_choice(tab, indexes):
+    text = "the first element of the list"
+    page = tab.go("reference", "sources", text=text, all="1")
+    chosen = page.locator("button.span").first
+    chosen.click()
+    while page.locator(".cards > button").count():
+        page.locator(".cards > button").press("Enter")
+        tab.settled()
+        assert chosen.get_attribute("aria-pressed") == "true"
+        assert not page.locator(".state.error").count()
+    spans = indexes["reference"].attribute(text, density=None, documents=1000)
+    merged = set(spans.merged_spans[0].spans)
+    listed = [each for each in spans.documents if merged & set(each.spans)]
+    assert page.get_by_role("article").count() == len(listed)

@@ -24,6 +24,7 @@ VIEWS = {
     "text": {"text": "the quick 🎉"},
     "sources": {"text": "𝒳 the quick e\u0301", "all": "1"},
     "search": {"expression": "quick"},
+    "document": {},
     "about": {},
 }
 
@@ -41,6 +42,7 @@ def made(folder, paths):
         "deleted": TEXTS,
         "empty": [],
         "blank": ["", ""],
+        "gone": ["the quick"],
         "growing": ["the quick brown fox"] * 30,
     }.items():
         path = folder / f"odd-{len(made)}"
@@ -48,6 +50,7 @@ def made(folder, paths):
         everygram.build(write_corpus(path.with_suffix(".jsonl"), records), path, tokenizer)
         made[name] = path
     everygram.delete(made["deleted"], documents=[0, 3])
+    everygram.delete(made["gone"], documents=[0])
     return made
 
 
@@ -88,9 +91,10 @@ def test_deleted_documents(look, odd):
     assert page.get_by_role("link", name="Previous document").is_visible()
 
 
-@pytest.mark.parametrize("name", ["empty", "blank"])
+@pytest.mark.parametrize("name", ["empty", "blank", "gone"])
 def test_nothing_in_it(look, odd, name):
     tab = look(odd)
+    tab.expected = ("422",) * (name == "gone")
     for view, params in VIEWS.items():
         page = tab.go(name, view, **params)
         said = page.locator("main").inner_text()

@@ -214,6 +214,12 @@ def test_a_key(look, folder, paths):
         page = tab.page
         page.goto(f"{url}/#/odd/count?text=bold")
         page.get_by_role("heading", name="This service wants a key").wait_for()
+        # (What no header can have is not sent, nor kept.)
+        page.get_by_label("API key").fill("eg_ключ")
+        page.get_by_role("button", name="Use this key").click()
+        page.reload()
+        page.get_by_role("heading", name="This service wants a key").wait_for()
+        assert not page.get_by_text("The key that was given is not known here.").count()
         page.get_by_label("API key").fill("eg_wrong")
         page.get_by_role("button", name="Use this key").click()
         page.get_by_text("The key that was given is not known here.").wait_for()

@@ -1,6 +1,6 @@
 // What the index is, what its documents say of themselves, and what the service allows.
 
-import { ask, pathOf } from "./api.js";
+import { ask, pathOf, wasDeleted } from "./api.js";
 import { bytes, counted, facts, h, number } from "./dom.js";
 import { Panel, announce } from "./panel.js";
 import { ways } from "./ways.js";
@@ -66,7 +66,9 @@ export function create(context) {
       bodies.map((body) => ask(pathOf(info.name, "document"), body, asking)));
     // (A deleted document has a number, and is none to look at.)
     const records = found.filter((each) => each.status === "fulfilled").map((each) => each.value.metadata);
-    if (!records.length) throw found[0].reason;
+    const failed = found.find((each) => each.status === "rejected" && !wasDeleted(each.reason));
+    if (failed) throw failed.reason;
+    if (!records.length) return [h("p", {}, "The documents that were looked at have been deleted.")];
     const values = new Map();
     for (const record of records)
       for (const [name, value] of Object.entries(record)) {

@@ -13,6 +13,9 @@ export class Problem extends Error {
   }
 }
 
+// Whether a document was asked for that was there once.
+export const wasDeleted = (error) => error instanceof Problem && error.message.endsWith("it was deleted");
+
 // The key of this tab, if the service wants one. It is forgotten with the tab.
 export const key = {
   get: () => sessionStorage.getItem(KEPT) || "",

@@ -1,6 +1,6 @@
 // A document: by its number, or around an occurrence of a text or of tokens.
 
-import { ask, pathOf } from "./api.js";
+import { ask, pathOf, wasDeleted } from "./api.js";
 import { Query, examples, noIds, titleOf } from "./asking.js";
 import { counted, facts, field, h, marked, number } from "./dom.js";
 import { Panel, announce, failure } from "./panel.js";
@@ -32,8 +32,6 @@ export function create(context) {
     return results.clear(examples(`There are ${counted(info.num_documents, "document")}, numbered from 0; one that is deleted keeps its number.`,
       info.num_documents && !union ? [["the first", context.link("document", { number: 0 })], [`number ${number(middle)}`, context.link("document", { number: middle })]] : []));
   }
-
-  const wasDeleted = (error) => error.message.endsWith("it was deleted");
 
   // Links to the documents beside one. (The numbers of those deleted stay: there may be higher ones
   // than there are documents.)

@@ -26,6 +26,17 @@ export function fill(element, ...children) {
   return element;
 }
 
+// As fill. A focus among the children that go passes to the same one among the new ones.
+export function refill(element, ...children) {
+  const had = element.contains(document.activeElement) ? document.activeElement : null;
+  fill(element, ...children);
+  if (!had || had.isConnected) return element;
+  const same = [...element.querySelectorAll(had.tagName)].find((each) => each.textContent === had.textContent);
+  if (!same) element.tabIndex = -1;
+  (same ?? element).focus({ preventScroll: true });
+  return element;
+}
+
 function flat(children) {
   return children.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false);
 }

@@ -1,7 +1,7 @@
 // A part of a view that is asked for: loading, busy, failed, or what was found.
 
 import { Problem } from "./api.js";
-import { counted, fill, h } from "./dom.js";
+import { counted, fill, h, refill } from "./dom.js";
 
 const SOON = 200; // Milliseconds before waiting is shown: most answers come sooner.
 const timers = new Set(); // Of what is asked soon.
@@ -32,17 +32,7 @@ export class Panel {
 
   clear(...children) {
     this.stop();
-    this.#show(...children);
-  }
-
-  // Put other children in place. A focus among those that go stays in its place among the new ones.
-  #show(...children) {
-    const had = this.element.contains(document.activeElement) ? document.activeElement : null;
-    fill(this.element, ...children);
-    if (!had || had.isConnected) return;
-    const same = [...this.element.querySelectorAll(had.tagName)].find((each) => each.textContent === had.textContent);
-    if (!same) this.element.tabIndex = -1;
-    (same ?? this.element).focus({ preventScroll: true });
+    refill(this.element, ...children);
   }
 
   stop() {
@@ -69,11 +59,11 @@ export class Panel {
     this.element.setAttribute("aria-busy", "true");
     try {
       const found = await work({ signal, waiting });
-      if (!signal.aborted) this.#show(found);
+      if (!signal.aborted) refill(this.element, found);
     } catch (error) {
       if (signal.aborted || error.name === "AbortError") return;
       if (!(error instanceof Problem)) console.error(error);
-      this.#show(failure(error, () => this.run(work)));
+      refill(this.element, failure(error, () => this.run(work)));
       announce(error.title ? `${error.title}. ${error.message}` : "This failed.");
     } finally {
       clearTimeout(late);

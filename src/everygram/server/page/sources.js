@@ -2,7 +2,7 @@
 
 import { ask, pathOf } from "./api.js";
 import { Query, documentLink, examples, noIds, sample, titleOf } from "./asking.js";
-import { check, counted, facts, field, fill, h, line, marked, number, select, unitsOf } from "./dom.js";
+import { check, counted, facts, field, fill, h, line, marked, number, refill, select, unitsOf } from "./dom.js";
 import { Panel, announce } from "./panel.js";
 import { call, ways } from "./ways.js";
 
@@ -31,6 +31,11 @@ export function create(context) {
     all: every ? "1" : null,
   });
   let documents = FIRST;
+  const most = context.most(Infinity, "max_documents"); // Documents of a span.
+  let chosen = null; // A merged span, by its place, whose documents alone are shown.
+  let limit = CARDS;
+  // (What is seen of an answer is kept when more of it is loaded.)
+  const anew = () => ([documents, chosen, limit] = [FIRST, null, CARDS]);
 
   function bodyOf(value) {
     const body = { text: value };
@@ -92,8 +97,6 @@ export function create(context) {
     const cards = h("div", { class: "cards" });
     const status = h("p", { class: "hint" });
     const about = h("div", { class: "about-span", "aria-live": "polite" });
-    let chosen = null;
-    let limit = CARDS;
     const buttons = found.merged_spans.map((merged, place) =>
       h("button", { type: "button", class: "span", "aria-pressed": "false", onclick: () => choose(chosen === place ? null : place) }));
     const at = unitsOf(text, found.merged_spans.flatMap(rangeOf));
@@ -105,21 +108,30 @@ export function create(context) {
     });
     nodes.push(text.slice(from));
 
+    if (!buttons[chosen]) chosen = null;
+
     function choose(place) {
       chosen = place;
       limit = CARDS;
-      buttons.forEach((button, each) => button.setAttribute("aria-pressed", String(each === place)));
       draw();
     }
 
+    function more() {
+      const shown = limit;
+      limit += CARDS;
+      draw();
+      cards.children[shown]?.querySelector("a").focus();
+    }
+
     function draw() {
+      buttons.forEach((button, each) => button.setAttribute("aria-pressed", String(each === chosen)));
       const spans = chosen === null ? null : new Set(found.merged_spans[chosen].spans);
       const listed = found.documents.filter((each) => !spans || each.spans.some((span) => spans.has(span)));
       fill(about, spans ? [...spans].map((each) => aboutSpan(found.spans[each])) : null);
-      fill(status, spans ? [`${counted(listed.length, "document")} of this span. `, h("button", { type: "button", onclick: () => choose(null) }, "Show all")]
+      refill(status, spans ? [`${counted(listed.length, "document")} of this span. `, h("button", { type: "button", onclick: () => choose(null) }, "Show all")]
         : `${counted(listed.length, "document")} of ${counted(found.spans.length, "span")}${found.span_count > found.spans.length ? `, the best of ${number(found.span_count)}` : ""}. Choose a marked part of the text to see its own; spans that overlap are marked as one.`);
-      fill(cards, listed.slice(0, limit).map((each, place) => card(found, each, place, spans, light)),
-        listed.length > limit ? h("button", { type: "button", onclick: () => ((limit += CARDS), draw()) }, `Show ${number(Math.min(CARDS, listed.length - limit))} more`) : loadMore(found, spans));
+      refill(cards, listed.slice(0, limit).map((each, place) => card(found, each, place, spans, light)),
+        listed.length > limit ? h("button", { type: "button", onclick: more }, `Show ${number(Math.min(CARDS, listed.length - limit))} more`) : loadMore(found, spans));
     }
 
     function light(spans) {
@@ -148,8 +160,8 @@ export function create(context) {
   // More documents of each span, where there are more than were given.
   function loadMore(found, spans) {
     const more = found.spans.some((span, place) => (!spans || spans.has(place)) && span.document_count > span.documents.length);
-    if (!more) return null;
-    return h("button", { type: "button", onclick: () => ((documents *= 2), run()) }, "Load more documents of each span");
+    if (!more || documents >= most) return null;
+    return h("button", { type: "button", onclick: () => ((documents = Math.min(most, documents * 2)), run()) }, "Load more documents of each span");
   }
 
   function card(found, source, place, spans, light) {
@@ -157,6 +169,7 @@ export function create(context) {
     const shown = source.spans.find((each) => !spans || spans.has(each));
     const matches = found.spans[shown].documents.find(same);
     let size = 0;
+    const title = h("a", { href: documentLink(context, source, source.number, matches) }, titleOf(source.metadata, source.number, source.index_name ?? null));
     const passage = h("p", { class: "passage", dir: "auto" });
     const larger = h("button", { type: "button", onclick: () => ((size += 1), draw()) }, "Show more around it");
     function draw() {
@@ -165,11 +178,13 @@ export function create(context) {
       else fill(passage, h("em", {}, `tokens ${number(matches.token_start)} to ${number(matches.token_end)}`));
       // (What is around it may be all there is.)
       const next = CONTEXTS.slice(size + 1).map((name) => matches[name]?.text ?? matches[name]);
+      const focused = larger === document.activeElement;
       larger.hidden = !matches.text || next.every((text) => text === each.text);
+      if (focused && larger.hidden) title.focus();
     }
     draw();
     return h("article", { class: "card", onmouseenter: () => light(source.spans), onmouseleave: () => light(null), onfocusin: () => light(source.spans), onfocusout: () => light(null) },
-      h("h3", {}, h("span", { class: "rank" }, `${place + 1}. `), h("a", { href: documentLink(context, source, source.number, matches) }, titleOf(source.metadata, source.number, source.index_name ?? null))),
+      h("h3", {}, h("span", { class: "rank" }, `${place + 1}. `), title),
       source.relevance ? h("p", { class: `relevance ${source.relevance}` }, `${source.relevance} relevance`, h("span", { class: "faint" }, ` (${source.score.toFixed(2)})`)) : null,
       passage,
       larger,
@@ -181,7 +196,6 @@ export function create(context) {
       h("h1", {}, "Sources"),
       h("form", { onsubmit: (event) => {
         event.preventDefault();
-        documents = FIRST;
         context.go("sources", params());
       } },
         query.element,
@@ -196,6 +210,7 @@ export function create(context) {
       rank.value = given.rank === "length" ? "length" : RANKS[0][0];
       least.value = /^\d{1,6}$/.test(given.least ?? "") ? given.least : "1";
       every = everything.querySelector("input").checked = given.all === "1";
+      anew();
       run();
     },
   };
