@@ -126,3 +126,24 @@ def test_motion_that_is_not_wanted(look):
     moving = page.locator(".waiting").evaluate("element => getComputedStyle(element).animationName")
     assert moving == "none"
     page.unroute("**/count_text")
+
+
+def test_how_numbers_are_written(tab):
+    page = tab.go("reference", "count")
+    address = page.locator("link[href$='dom.js']").evaluate("element => element.href")
+    said = page.evaluate(
+        """async (address) => {
+            const { bytes, percent, unitsOf } = await import(address);
+            return [
+                [0, 0.00001, 0.5, 0.99999, 1, null].map(percent),
+                [0, 999, 999_900, 1_500_000].map(bytes),
+                unitsOf("a🎉b🎉", [3, 0, 2, 4, 9]),
+            ];
+        }""",
+        address,
+    )
+    assert said == [
+        ["0 %", "1.0e-3 %", "50 %", "> 99.9 %", "100 %", "–"],
+        ["0 bytes", "999 bytes", "1000 KB", "1.5 MB"],
+        [4, 0, 3, 6, 6],
+    ]

@@ -94,6 +94,18 @@ def test_a_service_that_is_gone(tab):
     page.get_by_role("heading", name="As a text").wait_for()
 
 
+def test_a_part_of_the_page_that_is_not_there(tab):
+    tab.expected = (REFUSED,)
+    page = tab.go("reference", "about")
+    page.route("**/search.js", lambda route: route.abort())
+    page.get_by_role("link", name="Search", exact=True).click()
+    page.get_by_text("A part of the page could not be loaded.").wait_for()
+    page.unroute("**/search.js")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("heading", name="Search", level=1).wait_for()
+    tab.settled()
+
+
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_busy_service_is_asked_again(tab, status):
     tab.expected = (REFUSED,)
@@ -247,3 +259,10 @@ def test_a_key(look, folder, paths):
         page.get_by_label("Text to count").fill("markup")
         page.get_by_role("button", name="Enter a key").click()
         page.get_by_role("heading", name="This service wants a key").wait_for()
+        assert page.title() == "This service wants a key · everygram"
+        _, another = add(keys, "another", {"odd": ["read"]}, None)
+        page.wait_for_timeout(1500)
+        page.get_by_label("API key").press_sequentially(another)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="As a text").wait_for()
+        assert page.evaluate("document.activeElement.id") == "content"

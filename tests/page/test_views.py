@@ -272,6 +272,21 @@ def test_a_text_of_ten_thousand_tokens_is_drawn_as_it_is_seen(tab, indexes):
     assert longest < 1_000, longest
 
 
+def test_a_long_prompt_is_not_drawn_whole(tab, indexes):
+    index = indexes["reference"]
+    text = " ".join(index.document(i).text for i in range(4))
+    found = index.infgram_ntd(text)
+    page = tab.go("reference", "next")
+    page.get_by_label("Prompt", exact=True).fill(text)
+    page.get_by_text(f"of {shown(len(found.token_ids))}, which").wait_for()
+    used = page.locator(".chip.used")
+    assert 0 < used.count() <= 200 and page.locator(".chip.unused").count() <= 200
+    assert texts(used)[-1].strip("·⏎") == found.tokens[-1].strip()
+    assert texts(page.locator(".bars > li .number.faint")) == [
+        shown(each.count) for each in found.top(20)
+    ]
+
+
 def test_sources(tab, indexes):
     text = "If no exception is raised, the first element of the list is returned to the caller. If"
     page = tab.go("reference", "sources", text=text)

@@ -4,7 +4,7 @@ import { ask, pathOf, wasDeleted } from "./api.js";
 import { Query, examples, noIds, titleOf } from "./asking.js";
 import { counted, facts, field, h, marked, number } from "./dom.js";
 import { Panel, announce, failure } from "./panel.js";
-import { call, ways } from "./ways.js";
+import { call, python, ways } from "./ways.js";
 
 const SHOWN = 1000; // Tokens of a document that are shown at first.
 const AROUND = 100; // Tokens on each side of a match.
@@ -115,7 +115,7 @@ export function create(context) {
       ways(info.name, {
         operation: "document",
         body,
-        method: `document(${name}=${JSON.stringify(value)}, occurrence=${occurrence}, context=${around}).as_dict()`,
+        method: `document(${name}=${python(value)}, occurrence=${occurrence}, context=${around}).as_dict()`,
         command: "document",
         asked: value,
         words: [...(query.ids ? [] : ["--text"]), "--occurrence", String(occurrence), "--context", String(around)],

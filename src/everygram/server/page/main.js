@@ -22,6 +22,7 @@ let served = null; // The indexes, as the service lists them.
 let limits = null; // What a request may ask for at most.
 const NOTHING = { index: "", view: "", handle: null };
 let shown = NOTHING;
+let begun = false; // Whether anything was shown yet, that may have had the focus.
 let turn = 0; // Counts routes: a late one must not show what is no longer asked for.
 
 const href = (index, view, params = {}) => {
@@ -42,10 +43,18 @@ function address() {
   return { name, view, params: Object.fromEntries(new URLSearchParams(query)) };
 }
 
+// Who came by a link or a button, which is gone now, goes on with what it led to; who chooses an
+// index may choose on.
+function replace(...children) {
+  fill(content, ...children);
+  if (begun && !chooser.contains(document.activeElement)) content.focus({ preventScroll: true });
+  begun = true;
+}
+
 // Show what is no view.
 function only(...children) {
   shown = NOTHING;
-  fill(content, ...children);
+  replace(...children);
   const said = content.querySelector("h1, h2").textContent;
   document.title = `${said} · everygram`;
   announce(said);
@@ -96,7 +105,8 @@ async function go(mine) {
   try {
     module = await VIEWS[view][1]();
   } catch {
-    if (mine === turn) only(failure(new Problem(0, { title: "The service cannot be reached", detail: "A part of the page could not be loaded." }), route));
+    // (A browser does not ask again for a module that it could not load.)
+    if (mine === turn) only(failure(new Problem(0, { title: "The service cannot be reached", detail: "A part of the page could not be loaded." }), () => location.reload()));
     return;
   }
   if (mine !== turn) return;
@@ -121,13 +131,9 @@ async function go(mine) {
     },
   };
   const handle = module.create(context);
-  const first = shown.handle === null;
   shown = { index: info.name, view, handle };
   document.title = `${VIEWS[view][0]} · ${info.name} · everygram`;
-  fill(content, handle.element);
-  // (Who came by a link goes on with what it led to; who chooses an index may choose on.)
-  const choosing = chooser.contains(document.activeElement);
-  if (!first && !choosing) content.focus({ preventScroll: true });
+  replace(handle.element);
   scrollTo(0, 0);
   handle.show(params);
 }

@@ -6,6 +6,12 @@ import { field, fill, h, newId, select } from "./dom.js";
 const LONGEST = 30_000; // Characters of a word: a system takes 128 KiB.
 const FILES = ["attribute", "novelty", "perplexity"]; // Commands that read a file with a text.
 
+// What a terminal takes for a key, or what turns round what stands beside it: written as escapes.
+const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+const quoted = (value) =>
+  JSON.stringify(value)?.replace(CONTROLS, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 // A value as Python writes it.
@@ -16,7 +22,7 @@ export function python(value) {
   if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
   if (typeof value === "object")
     return `{${Object.entries(value).map(([name, of]) => `${python(name)}: ${python(of)}`).join(", ")}}`;
-  return typeof value === "string" ? JSON.stringify(value).replaceAll("\x7f", "\\x7f") : String(value);
+  return typeof value === "string" ? quoted(value) : String(value);
 }
 
 export const call = (method, first, options = {}) =>
@@ -35,8 +41,8 @@ function told(command, asked) {
     return ids.length > LONGEST ? { options: ["--ids", "-"], input: ids } : { options: ["--ids", ids] };
   }
   const file = FILES.includes(command);
-  const record = asked.includes("\0") || (file ? /^\s*($|[[{])/.test(asked) : asked === "-" || asked.length > LONGEST);
-  if (record) return { place: "-", options: ["--text-field", "text"], input: JSON.stringify({ text: asked }) };
+  const record = asked.search(CONTROLS) >= 0 || (file ? /^\s*($|[[{])/.test(asked) : asked === "-" || asked.length > LONGEST);
+  if (record) return { place: "-", options: ["--text-field", "text"], input: quoted({ text: asked }) };
   return file ? { place: "-", input: asked } : { place: asked };
 }
 
@@ -46,7 +52,7 @@ const piped = (text) => (text === undefined ? "" : `printf %s ${shell(text)} | `
 // command line's, what it is asked and its options; without `command` it cannot ask this.
 export function linesOf(index, { operation, body, method, command, asked, words = [] }) {
   const secret = key.get() ? ' -H "Authorization: Bearer $EVERYGRAM_KEY"' : "";
-  const json = JSON.stringify(body);
+  const json = quoted(body);
   const long = json?.length > LONGEST;
   const sent = json === undefined ? "" : ` -H 'content-type: application/json' -d ${long ? "@-" : shell(json)}`;
   const lines = {
