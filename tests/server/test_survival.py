@@ -413,9 +413,14 @@ def test_a_reload_under_which_an_index_is_broken_changes_nothing(service, corpus
     aside = corpus.with_name("kept")
     corpus.rename(aside)
     try:
+        before = len(service.log.read_text())
         service.signal(signal.SIGHUP)
-        time.sleep(1)
+        service.until(lambda: "the settings stay as they were" in service.log.read_text()[before:])
         check_goes_on(service)
+        said = service.log.read_text()[before:].splitlines()
+        (line,) = [each for each in said if "as they were" in each]
+        assert line.startswith(f"ERROR: the settings stay as they were: index '{corpus}'"), line
+        assert not any("Traceback" in each for each in said)
     finally:
         aside.rename(corpus)
     service.until(lambda: counted(service) == DOCUMENTS)

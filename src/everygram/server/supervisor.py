@@ -300,7 +300,10 @@ class Supervisor:
                 logger.warning("host and port stay as they are until the service is started again")
             indexes = self._probed(lambda: Indexes(settings))
             if indexes is None:
-                raise EverygramError("the indexes could not be opened")
+                raise EverygramError(
+                    "the process that tried to open the indexes has died; a file of them may have "
+                    "been cut off meanwhile"
+                )
             indexes.warm_up()
         except (EverygramError, OSError) as error:
             logger.error("the settings stay as they were: %s", error)
@@ -322,8 +325,13 @@ class Supervisor:
             pass  # Workers say what is wrong.
 
     def _probed(self, work: Callable[[], T]) -> T | None:
-        """What the work gives, if a process that did it first has survived."""
-        _, status = os.waitpid(self._fork(work), 0)
+        """What the work gives, or raises, if a process that did it first has survived."""
+
+        def tried() -> None:
+            with contextlib.suppress(EverygramError, OSError):
+                work()
+
+        _, status = os.waitpid(self._fork(tried), 0)
         return work() if status == 0 else None
 
 
