@@ -25,8 +25,12 @@ import pytest
 import everygram
 from conftest import write_jsonl
 from everygram.client import reading as reading_module
+from everygram.client.asking import defaults_of
 from everygram.client.asynchronous import AsyncRemoteIndex, AsyncRemoteLanguageModel
 from everygram.client.index import RemoteIndex, RemoteLanguageModel
+from everygram.client.language import ModelQuestions
+from everygram.client.questions import Questions
+from everygram.server.answering import OPERATIONS
 from everygram.server.keys import add
 
 EVERYGRAM = Path(sys.executable).with_name("everygram")
@@ -216,6 +220,15 @@ def narrow(folder):
     """The address of a service with narrow limits, which wants no key."""
     limits = ["--max-occurrences", "3", "--max-documents", "2", "--max-query-tokens", "30"]
     with served(folder / "narrow.txt", folder / "corpus", folder / "ids", *limits) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def narrower(folder):
+    """The same with limits that are below what methods ask for by themselves."""
+    limits = ["--max-occurrences", "3", "--max-documents", "2", "--max-batch", "3"]
+    limits += ["--max-context", "5", "--max-top", "4"]
+    with served(folder / "narrower.txt", folder / "corpus", *limits) as url:
         yield url
 
 
@@ -641,6 +654,63 @@ def test_all_that_there_is_takes_pages(pairs, narrow):
             return await (await client.index("corpus")).find("a", limit=None)
 
     assert asyncio.run(ask()) == here.find("a", limit=None)
+
+
+def test_defaults_are_the_services():
+    """(A client leaves them out, so that the service lowers those that are over its limits.)"""
+    operations = {
+        "document_count": "count",
+        "document_count_text": "count_text",
+        "documents": "document",
+        "encode_prob": "encode",
+    }
+    of_model = {"prob": "lm_prob", "distribution": "next_probs"}
+    checked = 0
+    for of, named in ((Questions, operations), (ModelQuestions, of_model)):
+        for name, method in inspect.getmembers(of, inspect.isfunction):
+            if name.startswith("_") or name in ("query_of", "prompt_of"):
+                continue
+            single = name.removesuffix("_batch")
+            fields = OPERATIONS[named.get(single, single)].one.model_fields
+            for option, default in defaults_of(method).items():
+                if option in fields:
+                    assert json.loads(default) == fields[option].default, (name, option)
+                    checked += 1
+    assert checked > 100
+
+
+def test_a_narrow_service_lowers_defaults(pairs, narrower, run, tmp_path):
+    here = pairs["corpus"][0]
+    with everygram.Client(narrower) as client:
+        there = client.index("corpus")
+        assert len(here.find("a")) > 3 and len(here.search("language").hits) > 2
+        assert there.find("a") == here.find("a", limit=3)
+        assert there.find_text("l", context=2) == here.find_text("l", limit=3, context=2)
+        assert there.tokenizations("l") == here.tokenizations("l", limit=3)
+        # (Page after page, too.)
+        for limit, most in (({}, 2), ({"limit": None}, None)):
+            found = there.search("language", **limit).as_dict()
+            assert found == here.search("language", limit=most, context=5).as_dict() | {
+                name: found[name] for name in ("index", "cursor") if name in found
+            }
+        text = "the natural language"
+        most = {"documents": 2, "context": (5, 5, 5)}
+        assert said(there.attribute(text)) == said(here.attribute(text, **most))
+        with pytest.raises(everygram.ServiceError, match="expected at most 2, found 3"):
+            there.attribute(text, documents=3)
+        # Batches of more than the service takes go as lines.
+        assert there.whole > 3
+        queries = ["natural", "language", "日", "a"]
+        for _ in range(2):
+            assert there.count_batch(queries) == here.count_batch(queries)
+            assert there.whole == 3
+        with pytest.raises(everygram.QueryError, match="query 4: "):
+            there.count_batch([*queries, [100_000]])
+    file = tmp_path / "text.txt"
+    file.write_text("natural language")
+    for name, asked in (("attribute", file), ("find", "a"), ("search", "language")):
+        code, _, err = run("--remote", narrower, name, "corpus", asked)
+        assert (code, err) == (0, "")
 
 
 def test_results_travel(pairs):

@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from kenlm_numbers import END, START, UNKNOWN
 from lm_models import check, check_log_probs, lowered_limits, oracle, prepared
 
+import everygram
 from campaign import sized
+from everygram.kernels import INTERPRETED
+from everygram.kernels import kneser_ney as kernels
+from everygram.lm import kneser_ney
 
 KNESER_NEY = {"smoothing": "modified-kneser-ney"}
 ORDERS = [*range(1, 9), None]
@@ -264,3 +268,39 @@ def test_texts_that_repeat_themselves(tmp_path, monkeypatch, name, chunk):
     with prepared(tmp_path / "index", documents, vocab_size=5) as index:
         for order in (80, None):
             check(index, documents, {**KNESER_NEY, "order": order}, prompts, texts)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
+@pytest.mark.parametrize("width", ["u8", "u16", "u32"])
+def test_what_is_compiled_in_advance_is_what_runs(tmp_path, monkeypatch, width):
+    """(A service does so before an index is prepared.)"""
+    from numba import typeof
+
+    names = ("log_probabilities", "distribution", "unigram_counts")
+    ahead, run = {}, {name: set() for name in names}
+    with monkeypatch.context() as patch:
+        patch.setattr(kneser_ney, "entry", lambda kernel, *like: ahead.update({kernel: [*like]}))
+        with prepared(tmp_path / "index", [[1, 2, 1, 3, 2], [1, 2, 2]], width, 200) as index:
+            index.warm_up()
+    expected = {name: tuple(map(typeof, ahead[getattr(kernels, name)])) for name in names}
+
+    def noted(name):
+        kernel = getattr(kernels, name)
+
+        def call(*given):
+            run[name].add(tuple(map(typeof, given)))
+            return kernel(*given)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(kneser_ney.kernels, name, noted(name))
+    with everygram.open(tmp_path / "index") as index:
+        for order, compat in ((None, False), (1, False), (3, False), (3, True)):
+            model = index.language_model(order=order, kenlm_compat=compat)
+            model.log_probs([1, 2, 3])
+            model.prob([1, 2], 1)
+            model.log_probs_batch([[1, 2], [3]], document_start=True)
+            model.sample([1], max_tokens=3, seed=0)
+            model.sample_batch([[1], [2, 1]], max_tokens=3, seed=0)
+    assert run == {name: {types} for name, types in expected.items()}

@@ -163,12 +163,14 @@ class Service:
         self.log = folder / f"service-{self.port}.log"
         self._command = [sys.executable, "-c", "from everygram.cli.app import run; run()", "serve"]
         self._command += ["--port", str(self.port), *map(str, arguments)]
+        # What the process is started with, beside that.
+        self.options = {}
         for name, value in settings.items():
             self._command += [f"--{name.replace('_', '-')}", str(value)]
 
     def __enter__(self):
         with self.log.open("wb") as file:
-            self.process = subprocess.Popen(self._command, stdout=file, stderr=file)
+            self.process = subprocess.Popen(self._command, stdout=file, stderr=file, **self.options)
         self.known = psutil.Process(self.process.pid)
         try:
             self.until(self._ready, START_SECONDS)

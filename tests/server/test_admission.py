@@ -10,6 +10,7 @@ import everygram
 from conftest import write_jsonl
 from everygram.server.app import create_app
 from everygram.server.keys import add, revoke
+from everygram.server.routes.page import files
 from everygram.server.settings import Settings
 
 LAB = "https://lab.org"
@@ -252,11 +253,30 @@ def test_no_answer_leads_to_a_host_that_the_client_said(guarded, keys, path, lea
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs", "/health", "/v1/indexes", "/v1/indexes/pile", "/nothing"]
+    "path",
+    [
+        "/",
+        f"/page/x/{next(iter(files()))}",
+        "/docs",
+        "/health",
+        "/v1/indexes",
+        "/v1/indexes/pile",
+        "/nothing",
+    ],
 )
 def test_browsers_take_answers_for_what_they_are_said_to_be(guarded, keys, path):
     for token in (None, keys["all"]):
-        assert ask(guarded, "GET", path, token).headers["x-content-type-options"] == "nosniff"
+        # (Said twice, it would be "nosniff, nosniff".)
+        answer = ask(guarded, "GET", path, token, accept="text/html")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(("rate", "said"), [("1/second", "1 second"), ("20/minute", "3 seconds")])
+def test_how_long_to_wait_is_said(folder, rate, said):
+    with client_of(folder, rate_per_address=rate) as client:
+        answers = [ask(client) for _ in range(25)]
+    refused = next(each for each in answers if each.status_code == 429)
+    assert refused.json()["detail"] == f"too many requests; try again in {said}"
 
 
 def test_keys_that_are_not_known_have_the_rate_of_addresses(folder, keys):

@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import shutil
 import weakref
 from typing import get_args
 
@@ -12,6 +13,7 @@ import pytest
 import everygram
 from conftest import write_jsonl
 from everygram.lm import SMOOTHINGS
+from everygram.server import problems
 from everygram.server.answering import OPERATIONS, answer
 from everygram.server.calls import Call
 from everygram.server.indexes import Indexes
@@ -324,12 +326,27 @@ def test_without_a_seed_others_are_drawn_each_time(ask):
     assert len({tuple(ask("sample", body)[1]["token_ids"]) for _ in range(9)}) > 1
 
 
+def test_an_index_that_cannot_be_prepared_as_it_is_is_refused(folder, tmp_path):
+    shutil.copytree(folder / "corpus", tmp_path / "corpus")
+    everygram.delete(tmp_path / "corpus", documents=[0])
+    with everygram.open(tmp_path / "corpus") as index:
+        with pytest.raises(everygram.QueryError) as error:
+            index.language_model()
+        detail = problems.refusal_of(error.value, [("corpus", index)]).detail
+    assert "deleted documents" in detail and "infgram-floor" not in detail
+    assert 'send POST …/compact with {"full": true, "prepare": true}' in detail
+    assert "everygram compact" not in detail
+
+
 @pytest.mark.parametrize("operation", ["lm_prob", "log_probs", "next_probs", "perplexity"])
 def test_an_index_that_is_not_prepared_is_refused(ask, folder, operation):
     body = {name: value for name, value in TEXT_CASES[operation][0].items() if name != "model"}
     status, problem = ask(operation, body, "bare")
     assert (status, problem["type"]) == (422, "urn:everygram:problem:bad-query")
-    assert "not prepared" in problem["detail"] and "everygram prepare" in problem["detail"]
+    assert "not prepared" in problem["detail"]
+    # (What a client can do about it, who has no command line there.)
+    assert 'send POST …/compact with {"full": true, "prepare": true}' in problem["detail"]
+    assert "; run 'everygram prepare" not in problem["detail"]
     assert "infgram-floor" in problem["detail"]
     assert str(folder) not in json.dumps(problem)
 

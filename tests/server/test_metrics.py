@@ -233,3 +233,9 @@ def test_the_manual_has_every_metric_and_no_other():
     if sys.platform != "linux":
         documented = {name: documented[name] for name in expected}
     assert documented == expected
+
+
+def test_the_manual_has_every_operation_that_is_no_query():
+    said = re.search(r"^`operation` is .*?`status`", DOCS.read_text(), re.MULTILINE | re.DOTALL)[0]
+    listed = {*re.findall(r"`([\w-]+)`", said)} - {"operation", "status", "count"}
+    assert listed == {*module.OPERATIONS} - {*answering.OPERATIONS} - {"documents"}

@@ -276,6 +276,22 @@ def test_the_manual_lists_the_fields_of_every_request(description):
             assert re.findall(r"\*\*`(.*?)`", listed) == required, operation
 
 
+def test_the_manual_lists_every_path(description):
+    docs = Path(__file__).parents[2] / "docs"
+    manual = (docs / "service.md").read_text()
+    assert "](writing-over-http.md)" in manual
+    rows = "".join(
+        line
+        for page in (manual, (docs / "writing-over-http.md").read_text())
+        for line in page.splitlines()
+        if line.startswith("| `")
+    )
+    pages = {path for path, methods in description["paths"].items() if "get" in methods}
+    assert "/metrics" in pages
+    for path in pages:
+        assert re.sub("{.*?}", "{}", f"{path}`") in re.sub("{.*?}", "{}", rows), path
+
+
 @pytest.fixture(scope="module")
 def server(paths, tmp_path_factory):
     """A server process (`infgram_ntd` broken in it), as a client with its log."""

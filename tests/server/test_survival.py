@@ -1,15 +1,17 @@
 """A service whose indexes are pulled from under it, and whose processes are killed: it goes on."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
+import termios
 import threading
 import time
 
 import psutil
 import pytest
-from abuse import ATTRIBUTE, FOX, Service, check_problem, request, slow
+from abuse import ATTRIBUTE, FOX, PATIENCE, Service, check_problem, request, slow
 
 import everygram
 from conftest import write_jsonl
@@ -354,13 +356,71 @@ def _ids(service):
     return {each.pid for each in service.workers()}
 
 
+def test_a_hang_up_kills_no_process(service):
+    """(A terminal that is closed says so to all of them.)"""
+    assert through_a_runner(service).status == 200
+    mine = service.known.children(recursive=True)
+    assert len(mine) > 1
+    for each in mine:
+        each.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert all(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in mine)
+    check_goes_on(service)
+
+
+@contextlib.contextmanager
+def of_a_terminal(folder, index, nohup=False):
+    """A service that was started from a terminal, and what closes that."""
+    ours, theirs = os.openpty()
+
+    def take():
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+
+    service = Service(folder, [index])
+    service.options = {"stdin": theirs, "start_new_session": True, "preexec_fn": take}
+    with contextlib.ExitStack() as open_here:
+        open_here.callback(os.close, ours)
+        with service:
+            os.close(theirs)
+            yield service, open_here.close
+
+
+def reloaded(service):
+    """Whether a signal sent by hand makes it read its settings again."""
+    old = _ids(service)
+    service.signal(signal.SIGHUP)
+    service.until(lambda: service.workers() and not _ids(service) & old)
+    return service.process.poll() is None
+
+
+def test_a_service_ends_with_its_terminal(originals, tmp_path):
+    with of_a_terminal(tmp_path, originals / "corpus") as (service, close):
+        assert reloaded(service)
+        mine = service.known.children(recursive=True)
+        close()
+        service.process.wait(PATIENCE)
+        assert not psutil.wait_procs(mine, timeout=PATIENCE)[1]
+
+
+def test_a_service_outlives_a_terminal_that_it_is_not_to_end_with(originals, tmp_path):
+    with of_a_terminal(tmp_path, originals / "corpus", nohup=True) as (service, close):
+        close()
+        assert reloaded(service) and reloaded(service)
+
+
 def test_a_reload_under_which_an_index_is_broken_changes_nothing(service, corpus):
     aside = corpus.with_name("kept")
     corpus.rename(aside)
     try:
+        before = len(service.log.read_text())
         service.signal(signal.SIGHUP)
-        time.sleep(1)
+        service.until(lambda: "the settings stay as they were" in service.log.read_text()[before:])
         check_goes_on(service)
+        said = service.log.read_text()[before:].splitlines()
+        (line,) = [each for each in said if "as they were" in each]
+        assert line.startswith(f"ERROR: the settings stay as they were: index '{corpus}'"), line
+        assert not any("Traceback" in each for each in said)
     finally:
         aside.rename(corpus)
     service.until(lambda: counted(service) == DOCUMENTS)

@@ -1,12 +1,14 @@
 """What is asked of a service: requests, the same for both clients, and queries as JSON values."""
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,9 +17,12 @@ from everygram.encoding import Reading
 from everygram.errors import QueryError
 
 R = TypeVar("R")
+A = TypeVar("A")
+P = ParamSpec("P")
 Answer = dict[str, Any]
 
-# Queries of a batch that go as one JSON body; more go as lines. Queries, and bytes, of a body of
+# Queries of a batch that go as one JSON body, unless the service takes fewer; more go as lines,
+# which a service takes any number of. Queries, and bytes, of a body of
 # lines: a batch of more is several requests, each answered before the next is made.
 WHOLE, LINES, BYTES = 1_000, 10_000, 1 << 20
 # What a page lists where all is wanted, if the service lists so much.
@@ -52,6 +57,8 @@ class Request(Generic[R]):
     batch: whether there may be several. following: of the last answer, the query after it, for
     pages; None if there is none. group: the most queries that go together. page: the service's
     setting that bounds the queries' `limit`, where they have none: it becomes that of a page.
+    defaults: options' values in JSON that are not sent, as the service has the same ones: it
+    lowers those that are over its limits, and refuses what is sent.
     """
 
     operation: str
@@ -61,32 +68,63 @@ class Request(Generic[R]):
     following: Callable[[Answer], Answer | None] | None = None
     group: int = LINES
     page: str | None = None
+    defaults: Mapping[str, bytes] = field(default_factory=dict)
 
-    def posts(self, index: str) -> Iterator[Post]:
-        """The HTTP requests for the queries, by the index's path."""
+    def post(self, index: str, query: Answer) -> Post:
+        """The HTTP request for one query, by the index's path."""
+        return Post("POST", f"{index}/{self.operation}", self._body(query))
+
+    def posts(self, index: str, whole: int = WHOLE) -> Iterator[Post]:
+        """The HTTP requests for the queries, by the index's path.
+
+        whole: the most queries that go as one JSON body.
+        """
         path = f"{index}/{self.operation}"
         if not self.batch:
             for query in self.queries:
-                yield Post("POST", path, dumped(query))
+                yield self.post(index, query)
             return
         lines: list[bytes] = []
         size, first = 0, 0
         for query in self.queries:
-            line = dumped(query)
+            line = self._body(query)
             if lines and (len(lines) >= self.group or size + len(line) > BYTES):
-                yield _together(path, lines, first)
+                yield _together(path, lines, first, whole)
                 first += len(lines)
                 lines, size = [], 0
             lines.append(line)
             size += len(line) + 1
         if lines:
-            yield _together(path, lines, first)
+            yield _together(path, lines, first, whole)
+
+    def _body(self, query: Answer) -> bytes:
+        usual = self.defaults.items()
+        same = {name for name, value in usual if name in query and dumped(query[name]) == value}
+        return dumped({name: value for name, value in query.items() if name not in same})
 
 
-def _together(path: str, lines: list[bytes], first: int) -> Post:
-    if len(lines) > WHOLE:
+def _together(path: str, lines: list[bytes], first: int, whole: int) -> Post:
+    if len(lines) > whole:
         return Post("POST", path, b"\n".join(lines) + b"\n", NDJSON, first=first)
     return Post("POST", path, b'{"batch":[' + b",".join(lines) + b"]}", first=first)
+
+
+def built(
+    build: Callable[Concatenate[A, P], Request[R]], asks: A, /, *args: P.args, **kwargs: P.kwargs
+) -> Request[R]:
+    """The request that a method of `Questions` or `ModelQuestions` builds; its options' defaults
+    are the service's, too."""
+    return replace(build(asks, *args, **kwargs), defaults=defaults_of(build))
+
+
+@cache
+def defaults_of(build: Callable[..., Any]) -> dict[str, bytes]:
+    """The defaults of a method's options (what is given by name alone), in JSON."""
+    return {
+        name: dumped(parameter.default)
+        for name, parameter in inspect.signature(build).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def dumped(value: Any) -> bytes:

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from everygram.client import conversation as said
-from everygram.client.asking import Answer, Post, Request
+from everygram.client.asking import Answer, Post, Request, built
 from everygram.client.conversation import Conversation
 from everygram.client.described import Described
 from everygram.client.language import ModelQuestions, model_request
@@ -32,7 +32,7 @@ def asked(
 
     @wraps(build)
     async def ask(self: "AsyncRemoteIndex", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._client.hold(said.asking(self, build(self._asks, *args, **kwargs)))
+        return await self._client.hold(said.asking(self, built(build, self._asks, *args, **kwargs)))
 
     return ask
 
@@ -44,8 +44,8 @@ def asked_model(
 
     @wraps(build)
     async def ask(self: "AsyncRemoteLanguageModel", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        index = self._remote
-        return await index._client.hold(said.asking(index, build(self._asks, *args, **kwargs)))
+        index, request = self._remote, built(build, self._asks, *args, **kwargs)
+        return await index._client.hold(said.asking(index, request))
 
     return ask
 

@@ -54,18 +54,25 @@ def asking(index: Described, request: Request[R]) -> Conversation[R]:
     for _ in range(AGAIN):
         found: list[Answer] = []
         try:
-            for post in request.posts(path_of(index.name)):
+            for post in request.posts(path_of(index.name), index.whole):
                 found += answers(post, (yield post))
             while request.following is not None:
                 query = request.following(found[-1])
                 if query is None:
                     break
-                path = f"{path_of(index.name)}/{request.operation}"
-                post = Post("POST", path, dumped(query | page))
+                post = request.post(path_of(index.name), query | page)
                 found += answers(post, (yield post))
         except CursorError:
             if request.following is None:
                 raise
+            continue
+        except ServiceError as error:
+            if error.kind != "batch-too-long":
+                raise
+            most = read((yield Post("GET", LIMITS)), "max_batch")["max_batch"]
+            if most >= index.whole:
+                raise
+            index.whole = most
             continue
         versions = {answer.pop("index_version") for answer in found}
         if len(versions) > 1:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from everygram.client.asking import WHOLE
 from everygram.client.reading import RemoteReading, reading_of
 from everygram.errors import TokenizerError
 from everygram.tokenizer.base import Tokenizer, utf8
@@ -13,11 +14,12 @@ class Described:
     """An index of a service, as the service described it last.
 
     fixed: whether an answer of another state than `version` is an error, and not followed. It is
-    for what is put together of many answers.
+    for what is put together of many answers. whole: the most queries of a batch that go as one
+    JSON body, fewer once the service has refused so many.
     """
 
     def __init__(self, info: dict[str, Any], fetch: Callable[[], bytes]) -> None:
-        self._fetch, self.fixed = fetch, False
+        self._fetch, self.fixed, self.whole = fetch, False, WHOLE
         self.describe(info)
 
     def describe(self, info: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from everygram.client import conversation as said
-from everygram.client.asking import Answer, Post, Request
+from everygram.client.asking import Answer, Post, Request, built
 from everygram.client.conversation import Conversation
 from everygram.client.described import Described
 from everygram.client.language import ModelQuestions, model_request
@@ -29,7 +29,7 @@ def asked(
 
     @wraps(build)
     def ask(self: "RemoteIndex", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._client.hold(said.asking(self, build(self._asks, *args, **kwargs)))
+        return self._client.hold(said.asking(self, built(build, self._asks, *args, **kwargs)))
 
     return ask
 
@@ -42,7 +42,7 @@ def asked_model(
     @wraps(build)
     def ask(self: "RemoteLanguageModel", /, *args: P.args, **kwargs: P.kwargs) -> R:
         index = self._remote
-        return index._client.hold(said.asking(index, build(self._asks, *args, **kwargs)))
+        return index._client.hold(said.asking(index, built(build, self._asks, *args, **kwargs)))
 
     return ask
 

@@ -8,7 +8,7 @@ from everygram.arguments import flag, natural, number, short
 from everygram.errors import DamagedIndexError, QueryError
 from everygram.index.base import OpenIndex, State
 from everygram.lm import SMOOTHINGS
-from everygram.lm.kneser_ney import KneserNey
+from everygram.lm.kneser_ney import KneserNey, compile_for
 from everygram.lm.model import LanguageModel
 from everygram.lm.smoothing import Floored, Infgram, Smoothing, StupidBackoff, Unigrams
 from everygram.storage.prepared import not_one_segment, open_prepared
@@ -24,9 +24,11 @@ class LanguageQueries(OpenIndex):
 
     def warm_up(self) -> None:
         """Compile what queries of this index run, or load it from the disk cache; what language
-        models run only if the index is prepared for them.
+        models run even if the index is not prepared for them yet.
         """
         super().warm_up()
+        if self._state.engine.members is None:  # (No union can be prepared.)
+            compile_for(self._state.engine)
         with contextlib.suppress(QueryError, DamagedIndexError):  # of one that is not, or damaged
             model = self.language_model()
             model.log_probs([model.separator])

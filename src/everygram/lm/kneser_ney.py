@@ -9,12 +9,12 @@ from everygram.engine.intervals import damaged
 from everygram.engine.pace import spread
 from everygram.engine.queries import Queries
 from everygram.errors import DamagedIndexError
+from everygram.kernels import entry, rows
 from everygram.kernels import kneser_ney as kernels
-from everygram.kernels import rows
 from everygram.lm.discounts import logs_of, table_of
 from everygram.lm.smoothing import Smoothing
 from everygram.storage.disk import address_of
-from everygram.storage.prepared import Prepared
+from everygram.storage.prepared import Prepared, node_dtype
 from everygram.storage.segment import Segment
 
 # Tokens of a text that one thread takes at a time, and the lengths of n-grams that are looked up
@@ -180,6 +180,25 @@ class KneserNey(Smoothing):
     def _damaged(self) -> DamagedIndexError:
         error = damaged(self.engine.path, "counts that contradict one another")
         return DamagedIndexError(f"{error}, or run 'everygram prepare' again")
+
+
+def compile_for(engine: Engine) -> None:
+    """Compile what these models run over these segments, or load it from the disk cache.
+
+    No file is needed, as they may be prepared later, when a query may not wait for the compiler.
+    """
+    length = sum(segment.stream_len for segment in engine.segments)
+    nodes, guides = np.empty((0, 9), node_dtype(length)), np.empty(0, np.uint64)
+    for mapped in (nodes, guides):
+        mapped.flags.writeable = False
+    whole, real, table = np.empty(0, np.int64), np.empty(0), np.empty((0, 0))
+    first = whole, whole, nodes, guides, 0, engine.vocabulary.query([]).ids
+    last = 0, table, table, real
+    entry(
+        kernels.log_probabilities, *first, whole, 0, whole.reshape(0, 1, 2), *last, 0, False, real
+    )
+    entry(kernels.distribution, *first, 0, *last, False, real)
+    entry(kernels.unigram_counts, whole, whole, whole, False, whole)
 
 
 def _last_ngram(segment: Segment, vocab_size: int, longest: int) -> np.ndarray:

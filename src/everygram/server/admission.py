@@ -44,9 +44,10 @@ class Admission:
         # (Who tries keys that are not known has the rate of addresses.)
         wait = self._rates.check(key, exchange.address)
         if wait is not None:
+            seconds = "1 second" if round(wait) == 1 else f"{wait:.0f} seconds"
             raise Refusal(
                 "rate-limited",
-                f"too many requests; try again in {wait:.0f} seconds",
+                f"too many requests; try again in {seconds}",
                 headers=(("retry-after", f"{wait:.0f}"),),
             )
         if needed and key is None:

@@ -45,6 +45,14 @@ FAULTS = 20
 FAILED = "the service failed to answer; its log says why"
 # A file in a folder, after the folder.
 BELOW = r"(?:[/\\][^\s'\"]*)?"
+# What a message tells whoever has an index's files to do, and what a client is told instead.
+_TO_PREPARE = re.compile(
+    r"(merge them with 'everygram compact --full [^']*', then )?run 'everygram prepare [^']*'"
+)
+_ASK_TO_PREPARE = (
+    'send POST …/compact with {"full": true, "prepare": true} and a key that has the scope write, '
+    "or have 'everygram prepare' run where the service is"
+)
 # pydantic's type of such a fault.
 UNKNOWN_FIELD = "extra_forbidden"
 
@@ -64,7 +72,7 @@ KINDS = {
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is not declared as JSON"),
     "misdirected": (421, "The service is not known by this host name"),
-    "bad-query": (422, "The query has no answer"),
+    "bad-query": (422, "The request cannot be carried out"),
     "batch-too-long": (422, "The batch has too many queries"),
     "query-too-long": (422, "The query has too many tokens"),
     "text-too-long": (422, "The text is too long"),
@@ -155,7 +163,8 @@ def refusal_of(error: Exception, indexes: Iterable[tuple[str, Index]]) -> Refusa
     if isinstance(error, CursorError):
         return Refusal("cursor-expired", without_paths(str(error), indexes))
     if isinstance(error, QueryError | OptionError | TokenizerError):
-        return Refusal("bad-query", without_paths(str(error), indexes))
+        detail = _TO_PREPARE.sub(_ASK_TO_PREPARE, without_paths(str(error), indexes))
+        return Refusal("bad-query", detail)
     logger.error("a query failed", exc_info=error)
     if isinstance(error, FormatError | OSError):
         return Refusal("index-unavailable", "the index cannot be read; the service's log says why")

@@ -28,6 +28,7 @@ from everygram.server.indexes import Indexes
 from everygram.server.metrics import Metrics
 from everygram.server.rates import Rates
 from everygram.server.settings import Settings
+from everygram.server.terminal import Terminal
 
 logger = logging.getLogger("everygram")
 T = TypeVar("T")
@@ -76,8 +77,11 @@ class Supervisor:
         self._serves = False
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises EverygramError if it cannot start."""
+        """Serve until SIGTERM or SIGINT, or until the terminal is closed. Raises EverygramError if
+        it cannot start.
+        """
         settings = self._settings
+        self._terminal = Terminal()
         self._sockets = [_listening(settings.host, settings.port)]
         try:
             self._indexes = Indexes(settings)
@@ -115,6 +119,7 @@ class Supervisor:
             if self._ending and not self._workers:
                 return
             self._kill_late(now)
+            self._terminal.look(now)
             if not self._ending:
                 self._start_workers(now)
             if not self._ending and now - looked >= self._settings.follow_seconds:
@@ -131,9 +136,10 @@ class Supervisor:
         numbers = set(self._wake.recv(4096))
         if signal.SIGCHLD in numbers:
             self._reap()
-        if signal.SIGHUP in numbers and not self._ending:
+        closed = signal.SIGHUP in numbers and self._terminal.closed(time.monotonic())
+        if signal.SIGHUP in numbers and not (closed or self._ending):
             self._renew()
-        if numbers & {signal.SIGTERM, signal.SIGINT}:
+        if closed or numbers & {signal.SIGTERM, signal.SIGINT}:
             if self._ending:  # said twice
                 for each in self._workers:
                     each.deadline = 0.0
@@ -223,6 +229,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            # (A terminal that is closed tells all its processes, and this one ends its own.)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             for other in (self._wake, *(each.control for each in self._workers)):
                 other.close()
             work()
@@ -292,7 +300,10 @@ class Supervisor:
                 logger.warning("host and port stay as they are until the service is started again")
             indexes = self._probed(lambda: Indexes(settings))
             if indexes is None:
-                raise EverygramError("the indexes could not be opened")
+                raise EverygramError(
+                    "the process that tried to open the indexes has died; a file of them may have "
+                    "been cut off meanwhile"
+                )
             indexes.warm_up()
         except (EverygramError, OSError) as error:
             logger.error("the settings stay as they were: %s", error)
@@ -314,8 +325,13 @@ class Supervisor:
             pass  # Workers say what is wrong.
 
     def _probed(self, work: Callable[[], T]) -> T | None:
-        """What the work gives, if a process that did it first has survived."""
-        _, status = os.waitpid(self._fork(work), 0)
+        """What the work gives, or raises, if a process that did it first has survived."""
+
+        def tried() -> None:
+            with contextlib.suppress(EverygramError, OSError):
+                work()
+
+        _, status = os.waitpid(self._fork(tried), 0)
         return work() if status == 0 else None
 
 
@@ -376,7 +392,8 @@ def serve(
     reload: Callable[[], Settings],
     opened: Callable[[str], object] | None = None,
 ) -> None:
-    """Serve indexes until SIGTERM or SIGINT; SIGHUP: with the settings that `reload` gives then.
+    """Serve indexes until SIGTERM or SIGINT; SIGHUP: with the settings that `reload` gives then,
+    or, because the terminal was closed, the end.
 
     opened: is told once where the page is, when it can be asked for.
 

@@ -28,7 +28,6 @@ HEADERS = {
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
 }
 # Where the page's own files are, in the page itself.
 STAMPED = b"page/STAMP/"
