@@ -130,6 +130,18 @@ def test_ids_that_are_none_and_then_some(tab, indexes):
     assert field.get_attribute("aria-invalid") == "false"
 
 
+def test_ids_stay_ids_without_any(tab):
+    page = tab.go("reference", "next")
+    page.get_by_label("Token ids", exact=True).check()
+    page.get_by_label("Model").select_option("exact")
+    page.wait_for_url("**model=exact")
+    tab.settled()
+    assert page.get_by_label("Token ids", exact=True).is_checked()
+    page.reload()
+    tab.settled()
+    assert page.get_by_label("Prompt, as token ids").is_visible()
+
+
 def test_double_clicks(tab, indexes):
     page = tab.go("reference", "next", prompt="If no exception is raised, the")
     token = indexes["reference"].infgram_ntd("If no exception is raised, the").top(1)[0].token

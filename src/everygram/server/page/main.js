@@ -26,7 +26,8 @@ let begun = false; // Whether anything was shown yet, that may have had the focu
 let turn = 0; // Counts routes: a late one must not show what is no longer asked for.
 
 const href = (index, view, params = {}) => {
-  const given = Object.entries(params).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  // (That ids are to be asked is said without any, too.)
+  const given = Object.entries(params).filter(([name, value]) => (value !== "" || name === "ids") && value !== null && value !== undefined);
   const query = new URLSearchParams(given).toString();
   return `#/${encodeURIComponent(index)}/${view}${query ? "?" + query : ""}`;
 };
