@@ -162,6 +162,16 @@ class Asked:
     def mix(self) -> list[bytes]:
         return [whole(*self._one_of_mix()) for _ in range(NUM_QUERIES)]
 
+    def longer(self) -> list[bytes]:
+        """Queries of a millisecond: of the others, a driver on the same processors cannot send four
+        times as many as are answered."""
+        return [whole(*self._one_of_longer()) for _ in range(NUM_QUERIES)]
+
+    def _one_of_longer(self) -> tuple[str, Any]:
+        if self._rng.random() < 0.5:
+            return v1("attribute"), {"text": self._text(60), "documents": 2}
+        return v1("score"), {"text": self._text(200) * 4}
+
     def _one_of_mix(self) -> tuple[str, Any]:
         part = self._rng.random()
         if part < 0.4:
@@ -387,14 +397,17 @@ def closed_loops(
 
 
 def open_loops(asked: Asked, driver: Driver, ours: Server) -> list[dict[str, Any]]:
-    requests = asked.mix()
-    capacity = driver.run(ours.port, requests, connections=16)
-    found = [{"load": "16 connections", "memory": memory_of(ours.process)} | capacity]
-    for times in LOADS:
-        rate = times * capacity["per_second"]
-        ran = driver.run(ours.port, requests, rate=rate)
-        found.append({"load": f"{times} ×", "memory": memory_of(ours.process)} | ran)
-        time.sleep(1)
+    found = []
+    for name, requests in (("short", asked.mix()), ("longer", asked.longer())):
+        capacity = driver.run(ours.port, requests, connections=16)
+        key = {"queries": name, "load": "16 connections"}
+        found.append(key | {"memory": memory_of(ours.process)} | capacity)
+        for times in LOADS:
+            rate = times * capacity["per_second"]
+            ran = driver.run(ours.port, requests, rate=rate)
+            key = {"queries": name, "load": f"{times} ×"}
+            found.append(key | {"memory": memory_of(ours.process)} | ran)
+            time.sleep(1)
     return found
 
 
@@ -470,6 +483,7 @@ def milliseconds(value: float | None) -> str:
 def open_table(opened: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
+            each["queries"],
             each["load"],
             f"{each['per_second']:,.0f}",
             *(milliseconds(each[name]) for name in ("p50_ms", "p99_ms", "max_ms")),
@@ -478,8 +492,8 @@ def open_table(opened: Sequence[dict[str, Any]]) -> str:
         ]
         for each in opened
     ]
-    header = ["load", "goodput/s", "p50 ms", "p99 ms", "max ms", "MiB after", "answers"]
-    return markdown_table(header, rows)
+    header = ["queries", "load", "goodput/s", "p50 ms", "p99 ms", "max ms", "MiB after", "answers"]
+    return markdown_table(header, rows, words=2)
 
 
 def barrage_table(barrage: Sequence[dict[str, Any]]) -> str:
@@ -529,9 +543,11 @@ def targets(
     row(f"count, 16 connections: ≥ {COUNTS:,}/s", f"{counts:,.0f}", counts >= COUNTS)
     batched = batches["per_second"] * BATCH
     row(f"batches: ≥ {BATCH_COUNTS:,} counts/s", f"{batched:,.0f}", batched >= BATCH_COUNTS)
-    peak = max(each["per_second"] for each in opened)
-    share = opened[-1]["per_second"] / peak
-    row(f"goodput at 4 ×: ≥ {GOODPUT:.0%} of the peak", f"{share:.0%}", share >= GOODPUT)
+    for name, of_mix in itertools.groupby(opened, lambda each: each["queries"]):
+        rates = [each["per_second"] for each in of_mix]
+        share = rates[-1] / max(rates)
+        what = f"goodput at 4 ×, {name} queries: ≥ {GOODPUT:.0%} of the peak"
+        row(what, f"{share:.0%}", share >= GOODPUT)
     for each, most in ((barrage[-2], SMALL_MS), (barrage[-1], LIVE_MS)):
         p99 = each["p99_ms"] if each["p99_ms"] is not None else float("inf")
         row(f"{each['request']} in the barrage: p99 ≤ {most:.0f} ms", f"{p99:.1f} ms", p99 <= most)
