@@ -70,6 +70,15 @@ def test_count_of_a_text_that_has_no_places(tab):
     assert not page.get_by_role("heading", name="Where it stands").count()
 
 
+def test_count_of_a_text_that_is_too_long_to_be_one(tab, indexes):
+    text = "of the " * 1_500
+    page = tab.go("reference", "count")
+    page.get_by_label("Text to count").fill(text)
+    page.get_by_text("too long for this service to look for it as a text").wait_for()
+    tab.settled()
+    assert page.locator(".large").inner_text() == shown(int(indexes["reference"].count(text)))
+
+
 def test_count_of_token_ids(tab, indexes):
     page = tab.go("reference", "count")
     page.get_by_label("Token ids", exact=True).check()

@@ -37,7 +37,8 @@ export function create(context) {
     const value = query.value();
     if (query.wrong) return results.clear(noIds());
     if (value === null) return query.ids ? results.clear(nothing([])) : results.run(async (asking) => nothing((await sample(info, asking)).words));
-    return results.run((asking) => (query.ids ? ofIds(value, asking) : ofText(value, asking)));
+    const long = !query.ids && [...value].length > context.most(Infinity, "max_text_characters");
+    return results.run((asking) => (query.ids || long ? ofTokens(value, asking) : ofText(value, asking)));
   }
 
   const nothing = (words) =>
@@ -48,13 +49,15 @@ export function create(context) {
           words.map((text) => [text, context.link("count", { text })]),
         );
 
-  async function ofIds(ids, asking) {
-    const body = { query: ids, documents: true };
+  // Of token ids; and of a text that is too long to be looked for as a text.
+  async function ofTokens(asked, asking) {
+    const body = { query: asked, documents: true };
     const found = await ask(pathOf(info.name, "count"), body, asking);
     announce(`${counted(found.count, "occurrence")}.`);
     return [
-      h("div", { class: "figures" }, figure("These tokens", found.count, found.document_count, found)),
-      ways(info.name, { operation: "count", body, method: call("count", [ids]) + ".as_dict()", command: "count", asked: ids, words: ["--documents"] }),
+      h("div", { class: "figures" }, figure(query.ids ? "These tokens" : "As tokens", found.count, found.document_count, found)),
+      query.ids ? null : h("p", { class: "hint" }, "The text is too long for this service to look for it as a text."),
+      ways(info.name, { operation: "count", body, method: call("count", [asked]) + ".as_dict()", command: "count", asked, words: ["--documents"] }),
     ];
   }
 
