@@ -250,7 +250,7 @@ def test_settings_are_read_again(run, served, tmp_path):
     config = tmp_path / "c.toml"
     config.write_text("max_batch = 7")
     assert run("serve", "a", "--config", config, "--workers", "2")[0] == 0
-    ((settings, reload),) = served
+    ((settings, reload, _),) = served
     config.write_text("max_batch = 8")
     again = reload()
     assert (settings.max_batch, again.max_batch, again.workers) == (7, 8, 2)

@@ -19,6 +19,7 @@ class Scans(Intervals):
     ) -> np.ndarray:
         """Occurrences of ids, of the token dtype, shape (m,), m > 0. found: int64, shape (n,)."""
         row, counts = self._rows[number], np.zeros(starts.shape[0], np.int64)
+        starts, ends = _packed(starts), _packed(ends)
         if ids.shape[0] == 1 and not found.shape[0]:
             scans.count_one(row, ids, starts, ends, counts)
         else:
@@ -65,9 +66,15 @@ class Scans(Intervals):
             spelled.steps,
             spelled.targets,
             spelled.words,
-            starts,
-            ends,
+            _packed(starts),
+            _packed(ends),
             counts,
             found,
         )
         return counts
+
+
+def _packed(column: np.ndarray) -> np.ndarray:
+    """A column without gaps: it always is where there is one document alone, and kernels would be
+    compiled for both."""
+    return np.ascontiguousarray(column)

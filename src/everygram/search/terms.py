@@ -61,6 +61,8 @@ class Found(ABC):
 
     def warm_up(self) -> None:
         """Compile what reads documents, with nothing to read."""
+        none = np.empty(0, np.int64)
+        scans.runs(none, BITS, self._engine.segments[0].document_offsets, none, none)
         bounds = np.zeros((2, 2), np.int64)
         for wanted in (False, True):
             self._read(0, bounds[:, 0], bounds[:, 1], wanted)
