@@ -10,9 +10,7 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from served import build, launch, service
-
-from conftest import Looking
+from served import Looking, build, launch, service
 
 WIDTHS = (360, 768, 1440)
 SCHEMES = ("light", "dark")

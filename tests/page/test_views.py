@@ -228,6 +228,7 @@ def test_colours_and_steps(tab, indexes):
     lengths = longest_ending(indexes["reference"], scores.token_ids)
     assert colours(page) == [max(i for i, least in enumerate(steps) if least <= n) for n in lengths]
     page.get_by_role("button", name=f"The longest match: {max(lengths)} tokens").click()
+    tab.settled()
     facts = texts(page.locator(".detail .facts div"))
     assert f"Longest match that ends with it {max(lengths)} tokens" in facts
     page.get_by_role("button", name="The least likely token").click()
