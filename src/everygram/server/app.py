@@ -210,6 +210,7 @@ class Service:
 
         ahead: bytes of the body's rest that may come meanwhile.
         """
+        self._pool.check(call)
         asking = asyncio.ensure_future(self._pool.answer(call, seconds))
         leaving = asyncio.ensure_future(exchange.left(ahead))
         try:

@@ -48,6 +48,10 @@ class Pool(Protocol):
         Being cancelled ends the work within milliseconds.
         """
 
+    def check(self, call: Call) -> None:
+        """Raise Refusal if so many calls wait that this one would not be answered: at a fraction of
+        what it takes to begin to answer."""
+
     async def follow(self) -> None:
         """The worker's indexes have changed: let go of what they were."""
 
@@ -72,6 +76,9 @@ class Threads:
         finally:
             self._running -= 1
         return Given(made, [made.body])
+
+    def check(self, call: Call) -> None:
+        pass
 
     async def follow(self) -> None:
         pass
@@ -160,14 +167,20 @@ class Runners:
         lanes = (self._short, self._long)
         return sum(len(each.waiting) for each in lanes), sum(len(each.busy) for each in lanes)
 
-    async def answer(self, call: Call, seconds: float) -> Given:
-        lane = self._long if call.lines or len(call.body) > LONG_BODY else self._short
-        if len(lane.waiting) >= self._settings.max_queue:
+    def _lane(self, call: Call) -> _Lane:
+        return self._long if call.lines or len(call.body) > LONG_BODY else self._short
+
+    def check(self, call: Call) -> None:
+        if len(self._lane(call).waiting) >= self._settings.max_queue:
             raise Refusal(
                 "overloaded",
                 f"{self._settings.max_queue:,} queries are waiting already; try again",
                 headers=(("retry-after", "1"),),
             )
+
+    async def answer(self, call: Call, seconds: float) -> Given:
+        self.check(call)
+        lane = self._lane(call)
         try:
             async with asyncio.timeout(seconds):
                 await lane.enter()

@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     ] = 256 * MIB
     runner_bytes: Annotated[
         Size, _field(LOAD, "Growth of a runner's memory after which it is replaced.")
-    ] = 64 * MIB
+    ] = 16 * MIB
     max_open_files: Annotated[
         Natural,
         _field(LOAD, "Open files and sockets of a process (0: as many as the system allows)."),
