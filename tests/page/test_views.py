@@ -149,6 +149,22 @@ def test_next_after_tokens_that_are_no_text(tab, indexes):
     assert value == ",".join(map(str, [*ids[:-1], found]))
 
 
+def test_a_token_that_is_pointed_at(tab):
+    page = tab.go("reference", "text", text=TEXT)
+    tokens = page.get_by_role("listbox").get_by_role("option")
+    tokens.nth(3).hover()
+    page.get_by_role("heading", name="What follows there").wait_for()
+    shown_id = page.locator(".detail .facts dd").first.inner_text()
+    # One that is chosen stays while the pointer goes on.
+    tokens.nth(5).click()
+    tab.settled()
+    chosen = page.locator(".detail .facts dd").first.inner_text()
+    assert chosen != shown_id
+    tokens.nth(1).hover()
+    page.wait_for_timeout(600)
+    assert page.locator(".detail .facts dd").first.inner_text() == chosen
+
+
 def longest_ending(index, ids):
     """The tokens of the longest match that ends with each token."""
     return [

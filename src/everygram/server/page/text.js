@@ -13,6 +13,7 @@ const COLOURS = [
   ["match", "the longest match that ends with it"],
   ["prob", "probability"],
 ];
+const REST = 350; // Milliseconds.
 const LIVE = 5000; // Characters of a text that is asked as it is written.
 // The steps of colour: the least that each is for.
 const MATCH_STEPS = [0, 1, 2, 4, 8, 16];
@@ -73,14 +74,20 @@ export function create(context) {
 
   function show(value, scores) {
     const detail = new Panel("About the token", "detail");
-    detail.clear(h("p", { class: "hint" }, "Point at a token to see its numbers. Tap it, or move to it with the arrow keys, to see what else follows there, and where."));
+    detail.clear(h("p", { class: "hint" }, "Point at a token, tap it, or move to it with the arrow keys to see its numbers, what else follows there, and where."));
     drawn = new Tokens({
       tokens: scores.token_ids.map((id, i) => scores.tokens?.[i] ?? `#${id} `),
       label: "The text’s tokens",
       kindOf: (i) => kindOf(scores, i),
       describe: (i) => `match of ${counted(scores.matches[i], "token")}, probability ${percent(scores.probs[i])}`,
-      chosen: (i, lasting) => about(detail, scores, i, lasting),
+      chosen: (i, lasting) => {
+        about(detail, scores, i, lasting);
+        if (!lasting) rested(i);
+      },
     });
+    const mine = drawn;
+    // (Of a token that the pointer rests on, all is said, too.)
+    const rested = soon((i) => mine === drawn && drawn.chosenToken === undefined && about(detail, scores, i, true), REST);
     const smoothing = smoothingOf();
     const tokens = { operation: "score", body: { text: value }, method: call("score", [value]) + ".as_dict()", command: "score", asked: value };
     return [
