@@ -53,7 +53,7 @@ export class Panel {
       const text = seconds
         ? `The service is busy. Trying again in ${counted(seconds, "second")}…`
         : "Trying again…";
-      this.#wait(signal, text);
+      this.#wait(signal, text, "state busy");
       if (seconds) announce("The service is busy. It will be asked again.");
     };
     this.element.setAttribute("aria-busy", "true");
@@ -71,11 +71,11 @@ export class Panel {
     }
   }
 
-  #wait(signal, text) {
+  #wait(signal, text, kind = "") {
     if (signal.aborted) return;
     const said = this.element.querySelector(":scope > .waiting");
-    if (said) fill(said, text);
-    else this.element.prepend(h("p", { class: "waiting" }, text));
+    if (said) fill(said, text).className = `waiting ${kind}`;
+    else this.element.prepend(h("p", { class: `waiting ${kind}` }, text));
   }
 }
 
