@@ -4,6 +4,7 @@ In: folders, under names. Out: `Index` objects. Knows nothing of queries or of H
 """
 
 import contextlib
+import copy
 import hashlib
 import logging
 import shutil
@@ -62,10 +63,7 @@ class _Served:
 
 
 class Indexes:
-    """The indexes of a service, by name. Methods may be called from several threads.
-
-    `stamp` names the state of all of them: another one after any change.
-    """
+    """The indexes of a service, by name. Methods may be called from several threads."""
 
     def __init__(self, settings: Settings) -> None:
         """Open all of them. Raises as `everygram.open`, and OptionError for unions of unlike ones.
@@ -74,16 +72,27 @@ class Indexes:
         """
         self._settings = settings
         self._looking = threading.Lock()
-        self._served: dict[str, _Served] = {}
+        served: dict[str, _Served] = {}
         for name, path in settings.indexes.items():
-            self._served[name] = _Served(self._opened(path))
-        self._bases = list(self._served)
+            served[name] = _Served(self._opened(path))
+        self._bases = list(served)
         for name, union in settings.unions.items():
             of, minus = (
-                [self._served[each].index for each in names] for names in (union.of, union.minus)
+                [served[each].index for each in names] for names in (union.of, union.minus)
             )
-            self._served[name] = _Served(UnionIndex.of(of, minus, union.of))
-        self.stamp = self._stamped()
+            served[name] = _Served(UnionIndex.of(of, minus, union.of))
+        # (Both at once: who answers here, and runners, who are told the stamp, must not see one
+        # change at different times.)
+        self._state = served, _stamped(served)
+
+    @property
+    def _served(self) -> dict[str, _Served]:
+        return self._state[0]
+
+    @property
+    def stamp(self) -> str:
+        """Names the state of all of them: another one after any change."""
+        return self._state[1]
 
     def _opened(self, path: Path, verify: bool = False) -> Index:
         index = Index(
@@ -154,23 +163,23 @@ class Indexes:
         whole again, which is found by reading all of it. Returns whether anything changed.
         """
         with self._looking:
-            before = {name: (each.index, each.trouble) for name, each in self._served.items()}
+            before = self._served
+            now = {name: copy.copy(each) for name, each in before.items()}
             for name in self._bases:
-                self._look_at(name)
+                self._look_at(name, now[name])
             for name in self._settings.unions:
-                self._unite(name)
-            changed = any(
-                (each.index, each.trouble) != before[name] for name, each in self._served.items()
+                self._unite(name, now)
+            self._state = now, _stamped(now)
+            return any(
+                (each.index, each.trouble) != (before[name].index, before[name].trouble)
+                for name, each in now.items()
             )
-            self.stamp = self._stamped()
-            return changed
 
     def changed(self) -> bool:
         """Whether `look` would find another manifest somewhere. Reads manifests alone."""
         return any(self._served[name].index.changed() for name in self._bases)
 
-    def _look_at(self, name: str) -> None:
-        served = self._served[name]
+    def _look_at(self, name: str, served: _Served) -> None:
         try:
             if served.trouble:
                 served.index = self._opened(served.index.path, verify=True)
@@ -191,9 +200,9 @@ class Indexes:
                 logger.warning("'%s' is served again", name)
             served.looks, served.trouble = 0, ""
 
-    def _unite(self, name: str) -> None:
-        served, union = self._served[name], self._settings.unions[name]
-        parts = [self._served[each] for each in (*union.of, *union.minus)]
+    def _unite(self, name: str, now: dict[str, _Served]) -> None:
+        served, union = now[name], self._settings.unions[name]
+        parts = [now[each] for each in (*union.of, *union.minus)]
         wrong = next((each.trouble for each in parts if each.trouble), "")
         if not wrong:
             indexes = [each.index for each in parts]
@@ -207,8 +216,9 @@ class Indexes:
                 wrong = "its indexes do not fit together as they are now"
         served.trouble = wrong
 
-    def _stamped(self) -> str:
-        states: Sequence[str] = [
-            f"{name} {each.trouble or each.index.version}" for name, each in self._served.items()
-        ]
-        return hashlib.sha256("\n".join(states).encode()).hexdigest()[:16]
+
+def _stamped(served: dict[str, _Served]) -> str:
+    states: Sequence[str] = [
+        f"{name} {each.trouble or each.index.version}" for name, each in served.items()
+    ]
+    return hashlib.sha256("\n".join(states).encode()).hexdigest()[:16]
