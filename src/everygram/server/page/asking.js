@@ -6,7 +6,7 @@ import { field, h, line } from "./dom.js";
 export const hasTokenizer = (info) => info.tokenizer !== "none";
 
 // The token ids in a text such as "1, 2 3"; null where there is anything else.
-export function idsIn(text) {
+function idsIn(text) {
   const parts = text.split(/[\s,[\]]+/).filter(Boolean);
   return parts.every((each) => /^\d{1,10}$/.test(each)) ? parts.map(Number) : null;
 }

@@ -146,7 +146,7 @@ function figure(label, count, documents, tokens, meaning = "") {
 }
 
 // Other ways to write a text: [label, what to count]; the text itself first.
-export function variantsOf(text) {
+function variantsOf(text) {
   const trimmed = text.trim();
   const title = trimmed.replace(/\p{L}+/gu, (word) => word[0].toLocaleUpperCase("en") + word.slice(1));
   const found = [["as typed", { text }]];

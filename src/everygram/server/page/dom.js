@@ -94,8 +94,9 @@ export function chips(ids, texts, kind = "") {
 // A long text without its middle.
 export const clipped = (text) => (text.length > 700 ? `${text.slice(0, 300)} […] ${text.slice(-300)}` : text).toWellFormed();
 
-// Text with parts of it marked. ranges: [from, to) in characters (code points), by place.
-export function marked(text, ranges, first = 0) {
+// Text with parts of it marked. ranges: [from, to) in characters (code points), by place. first: the
+// id of the first mark.
+export function marked(text, ranges, first = null) {
   if (!ranges.length) return [text];
   const at = unitsOf(text, ranges.flat());
   const nodes = [];
@@ -105,7 +106,7 @@ export function marked(text, ranges, first = 0) {
     const end = Math.max(begin, at[2 * number + 1]);
     if (begin > from) nodes.push(text.slice(from, begin));
     if (end > begin)
-      nodes.push(h("mark", { id: number === 0 && first ? first : null }, text.slice(begin, end)));
+      nodes.push(h("mark", { id: number === 0 ? first : null }, text.slice(begin, end)));
     from = Math.max(from, end);
   });
   nodes.push(text.slice(from));
@@ -129,14 +130,14 @@ export function unitsOf(text, places) {
 }
 
 // A number as a share of the largest, as a bar. (What it says stands beside it in words.)
-export function bar(share, kind = "") {
-  const inner = h("span", { class: `filled ${kind}` });
+export function bar(share) {
+  const inner = h("span", { class: "filled" });
   inner.style.inlineSize = `${Math.max(0, Math.min(1, share)) * 100}%`;
   return h("span", { class: "bar", "aria-hidden": "true" }, inner);
 }
 
-let made_ids = 0;
-export const newId = (name) => `${name}-${(made_ids += 1)}`;
+let ids = 0;
+export const newId = (name) => `${name}-${(ids += 1)}`;
 
 // A field of one line, which may have more: Enter sends its form, Shift and Enter begins a line.
 export const line = () =>

@@ -64,12 +64,13 @@ function only(...children) {
 async function route() {
   const mine = (turn += 1);
   leave();
-  await go(mine);
+  await arrive(mine);
   // (For whoever waits until the page is at an address.)
   if (mine === turn) content.dataset.at = location.hash;
 }
 
-async function go(mine) {
+// Show what the address says, unless another one has come meanwhile.
+async function arrive(mine) {
   try {
     if (!served) {
       const [listed, said] = await Promise.all([ask("/v1/indexes"), ask("/v1/limits")]);

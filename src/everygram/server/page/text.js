@@ -13,7 +13,7 @@ const COLOURS = [
   ["match", "the longest match that ends with it"],
   ["prob", "probability"],
 ];
-const REST = 350; // Milliseconds.
+const REST = 350; // Milliseconds after which the pointer rests on a token.
 const LIVE = 5000; // Characters of a text that is asked as it is written.
 // The steps of colour: the least that each is for.
 const MATCH_STEPS = [0, 1, 2, 4, 8, 16];
@@ -23,7 +23,7 @@ const stepOf = (steps, value) => steps.findLastIndex((least) => value >= least);
 
 // The tokens of the longest match that ends with each token, of those that begin at each. (The ends
 // of these never go back: a match without its first token is one, too.)
-export function endingAt(lengths) {
+function endingAt(lengths) {
   let first = 0;
   return lengths.map((_, i) => {
     while (first <= i && first + lengths[first] <= i) first += 1;
@@ -86,13 +86,12 @@ export function create(context) {
       },
     });
     const mine = drawn;
-    // (Of a token that the pointer rests on, all is said, too.)
     const rested = soon((i) => mine === drawn && drawn.chosenToken === undefined && about(detail, scores, i, true), REST);
     const smoothing = smoothingOf();
     const tokens = { operation: "score", body: { text: value }, method: call("score", [value]) + ".as_dict()", command: "score", asked: value };
     return [
       legend(),
-      places(scores),
+      jumps(scores),
       h("div", { class: "beside" }, drawn.element, detail.element),
       ways(info.name,
         { label: "the probability of each token", ...tokens },
@@ -105,7 +104,7 @@ export function create(context) {
   const smoothingOf = () => (info.prepared ? "modified-kneser-ney" : "infgram-floor");
 
   // Ways to the tokens that one would look for.
-  function places(scores) {
+  function jumps(scores) {
     if (!scores.token_ids.length) return null;
     const longest = scores.matches.indexOf(Math.max(...scores.matches));
     const least = scores.probs.reduce((best, each, i) => ((each ?? 0) < (scores.probs[best] ?? 0) ? i : best), 0);
@@ -132,8 +131,8 @@ export function create(context) {
       steps.map((each, i) => [h("span", { class: `step k${i}` }, each), " "]));
   }
 
-  // What is known of a token; with `lasting`, also what else follows, and sources.
-  function about(detail, scores, i, lasting) {
+  // What is known of a token; with `asked`, also what is asked of it: what else follows, sources.
+  function about(detail, scores, i, asked) {
     const length = scores.suffix_lens[i];
     const before = scores.token_ids.slice(i - length, i);
     const id = scores.token_ids[i];
@@ -150,7 +149,7 @@ export function create(context) {
         ["Probability", `${percent(scores.probs[i])}${scores.sparse[i] ? " (only one token ever follows)" : ""}`],
       ]),
     ];
-    if (!lasting) return detail.clear(known);
+    if (!asked) return detail.clear(known);
     const close = () => (drawn.leave(), detail.clear(h("p", { class: "hint" }, "Choose a token.")));
     const done = h("button", { type: "button", class: "close", "aria-label": "Close", onclick: close }, "×");
     return detail.run(async (asking) => {

@@ -17,7 +17,6 @@ export class Tokens {
       dir: "auto",
       role: "listbox",
       "aria-label": label,
-      "aria-describedby": null,
       tabindex: "-1",
       onkeydown: (event) => this.#key(event),
       onclick: (event) => this.#event(event, true),

@@ -50,7 +50,7 @@ const piped = (text) => (text === undefined ? "" : `printf %s ${shell(text)} | `
 
 // operation, body: what is sent. method: the call of Python's `index`. command, asked, words: the
 // command line's, what it is asked and its options; without `command` it cannot ask this.
-export function linesOf(index, { operation, body, method, command, asked, words = [] }) {
+function linesOf(index, { operation, body, method, command, asked, words = [] }) {
   const secret = key.get() ? ' -H "Authorization: Bearer $EVERYGRAM_KEY"' : "";
   const json = quoted(body);
   const long = json?.length > LONGEST;
