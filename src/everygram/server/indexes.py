@@ -3,54 +3,25 @@
 In: folders, under names. Out: `Index` objects. Knows nothing of queries or of HTTP.
 """
 
-import contextlib
 import copy
 import hashlib
 import logging
-import shutil
-import tempfile
 import threading
-from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import everygram
 from everygram.errors import EverygramError, OptionError
 from everygram.index import Index
 from everygram.index.union import UnionIndex
 from everygram.server.problems import Refusal
 from everygram.server.settings import Settings
+from everygram.server.warming import warm_up
 
 logger = logging.getLogger("everygram")
 
 # An index is served as it was until its folder was found missing, or wrong, so many times in
 # succession: a folder that is being replaced by another is missing for a moment.
 LOOKS = 2
-
-
-# Documents of text that call everything which is compiled for queries; and how `array` calls the
-# types of ids.
-SAMPLE = [{"text": f"the {i} natural languages of a zebra"} for i in range(40)]
-CODES = {"u8": "B", "u16": "H", "u32": "I"}
-
-
-def _warm_up_filled(empty: Index) -> None:
-    """Warm up a copy of an index without documents that has some, if it can be made."""
-    info = empty.info()
-    with (
-        contextlib.suppress(EverygramError, OSError),
-        tempfile.TemporaryDirectory(prefix="everygram-") as folder,
-    ):
-        copy, ids = Path(folder) / "index", Path(folder) / "ids.bin"
-        shutil.copytree(empty.path, copy, ignore=shutil.ignore_patterns(".*"))
-        if empty.tokenizer is not None:
-            everygram.add(copy, SAMPLE)
-        else:
-            numbers = (i % min(info["vocab_size"], 200) for i in range(1000))
-            ids.write_bytes(array(CODES[info["dtype"]], numbers).tobytes())
-            everygram.add(copy, ids, pretokenized=info["dtype"], separator_id=0)
-        with everygram.open(copy) as filled:
-            filled.warm_up()
 
 
 class _Served:
@@ -146,15 +117,9 @@ class Indexes:
         return {name: each.trouble for name, each in self._served.items() if each.trouble}
 
     def warm_up(self) -> None:
-        """Compile what queries run, or load it from the disk cache.
-
-        Also what those of an index without documents will run once it has some: while it is served
-        no query could wait for that.
-        """
+        """Compile what queries run, or load it from the disk cache."""
         for _, index in self.items():
-            index.warm_up()
-            if not (isinstance(index, UnionIndex) or index.info()["num_segments"]):
-                _warm_up_filled(index)
+            warm_up(index)
 
     def look(self) -> bool:
         """See what writers did: later queries are answered from what is there now.

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from everygram.server.etags import tagged
 from everygram.server.models.base import Problem
 from everygram.server.models.service import Limits
 from everygram.server.problems import Refusal
@@ -59,14 +60,8 @@ def file(request: Request, stamp: str, name: str) -> Response:
 
 
 def _file(request: Request, name: str, caching: str) -> Response:
-    body = files()[name]
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = HEADERS | {"cache-control": caching, "etag": etag}
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers=headers)
-    headers["content-length"] = str(len(body))
-    content = b"" if request.method == "HEAD" else body
-    return Response(content, headers=headers, media_type=KINDS[Path(name).suffix])
+    kind = KINDS[Path(name).suffix]
+    return tagged(request, files()[name], kind, HEADERS | {"cache-control": caching})
 
 
 @router.get(

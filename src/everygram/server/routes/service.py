@@ -4,9 +4,7 @@ Pages of an index have an ETag: whoever sends it back as If-None-Match is told w
 as it was (304).
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -19,6 +17,7 @@ from everygram.errors import QueryError
 from everygram.index import Index
 from everygram.index.union import UnionIndex
 from everygram.server import access
+from everygram.server.etags import tagged
 from everygram.server.models import base
 from everygram.server.models.base import Problem
 from everygram.server.models.documents import Document, UnionDocument
@@ -93,7 +92,7 @@ def start(request: Request) -> Response:
     """The names of the indexes, as infini-gram's API lists them; for a browser, the page."""
     if access.wants_page(request.headers.get("accept", "")):
         return page.page(request)
-    return _sent(request, json.dumps(_readable(request)).encode())
+    return tagged(request, json.dumps(_readable(request)).encode())
 
 
 @_page("/docs", include_in_schema=False)
@@ -111,7 +110,7 @@ def docs_script() -> Response:
 @_page("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> Response:
     """The description of the service (OpenAPI)."""
-    return _sent(request, openapi_document())
+    return tagged(request, openapi_document())
 
 
 @cache
@@ -250,7 +249,7 @@ async def tokenizer(request: Request, asked: AskedIndex, if_none_match: IfNoneMa
     if found is None or found.json is None:
         why = "it was built from token ids" if found is None else "its tokens are bytes"
         raise Refusal("not-found", f"index '{asked.name}' has no tokenizer.json: {why}")
-    return _sent(request, found.json)
+    return tagged(request, found.json)
 
 
 def info(request: Request, name: str, index: Index) -> dict[str, Any]:
@@ -272,17 +271,4 @@ def _answer(request: Request, value: Any, most: int | None = None) -> Response:
         raise Refusal(
             "answer-too-large", f"the answer has more than {most:,} bytes; ask for less context"
         )
-    return _sent(request, body)
-
-
-def _sent(request: Request, body: bytes) -> Response:
-    """A page, unless the client has it; of HEAD, its head alone."""
-    etag = hashlib.sha256(body).hexdigest()[:32]
-    headers = {"etag": f'"{etag}"', "cache-control": "no-cache"}
-    given = request.headers.get("if-none-match", "")
-    if given.strip() == "*" or etag in re.findall(r'"([^"]*)"', given):
-        return Response(status_code=304, headers=headers)
-    if request.method == "HEAD":
-        headers["content-length"] = str(len(body))
-        body = b""
-    return Response(body, headers=headers, media_type="application/json")
+    return tagged(request, body)
