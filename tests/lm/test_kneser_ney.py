@@ -14,7 +14,6 @@ from lm_models import check, check_log_probs, lowered_limits, oracle, prepared
 
 import everygram
 from campaign import sized
-from everygram.kernels import INTERPRETED
 from everygram.kernels import kneser_ney as kernels
 from everygram.lm import kneser_ney
 
@@ -270,7 +269,6 @@ def test_texts_that_repeat_themselves(tmp_path, monkeypatch, name, chunk):
             check(index, documents, {**KNESER_NEY, "order": order}, prompts, texts)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
 @pytest.mark.parametrize("width", ["u8", "u16", "u32"])
 def test_what_is_compiled_in_advance_is_what_runs(tmp_path, monkeypatch, width):
     """(A service does so before an index is prepared.)"""

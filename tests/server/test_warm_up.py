@@ -3,10 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
-from everygram.kernels import INTERPRETED
-
 # (In a process of its own: in this one other tests have called kernels.)
 PROGRAM = """
 import importlib, pkgutil, shutil, sys
@@ -68,7 +64,6 @@ assert variants() == before, set(variants().items()) - set(before.items())
 """
 
 
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
 def test_no_query_waits_for_the_compiler_after_an_empty_index_was_filled_and_prepared(tmp_path):
     (tmp_path / "none.jsonl").touch()
     (tmp_path / "none.bin").touch()
