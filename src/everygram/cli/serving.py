@@ -256,9 +256,8 @@ def _command() -> click.Command:
         help="""Serve indexes over HTTP.
 
         A page to look at is at /, the service's manual at /docs, its OpenAPI description at
-        /openapi.json. SIGHUP reads the
-        settings again, and loses no request; SIGTERM ends the service, and so does its terminal
-        when it is closed.
+        /openapi.json. SIGHUP reads the settings again, and loses no request; SIGTERM ends the
+        service, and so does its terminal when it is closed.
         """,
         epilog=examples(
             "everygram serve my-index other-index --port 8000",
