@@ -16,6 +16,8 @@ if sys.byteorder != "little":
     )
 
 if TYPE_CHECKING:
+    from everygram.building.attaching import Attachment as Attachment
+    from everygram.building.attaching import attach as attach
     from everygram.building.compaction import Compaction as Compaction
     from everygram.building.compaction import compact as compact
     from everygram.building.convert import convert as convert
@@ -149,6 +151,10 @@ _HOMES = {
     "index": (
         "Index",
         "open",
+    ),
+    "building.attaching": (
+        "Attachment",
+        "attach",
     ),
     "building.indexer": (
         "add",
