@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from everygram.building.convert import convert as convert
     from everygram.building.deletion import Deletion as Deletion
     from everygram.building.deletion import delete as delete
+    from everygram.building.export import Export as Export
     from everygram.building.export import export as export
     from everygram.building.export import export_infini_gram as export_infini_gram
     from everygram.building.indexer import add as add
@@ -176,6 +177,7 @@ _HOMES = {
     ),
     "building.convert": ("convert",),
     "building.export": (
+        "Export",
         "export",
         "export_infini_gram",
     ),
