@@ -29,6 +29,8 @@ from everygram.storage.disk import map_file, map_positions, positions_in
 MOST_DOCUMENTS = 2**32 - 2
 # Ids below this are looked up in a table; larger ones are searched for.
 TABLE = 1 << 24
+# Of every 2^GUIDED-th position it is known which document it is in.
+GUIDED = 12
 
 
 def sorted_by_bytes(
@@ -48,6 +50,8 @@ def sorted_by_bytes(
     a limit in bytes for sorting; documents take up to 60 bytes each besides. Enters the stages
     "sort" and "merge" of the clock. Raises OptionError for too many documents.
     """
+    from everygram.kernels.byte_strings import move
+
     clock.enter("sort")
     ends = np.append(places[1:], tokens.shape[0])
     following = _order_of_following(tokens, places, ends)
@@ -69,12 +73,15 @@ def sorted_by_bytes(
     builder.merge(stream_len, blocks, clock.report)
     remove_runs(folder)
     starts = map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET).astype(np.int64)
-    moved = places[following] - starts
+    shifts = places[following] - starts
+    guide = np.searchsorted(starts, np.arange(0, stream_len, 1 << GUIDED), "right") - 1
+    guide = np.append(guide, starts.shape[0] - 1)
     positions = map_positions(folder, fmt.position_bytes(stream_len))
     # The first suffix is the 0 alone.
     for first in range(1, stream_len, WRITE):
         piece = positions_in(positions[first : first + WRITE])
-        yield piece + moved[np.searchsorted(starts, piece, "right") - 1]
+        move(piece, starts, shifts, guide, GUIDED, piece)
+        yield piece
 
 
 def _order_of_following(tokens: np.ndarray, places: np.ndarray, ends: np.ndarray) -> np.ndarray:

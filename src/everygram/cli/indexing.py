@@ -149,8 +149,8 @@ def build(
     "--tokenizer",
     metavar="T",
     shell_complete=completes("file"),
-    help="the tokenizer that made the ids, which the folders do not have, as of 'build' (default: "
-    "none; the index then takes ids alone).",
+    help="The tokenizer that made the ids, as for 'build': no file of the folders says which "
+    "(default: none; the index then takes ids alone).",
 )
 @document_counts_option
 @resource_options

@@ -1,5 +1,7 @@
 """Sorts strings of bytes that are stretches of one array, and numbers them by their order.
 
+Also moves positions of a stream whose documents have been put in another order.
+
 `data`: u8. `starts`, `ends`: int64, shape (D,): string d is data[starts[d]:ends[d]].
 """
 
@@ -72,3 +74,29 @@ def name_strings(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, names: 
                 name += 1
         names[order[i]] = name
     return name + 1 if number else 0
+
+
+@kernel
+def move(
+    positions: np.ndarray,
+    starts: np.ndarray,
+    shifts: np.ndarray,
+    guide: np.ndarray,
+    guided: int,
+    out: np.ndarray,
+) -> None:
+    """Add to each position the shift of the document that it is in.
+
+    positions, out: int64, shape (k,). starts, shifts: int64, shape (D,), of documents, ascending
+    from 0. guide: int64: the document that each 2^guided-th position is in, then D - 1.
+    """
+    for i in range(positions.shape[0]):
+        position = positions[i]
+        lo, hi = guide[position >> guided], guide[(position >> guided) + 1]
+        while lo < hi:
+            mid = (lo + hi + 1) >> 1
+            if starts[mid] <= position:
+                lo = mid
+            else:
+                hi = mid - 1
+        out[i] = position + shifts[lo]
