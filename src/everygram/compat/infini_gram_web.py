@@ -38,11 +38,11 @@ from typing import Any
 
 from everygram.compat.infini_gram_queries import (
     QUERY_TYPES,
-    Cnf,
     Refused,
     is_number,
     tokens_of,
 )
+from everygram.compat.infini_gram_shards import Cnf
 from everygram.errors import EverygramError
 from everygram.index import Index
 
