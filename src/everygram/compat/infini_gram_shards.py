@@ -184,7 +184,7 @@ def _no_text(*_: object) -> NoReturn:
 def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
     """The document of a place, with so many tokens before the place and from it on.
 
-    `metadata` is the line of JSON that the index has. Of a deleted document only the number is
+    `metadata` is the line of JSON that the index has, with its end. Of a deleted document only the number is
     said. Raises DamagedIndexError.
     """
     number, offset, segment, local = place
@@ -198,7 +198,7 @@ def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
         needle = max(0, offset - begin)
         shown = segment.tokens[start + begin : start + stop].tolist()
         try:
-            metadata = segment.metadata_json(local).decode()
+            metadata = segment.metadata_json(local).decode().rstrip("\n") + "\n"
         except UnicodeDecodeError as error:
             raise segment.damaged(fmt.METADATA, f"not UTF-8: {error}") from None
     return {
