@@ -184,8 +184,9 @@ class InfiniGramEngine(DocumentMethods):
         prompt, token = self._prompt(prompt_ids, cont_id)
         if not self._knows(prompt):
             return dict(UNSEEN)
-        _, counts = self._engine.prob(prompt, token if self._knows([token]) else self.token_id_max)
-        return _of_prob(*counts, self._knows([token]))
+        known = self._has(token)
+        _, counts = self._engine.prob(prompt, token if known else self.token_id_max)
+        return _of_prob(*counts, known)
 
     @answered
     def ntd(self, prompt_ids: list[int], max_support: int | None = None) -> Answer:
@@ -196,7 +197,7 @@ class InfiniGramEngine(DocumentMethods):
     def infgram_prob(self, prompt_ids: list[int], cont_id: int) -> Answer:
         """As `prob`, after the longest suffix of the prompt that occurs."""
         prompt, token = self._prompt(prompt_ids, cont_id)
-        known = self._knows([token])
+        known = self._has(token)
         _, (prompts, count, length) = self._engine.infgram_prob(
             self._known_suffix(prompt), token if known else self.token_id_max
         )
@@ -288,16 +289,16 @@ class InfiniGramEngine(DocumentMethods):
 
     def _knows(self, ids: list[int]) -> bool:
         """Whether all ids are in the vocabulary: others occur nowhere."""
-        size = self._vocab_size
-        if not ids or max(ids) < size:
-            return True
-        return all(each < size or each == self.token_id_max for each in ids)
+        return not ids or max(ids) < self._vocab_size or all(map(self._has, ids))
+
+    def _has(self, token: int) -> bool:
+        return token < self._vocab_size or token == self.token_id_max
 
     def _known_suffix(self, prompt: list[int]) -> list[int]:
         """What stands after the last id that is not in the vocabulary."""
         if self._knows(prompt):
             return prompt
-        last = max(place for place, each in enumerate(prompt) if not self._knows([each]))
+        last = max(place for place, each in enumerate(prompt) if not self._has(each))
         return prompt[last + 1 :]
 
     def _prompt(self, prompt_ids: Any, cont_id: Any) -> tuple[list[int], int]:
@@ -311,18 +312,19 @@ class InfiniGramEngine(DocumentMethods):
         positive("max_support", max_support, self.max_support)
         prompt = ids_in("prompt_ids", prompt_ids, self.token_id_max)
         known = self._known_suffix(prompt)
-        counted: dict[int, int] = {}
+        results: dict[int, Answer] = {}
         total, length = 0, 0
         if longest or known is prompt:
             found = self._engine.ntd(known, longest, NO_LIMIT)
             total, length = found.prompt_count, found.suffix_len
-            for token, count in found.table[:2].T.tolist():
-                token = self._end if token == self.token_id_max else token
-                counted[token] = counted.get(token, 0) + count
-        results = {
-            token: {"cont_cnt": counted[token], "prob": counted[token] / total}
-            for token in sorted(counted)
-        }
+            ids, counts = found.table[:2].tolist()
+            rows = zip(ids, counts, found.table[2].view(np.float64).tolist(), strict=True)
+            results = {each: {"cont_cnt": count, "prob": prob} for each, count, prob in rows}
+        if end := results.pop(self.token_id_max, None):
+            # (The text may have the token that stands for its end, too.)
+            count = end["cont_cnt"] + results.get(self._end, {"cont_cnt": 0})["cont_cnt"]
+            results[self._end] = {"cont_cnt": count, "prob": count / total}
+            results = dict(sorted(results.items()))
         said = {"prompt_cnt": total, "result_by_token_id": results, "approx": False}
         return said | {"suffix_len": length} if longest else said
 

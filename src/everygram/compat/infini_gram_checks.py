@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from everygram.compat.infini_gram_shards import Cnf, Shards
+from everygram.errors import QueryError
 
 Error = dict[str, str]
 P = ParamSpec("P")
@@ -20,13 +21,14 @@ class Wrong(Exception):
 
 
 def answered(method: Callable[P, T]) -> Callable[P, T | Error]:
-    """A method that answers `{"error": message}` where it raises Wrong."""
+    """A method that answers `{"error": message}` where it raises Wrong, or QueryError: clauses may
+    be such as no search takes."""
 
     @functools.wraps(method)
     def ask(*args: P.args, **kwargs: P.kwargs) -> T | Error:
         try:
             return method(*args, **kwargs)
-        except Wrong as wrong:
+        except (Wrong, QueryError) as wrong:
             return {"error": str(wrong)}
 
     return ask

@@ -164,15 +164,13 @@ def words_of(path: Any) -> np.ndarray:
         return np.empty(0, np.int64)
     place = arguments.path("bow_ids_path", path)
     ids = []
-    with place.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                ids.append(int(line))
-            except ValueError:
-                raise OptionError(
-                    f"bow_ids_path: {place}, line {number}: expected a token id, found "
-                    f"{short(line)}"
-                ) from None
+    for number, line in enumerate(place.read_bytes().splitlines(), 1):
+        try:
+            ids.append(int(line))
+        except ValueError:
+            raise OptionError(
+                f"bow_ids_path: {place}, line {number}: expected a token id, found {short(line)}"
+            ) from None
     most = fmt.separator_of("u32")
     if any(not 0 <= each <= most for each in ids):
         raise OptionError(f"bow_ids_path: {place}: expected token ids from 0 to {most}")

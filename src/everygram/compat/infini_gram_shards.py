@@ -184,8 +184,8 @@ def _no_text(*_: object) -> NoReturn:
 def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
     """The document of a place, with so many tokens before the place and from it on.
 
-    `metadata` is the line of JSON that the index has, with its end. Of a deleted document only the number is
-    said. Raises DamagedIndexError.
+    `metadata` is the line of JSON that the index has, with its end. Of a deleted document only the
+    number is said. Raises DamagedIndexError.
     """
     number, offset, segment, local = place
     length, needle, metadata = 0, 0, ""

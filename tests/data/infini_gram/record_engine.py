@@ -1,6 +1,6 @@
 """Records what infini-gram 2.6.0's Python package answers, for test_infini_gram_engine.py.
 
-usage: python record_engine.py      (in an environment with infini-gram==2.6.0, such as bench/.peers)
+usage: python record_engine.py      (in an environment with infini-gram==2.6.0, as bench/.peers)
 
 Tiny indexes are written here in its format 4 (see record.py): `a` of two shards, `b` of one, and
 `t`, documents to take down. What ends its process, or raises, is recorded as such: each of those
@@ -29,9 +29,7 @@ def corpus() -> dict[str, list[list[list[int]]]]:
     draw = random.Random(17)
 
     def documents(number: int) -> list[list[int]]:
-        return [
-            [draw.choice(TOKENS) for _ in range(draw.randrange(1, 24))] for _ in range(number)
-        ]
+        return [[draw.choice(TOKENS) for _ in range(draw.randrange(1, 24))] for _ in range(number)]
 
     first, second, third = documents(8), documents(8), documents(8)
     first[3], second[1] = [], []
@@ -107,6 +105,15 @@ def calls(shards: list[list[list[int]]]) -> list[tuple[str, str, list]]:
             found.append((engine, "find_cnf", [[[term()], [term()]], None, 5]))
             found.append((engine, "search_docs", [query(), 3, 10]))
             found.append((engine, "search_docs_cnf", [[[term(), term()]], 3, 10]))
+    found += [
+        ("one", "count_cnf", [[[[0], [0]]]]),
+        ("one", "find_cnf", [[[[0], [2, 0], [0]]]]),
+        ("one", "find_cnf", [[[[300, 300, 300, 300], [9_999]]]]),
+        ("one", "find_cnf", [[[[0]], [[300, 300, 300, 300]]]]),
+        ("one", "count_cnf", [[[[0], [4]]], 7]),
+        ("one", "find_cnf", [[[[4]]], 7]),
+        ("one", "attribute", [[1, 9_999, 9_999, 2], [], 0, 10_000, False]),
+    ]
     for engine in ("union", "minus"):
         for _ in range(12):
             shard, at = pointer()
@@ -313,6 +320,7 @@ HOSTILE = [
             "301, 302, bow_ids_path='none'",
             "301, 302, bow_ids_path=A + '/offset.0'",
             "301, 302, version=None",
+            "301, 302, version=5",
             "301, 302, attribution_block_size=-1",
             "301, 302, prev_shards_by_index_dir=None",
             "301, 302, precompute_unigram_logprobs=2",
