@@ -22,6 +22,8 @@ from everygram.index.union import UnionIndex
 from everygram.storage import format as fmt
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# Tokens of a segment that are looked at where nothing says which there are.
+LOOKED_AT = 1 << 16
 DTYPES = {"u8": 1, "u16": 2, "u32": 4}
 
 
@@ -136,7 +138,10 @@ def shards_of(index: Index) -> list[Shard]:
 
 
 def check_index(index: Index, token_dtype: str, vocab_size: int) -> None:
-    """Raise OptionError for an index whose tokens are of another type, or more than are said."""
+    """Raise OptionError for an index whose tokens are of another type, or too large.
+
+    (Of a folder of infini-gram's without unigrams only the first tokens are looked at.)
+    """
     dtype = index.manifest.dtype
     if dtype != token_dtype:
         raise OptionError(
@@ -146,12 +151,12 @@ def check_index(index: Index, token_dtype: str, vocab_size: int) -> None:
     if vocab_size >= index.vocab_size:
         return
     for segment in index.engine.segments:
-        known = segment.unigram_ids[segment.unigram_ids != segment.separator]
-        largest = int(known.max()) if known.size else -1
+        known = segment.unigram_ids if segment.unigram_ids.size else segment.tokens[:LOOKED_AT]
+        largest = int(known[known != segment.separator].max(initial=0))
         if largest >= vocab_size:
             raise OptionError(
-                f"vocab_size: index '{index.path}' has token {largest}, expected a larger number "
-                f"than that, found {vocab_size}; pass vocab_size={index.vocab_size}"
+                f"vocab_size: index '{index.path}' has token {largest}, expected more than that, "
+                f"found {vocab_size}; pass the size of the vocabulary that it was made with"
             )
 
 

@@ -184,8 +184,8 @@ def _no_text(*_: object) -> NoReturn:
 def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
     """The document of a place, with so many tokens before the place and from it on.
 
-    `metadata` is the line of JSON that the index has, with its end. Of a deleted document only the
-    number is said. Raises DamagedIndexError.
+    `metadata` is the line of JSON that the index has, with its end; empty, if it has none at all.
+    Of a deleted document only the number is said. Raises DamagedIndexError.
     """
     number, offset, segment, local = place
     length, needle, metadata = 0, 0, ""
@@ -197,10 +197,7 @@ def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
         # (A separator is before the first token that is shown.)
         needle = max(0, offset - begin)
         shown = segment.tokens[start + begin : start + stop].tolist()
-        try:
-            metadata = segment.metadata_json(local).decode().rstrip("\n") + "\n"
-        except UnicodeDecodeError as error:
-            raise segment.damaged(fmt.METADATA, f"not UTF-8: {error}") from None
+        metadata = _metadata(segment, local)
     return {
         "doc_ix": number,
         "doc_len": length,
@@ -210,6 +207,15 @@ def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
         "token_ids": shown,
         "blocked": segment is None,
     }
+
+
+def _metadata(segment: Segment, local: int) -> str:
+    if not segment.metadata_offsets.shape[0]:  # (infini-gram's files may be without)
+        return ""
+    try:
+        return segment.metadata_json(local).decode().rstrip("\n") + "\n"
+    except UnicodeDecodeError as error:
+        raise segment.damaged(fmt.METADATA, f"not UTF-8: {error}") from None
 
 
 def around(max_disp_len: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ def corpus() -> list[list[int]]:
     return [*documents, [], documents[3], documents[3][:5]]
 
 
-def write_index(folder: Path, documents: list[list[int]], shard: int = 0) -> None:
+def write_index(folder: Path, documents: list[list[int]]) -> None:
     stream = [token for document in documents for token in [65_535, *document]]
     data = b"".join(token.to_bytes(2, "little") for token in stream)
     order = sorted(range(0, len(data), 2), key=lambda at: data[at:])
@@ -39,11 +39,11 @@ def write_index(folder: Path, documents: list[list[int]], shard: int = 0) -> Non
     for line in lines:
         places.append(at)
         at += len(line)
-    (folder / f"tokenized.{shard}").write_bytes(data)
-    (folder / f"table.{shard}").write_bytes(b"".join(at.to_bytes(width, "little") for at in order))
-    (folder / f"offset.{shard}").write_bytes(b"".join(at.to_bytes(8, "little") for at in offsets))
-    (folder / f"metadata.{shard}").write_text("".join(lines))
-    (folder / f"metaoff.{shard}").write_bytes(b"".join(at.to_bytes(8, "little") for at in places))
+    (folder / "tokenized.0").write_bytes(data)
+    (folder / "table.0").write_bytes(b"".join(at.to_bytes(width, "little") for at in order))
+    (folder / "offset.0").write_bytes(b"".join(at.to_bytes(8, "little") for at in offsets))
+    (folder / "metadata.0").write_text("".join(lines))
+    (folder / "metaoff.0").write_bytes(b"".join(at.to_bytes(8, "little") for at in places))
 
 
 def requests() -> list[dict]:

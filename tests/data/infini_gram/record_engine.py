@@ -2,9 +2,9 @@
 
 usage: python record_engine.py      (in an environment with infini-gram==2.6.0, as bench/.peers)
 
-Tiny indexes are written here in its format 4 (see record.py): `a` of two shards, `b` of one, and
-`t`, documents to take down. What ends its process, or raises, is recorded as such: each of those
-calls is made in a process of its own.
+Tiny indexes are written in its format 4 (see tests/shards.py): `a` of two shards, `b` of one, and
+`t`, documents to take down. Calls that may raise, or end the process, are made in a process each,
+and what comes of them is recorded.
 """
 
 import inspect
@@ -15,9 +15,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from record import write_index
-
 FOLDER = Path(__file__).parent
+sys.path.append(str(FOLDER.parents[1]))
+
+from shards import write_shard  # noqa: E402
+
 # (Ids of more than a byte: their indexes are in the order of bytes.)
 TOKENS = [0, 1, 2, 3, 4, 5, 6, 255, 256, 300]
 VOCABULARY, END, SEPARATOR = 302, 301, 65_535
@@ -372,9 +374,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for index, shards in documents.items():
-            (folder / index).mkdir()
             for number, shard in enumerate(shards):
-                write_index(folder / index, shard, number)
+                write_shard(folder / index, shard, 2, f".{number}", [{}] * len(shard))
         write_words(folder)
         given = options(folder)
         depths = dict.fromkeys(("ds_prefetch_depth", "sa_prefetch_depth", "od_prefetch_depth"), 0)
