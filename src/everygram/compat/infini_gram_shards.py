@@ -115,7 +115,8 @@ class Shards:
         """The tokens of a shard, separators too, and how often each occurs in documents that are
         not deleted: int64, twice."""
         segment = self.segments[shard]
-        ids, counts = segment.unigrams_counted()
+        ids, known = segment.unigrams_counted()
+        counts = known.copy()
         numbers = segment.numbers_of(np.arange(segment.num_documents))
         for local in np.flatnonzero(self.engine.deleted(numbers)).tolist():
             start, end = segment.document_bounds(local)

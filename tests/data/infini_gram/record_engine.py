@@ -114,6 +114,8 @@ def calls(shards: list[list[list[int]]]) -> list[tuple[str, str, list]]:
         ("one", "find_cnf", [[[[0]], [[300, 300, 300, 300]]]]),
         ("one", "count_cnf", [[[[0], [4]]], 7]),
         ("one", "find_cnf", [[[[4]]], 7]),
+        ("one", "search_docs", [[4], 9, 3]),
+        ("one", "search_docs_cnf", [[[[4]]], 9, 3]),
         ("one", "attribute", [[1, 9_999, 9_999, 2], [], 0, 10_000, False]),
     ]
     for engine in ("union", "minus"):
