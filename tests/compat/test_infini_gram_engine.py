@@ -9,6 +9,7 @@ import inspect
 import itertools
 import json
 import math
+import random
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -453,6 +454,74 @@ def test_answers_are_right(engines, method):
             assert keys == sorted(keys)
         expected = globals()[method](name, *arguments)
         assert same(compared(method, answer), expected), (name, arguments)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_indexes(tmp_path, monkeypatch, kind, seed):
+    """Few different tokens: all that may be equal is, documents and ends of shards too."""
+    draw = random.Random(seed)
+    tokens = draw.sample([0, 1, 2, 256, 257, 511], draw.randrange(1, 4))
+
+    def ids(most):
+        return [draw.choice(tokens) for _ in range(draw.randrange(most + 1))]
+
+    shards = [[ids(6) for _ in range(4)] for _ in range(draw.randrange(1, 4))]
+    if kind == "infini-gram":
+        for number, shard in enumerate(shards):
+            write_shard(tmp_path / "i", shard, 2, f".{number}", [{}] * len(shard))
+    else:
+        lines = [{"path": "c.jsonl", "linenum": at % 4, "metadata": {}} for at in range(99)]
+        documents = [*itertools.chain(*shards)]
+        write_index(tmp_path / "i", documents, "u16", len(shards), 600, metadata=lines)
+    (tmp_path / "words").write_text(f"{tokens[0]}\n")
+    engine = InfiniGramEngine(
+        tmp_path / "i",
+        tokens[0],
+        600,
+        bow_ids_path=tmp_path / "words",
+        precompute_unigram_logprobs=True,
+    )
+    monkeypatch.setitem(SHARDS, "x", shards)
+    monkeypatch.setitem(DOCUMENTS, "x", [*itertools.chain(*shards)])
+    monkeypatch.setitem(LIVE, "x", DOCUMENTS["x"])
+    monkeypatch.setitem(ENDS, "x", tokens[0])
+    for oracle in (RIGHT, WHOLE):
+        monkeypatch.setitem(oracle, "x", NaiveIndex(DOCUMENTS["x"], SEPARATOR))
+    monkeypatch.setattr(f"{__name__}.WORDS", tokens[:1])
+    for _ in range(25):
+        query = ids(5)
+        for place in (0, len(query)):
+            query[place:place] = [SEPARATOR] * (draw.random() < 0.2)
+        text = [each for _ in range(3) for each in (*ids(5), draw.choice([tokens[0], SEPARATOR]))]
+        cnf = [[[draw.choice(tokens)]], [[draw.choice(tokens)], [draw.choice(tokens)] * 2]]
+        marks, least, words = (
+            tokens[-1:] * draw.randrange(2),
+            draw.randrange(4),
+            draw.random() < 0.5,
+        )
+        for method, *arguments in (
+            ("find", query),
+            ("count", query),
+            ("prob", query, draw.choice([*tokens, SEPARATOR])),
+            ("infgram_prob", query, draw.choice([*tokens, SEPARATOR])),
+            ("ntd", query),
+            ("infgram_ntd", query),
+            ("creativity", text),
+            ("attribute", text, marks, least, draw.choice([1, 3, 100]), words),
+            ("find_cnf", cnf, None, draw.randrange(1, 5)),
+            ("find_cnf", cnf[1:]),
+            ("get_doc_by_ix_2", draw.randrange(len(DOCUMENTS["x"])), draw.randrange(7)),
+        ):
+            answer = plain(getattr(engine, method)(*arguments))
+            expected = globals()[method]("x", *arguments)
+            assert same(compared(method, answer), expected), (method, arguments)
+        s = draw.randrange(len(shards))
+        at, before, after = draw.randrange(sum(map(len, shards[s])) + 4), draw.randrange(4), 2
+        assert engine.get_doc_by_ptr_2(s, 2 * at, after, before) == by_pointer(
+            "x", s, 2 * at, before, after + before
+        )
+        found = engine.get_doc_by_rank_2(s, at, after, before)
+        assert found in at_rank(kind, "x", s, at, before, after + before)
 
 
 # Why infini-gram 2.6.0 gives other answers. Each rule looks at a call only.
