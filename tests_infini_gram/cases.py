@@ -21,7 +21,7 @@ ALPHABETS = {
     "u32": [0, 1, 255, 256, 65_535, 65_536, 1 << 24, (1 << 24) + 1, (1 << 32) - 2],
 }
 VOCABULARIES = {"u8": 255, "u16": 65_535, "u32": (1 << 32) - 1}
-WORDS = "natural language processing of the and deep learning naïve 日本語 😀".split()
+WORDS = ["natural", "language", "processing", "of", "the", "and", "deep", "naïve", "日本語", "😀"]
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 Written to be obviously right. Tokens are compared as bytes, as infini-gram compares them.
 """
 
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from cases import Case
 
 import infini_gram_index as indexes
-from cases import Case, streams_of
 
 # What infini-gram gives as the logarithm of a probability of 0.
 NEVER = -10_000.0
@@ -34,9 +35,7 @@ class Shard:
         text, places = read("metadata"), read("metaoff")
         if text is not None and places is not None:
             ends = [*np.frombuffer(places, "<u8").tolist(), len(text)]
-            self.lines = [
-                text[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)
-            ]
+            self.lines = [text[a:b].decode() for a, b in itertools.pairwise(ends)]
 
     def occurrences(self, query: bytes) -> list[int]:
         """The pointers of all suffixes that begin with these bytes, in the order of the table."""
@@ -57,8 +56,8 @@ class Shard:
 class Exact:
     """Exact answers over the index of a case.
 
-    word_ids: ids of tokens that begin words, for `attribute`. log_probs: whether engines are told to
-    have logarithms of the probabilities of tokens.
+    word_ids: ids of tokens that begin words, for `attribute`. log_probs: whether engines are told
+    to have logarithms of the probabilities of tokens.
     """
 
     def __init__(self, case: Case, folder: Path, word_ids: list[int], log_probs: bool) -> None:
@@ -117,7 +116,9 @@ class Exact:
         return {"prompt_cnt": total, "result_by_token_id": results, "approx": False}
 
     def suffix_len(self, ids) -> int:
-        occurring = (n for n in range(len(ids), -1, -1) if any(self.occurrences(ids[len(ids) - n :])))
+        occurring = (
+            n for n in range(len(ids), -1, -1) if any(self.occurrences(ids[len(ids) - n :]))
+        )
         return next(occurring)
 
     def infgram_prob(self, ids, token):

@@ -2,7 +2,6 @@
 checks that ours is the exact one.
 """
 
-import itertools
 import math
 
 from cases import Call
@@ -64,7 +63,9 @@ def it_refuses_odd_pointers_to_bytes(exact, name, arguments, named, ours, theirs
 def it_ends_itself_where_nothing_is_shown(exact, name, arguments, named, ours, theirs):
     """Of a separator with no token after it, a text of less than no token is made: an error, which
     ends the process if it is raised in one of several threads."""
-    if theirs not in (DIED, ("raised", "ValueError")) or not (name.startswith(DOCUMENTS) and name.endswith("_2")):
+    if theirs not in (DIED, ("raised", "ValueError")) or not (
+        name.startswith(DOCUMENTS) and name.endswith("_2")
+    ):
         return False
     several = arguments[0] if name.startswith("get_docs") else [arguments]
     nothing = [each for each in several if len(each) == 4 and each[2:] == [0, 0]]
