@@ -1,59 +1,16 @@
-"""infini-gram's engine at the side, in its own environment, and the indexes that it made.
-
-PEERS says where `bench/peers.sh` has installed infini-gram (default: bench/.peers).
+"""Tests with infini-gram 2.6.0: in bench/.peers, where `bench/peers.sh` installs it, or in the
+environment that the variable PEERS names.
 """
 
-import ast
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "bench"), str(ROOT / "tests")]
-PEERS = Path(os.environ.get("PEERS") or ROOT / "bench" / ".peers").absolute()
+sys.path.append(str(ROOT / "bench"))
 
-
-class Wheel:
-    """infini-gram's engine of one index. It is started again after it has ended itself."""
-
-    DIED = "died"
-
-    def __init__(self, kind: str, arguments: list, named: dict) -> None:
-        self._opening = {"open": kind, "arguments": arguments, "named": named}
-        self._process = None
-
-    def __call__(self, name: str, arguments: list, named: dict):
-        """The answer of a method; ("raised", the error's type); or "died"."""
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [PEERS / "bin" / "python", Path(__file__).with_name("wheel.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            assert self._ask(self._opening) is None, "infini-gram does not open its index"
-        return self._ask({"call": name, "arguments": arguments, "named": named})
-
-    def _ask(self, request: dict):
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
-        if not line:
-            self.close()
-            return self.DIED
-        said = json.loads(line)
-        return ast.literal_eval(said["answer"]) if "answer" in said else ("raised", said["raised"])
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
-            self._process = None
+from wheel import PEERS  # noqa: E402
 
 
 @pytest.fixture(scope="session")

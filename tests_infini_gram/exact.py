@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from cases import Case
 
 import infini_gram_index as indexes
+from cases import Case
 
 # What infini-gram gives as the logarithm of a probability of 0.
 NEVER = -10_000.0
@@ -203,7 +203,13 @@ class Exact:
         return max(shard.longest(self.bytes_of(ids)) for shard in self.shards)
 
     def creativity(self, ids):
-        return {"rs": [start + self.longest(ids[start:]) for start in range(len(ids))]}
+        tails = [ids[start:] for start in range(len(ids))]
+        lengths = [self.left(tail, self.longest(tail)) for tail in tails]
+        return {"rs": [start + length for start, length in enumerate(lengths)]}
+
+    def left(self, ids, length) -> int:
+        """How many of the first tokens are left of a match where documents are taken out."""
+        return length
 
     def attribute(self, ids, delimiters, min_len, max_cnt, enforce_bow):
         spans, last = [], 0
@@ -217,6 +223,7 @@ class Exact:
                 if ids[start + length] in self.word_ids:
                     break
                 length -= 1
+            length = self.left(ids[start:], length)
             found = self.occurrences(ids[start : start + length])
             count = sum(map(len, found))
             if length < min_len or count > max_cnt or start + length <= last:
@@ -233,3 +240,33 @@ class Exact:
                 }
             )
         return {"spans": spans}
+
+
+class ExactDiff(Exact):
+    """Exact answers over an index without the documents of another, `gone`."""
+
+    gone: Exact
+
+    def left(self, ids, length) -> int:
+        while length:
+            here, gone = (each.count(ids[:length])["count"] for each in (self, self.gone))
+            if here > gone:
+                break
+            length -= 1
+        return length
+
+    def get_docs_by_ptrs_2_grouped(self, requests):
+        return [self._of_request(**request) for request in requests]
+
+    def _of_request(self, docs, span_ids, needle_len, max_ctx_len):
+        lengths = (needle_len, max_ctx_len)
+        gone = [
+            self.gone.get_doc_by_ptr_2(s, pointer, *lengths)["token_ids"]
+            for s, pointers in enumerate(self.gone.occurrences(span_ids))
+            for pointer in pointers
+        ]
+        found = [self.get_doc_by_ptr_2(each["s"], each["ptr"], *lengths) for each in docs]
+        return [
+            each | ({"token_ids": [], "blocked": True} if each["token_ids"] in gone else {})
+            for each in found
+        ]

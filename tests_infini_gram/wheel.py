@@ -1,36 +1,51 @@
-"""infini-gram's engines in a process of their own: run by the Python that has infini-gram.
+"""infini-gram's engine of one index, in a process of its own (`wheel_side.py`)."""
 
-Reads lines of JSON, writes one line for each: {"answer": …} or {"raised": the type's name}. Answers
-are written as Python writes them, since JSON would make lists of tuples and strings of ids. The
-process ends where an assertion of infini-gram's fails.
-"""
-
+import ast
 import json
 import os
-import sys
+import subprocess
+from pathlib import Path
+
+# Where `bench/peers.sh` has installed infini-gram.
+PEERS = Path(
+    os.environ.get("PEERS") or Path(__file__).parent.parent / "bench" / ".peers"
+).absolute()
 
 
-def main() -> None:
-    from infini_gram import engine as engines
+class Wheel:
+    """Answers calls. It is started again after it has ended itself."""
 
-    # What infini-gram prints must not be mixed with the answers.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    engine = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        arguments, named = request.get("arguments", []), request.get("named", {})
-        try:
-            if "open" in request:
-                engine = getattr(engines, request["open"])(*arguments, **named)
-                answer = None
-            else:
-                answer = getattr(engine, request["call"])(*arguments, **named)
-            said = {"answer": repr(answer)}
-        except Exception as error:
-            said = {"raised": type(error).__name__}
-        print(json.dumps(said), file=answers)
+    DIED = "died"
 
+    def __init__(self, kind: str, arguments: list, named: dict) -> None:
+        self._opening = {"open": kind, "arguments": arguments, "named": named}
+        self._process = None
 
-if __name__ == "__main__":
-    main()
+    def __call__(self, name: str, arguments: list, named: dict):
+        """The answer of a method; ("raised", the error's type); or "died"."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [PEERS / "bin" / "python", HERE / "wheel_side.py"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert self._ask(self._opening) is None, "infini-gram does not open its index"
+        return self._ask({"call": name, "arguments": arguments, "named": named})
+
+    def _ask(self, request: dict):
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            self.close()
+            return self.DIED
+        said = json.loads(line)
+        return ast.literal_eval(said["answer"]) if "answer" in said else ("raised", said["raised"])
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.stdout.close()
+            self._process.wait()
+            self._process = None
