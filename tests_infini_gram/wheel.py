@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 # Where `bench/peers.sh` has installed infini-gram.
-PEERS = Path(
-    os.environ.get("PEERS") or Path(__file__).parent.parent / "bench" / ".peers"
-).absolute()
+HERE = Path(__file__).parent
+PEERS = Path(os.environ.get("PEERS") or HERE.parent / "bench" / ".peers").absolute()
 
 
 class Wheel:
