@@ -634,7 +634,10 @@ def test_damage_of_what_is_taken_away_is_damage(folder):
         ("document_offsets", segment.document_offsets + 1),
     ):
         damaged = object.__new__(type(segment))
-        damaged.__dict__.update(segment.__dict__ | {name: values})
+        changed = {name: values}
+        if name == "document_offsets":
+            changed = {"_offsets": lambda values=values: values}
+        damaged.__dict__.update(segment.__dict__ | changed)
         with pytest.raises(everygram.DamagedIndexError, match=name):
             Part(damaged, np.array([1, 2]))
     with everygram.open(wiki, minus=takedown) as union:

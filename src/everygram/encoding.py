@@ -80,6 +80,13 @@ class Reading:
         """Whether ids can be read as text."""
         return self.entry.kind != "none"
 
+    @property
+    def why_none(self) -> str:
+        """Why an index has no tokenizer, for messages."""
+        if self.entry.source == "none":
+            return " (it was built from token ids)"
+        return f" ({self.entry.source}; name it with 'everygram attach', or where it is opened)"
+
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The index's tokenizer, or None. Raises TokenizerError where it cannot be had."""
@@ -212,8 +219,8 @@ class Encoding:
         tokenizer = self.reading.tokenizer
         if tokenizer is None:
             raise TokenizerError(
-                f"index '{self.reading.path}' has no tokenizer (it was built from token ids): "
-                "query it with token ids"
+                f"index '{self.reading.path}' has no tokenizer{self.reading.why_none}: query it "
+                "with token ids"
             )
         return encode_query(tokenizer, query, raw)
 

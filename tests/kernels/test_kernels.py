@@ -411,11 +411,32 @@ def test_positions_of_five_bytes():
     position_in = getattr(layout.position_in, "py_func", layout.position_in)
     positions = np.array([0, 1, 2**32 - 1, 2**32, 2**40 - 1])
     entries = wide(positions).ravel()
-    found = [position_in(entries, 5, rank) for rank in range(5)]
+    row = np.zeros(layout.COLUMNS, np.int64)
+    row[layout.WIDTH] = 5
+    found = [position_in(row, entries, rank) for rank in range(5)]
     assert found == positions.tolist()
     assert [kernels.position_at(wide(positions), rank) for rank in range(5)] == positions.tolist()
     entries = positions[:3].astype("<u4").view(np.uint8)
-    assert [position_in(entries, 4, rank) for rank in range(3)] == positions[:3].tolist()
+    row[layout.WIDTH] = 4
+    assert [position_in(row, entries, rank) for rank in range(3)] == positions[:3].tolist()
+
+
+@pytest.mark.parametrize("bits", [0, 1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32])
+def test_the_order_of_ids_by_their_bytes(bits):
+    plain = [getattr(f, "py_func", f) for f in (layout.ordered, layout.token_of)]
+    ordered, token_of = plain
+    most = 2 ** (bits or 32) - 1
+    draw = random.Random(bits)
+    ids = sorted({0, most, *(draw.randint(0, most) for _ in range(500)), *range(min(most, 600))})
+    places = [ordered(token, bits) for token in ids]
+    assert [token_of(place, bits) for place in places] == ids
+    assert all(0 <= place <= most for place in places) and places[-1] == most
+    if bits:
+        by_bytes = sorted(ids, key=lambda token: token.to_bytes(4, "little"))
+        assert sorted(ids, key=dict(zip(ids, places, strict=True)).get) == by_bytes
+        assert fmt.ordered(np.array(ids), bits).tolist() == places
+    else:
+        assert places == ids
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 255, 256, 257, 4097])

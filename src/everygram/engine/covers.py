@@ -7,6 +7,7 @@ import numpy as np
 
 from everygram.engine.intervals import Intervals, damaged
 from everygram.kernels import covers, rows, runs
+from everygram.storage.format import ordered
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,16 @@ class Covers(Intervals):
         intervals: int64, shape (k, 2), of suffixes that have their first `depth` tokens in common.
         """
         none, intervals = np.empty(0, self.vocabulary.dtype), np.ascontiguousarray(intervals)
+        order = None
+        if self.segments[number].by_bytes:
+            places = ordered(wanted, 8 * none.itemsize)
+            order = np.argsort(places)
+            wanted = places[order]
         found: np.ndarray = runs.runs(
             self._rows[number], none, intervals, depth, wanted, self.pace.cold
         )
+        if order is not None:
+            found[:, 1] = order[found[:, 1]]
         return found
 
     def _walked(

@@ -22,6 +22,7 @@ def open(
     verify: bool = False,
     minus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     missing_ok: bool = False,
+    tokenizer: str | None = None,
 ) -> "Index":
     """Open an index, which needs nothing but its folder, or several as one.
 
@@ -40,6 +41,11 @@ def open(
     the lowest; then no query sees it. That reads the tokens of `minus`. A document of `minus` that
     is not there is an error; `missing_ok` ignores such ones. A path with `minus` is a union, too.
 
+    A folder of infini-gram's (version 4; of version 6 each folder is an index, so a list of them is
+    a union) is read as it is, and so is what `everygram.attach` made for one. `tokenizer` names the
+    tokenizer that made its ids, as in `build`: its files do not say. Without one it is asked with
+    ids.
+
     Raises FormatError for a folder that is no index of a version this one reads,
     DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
     arguments of a wrong type, OptionError for indexes whose token ids are not the same.
@@ -49,11 +55,17 @@ def open(
 
         without = () if minus is None else minus
         return UnionIndex(
-            path, preload=preload, verify=verify, minus=without, missing_ok=missing_ok
+            path,
+            preload=preload,
+            verify=verify,
+            minus=without,
+            missing_ok=missing_ok,
+            tokenizer=tokenizer,
         )
     if arguments.flag("missing_ok", missing_ok):
         raise OptionError("missing_ok: goes with minus")
-    return Index(arguments.path("index", path), preload=preload, verify=verify)
+    path = arguments.path("index", path)
+    return Index(path, preload=preload, verify=verify, tokenizer=tokenizer)
 
 
 class Index(

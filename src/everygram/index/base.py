@@ -19,6 +19,7 @@ from everygram.storage import format as fmt
 from everygram.storage.prepared import is_prepared
 from everygram.storage.segment import PRELOADABLE
 from everygram.tokenizer.base import Tokenizer
+from everygram.tokenizer.choose import load_tokenizer
 
 
 class State(NamedTuple):
@@ -53,13 +54,20 @@ class OpenIndex:
         *,
         preload: str | Sequence[str] = (),
         verify: bool = False,
+        tokenizer: str | None = None,
         before: "OpenIndex | None" = None,
     ) -> None:
         """As `open`; segments that are as they were in the index `before` are not opened again."""
         self.path = arguments.path("index", path)
         self._preload, self._verify = _parts(preload), arguments.flag("verify", verify)
+        self._tokenizer = tokenizer
+        given = None
+        if tokenizer is not None:
+            given = load_tokenizer(arguments.string("tokenizer", tokenizer))
         opened = () if before is None else before.engine.segments
-        manifest, segments, tokenizer_json = directory.open_index(self.path, opened, self._verify)
+        manifest, segments, tokenizer_json = directory.open_index(
+            self.path, opened, self._verify, given
+        )
         engine = Engine(
             segments,
             manifest.vocab_size,
@@ -67,6 +75,7 @@ class OpenIndex:
             manifest.next_document,
             PRELOADABLE if "all" in self._preload else self._preload,
         )
+        engine.path = self.path
         # (Results keep the reading, which leads back to no file and no segment.)
         reading = Reading(
             self.path.absolute(),
@@ -120,7 +129,7 @@ class OpenIndex:
 
     def changed(self) -> bool:
         """Whether `latest` would open another one. Raises FormatError, DamagedIndexError."""
-        return directory.read_manifest(self.path) != self.manifest
+        return directory.changed(self.path, self.manifest)
 
     def latest(self) -> Self:
         """This index as it is on disk now: itself if nothing has changed, else a new one.
@@ -130,7 +139,8 @@ class OpenIndex:
         """
         if not self.changed():
             return self
-        return type(self)(self.path, preload=self._preload, verify=self._verify, before=self)
+        options = self.__getstate__() | {"path": self.path}
+        return type(self)(**options, before=self)
 
     def disturbed(self) -> str | None:
         """A file that changed since the index was opened though its manifest did not, or None.
@@ -159,7 +169,8 @@ class OpenIndex:
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the index itself.
         path = self.path.absolute()
-        return {"path": path, "preload": self._preload, "verify": self._verify}
+        options = {"preload": self._preload, "verify": self._verify}
+        return {"path": path, **options, "tokenizer": self._tokenizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         OpenIndex.__init__(self, **state)

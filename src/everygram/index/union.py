@@ -54,6 +54,7 @@ class UnionIndex(Index):
         verify: bool = False,
         minus: PathLike | Sequence[PathLike] = (),
         missing_ok: bool = False,
+        tokenizer: str | None = None,
     ) -> None:
         """As `everygram.open`."""
         missing_ok = arguments.flag("missing_ok", missing_ok)
@@ -61,11 +62,11 @@ class UnionIndex(Index):
         if not given:
             raise OptionError("index: expected a path, or a list of them, found an empty list")
         _check_places(given, without)
-        self._set(
-            [Index(path, preload=preload, verify=verify) for path in given],
-            [Index(path, preload=preload, verify=verify) for path in without],
-            missing_ok,
+        indexes, minus_indexes = (
+            [Index(each, preload=preload, verify=verify, tokenizer=tokenizer) for each in paths]
+            for paths in (given, without)
         )
+        self._set(indexes, minus_indexes, missing_ok)
 
     @classmethod
     def of(
@@ -92,6 +93,7 @@ class UnionIndex(Index):
         first = indexes[0]
         self._names = names
         self._preload, self._verify, self._missing_ok = first._preload, first._verify, missing_ok
+        self._tokenizer = first._tokenizer
         self._paths = [index.path for index in indexes], [index.path for index in minus]
         self._state = _united(indexes, minus, missing_ok, names or _names(indexes))
         # What messages call it: there is no such folder.
@@ -129,7 +131,7 @@ class UnionIndex(Index):
 
     def __getstate__(self) -> dict[str, Any]:
         paths, minus = ([path.absolute() for path in each] for each in self._paths)
-        options = {"preload": self._preload, "verify": self._verify}
+        options = {"preload": self._preload, "verify": self._verify, "tokenizer": self._tokenizer}
         return options | {"paths": paths, "minus": minus, "missing_ok": self._missing_ok}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ def continuations(
     ask_for(sa, lo * width, cold)
     ask_for(sa, hi * width - 1, cold)
     for rank in range(lo, hi):
-        ask_for(tokens, position_in(sa, width, rank) + length, cold)
+        ask_for(tokens, position_in(row, sa, rank) + length, cold)
     file, place = counts_of(lefts), np.int64(0)
     if not raw:
         blocks = blocks_of(lefts)
@@ -121,7 +121,7 @@ def continuations(
         token = np.int64(-2)
         repeats = np.int64(0)
         if rank < hi:
-            at = position_in(sa, width, rank) + length
+            at = position_in(row, sa, rank) + length
             token = np.int64(tokens[np.uint64(at)]) if at < n else separator
             if not raw and rank > lo:
                 after = one_after(file, place + 1, 1, BLOCK_WORDS)

@@ -207,9 +207,9 @@ def walk(
         for base in range(lo, hi, TOGETHER):
             top = min(hi, base + TOGETHER)
             for rank in range(base, top):
-                ask_for(tokens, position_in(sa, width, rank), False)
+                ask_for(tokens, position_in(row, sa, rank), False)
             for rank in range(base, top):
-                position = position_in(sa, width, rank)
+                position = position_in(row, sa, rank)
                 first, begin = position, offset
                 token, at, now = position, offset, np.int64(state)
                 fits = position < n
@@ -294,7 +294,7 @@ def listed(
         lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
         offset = np.int64(offsets[interval])
         for rank in range(lo, hi):
-            position = position_in(sa, width, rank)
+            position = position_in(row, sa, rank)
             if position < n:
                 found[total] = position << bits | offset
                 total += 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from everygram.kernels import array_at, borrowed, called, ids_of, inlined, kernel, words
 from everygram.kernels.rows import (
+    BY_BYTES,
     END,
     FIELDS,
     LO,
@@ -23,6 +24,7 @@ from everygram.kernels.rows import (
     N,
     ask_for,
     check,
+    ordered,
     position_in,
 )
 from everygram.kernels.search import find_group
@@ -39,7 +41,7 @@ READS = 64
 def token_after(row: np.ndarray, query: np.ndarray, rank: int, offset: int) -> int:
     """The token `offset` after the start of the suffix of a rank."""
     n = row[N]
-    place = position_in(array_at(row[POSITIONS], n * row[WIDTH], np.uint8), row[WIDTH], rank)
+    place = position_in(row, array_at(row[POSITIONS], n * row[WIDTH], np.uint8), rank)
     place += offset
     if place >= n:
         return np.int64(row[SEPARATOR])
@@ -48,12 +50,14 @@ def token_after(row: np.ndarray, query: np.ndarray, rank: int, offset: int) -> i
 
 @called
 def first_from(
-    row: np.ndarray, query: np.ndarray, offset: int, lo: int, hi: int, token: int
+    row: np.ndarray, query: np.ndarray, offset: int, lo: int, hi: int, place: int
 ) -> int:
-    """The first rank in [lo, hi) whose token at `offset` is not below `token`; hi without one."""
+    """The first rank in [lo, hi) whose token at `offset` has this place in the segment's order, or
+    a later one; hi without one."""
+    bits = row[BY_BYTES]
     while lo < hi:
         middle = (lo + hi) >> 1
-        if token_after(row, query, middle, offset) < token:
+        if ordered(token_after(row, query, middle, offset), bits) < place:
             lo = middle + 1
         else:
             hi = middle
@@ -72,7 +76,7 @@ def request(
     for rank in range(first, end, step):
         ask_for(sa, rank * width, cold)
     for rank in range(first, end, step):
-        ask_for(tokens, position_in(sa, width, rank) + offset, cold)
+        ask_for(tokens, position_in(row, sa, rank) + offset, cold)
 
 
 @called
@@ -80,8 +84,9 @@ def narrowed(
     row: np.ndarray, query: np.ndarray, offset: int, interval: np.ndarray, token: int
 ) -> tuple[int, int]:
     """The run of a token in one segment's interval."""
-    lo = first_from(row, query, offset, interval[0], interval[1], token)
-    return lo, first_from(row, query, offset, lo, interval[1], token + 1)
+    place = ordered(token, row[BY_BYTES])
+    lo = first_from(row, query, offset, interval[0], interval[1], place)
+    return lo, first_from(row, query, offset, lo, interval[1], place + 1)
 
 
 @called
@@ -133,8 +138,9 @@ def most_frequent(
                     last, after = after, after + stride
                 most = min(after, hi) - before - 1
                 if adding > 1 or most > best or (most == best and token < winner):
-                    begin = first_from(row, query, offset, before + 1, rank, token)
-                    end = first_from(row, query, offset, last + 1, min(after, hi), token + 1)
+                    place = ordered(token, row[BY_BYTES])
+                    begin = first_from(row, query, offset, before + 1, rank, place)
+                    end = first_from(row, query, offset, last + 1, min(after, hi), place + 1)
                     count = end - begin
                     for other in range(rows.shape[0]):
                         if other != s:

@@ -7,6 +7,7 @@ import numpy as np
 
 from everygram.kernels import array_at, inlined, prefetch, will_need
 from everygram.kernels.rows import (
+    BY_BYTES,
     END,
     FENCES,
     KEY,
@@ -16,10 +17,12 @@ from everygram.kernels.rows import (
     NUM_LEVELS,
     PLACE,
     POSITIONS,
+    SEPARATOR,
     SPACING,
     START,
     WIDTH,
     N,
+    ordered,
 )
 
 # Keys per node of the fence tree: two cache lines.
@@ -29,11 +32,13 @@ FEW = 4
 
 
 @inlined
-def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane: int) -> int:
+def set_keys(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, lane: int) -> int:
     """Set KEY of two lanes to the least and the greatest key that begins like the first's query.
 
     Returns how many of the query's tokens a key holds completely.
     """
+    bits, separator = row[KEY_BITS], row[SEPARATOR]
+    by_bytes = bits if row[BY_BYTES] else 0
     top = (np.int64(1) << bits) - 1
     low = np.uint64(0)
     shift = 64
@@ -42,7 +47,7 @@ def set_keys(ids: np.ndarray, bits: int, separator: int, lanes: np.ndarray, lane
     while shift > 0 and i < end:
         token = np.int64(ids[i])
         shift -= bits
-        value = np.uint64(min(token, top))
+        value = np.uint64(ordered(min(token, top), by_bytes))
         if shift >= 0:
             low |= value << np.uint64(shift)
         else:

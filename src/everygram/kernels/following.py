@@ -18,9 +18,11 @@ from everygram.kernels import (
     words,
 )
 from everygram.kernels.rows import (
+    BY_BYTES,
     END,
     FENCES,
     FIELDS,
+    FOREIGN,
     KEY_BITS,
     LO,
     NUM_FENCES,
@@ -36,7 +38,9 @@ from everygram.kernels.rows import (
     N,
     ask_for,
     check,
+    foreign_position,
     position_in,
+    token_of,
 )
 from everygram.kernels.search import find_group
 
@@ -49,16 +53,16 @@ FEW_OCCURRENCES, AND_THE_END = 64, 65
 
 @called
 def read_tokens(
+    row: np.ndarray,
     tokens: np.ndarray,
     sa: np.ndarray,
-    width: int,
-    separator: int,
     offset: int,
     points: np.ndarray,
     count: int,
     cold: bool,
 ) -> None:
     """If points[i, 1] is −1, set it to the token `offset` after the suffix of rank points[i, 0]."""
+    width, separator = row[WIDTH], row[SEPARATOR]
     for begin in range(0, count, READS):
         end = min(count, begin + READS)
         for i in range(begin, end):
@@ -66,10 +70,10 @@ def read_tokens(
                 ask_for(sa, points[i, 0] * width, cold)
         for i in range(begin, end):
             if points[i, 1] < 0:
-                ask_for(tokens, position_in(sa, width, points[i, 0]) + offset, cold)
+                ask_for(tokens, position_in(row, sa, points[i, 0]) + offset, cold)
         for i in range(begin, end):
             if points[i, 1] < 0:
-                place = position_in(sa, width, points[i, 0]) + offset
+                place = position_in(row, sa, points[i, 0]) + offset
                 points[i, 1] = separator
                 if place < tokens.shape[0]:
                     points[i, 1] = np.int64(tokens[place])
@@ -90,7 +94,7 @@ def grown(points: np.ndarray, count: int) -> np.ndarray:
 def next_tokens(
     row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct next tokens, ascending, and the count of each: int64, shape (k,) twice.
+    """The distinct next tokens, in the segment's order, and the count of each: int64, (k,) twice.
 
     Preconditions: [lo, hi) is the interval of prompt[start:] and is not empty. prompt[start:] is
     not empty, and does not end in a separator unless it is the separator alone.
@@ -124,6 +128,8 @@ def next_tokens(
             token = np.int64(begins & top)
             if token == np.int64(top):
                 token = separator
+            else:
+                token = token_of(token, bits if row[BY_BYTES] else 0)
             points = grown(points, count)
             points[count, 0], points[count, 1] = fence * spacing, token
             count += 1
@@ -146,7 +152,7 @@ def next_tokens(
         points = grown(points, count)
         points[count, 0], points[count, 1] = hi - 1, -1
         count += 1
-    read_tokens(tokens, sa, width, separator, offset, points, count, cold)
+    read_tokens(row, tokens, sa, offset, points, count, cold)
     while unknown:
         unknown = False
         more = np.empty((2 * count, 2), np.int64)
@@ -163,7 +169,7 @@ def next_tokens(
                 kept += 1
                 unknown = True
         points, count = more, kept
-        read_tokens(tokens, sa, width, separator, offset, points, count, cold)
+        read_tokens(row, tokens, sa, offset, points, count, cold)
     ids = np.empty(count, np.int64)
     counts = np.empty(count, np.int64)
     k = 0
@@ -183,11 +189,15 @@ def _next_tokens(
     """`next_tokens` with numpy, one round at a time: loops would take seconds when interpreted."""
     n, width = int(row[N]), int(row[WIDTH])
     tokens = array_at(row[TOKENS], n, prompt.dtype)
-    entries = array_at(row[POSITIONS], (n, width), np.uint8)
+    sa = array_at(row[POSITIONS], n * width, np.uint8)
+    entries = sa.reshape(n, width)
     offset = prompt.shape[0] - start
 
     def read(ranks: np.ndarray) -> np.ndarray:
-        places = entries[ranks].astype(np.int64) @ 256 ** np.arange(width) + offset
+        if row[FOREIGN]:
+            places = np.array([foreign_position(row, sa, int(rank)) for rank in ranks]) + offset
+        else:
+            places = entries[ranks].astype(np.int64) @ 256 ** np.arange(width) + offset
         found = np.full(ranks.shape, row[SEPARATOR])
         inside = places < n
         found[inside] = tokens[places[inside]]
@@ -242,13 +252,13 @@ def tokens_after(
     ask_for(sa, lo * width, cold)
     ask_for(sa, hi * width - 1, cold)
     for rank in range(lo, hi):
-        ask_for(tokens, position_in(sa, width, rank) + length, cold)
+        ask_for(tokens, position_in(row, sa, rank) + length, cold)
     # Each distinct token, and the first rank that has it.
     memory = words(2, AND_THE_END)
     found, begins = memory[0], memory[1]
     k, last = 0, np.int64(-1)
     for rank in range(lo, hi):
-        place = position_in(sa, width, rank) + length
+        place = position_in(row, sa, rank) + length
         token = np.int64(tokens[np.uint64(place)]) if place < n else separator
         if token != last:
             found[k], begins[k] = token, rank
@@ -324,12 +334,12 @@ def one_follows(
             for i in range(begin, begin + count):
                 if intervals[i, s, 0] < intervals[i, s, 1]:
                     for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(sa, width, rank) + ends[i] - starts[i]
+                        place = position_in(row, sa, rank) + ends[i] - starts[i]
                         ask_for(tokens, place, cold)
             for i in range(begin, begin + count):
                 if intervals[i, s, 0] < intervals[i, s, 1]:
                     for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(sa, width, rank) + ends[i] - starts[i]
+                        place = position_in(row, sa, rank) + ends[i] - starts[i]
                         token = np.int64(tokens[place]) if place < n else row[SEPARATOR]
                         if only[i - begin] == -1:
                             only[i - begin] = token

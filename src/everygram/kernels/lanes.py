@@ -10,6 +10,7 @@ from everygram.kernels.rows import (
     ANY_MATCH,
     BEST,
     BOTH,
+    BY_BYTES,
     END,
     FIRST_ABOVE,
     FIRST_NOT_BELOW,
@@ -25,6 +26,7 @@ from everygram.kernels.rows import (
     WIDTH,
     N,
     ask_for,
+    ordered,
     position_in,
 )
 
@@ -86,7 +88,7 @@ def narrow(
     again (Manber & Myers 1993), so the tokens of a long query are compared about once. A lane that
     seeks BOTH ends of an interval splits into two lanes at the first matching suffix.
     """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width, separator, by_bytes = row[N], row[WIDTH], row[SEPARATOR], row[BY_BYTES]
     tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     # The lanes that are still to be searched, and those of the next round.
@@ -114,7 +116,7 @@ def narrow(
             for part in range(1, 1 << depth):
                 rank = lo + ((hi - lo) * part >> depth)
                 if rank != asked:
-                    ask_for(tokens, position_in(sa, width, rank) + matched, cold)
+                    ask_for(tokens, position_in(row, sa, rank) + matched, cold)
                 asked = rank
         more = 0
         for place in range(left):
@@ -136,7 +138,7 @@ def narrow(
                 if rank >= hi:
                     above_part = part
                     continue
-                position = position_in(sa, width, rank)
+                position = position_in(row, sa, rank)
                 i = min(lo_match, hi_match)
                 token = np.int64(0)
                 sought = np.int64(0)
@@ -148,7 +150,7 @@ def narrow(
                     if token != sought:
                         break
                     i += 1
-                below = token < sought
+                below = ordered(token, by_bytes) < ordered(sought, by_bytes)
                 if i == length:
                     below = seeks == FIRST_ABOVE
                     if seeks == BOTH:

@@ -15,14 +15,19 @@ numba's record dtypes would name the columns as well: they are as fast compiled 
 
 import numpy as np
 
-from everygram.kernels import inlined, kernel, prefetch, will_need
+from everygram.kernels import array_at, called, inlined, kernel, prefetch, will_need
 
 # A segment's row: address and number of its tokens; address of its positions (bytes) and bytes per
-# position; address and number of its keys and of its unigrams (words). Then numbers, the address of
-# its document counts (words; 0: it has none), and a start and a size per level of the fence tree.
+# position; address and number of its keys and of its unigrams (words; 0: it has no table of them).
+# Then numbers, the address of its document counts (words; 0: it has none), and a start and a size
+# per level of the fence tree.
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
 SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, DOCUMENTS, NUM_LEVELS = 8, 9, 10, 11, 12, 13, 14
-COUNTS, LEVELS = 15, 16
+COUNTS = 15
+# Of a segment whose files are infini-gram's (see `storage.shard`), else 0: that it is one; how far
+# its pointers, which count bytes, are shifted; the bits of a token if its order is by their bytes;
+# address and number of the stretches in which its ranks are not those of its file.
+FOREIGN, SHIFT, BY_BYTES, STRETCHES, NUM_STRETCHES, LEVELS = 16, 17, 18, 19, 20, 21
 COLUMNS = LEVELS + 2 * 12
 # A lane.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -71,8 +76,68 @@ def first_unknown(ids: np.ndarray, bounds: np.ndarray, vocab_size: int, separato
 
 
 @inlined
-def position_in(sa: np.ndarray, width: int, rank: int) -> int:
+def ordered(token: int, bits: int) -> int:
+    """The place of a token in the order of a segment's suffixes, which never grows beyond `bits`.
+
+    bits: 0 for the order of ids; else the order is that of their little-endian bytes, and ids have
+    at most so many bits.
+    """
+    if bits <= 8:
+        return token
+    low = (token & 255) << (bits - 8)
+    if bits <= 16:
+        return low | token >> 8
+    low |= (token >> 8 & 255) << (bits - 16)
+    if bits <= 24:
+        return low | token >> 16
+    return low | (token >> 16 & 255) << (bits - 24) | token >> 24
+
+
+@inlined
+def token_of(place: int, bits: int) -> int:
+    """The token with a place in the order of a segment's suffixes: the reverse of `ordered`."""
+    if bits <= 8:
+        return place
+    token = place >> (bits - 8)
+    if bits <= 16:
+        return token | (place & ((1 << (bits - 8)) - 1)) << 8
+    token |= (place >> (bits - 16) & 255) << 8
+    if bits <= 24:
+        return token | (place & ((1 << (bits - 16)) - 1)) << 16
+    return token | (place >> (bits - 24) & 255) << 16 | (place & ((1 << (bits - 24)) - 1)) << 24
+
+
+@called
+def foreign_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
+    """As `position_in`, where positions are infini-gram's pointers: bytes, in any number of them.
+
+    Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
+    ascending, and what it is in the file.
+    """
+    count = row[NUM_STRETCHES]
+    if count:
+        stretches = array_at(row[STRETCHES], 2 * count, np.int64)
+        lo, hi = np.int64(0), count
+        while hi - lo > 1:
+            middle = (lo + hi) >> 1
+            if stretches[2 * middle] <= rank:
+                lo = middle
+            else:
+                hi = middle
+        rank += stretches[2 * lo + 1] - stretches[2 * lo]
+    width = row[WIDTH]
+    position = np.int64(0)
+    for i in range(width):
+        position |= np.int64(sa[np.uint64(rank * width + i)]) << (8 * i)
+    return position >> row[SHIFT]
+
+
+@inlined
+def position_in(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
     """The position at a rank, from bytes; the compiler makes one read of the first four."""
+    if row[FOREIGN]:
+        return foreign_position(row, sa, rank)
+    width = row[WIDTH]
     at = np.uint64(rank * width)
     position = (
         np.int64(sa[at])
@@ -86,16 +151,21 @@ def position_in(sa: np.ndarray, width: int, rank: int) -> int:
 
 
 @inlined
-def unigram_interval(unigrams: np.ndarray, token: int, n: int, cold: bool) -> tuple[int, int]:
-    """The interval of one token. unigrams: u32, all first ranks (two words each), then all ids."""
-    count = unigrams.shape[0] // 3
+def unigram_interval(row: np.ndarray, token: int, cold: bool) -> tuple[int, int]:
+    """The interval of one token. Precondition: the segment has a table of its unigrams.
+
+    Of that (u32), all first ranks come first (two words each), then all ids.
+    """
+    n, count, bits = row[N], row[NUM_UNIGRAMS], row[BY_BYTES]
+    unigrams = array_at(row[UNIGRAMS], 3 * count, np.uint32)
+    place = ordered(token, bits)
     if cold and count <= FEW_IDS:
         for i in range(2 * count, 3 * count, WORDS_A_PAGE):
             will_need(unigrams, i)
     lo, hi = 0, count
     while lo < hi:
         mid = (lo + hi) >> 1
-        if unigrams[2 * count + mid] < token:
+        if ordered(np.int64(unigrams[2 * count + mid]), bits) < place:
             lo = mid + 1
         else:
             hi = mid

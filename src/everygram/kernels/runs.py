@@ -9,6 +9,7 @@ import numpy as np
 
 from everygram.kernels import array_at, called, inlined, kernel, words
 from everygram.kernels.rows import (
+    BY_BYTES,
     FENCES,
     KEY_BITS,
     NUM_FENCES,
@@ -19,7 +20,9 @@ from everygram.kernels.rows import (
     WIDTH,
     N,
     ask_for,
+    ordered,
     position_in,
+    token_of,
 )
 
 # Ranks that are read together.
@@ -87,13 +90,13 @@ def runs(
     """Runs of ranks in intervals at which the token `depth` after the suffix's first is wanted.
 
     row: of a segment; ids: of the token dtype, for it alone. intervals: int64, shape (k, 2); the
-    first `depth` tokens of all suffixes of one are the same. wanted: int64, ascending ids, without
-    the separator.
+    first `depth` tokens of all suffixes of one are the same. wanted: int64, places of tokens in the
+    segment's order (`rows.ordered`: ids, unless it is by bytes), ascending, without the separator.
 
     Returns int64, shape (r, 4): the interval's number, which of the wanted, and the ranks
     [first, last). One token's ranks in an interval may be in several runs.
     """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width, separator, by_bytes = row[N], row[WIDTH], row[SEPARATOR], row[BY_BYTES]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     tokens = array_at(row[TOKENS], n, ids.dtype)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
@@ -141,18 +144,19 @@ def runs(
                 ask_for(sa, reads[i, RANK] * width, cold)
         for i in range(count):
             if not reads[i, FENCED]:
-                ask_for(tokens, position_in(sa, width, reads[i, RANK]) + depth, cold)
+                ask_for(tokens, position_in(row, sa, reads[i, RANK]) + depth, cold)
         for i in range(count):
             rank = reads[i, RANK]
             token = separator
             if reads[i, FENCED]:
                 key = fences[rank // spacing] >> shift & top
                 if key != top:
-                    token = np.int64(key)
+                    token = token_of(np.int64(key), bits if by_bytes else 0)
             else:
-                at = position_in(sa, width, rank) + depth
+                at = position_in(row, sa, rank) + depth
                 if at < n:
                     token = np.int64(tokens[at])
+            token = ordered(token, by_bytes)
             place = place_of(token, wanted, table)
             reads[i, PLACE] = place
             # (Of an interval of one rank both ends are the same.)

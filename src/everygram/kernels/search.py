@@ -61,7 +61,6 @@ from everygram.kernels.rows import (
     SIGN,
     SPACING,
     START,
-    UNIGRAMS,
     VOCAB_SIZE,
     WIDTH,
     N,
@@ -83,11 +82,12 @@ def find_group(
     START for a query that cannot. PLACE of each even lane is 0, or the fence to look near first:
     the PLACE that a search for a longer query has left.
     """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
-    unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     spacing, bits = row[SPACING], row[KEY_BITS]
+    # Queries of up to so many tokens need no search.
+    short = np.int64(row[NUM_UNIGRAMS] > 0)
     far = 0
     for lane in range(0, lanes.shape[0], 2):
         lanes[lane, SEEKS], lanes[lane + 1, SEEKS] = FIRST_NOT_BELOW, FIRST_ABOVE
@@ -95,9 +95,8 @@ def find_group(
         place = lanes[lane, PLACE]
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 0
         lanes[lane, LO] = 0
-        # Shorter queries are answered from the unigrams.
-        if lanes[lane, END] - lanes[lane, START] > 1:
-            lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
+        if lanes[lane, END] - lanes[lane, START] > short:
+            lanes[lane, BEST] = set_keys(row, ids, lanes, lane)
             if place and found_near(row, lanes, lane, place):
                 # The places are kept in LO meanwhile: `descend` skips lanes with PLACE 0.
                 lanes[lane, LO], lanes[lane + 1, LO] = lanes[lane, PLACE], lanes[lane + 1, PLACE]
@@ -110,12 +109,12 @@ def find_group(
     for lane in range(0, lanes.shape[0], 2):
         start = lanes[lane, START]
         length = lanes[lane, END] - start
-        if length < 2:
+        if length <= short:
             lo, hi = np.int64(0), np.int64(0)
             if length == 0:
                 hi = n
             elif length == 1:
-                lo, hi = unigram_interval(unigrams, np.int64(ids[start]), n, cold)
+                lo, hi = unigram_interval(row, np.int64(ids[start]), cold)
             lanes[lane, LO] = lanes[lane, HI] = lo
             lanes[lane + 1, LO] = lanes[lane + 1, HI] = hi
             continue
@@ -149,7 +148,7 @@ def match_group(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool)
     Preconditions: two lanes per query; START and END of each even lane are those of a query that
     has a separator only as its first or last token.
     """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     spacing, bits = row[SPACING], row[KEY_BITS]
@@ -157,7 +156,7 @@ def match_group(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool)
         lanes[lane, SEEKS] = ANY_MATCH
         lanes[lane + 1, LO] = lanes[lane + 1, HI] = 0  # only the even lane searches
         lanes[lane, PLACE] = lanes[lane + 1, PLACE] = 1
-        lanes[lane, BEST] = set_keys(ids, bits, separator, lanes, lane)
+        lanes[lane, BEST] = set_keys(row, ids, lanes, lane)
     descend(row, lanes, cold)
     for lane in range(0, lanes.shape[0], 2):
         length = lanes[lane, END] - lanes[lane, START]

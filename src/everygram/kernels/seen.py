@@ -70,7 +70,7 @@ def followed(
     first, above = lo, hi
     while first < above:
         middle = (first + above) >> 1
-        at = position_in(sa, width, middle) + length
+        at = position_in(row, sa, middle) + length
         if (np.int64(tokens[np.uint64(at)]) if at < n else separator) < token:
             first = middle + 1
         else:
@@ -78,7 +78,7 @@ def followed(
     last, above = first, hi
     while last < above:
         middle = (last + above) >> 1
-        at = position_in(sa, width, middle) + length
+        at = position_in(row, sa, middle) + length
         if (np.int64(tokens[np.uint64(at)]) if at < n else separator) <= token:
             last = middle + 1
         else:

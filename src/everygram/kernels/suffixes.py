@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from everygram.kernels import array_at, borrowed, called, ids_of, kernel, words
+from everygram.kernels import borrowed, called, ids_of, kernel, words
 from everygram.kernels.lanes import LANES
 from everygram.kernels.rows import (
     BEST,
@@ -14,9 +14,7 @@ from everygram.kernels.rows import (
     SEPARATOR,
     SIGN,
     START,
-    UNIGRAMS,
     VOCAB_SIZE,
-    N,
     check,
     unigram_interval,
 )
@@ -56,7 +54,6 @@ def suffix_group(
         begins[p], lengths[p], followed[p] = starts[p], 0, 1
     for s in range(segments.shape[0]):
         row = segments[s]
-        unigrams = array_at(row[UNIGRAMS], 3 * row[NUM_UNIGRAMS], np.uint32)
         for p in range(count):
             if s == 0:
                 separator, vocab_size = row[SEPARATOR], row[VOCAB_SIZE]
@@ -77,10 +74,10 @@ def suffix_group(
                 end = ends[p]
                 known, longest = lengths[p], end - begins[p]
                 gap = absent[p] - known
-                if known == 0 and gap == 2:
+                if known == 0 and gap == 2 and row[NUM_UNIGRAMS]:
                     # For a single token the unigrams have the answer.
                     token = np.int64(ids[end - 1])
-                    lo, hi = unigram_interval(unigrams, token, row[N], cold)
+                    lo, hi = unigram_interval(row, token, cold)
                     lengths[p] = 1 if lo < hi else 0
                     absent[p] = lengths[p] + 1
                     continue

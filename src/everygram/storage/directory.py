@@ -20,13 +20,16 @@ from everygram.errors import (
     EverygramError,
     FormatError,
     LockedError,
+    OptionError,
 )
 from everygram.storage import disk
 from everygram.storage import format as fmt
+from everygram.storage.attached import FOREIGN, is_foreign, open_foreign, stamp_of
 from everygram.storage.build_state import BuildState, Done
 from everygram.storage.manifest import decode_manifest, encode_manifest
 from everygram.storage.prepared import FILES, INFO, is_prepared
 from everygram.storage.segment import Segment
+from everygram.tokenizer.base import Tokenizer
 
 # All checksums of indexes of up to this size are checked on opening, which takes milliseconds.
 CHECKED_AT_ONCE = 16 << 20
@@ -204,6 +207,11 @@ def read_manifest(path: Path) -> fmt.Manifest:
     except FileNotFoundError:
         if not path.exists():
             raise FormatError(f"index '{path}': no such folder") from None
+        if is_foreign(path):
+            raise FormatError(
+                f"index '{path}': infini-gram's, which is read as it is and never changed; make an "
+                "everygram index of it with 'everygram convert'"
+            ) from None
         if any(path.glob(fmt.SEGMENT_PREFIX + "*")):
             raise FormatError(
                 f"index '{path}': its build did not finish ({fmt.MANIFEST} is missing); run the "
@@ -246,16 +254,34 @@ def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
     return data
 
 
+def changed(path: Path, manifest: fmt.Manifest) -> bool:
+    """Whether an index is not as this manifest says any more. Raises as `open_index`."""
+    if (known := manifest.build.get(FOREIGN)) is not None:
+        return bool(stamp_of(path) != known)
+    return read_manifest(path) != manifest
+
+
 def open_index(
-    path: Path, opened: Sequence[Segment] = (), verify: bool = False
+    path: Path,
+    opened: Sequence[Segment] = (),
+    verify: bool = False,
+    tokenizer: Tokenizer | None = None,
 ) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
     """The manifest of an index, its segments mapped, and its tokenizer's file, if it has one.
 
-    All three are of the same version of the index, even if it is changed meanwhile. Segments in
-    `opened` are reused. The checksums of the others are checked with `verify`, or if the index is
-    small. Raises the errors of `read_manifest` and `open_segments`.
+    tokenizer: of an index of infini-gram's (see `attached`); one of ours has its own. All three are
+    of the same version of the index, even if it is changed meanwhile. Segments in `opened` are
+    reused. The checksums of the others are checked with `verify`, or if the index is small. Raises
+    the errors of `read_manifest` and `open_segments`.
     """
+    if is_foreign(path):
+        return open_foreign(path, tokenizer, verify)
     manifest = read_manifest(path)
+    if tokenizer is not None:
+        raise OptionError(
+            f"tokenizer: index '{path}' has been built with its own ({manifest.tokenizer.source}); "
+            "leave the tokenizer out"
+        )
     while True:
         try:
             segments = open_segments(path, manifest, opened)

@@ -17,12 +17,31 @@ from everygram.storage.disk import CHUNK, positions_in
 MOST_COUNTED = 1 << 24
 
 
-def unigram_table(tokens: np.ndarray) -> np.ndarray:
+def unigram_table(tokens: np.ndarray, by_bytes: bool = False) -> np.ndarray:
     """The content of unigrams.bin as bytes: first ranks (u64), then ids (u32).
 
     Suffixes are sorted by their first token, so first ranks follow from counts of the tokens.
-    Linear time; reads the tokens once.
+    Linear time; reads the tokens once. by_bytes: ids are in the order of their bytes.
     """
+    return table_of(*counted(tokens), 8 * tokens.itemsize if by_bytes else 0)
+
+
+def table_of(ids: np.ndarray, counts: np.ndarray, bits: int) -> np.ndarray:
+    """As `unigram_table`, from the ids, ascending, and how often they occur: int64, shape (U,).
+
+    bits: of a token, if ids are to be in the order of their bytes, else 0.
+    """
+    if bits:
+        order = np.argsort(fmt.ordered(ids, bits))
+        ids, counts = ids[order], counts[order]
+    ranks = np.cumsum(counts) - counts
+    return np.concatenate(
+        [ranks.astype(fmt.OFFSET).view(np.uint8), ids.astype("<u4").view(np.uint8)]
+    )
+
+
+def counted(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct tokens, ascending, and how often each occurs: int64, shape (U,), twice."""
     separator = int(np.iinfo(tokens.dtype).max)
     table = np.zeros(0, np.int64)  # of ids below MOST_COUNTED
     ids, counts = np.empty(0, np.int64), np.empty(0, np.int64)  # of the others
@@ -40,11 +59,7 @@ def unigram_table(tokens: np.ndarray) -> np.ndarray:
             table, found = found, table
         table[: found.shape[0]] += found
     common = np.flatnonzero(table)
-    ids, counts = np.concatenate([common, ids]), np.concatenate([table[common], counts])
-    ranks = np.cumsum(counts) - counts
-    return np.concatenate(
-        [ranks.astype(fmt.OFFSET).view(np.uint8), ids.astype("<u4").view(np.uint8)]
-    )
+    return np.concatenate([common, ids]), np.concatenate([table[common], counts])
 
 
 def segment_key_bits(tokens: np.ndarray, sa: np.ndarray, num_documents: int) -> int:
@@ -80,12 +95,17 @@ def fence_keys_of(
     step = CHUNK // 4
     for start in range(0, sa.shape[0], step):
         chunk = sa[start : start + step]
-        yield _keys(tokens, positions_in(chunk[-start % spacing :: spacing]), separator, bits)
+        yield keys_of(tokens, positions_in(chunk[-start % spacing :: spacing]), separator, bits)
         seen(chunk)
 
 
-def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) -> np.ndarray:
-    """The keys of the suffixes at these positions (int64, shape (k,)), `bits` per token: u64."""
+def keys_of(
+    tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int, by_bytes: bool = False
+) -> np.ndarray:
+    """The keys of the suffixes at these positions (int64, shape (k,)), `bits` per token: u64.
+
+    by_bytes: keys ascend in the order of tokens' bytes.
+    """
     keys = np.zeros(positions.shape[0], fmt.KEY)
     # The suffixes whose key is not complete, and the positions of their next tokens.
     going, places = np.arange(positions.shape[0]), positions
@@ -95,6 +115,8 @@ def _keys(tokens: np.ndarray, positions: np.ndarray, separator: int, bits: int) 
         values[places > last] = separator
         ended = values == separator
         values = np.minimum(values, (1 << bits) - 1).astype(fmt.KEY)
+        if by_bytes:
+            values = fmt.ordered(values.view(np.int64), bits).view(fmt.KEY)
         keys[going] |= values << np.uint64(shift) if shift >= 0 else values >> np.uint64(-shift)
         # After a separator the key is zero, unless the separator is the suffix's own first token.
         if shift < 64 - bits and ended.any():

@@ -229,6 +229,19 @@ def key_bits(largest_id: int) -> int:
     return (largest_id + 1).bit_length()
 
 
+def ordered(ids: np.ndarray, bits: int) -> np.ndarray:
+    """The places of ids in the order of their little-endian bytes: int64, same shape.
+
+    ids: int64, of at most so many bits; so have the places. As `kernels.rows.ordered`.
+    """
+    places, left = np.zeros_like(ids), bits - 8
+    while left > 0:
+        places |= (ids & 255) << left
+        ids, left = ids >> 8, left - 8
+    found: np.ndarray = places | ids
+    return found
+
+
 def fence_levels(stream_len: int, spacing: int) -> list[tuple[int, int]]:
     """Start and size, in keys, of each level of a fence tree."""
     start, size = 0, -(-stream_len // spacing)
@@ -237,6 +250,12 @@ def fence_levels(stream_len: int, spacing: int) -> list[tuple[int, int]]:
         start, size = start + _padded(size), -(-size // FENCE_FANOUT)
         levels.append((start, size))
     return levels
+
+
+def fence_keys(stream_len: int, spacing: int) -> int:
+    """Keys of a whole fence tree."""
+    start, size = fence_levels(stream_len, spacing)[-1]
+    return start + _padded(size)
 
 
 def _padded(size: int) -> int:
@@ -341,8 +360,7 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     yield SUFFIX_ARRAY, n * segment.position_bytes
     keys = -(-n // segment.fence_spacing)
     if segment.fence_fanout:
-        start, size = fence_levels(n, segment.fence_spacing)[-1]
-        keys = start + _padded(size)
+        keys = fence_keys(n, segment.fence_spacing)
     yield FENCES, keys * KEY.itemsize
     yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
     yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize

@@ -7,8 +7,9 @@ import contextlib
 import json
 import mmap
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,23 @@ class Segment:
     document_offsets: u64, shape (D,); metadata_offsets: u64, shape (D + 1,);
     document_counts: u64, the whole file, or None.
 
+    by_bytes, shift, stretches: how a `Shard` differs, whose files are infini-gram's.
+
     Opening checks that every file is one, in the index's folder, and has its size. It reads none,
     except the fences of format version 1, whose tree it makes. Raises DamagedIndexError.
     """
+
+    # The order of suffixes is that of their tokens' little-endian bytes.
+    by_bytes = False
+    # Positions are the entries of `suffix_array`, shifted right by so many bits.
+    shift = 0
+    # In which stretches ranks are others in `suffix_array`: int64, shape (k, 2), the first rank of
+    # each, ascending from 0, and what it is there. Empty: in none. None: not infini-gram's files.
+    stretches: np.ndarray | None = None
+    # Counts unigrams where there is no table of them.
+    _counted: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    # What the files that `format` names are called where they are not called so.
+    names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
         self.folder = folder
@@ -66,7 +81,8 @@ class Segment:
         distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
         self.unigram_ranks = unigrams[: 8 * distinct].view(fmt.OFFSET)
         self.unigram_ids = unigrams[8 * distinct :].view("<u4")
-        self.document_offsets = map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
+        offsets = map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
+        self._offsets: Callable[[], np.ndarray] = lambda: offsets
         self.metadata_offsets = map_file(folder / fmt.METADATA_OFFSETS, fmt.OFFSET)
         self.metadata_bytes = map_file(folder / fmt.METADATA, np.dtype("u1"))
         self._numbers: np.ndarray | None = None
@@ -118,6 +134,11 @@ class Segment:
         if self.document_counts is not None:
             advise(self.document_counts, mmap.MADV_RANDOM)
             row[rows.COUNTS] = address_of(self.document_counts)
+        row[rows.BY_BYTES] = 8 * self.tokens.itemsize if self.by_bytes else 0
+        if self.stretches is not None:
+            row[rows.FOREIGN], row[rows.SHIFT] = 1, self.shift
+            row[rows.STRETCHES] = address_of(self.stretches)
+            row[rows.NUM_STRETCHES] = self.stretches.shape[0]
         row[rows.NUM_LEVELS] = len(levels)
         row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._row = row
@@ -145,20 +166,41 @@ class Segment:
         now = self._files()
         return next((name for name, stamp in self._stamps.items() if now[name] != stamp), None)
 
+    @property
+    def document_offsets(self) -> np.ndarray:
+        """The position of each document's separator: u64, shape (D,)."""
+        return self._offsets()
+
     def unigrams_counted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct tokens of the stream and how often each occurs: int64, shape (U,), twice.
+        """The distinct tokens of the stream, ascending, and how often each occurs: int64, shape
+        (U,), twice.
 
         Raises DamagedIndexError.
         """
+        if self._counted is not None:
+            return self._counted()
         ids, ranks = self.unigram_ids, self.unigram_ranks
-        ascend = bool((ranks[1:] > ranks[:-1]).all() and (ids[1:] > ids[:-1]).all())
+        places = ids.astype(np.int64)
+        if self.by_bytes:
+            places = fmt.ordered(places, 8 * self.tokens.itemsize)
+        ascend = bool((ranks[1:] > ranks[:-1]).all() and (places[1:] > places[:-1]).all())
         if not ascend or ranks[0] != 0 or ranks[-1] >= self.stream_len:
             raise self.damaged(fmt.UNIGRAMS, "not ascending ids and ranks from 0")
-        return ids.astype(np.int64), np.diff(ranks.astype(np.int64), append=self.stream_len)
+        counts = np.diff(ranks.astype(np.int64), append=self.stream_len)
+        order = np.argsort(ids) if self.by_bytes else slice(None)
+        return ids[order].astype(np.int64), counts[order]
 
     def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
-        return positions_in(self.suffix_array[ranks])
+        if self.stretches is None:
+            return positions_in(self.suffix_array[ranks])
+        if isinstance(ranks, slice):
+            ranks = np.arange(*ranks.indices(self.stream_len))
+        if self.stretches.shape[0]:
+            first, there = self.stretches.T
+            place = np.searchsorted(first, ranks, "right") - 1
+            ranks = there[place] + ranks - first[place]
+        return positions_in(self.suffix_array[ranks]) >> self.shift
 
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`.
@@ -179,7 +221,8 @@ class Segment:
     def damaged(self, name: str, what: str) -> DamagedIndexError:
         """The error for what a file of this name cannot hold."""
         return DamagedIndexError(
-            f"{self.folder / name}: damaged: {what}; restore it or rebuild the index"
+            f"{self.folder / self.names.get(name, name)}: damaged: {what}; restore it or rebuild "
+            "the index"
         )
 
     def numbers_of(self, local: np.ndarray) -> np.ndarray:
@@ -224,12 +267,18 @@ class Segment:
     def _metadata_of(self, local: int) -> str:
         """Where a document's metadata is, for messages."""
         number = int(self.numbers_of(np.array(local)))
-        return f"{self.folder / fmt.METADATA}: document {number}"
+        name = self.names.get(fmt.METADATA, fmt.METADATA)
+        return f"{self.folder / name}: document {number}"
 
     def metadata_json(self, local: int) -> bytes:
         """The metadata of the segment's document number `local` as it is stored: UTF-8 JSON."""
-        start, end = (int(offset) for offset in self.metadata_offsets[local : local + 2])
-        return self.metadata_bytes[start:end].tobytes()
+        offsets = self.metadata_offsets
+        if not offsets.shape[0]:  # a shard without metadata
+            return b"{}"
+        start, end = int(offsets[local]), self.metadata_bytes.shape[0]
+        if local + 1 < offsets.shape[0]:
+            end = int(offsets[local + 1])
+        return self.metadata_bytes[start:end].tobytes().rstrip(b"\n")
 
 
 def _loaded(data: bytes) -> Any:

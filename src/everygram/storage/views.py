@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from everygram.storage import format as fmt
-from everygram.storage.disk import position_entries, positions_in
-from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
+from everygram.storage.disk import position_entries
+from everygram.storage.fences import fence_tree, keys_of, unigram_table
 from everygram.storage.segment import Segment
 
 
@@ -96,24 +96,28 @@ class Part(Segment):
         self.num_documents = local.shape[0]
         # Where each kept position stands now.
         places = np.cumsum(inside) - 1
-        positions = positions_in(segment.suffix_array)
+        positions = segment.positions_of(slice(None))
         if positions.max() >= segment.stream_len:
             raise segment.damaged(fmt.SUFFIX_ARRAY, "a position past the segment's end")
         positions = places[positions[inside[positions]]]
         if positions.shape[0] != self.stream_len:
             raise segment.damaged(fmt.SUFFIX_ARRAY, "a position that is there twice")
-        self.suffix_array = position_entries(positions, segment.entry.position_bytes)
-        bits, spacing = segment.entry.key_bits, segment.fence_spacing
-        level = fence_keys_of(self.tokens, self.suffix_array, self.separator, bits, spacing)
-        self.fences = np.concatenate(list(fence_tree(level)))
-        self.unigrams = unigrams = unigram_table(self.tokens)
+        width = fmt.position_bytes(self.stream_len)
+        self.suffix_array, self.shift, self.stretches = position_entries(positions, width), 0, None
+        bits, spacing = segment.entry.key_bits, fmt.FENCE_SPACING
+        level = keys_of(self.tokens, positions[::spacing], self.separator, bits, self.by_bytes)
+        self.fences, self.fence_spacing = np.concatenate(list(fence_tree([level]))), spacing
+        self.unigrams = unigrams = unigram_table(self.tokens, self.by_bytes)
         distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
         self.unigram_ranks = unigrams[: 8 * distinct].view(fmt.OFFSET)
         self.unigram_ids = unigrams[8 * distinct :].view("<u4")
-        self.document_offsets = places[starts[local]].astype(fmt.OFFSET)
+        offsets = places[starts[local]].astype(fmt.OFFSET)
+        self._offsets = lambda: offsets
         self.entry = replace(
             segment.entry,
             num_documents=self.num_documents,
             num_tokens=self.stream_len - self.num_documents,
+            position_bytes=width,
+            fence_spacing=spacing,
             files={},
         )
