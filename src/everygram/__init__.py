@@ -16,6 +16,8 @@ if sys.byteorder != "little":
     )
 
 if TYPE_CHECKING:
+    from everygram.building.attaching import Attachment as Attachment
+    from everygram.building.attaching import attach as attach
     from everygram.building.compaction import Compaction as Compaction
     from everygram.building.compaction import compact as compact
     from everygram.building.convert import export as export
@@ -147,6 +149,10 @@ _HOMES = {
     "index": (
         "Index",
         "open",
+    ),
+    "building.attaching": (
+        "Attachment",
+        "attach",
     ),
     "building.indexer": (
         "add",

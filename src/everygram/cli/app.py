@@ -27,6 +27,7 @@ COMMANDS = {
     "compact": ("changing:compact", "Merge segments and drop deleted documents."),
     "upgrade": ("changing:upgrade", "Bring an index to the current format."),
     "prepare": ("changing:prepare", "Prepare an index for modified Kneser-Ney smoothing."),
+    "attach": ("attaching:attach", "Make an infini-gram index fast to ask, where it is."),
     "export": ("changing:export", "Write the documents of an index as JSON lines."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),

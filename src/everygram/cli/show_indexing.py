@@ -73,6 +73,19 @@ def show_upgrade(answer: dict[str, Any]) -> str:
     )
 
 
+def show_attachment(answer: dict[str, Any]) -> str:
+    """What was made for an infini-gram index."""
+    counts = ", with document counts" if answer["document_counts"] else ""
+    return (
+        f"attached to '{answer['folder']}': {counted(answer['num_shards'], 'shard')}, "
+        f"{counted(answer['num_documents'], 'document')}, "
+        f"{counted(answer['num_tokens'], 'token')} ({answer['dtype']}), tokenizer "
+        f"{answer['tokenizer']!r}; {sized(answer['bytes'])} at '{answer['path']}'{counts}; "
+        f"{sum(answer['seconds'].values()):.1f} s, peak memory "
+        f"{answer['peak_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
 def show_preparation(answer: dict[str, Any]) -> str:
     """What was prepared."""
     if not answer["seconds"]:

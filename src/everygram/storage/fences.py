@@ -87,6 +87,7 @@ def fence_keys_of(
     bits: int,
     spacing: int,
     seen: Callable[[np.ndarray], None] = lambda chunk: None,
+    by_bytes: bool = False,
 ) -> Iterator[np.ndarray]:
     """Level 0 of the fence tree in pieces: u64.
 
@@ -95,7 +96,8 @@ def fence_keys_of(
     step = CHUNK // 4
     for start in range(0, sa.shape[0], step):
         chunk = sa[start : start + step]
-        yield keys_of(tokens, positions_in(chunk[-start % spacing :: spacing]), separator, bits)
+        positions = positions_in(chunk[-start % spacing :: spacing])
+        yield keys_of(tokens, positions, separator, bits, by_bytes)
         seen(chunk)
 
 

@@ -221,9 +221,12 @@ class Segment:
     def damaged(self, name: str, what: str) -> DamagedIndexError:
         """The error for what a file of this name cannot hold."""
         return DamagedIndexError(
-            f"{self.folder / self.names.get(name, name)}: damaged: {what}; restore it or rebuild "
-            "the index"
+            f"{self.folder / self.name_of(name)}: damaged: {what}; restore it or rebuild the index"
         )
+
+    def name_of(self, name: str) -> str:
+        """What the file that `format` calls so is called here."""
+        return self.names.get(name, name)
 
     def numbers_of(self, local: np.ndarray) -> np.ndarray:
         """The numbers in the index of the segment's documents `local`: int64, same shape."""
@@ -267,8 +270,7 @@ class Segment:
     def _metadata_of(self, local: int) -> str:
         """Where a document's metadata is, for messages."""
         number = int(self.numbers_of(np.array(local)))
-        name = self.names.get(fmt.METADATA, fmt.METADATA)
-        return f"{self.folder / name}: document {number}"
+        return f"{self.folder / self.name_of(fmt.METADATA)}: document {number}"
 
     def metadata_json(self, local: int) -> bytes:
         """The metadata of the segment's document number `local` as it is stored: UTF-8 JSON."""

@@ -130,7 +130,7 @@ class Shard(Segment):
             self.stretches, np.concatenate(list(fence_tree([level]))), spacing, bits, table
         )
         if found is not None:
-            self._check_unigrams()
+            self.check_unigrams()
 
     def keys_at(self, ranks: np.ndarray, bits: int) -> np.ndarray:
         """The keys of the suffixes at these ranks, which ascend: u64. Raises FormatError."""
@@ -149,14 +149,14 @@ class Shard(Segment):
     def unsorted(self, what: str) -> FormatError:
         """The error for a table that is none."""
         return FormatError(
-            f"{self.folder / self.names[fmt.SUFFIX_ARRAY]}: {what}: the file is damaged, or its "
-            "indexer failed (infini-gram's does, and says nothing, where a job has less than 100,000 "
-            "bytes); build it again, or make an index from its tokens with 'everygram convert'"
+            f"{self.folder / self.name_of(fmt.SUFFIX_ARRAY)}: {what}: the file is damaged, or its "
+            "indexer failed (infini-gram's does, and says nothing, where a job has less than "
+            "100,000 bytes); build it again, or make an index of its tokens: 'everygram convert'"
         )
 
     def _unigrams_file(self) -> tuple[np.ndarray, np.ndarray] | None:
         """What infini-gram's file of unigrams says, as `fences.counted`; None without one."""
-        path = self.folder / self.names[fmt.UNIGRAMS]
+        path = self.folder / self.name_of(fmt.UNIGRAMS)
         if not path.exists():
             return None
         try:
@@ -172,21 +172,24 @@ class Shard(Segment):
             raise self._wrong_unigrams(f"not the {self.stream_len:,} tokens of the shard")
         return ids, counts
 
-    def _check_unigrams(self) -> None:
-        """Raise FormatError unless some of the table's ids begin where it says."""
-        distinct = self.unigram_ids.shape[0]
-        some = np.unique(np.linspace(0, distinct - 1, LOOKED_AT).astype(np.int64))
+    def check_unigrams(self, whole: bool = False) -> None:
+        """Raise FormatError unless some of the table's ids begin where it says; or all."""
+        some = np.arange(self.unigram_ids.shape[0])
+        if not whole:
+            some = np.unique(np.linspace(0, some.shape[0] - 1, LOOKED_AT).astype(np.int64))
         firsts = self.unigram_ranks[some].astype(np.int64)
         before = np.maximum(firsts - 1, 0)
         tokens = self.tokens[self.positions_of(np.append(firsts, before))].astype(np.int64)
         ids = self.unigram_ids[some]
         begins, others = tokens[: some.shape[0]] == ids, tokens[some.shape[0] :] != ids
         if not (begins & (others | (firsts == 0))).all():
+            if whole:
+                raise self.unsorted("suffixes do not begin with the tokens that there are")
             raise self._wrong_unigrams("not how often the tokens occur")
 
     def _wrong_unigrams(self, what: str) -> FormatError:
         return FormatError(
-            f"{self.folder / self.names[fmt.UNIGRAMS]}: {what}: get the file again, or remove it "
+            f"{self.folder / self.name_of(fmt.UNIGRAMS)}: {what}: get the file again, or remove it "
             "(nothing needs it)"
         )
 
@@ -234,8 +237,8 @@ def stretches_of(shard: Shard) -> np.ndarray:
     for length in range(1, n - last + 1):
         if length > LONGEST_REPEAT:
             raise FormatError(
-                f"{shard.folder / shard.names[fmt.TOKENS]}: its last {LONGEST_REPEAT:,} tokens are "
-                "also in another place: such an index cannot be read in place; make an everygram "
+                f"{shard.folder / shard.name_of(fmt.TOKENS)}: its last {LONGEST_REPEAT:,} tokens "
+                "are also in another place: such an index cannot be read as it is; make an everygram "
                 "index of it with 'everygram convert'"
             )
         prefix = tokens[n - length :].tobytes()

@@ -11,8 +11,9 @@ import numpy as np
 from everygram.errors import DamagedIndexError, FormatError
 from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
+from everygram.storage.attached import is_foreign, open_foreign
 from everygram.storage.directory import read_manifest, read_tokenizer_json
-from everygram.storage.disk import wrong_files
+from everygram.storage.disk import position_entries, wrong_files
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
 from everygram.storage.prepared import is_prepared, read_info
@@ -33,6 +34,8 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
     the folder is not an index. If a writer has changed the index and removed files meanwhile, the
     new version is checked.
     """
+    if is_foreign(path):
+        return _foreign_problems(path, progress, quick)
     try:
         manifest = read_manifest(path)
         while True:
@@ -80,6 +83,23 @@ def _problems(
     if not problems and not quick:
         problems += _verify_numbers(manifest, opened)
     return problems or _wrong_preparation(path, manifest, quick)
+
+
+def _foreign_problems(path: Path, progress: Callable[[int, int], None], quick: bool) -> list[str]:
+    """What `verify` returns for an index of infini-gram's, which has no checksums of its own."""
+    try:
+        _, segments, _ = open_foreign(path, verify=not quick)
+        problems: list[str] = []
+        for number, segment in enumerate(segments):
+            if not quick:
+                found = [*_wrong_documents(segment), *_wrong_order(segment)]
+                problems += [f"{segment.folder}: {problem}" for problem in found]
+            progress(number + 1, len(segments))
+        return problems
+    except (FormatError, DamagedIndexError) as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{path}: cannot be read: {error}"]
 
 
 def _wrong_preparation(path: Path, manifest: fmt.Manifest, quick: bool) -> list[str]:
@@ -132,18 +152,28 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
 
 
 def _wrong_documents(segment: Segment) -> Iterator[str]:
-    numbers = segment.numbers_of(np.arange(segment.num_documents))
+    numbers, name = segment.numbers_of(np.arange(segment.num_documents)), segment.name_of
     if numbers[0] != segment.first_document or (np.diff(numbers) <= 0).any():
         yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
     offsets = segment.document_offsets
     if offsets.shape[0] != segment.num_documents or int(offsets[0]) != 0:
-        yield f"{fmt.DOCUMENT_OFFSETS}: the first document does not start at 0"
+        yield f"{name(fmt.DOCUMENT_OFFSETS)}: the first document does not start at 0"
     separators = np.flatnonzero(segment.tokens == segment.separator)
     if not np.array_equal(separators, offsets.astype(np.int64)):
-        yield f"{fmt.DOCUMENT_OFFSETS}: not the positions of the separators in {fmt.TOKENS}"
+        yield (
+            f"{name(fmt.DOCUMENT_OFFSETS)}: not the positions of the separators in "
+            f"{name(fmt.TOKENS)}"
+        )
     ends = segment.metadata_offsets.astype(np.int64)
+    if ends.shape[0] == segment.num_documents:  # of a shard, without the last end
+        ends = np.append(ends, segment.metadata_bytes.shape[0])
+    elif not ends.shape[0]:
+        ends = np.zeros(1, np.int64)
     if ends[0] != 0 or ends[-1] != segment.metadata_bytes.shape[0] or (np.diff(ends) < 0).any():
-        yield f"{fmt.METADATA_OFFSETS}: not ascending from 0 to the size of {fmt.METADATA}"
+        yield (
+            f"{name(fmt.METADATA_OFFSETS)}: not ascending from 0 to the size of "
+            f"{name(fmt.METADATA)}"
+        )
         return
     for local in range(segment.num_documents):
         try:
@@ -156,38 +186,38 @@ def _wrong_documents(segment: Segment) -> Iterator[str]:
 def _wrong_order(segment: Segment) -> Iterator[str]:
     n = segment.stream_len
     rank_of = np.full(n, n, np.uint32 if n < 2**32 else np.int64)
-    wrong = invert(segment.suffix_array, rank_of)
+    sa, tokens, name = segment.suffix_array, segment.tokens, segment.name_of(fmt.SUFFIX_ARRAY)
+    if segment.stretches is not None:  # a shard, whose positions are pointers
+        sa = position_entries(segment.positions_of(slice(None)), fmt.position_bytes(n))
+        # (In the order of their bytes, ids are in that of these numbers.)
+        tokens = tokens.byteswap()
+    wrong = invert(sa, rank_of)
     if wrong >= 0:
-        yield f"{fmt.SUFFIX_ARRAY}: rank {wrong:,} is out of range or stands twice"
+        yield f"{name}: rank {wrong:,} is out of range or stands twice"
         return
-    wrong = first_disorder(segment.tokens, segment.suffix_array, rank_of, segment.separator)
+    wrong = first_disorder(tokens, sa, rank_of, segment.separator)
     if wrong >= 0:
-        yield f"{fmt.SUFFIX_ARRAY}: ranks {wrong:,} and {wrong + 1:,} are out of order"
+        yield f"{name}: ranks {wrong:,} and {wrong + 1:,} are out of order"
         return
     start = 0
-    for piece in fence_tree(
-        fence_keys_of(
-            segment.tokens,
-            segment.suffix_array,
-            segment.separator,
-            segment.entry.key_bits,
-            segment.fence_spacing,
-        )
-    ):
+    by_bytes = segment.by_bytes
+    where = segment.separator, segment.entry.key_bits, segment.fence_spacing
+    for piece in fence_tree(fence_keys_of(segment.tokens, sa, *where, by_bytes=by_bytes)):
         if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
             yield f"{fmt.FENCES}: not the keys of the suffixes"
             break
         start += piece.shape[0]
-    if not np.array_equal(unigram_table(segment.tokens), segment.unigrams):
-        yield f"{fmt.UNIGRAMS}: not the tokens and first ranks of the suffixes"
-    yield from _wrong_counts(segment)
+    table = segment.unigrams
+    if table.shape[0] and not np.array_equal(unigram_table(segment.tokens, by_bytes), table):
+        yield f"{segment.name_of(fmt.UNIGRAMS)}: not the tokens and first ranks of the suffixes"
+    yield from _wrong_counts(segment, sa)
 
 
-def _wrong_counts(segment: Segment) -> Iterator[str]:
+def _wrong_counts(segment: Segment, sa: np.ndarray) -> Iterator[str]:
     if segment.document_counts is None:
         return
     start = 0
-    arrays = segment.tokens, segment.suffix_array, segment.document_offsets
+    arrays = segment.tokens, sa, segment.document_offsets
     for piece in document_counts(*arrays, memory=NO_LIMIT, threads=1, folder=None):
         if not np.array_equal(piece, segment.document_counts[start : start + piece.shape[0]]):
             yield f"{fmt.DOCUMENT_COUNTS}: not the repeats of documents in the suffixes"
