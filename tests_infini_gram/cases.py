@@ -193,9 +193,26 @@ class Draw:
         draw = self._random
         clauses = draw.choice([1, 1, 2, 2, 3])
         return [
-            [self.ids(draw.choice([1, 1, 2, 3]), 1) for _ in range(draw.choice([1, 1, 2]))]
+            [self.term(draw.choice([1, 1, 2, 3])) for _ in range(draw.choice([1, 1, 2]))]
             for _ in range(clauses)
         ]
+
+    def term(self, longest: int) -> list[int]:
+        ids = self.ids(longest, 1)
+        return self.term(longest) if self._separator in ids else ids
+
+    def grouped(self):
+        """A call of `get_docs_by_ptrs_2_grouped`."""
+        requests = [
+            {
+                "docs": [{"s": s, "ptr": p} for s, p in (self.pointer() for _ in range(3))],
+                "span_ids": self.ids(3, 1),
+                "needle_len": self.length(0),
+                "max_ctx_len": self.length(),
+            }
+            for _ in range(2)
+        ]
+        return [requests], {}
 
     def shard(self) -> int:
         return self._random.randrange(len(self._streams))

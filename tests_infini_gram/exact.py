@@ -1,4 +1,5 @@
-"""The exact answers to the calls of infini-gram's engine, by brute force over its files.
+"""The exact answers to the calls of infini-gram's engine, by brute force over its files: as it
+defines them (`Theirs`), whatever it answers.
 
 Written to be obviously right. Tokens are compared as bytes, as infini-gram compares them.
 """
@@ -41,6 +42,13 @@ class Shard:
         """The pointers of all suffixes that begin with these bytes, in the order of the table."""
         return [p for p in self.pointers if self.data.startswith(query, p)]
 
+    def has(self, query: bytes) -> bool:
+        """Whether there is one."""
+        at = self.data.find(query)
+        while at % self.width and at >= 0:
+            at = self.data.find(query, at + 1)
+        return at >= 0
+
     def is_before_all(self, query: bytes) -> bool:
         """Whether these bytes sort before all suffixes."""
         return query < min(self.data[p:] for p in self.pointers)
@@ -48,12 +56,12 @@ class Shard:
     def longest(self, query: bytes) -> int:
         """How many tokens of a query are the longest prefix that occurs."""
         length = len(query)
-        while length and not self.occurrences(query[:length]):
+        while length and not self.has(query[:length]):
             length -= self.width
         return length // self.width
 
 
-class Exact:
+class Theirs:
     """Exact answers over the index of a case.
 
     word_ids: ids of tokens that begin words, for `attribute`. log_probs: whether engines are told
@@ -64,13 +72,13 @@ class Exact:
         names = sorted(path.name.removeprefix("tokenized") for path in folder.glob("tokenized*"))
         self.shards = [Shard(folder, name, case.dtype) for name in names]
         self.end, self.word_ids = case.end, set(word_ids)
-        self._dtype, self.separator = case.dtype, indexes.separator_of(case.dtype)
+        self.case, self.separator = case, indexes.separator_of(case.dtype)
         ids = [token for shard in self.shards for token in shard.ids]
         self._unigrams = Counter(ids if log_probs else ())
         self._total = len(ids)
 
     def bytes_of(self, ids: list[int]) -> bytes:
-        return np.array(ids, indexes.DTYPES[self._dtype]).tobytes()
+        return np.array(ids, indexes.DTYPES[self.case.dtype]).tobytes()
 
     def occurrences(self, ids: list[int]) -> list[list[int]]:
         """For each shard the pointers of an n-gram's occurrences, in the order of ranks."""
@@ -242,10 +250,11 @@ class Exact:
         return {"spans": spans}
 
 
-class ExactDiff(Exact):
-    """Exact answers over an index without the documents of another, `gone`."""
+class TheirsWithout(Theirs):
+    """As `InfiniGramEngineDiff` defines them: matches are cut where all their occurrences are in
+    the index `gone`, and some calls do not show its documents."""
 
-    gone: Exact
+    gone: Theirs
 
     def left(self, ids, length) -> int:
         while length:

@@ -1,14 +1,17 @@
-"""Why infini-gram's answer to a call is another than ours: one rule has to tell, and each rule
-checks that ours is the exact one.
+"""Why infini-gram's answer to a call is another than ours.
+
+First, each of its answers must be what it defines (`Theirs`), but for errors of its program that
+are known: `error_of` names the one that an answer shows. What it defines and what we define
+(`Ours`) must be the same, but for definitions that differ on purpose: `difference_of` names the one
+that a call meets.
 """
 
 import math
 
 from cases import Call
-from exact import Exact
+from exact import Theirs
 
 DIED = "died"
-DOCUMENTS = ("get_doc", "get_docs")
 
 
 def same(a, b) -> bool:
@@ -19,113 +22,77 @@ def same(a, b) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+        return [*a] == [*b] and all(same(a[name], b[name]) for name in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
 
 
-def rule_of(exact: Exact, call: Call, ours, theirs) -> str | None:
-    """The name of the rule that tells why `theirs` is not `ours`; None if there is none."""
-    name, arguments, named = call
-    for rule in RULES:
-        if rule(exact, name, arguments, named, ours, theirs):
-            return rule.__name__
-    return None
+# What is wrong in infini-gram's program. Each takes what is defined, the call, what is defined for
+# it, and infini-gram's answer.
 
 
-def is_exact(exact: Exact, name, arguments, named, ours) -> bool:
-    return same(ours, getattr(exact, name)(*arguments, **named))
-
-
-def it_calls_what_is_not_there(exact, name, arguments, named, ours, theirs):
+def it_calls_what_is_not_there(theirs, name, arguments, named, defined, answer):
     """`get_docs_by_ranks` raises an AttributeError, whatever it is asked."""
-    return (
-        name == "get_docs_by_ranks"
-        and theirs == ("raised", "AttributeError")
-        and is_exact(exact, name, arguments, named, ours)
-    )
+    return name == "get_docs_by_ranks" and answer == ("raised", "AttributeError")
 
 
-def it_refuses_odd_pointers_to_bytes(exact, name, arguments, named, ours, theirs):
+def it_refuses_odd_pointers_to_bytes(theirs, name, arguments, named, defined, answer):
     """Pointers have to be even, though tokens of a byte stand at odd ones, too."""
-    several = arguments[0] if name.startswith("get_docs_by_ptrs") else [arguments]
-    return (
-        "by_ptr" in name
-        and exact.shards[0].width == 1
-        and any(pointer % 2 for _, pointer, *_ in several)
-        and isinstance(theirs, dict)
-        and theirs["error"].startswith("ptr must be an even integer")
-        and is_exact(exact, name, arguments, named, ours)
+    if "by_ptr" not in name or theirs.shards[0].width != 1 or not isinstance(answer, dict):
+        return False
+    pointers = (
+        [each["ptr"] for one in arguments[0] for each in one["docs"]]
+        if name.endswith("grouped")
+        else [each[1] for each in (arguments[0] if "docs" in name else [arguments])]
     )
+    said = answer.get("error", "")
+    return said.startswith("ptr must be an even integer") and any(p % 2 for p in pointers)
 
 
-def it_ends_itself_where_nothing_is_shown(exact, name, arguments, named, ours, theirs):
+def it_ends_itself_where_nothing_is_shown(theirs, name, arguments, named, defined, answer):
     """Of a separator with no token after it, a text of less than no token is made: an error, which
     ends the process if it is raised in one of several threads."""
-    if theirs not in (DIED, ("raised", "ValueError")) or not (
-        name.startswith(DOCUMENTS) and name.endswith("_2")
-    ):
+    if answer not in (DIED, ("raised", "ValueError")) or "_2" not in name:
         return False
-    several = arguments[0] if name.startswith("get_docs") else [arguments]
-    nothing = [each for each in several if len(each) == 4 and each[2:] == [0, 0]]
-    found = [
-        exact.get_doc_by_ptr_2(*each) if "ptr" in name else exact.get_doc_by_rank_2(*each)
-        for each in nothing
-    ]
-    return any(each["needle_offset"] < 0 for each in found) and is_exact(
-        exact, name, arguments, named, ours
-    )
+    flat = defined if isinstance(defined, list) else [defined]
+    flat = [doc for each in flat for doc in (each if isinstance(each, list) else [each])]
+    return any(each["disp_len"] < 0 for each in flat)
 
 
-def it_counts_from_a_separator_in_unsigned_numbers(exact, name, arguments, named, ours, theirs):
-    """A separator stands a token before its document: −1, which they write without a sign."""
-    if not name.startswith(DOCUMENTS) or not isinstance(theirs, dict | list):
-        return False
-    width = exact.shards[0].width
-    wrapped = (2**64 - width) // width
-    known = [
-        {**each, "needle_offset": -1} if each.get("needle_offset") == wrapped else each
-        for each in (theirs if isinstance(theirs, list) else [theirs])
-    ]
-    return same(known if isinstance(theirs, list) else known[0], ours) and is_exact(
-        exact, name, arguments, named, ours
-    )
-
-
-def it_samples_what_comes_next(exact, name, arguments, named, ours, theirs):
+def it_samples_what_comes_next(theirs, name, arguments, named, defined, answer):
     """Of more than `max_support` occurrences some are looked at."""
     return (
         name in ("ntd", "infgram_ntd")
-        and theirs["approx"]
-        and theirs["prompt_cnt"] == ours["prompt_cnt"] > named.get("max_support", 1000)
-        and theirs.get("suffix_len") == ours.get("suffix_len")
-        and is_exact(exact, name, arguments, named, ours)
+        and answer["approx"]
+        and answer["prompt_cnt"] == defined["prompt_cnt"] > named.get("max_support", 1000)
+        and answer.get("suffix_len") == defined.get("suffix_len")
     )
 
 
-def it_takes_ends_for_all(exact, name, arguments, named, ours, theirs):
+def it_takes_ends_for_all(theirs, name, arguments, named, defined, answer):
     """Where the first and the last of some occurrences are followed by the end of a document, it
     takes all between for ends: where one ends the shard, which sorts first, or is followed by a
     token with the id of the end."""
-    if name not in ("ntd", "infgram_ntd") or theirs["approx"]:
+    if name not in ("ntd", "infgram_ntd") or answer["approx"]:
         return False
-    prompt = arguments[0][len(arguments[0]) - ours.get("suffix_len", len(arguments[0])) :]
-    query = exact.bytes_of(prompt)
-    at_the_end = any(shard.data.endswith(query) for shard in exact.shards)
-    as_a_token = any(map(len, exact.occurrences([*prompt, exact.end])))
-    known = {token: each["cont_cnt"] for token, each in theirs["result_by_token_id"].items()}
-    counted = {token: each["cont_cnt"] for token, each in ours["result_by_token_id"].items()}
+    prompt = arguments[0][len(arguments[0]) - defined.get("suffix_len", len(arguments[0])) :]
+    query = theirs.bytes_of(prompt)
+    at_the_end = any(shard.data.endswith(query) for shard in theirs.shards)
+    as_a_token = any(map(len, theirs.occurrences([*prompt, theirs.end])))
+    known, counted = (
+        {token: each["cont_cnt"] for token, each in one["result_by_token_id"].items()}
+        for one in (answer, defined)
+    )
     return (
         (at_the_end or as_a_token)
-        and theirs["prompt_cnt"] == ours["prompt_cnt"] == sum(known.values())
-        and known.pop(exact.end) > counted.pop(exact.end)
+        and answer["prompt_cnt"] == defined["prompt_cnt"] == sum(known.values())
+        and known.pop(theirs.end) > counted.pop(theirs.end)
         and all(count <= counted[token] for token, count in known.items())
-        and is_exact(exact, name, arguments, named, ours)
     )
 
 
-def it_does_not_look_at_the_first_suffix(exact, name, arguments, named, ours, theirs):
+def it_does_not_look_at_the_first_suffix(theirs, name, arguments, named, defined, answer):
     """The longest match of what sorts before all suffixes of a shard is at most that of the first
     of them, which is not looked at."""
     if name not in ("creativity", "attribute"):
@@ -133,54 +100,94 @@ def it_does_not_look_at_the_first_suffix(exact, name, arguments, named, ours, th
     ids = arguments[0]
     starts = range(len(ids))
     if name == "creativity":
-        pairs = zip(starts, ours["rs"], theirs["rs"], strict=True)
+        pairs = zip(starts, defined["rs"], answer["rs"], strict=True)
         starts = [start for start, a, b in pairs if a != b]
-        if any(theirs["rs"][start] > ours["rs"][start] for start in starts):
+        if any(answer["rs"][start] > defined["rs"][start] for start in starts):
             return False
     before = [
-        any(shard.is_before_all(exact.bytes_of(ids[start:])) for shard in exact.shards)
+        any(shard.is_before_all(theirs.bytes_of(ids[start:])) for shard in theirs.shards)
         for start in starts
     ]
-    reason = all(before) if name == "creativity" else any(before)
-    return reason and is_exact(exact, name, arguments, named, ours)
+    return all(before) if name == "creativity" else any(before)
 
 
-def it_draws_documents(exact, name, arguments, named, ours, theirs):
-    """Which documents are shown is drawn, there with repetitions; those shown are occurrences."""
-    if name != "search_docs":
+def it_counts_below_zero_without_a_sign(theirs, name, arguments, named, defined, answer):
+    """A separator stands a token before its document: at −1, which is written without a sign."""
+    if not name.startswith("get_doc") or not isinstance(answer, dict | list):
         return False
-    found = exact.occurrences(arguments[0])
-    places = [(s, pointer) for s, pointers in enumerate(found) for pointer in pointers]
-
-    def is_sound(answer) -> bool:
-        shown = [
-            exact.get_doc_by_ptr(*places[at], max_disp_len=named["max_disp_len"])
-            for at in answer["idxs"]
-        ]
-        return same([without_sign(each) for each in answer["documents"]], shown)
-
-    def without_sign(document):
-        wrapped = document["needle_offset"] >= 2**60
-        return document | ({"needle_offset": -1} if wrapped else {})
-
-    different = {exact.get_doc_by_ptr(*place)["doc_ix"] for place in places}
-    return (
-        theirs["cnt"] == ours["cnt"] == len(places)
-        and theirs["approx"] is ours["approx"] is False
-        and is_sound(theirs)
-        and is_sound(ours)
-        and len(ours["idxs"]) == min(named["maxnum"], len(different))
-        and len({each["doc_ix"] for each in ours["documents"]}) == len(ours["documents"])
-    )
+    return same(_signed(answer, theirs.shards[0].width), defined)
 
 
-RULES = [
+def _signed(answer, width):
+    if isinstance(answer, list):
+        return [_signed(each, width) for each in answer]
+    wrapped = answer.get("needle_offset") == (2**64 - width) // width
+    return {**answer, "needle_offset": -1} if wrapped else answer
+
+
+ERRORS = [
     it_calls_what_is_not_there,
     it_refuses_odd_pointers_to_bytes,
     it_ends_itself_where_nothing_is_shown,
-    it_counts_from_a_separator_in_unsigned_numbers,
     it_samples_what_comes_next,
     it_takes_ends_for_all,
     it_does_not_look_at_the_first_suffix,
-    it_draws_documents,
+    it_counts_below_zero_without_a_sign,
 ]
+
+
+def error_of(theirs: Theirs, call: Call, defined, answer) -> str | None:
+    """The name of the error by which infini-gram's answer is not what it defines."""
+    return next((each.__name__ for each in ERRORS if each(theirs, *call, defined, answer)), None)
+
+
+# What is defined otherwise. Each takes infini-gram's definitions and the call.
+
+
+def we_draw_different_documents(theirs, name, arguments, named):
+    """There, a document may be drawn twice; the documents that clauses match in are drawn, too."""
+    return name.startswith("search_docs")
+
+
+def we_count_clauses_in_any_order(theirs, name, arguments, named):
+    """Several clauses match in the smallest windows that have all of them; there, each occurrence
+    of the rarest of them is looked at. Of one clause pointers ascend; equal terms count once."""
+    return name.endswith("_cnf")
+
+
+def our_ngrams_are_in_one_document(theirs, name, arguments, named):
+    """A separator is the start or the end of a document, the last one's too, and nothing goes on
+    after it."""
+    return name in (
+        "find",
+        "count",
+        "prob",
+        "ntd",
+        "infgram_prob",
+        "infgram_ntd",
+    ) and theirs.separator in [*arguments[0], *arguments[1:]]
+
+
+def our_ends_sort_last(theirs, name, arguments, named):
+    """The end of a shard sorts as a separator, there before all tokens: other ranks."""
+    return "by_rank" in name or name in ("find", "attribute")
+
+
+def our_separators_have_no_negative_places(theirs, name, arguments, named):
+    """A separator is shown as the place before the first token that is shown; where that would
+    show less than nothing, nothing is shown. Without metadata there is an empty object."""
+    return name.startswith("get_doc")
+
+
+DIFFERENCES = [
+    we_draw_different_documents,
+    we_count_clauses_in_any_order,
+    our_ngrams_are_in_one_document,
+    our_ends_sort_last,
+    our_separators_have_no_negative_places,
+]
+
+
+def difference_of(theirs: Theirs, call: Call) -> str | None:
+    """The name of the definition that a call meets and that differs."""
+    return next((each.__name__ for each in DIFFERENCES if each(theirs, *call)), None)
