@@ -199,13 +199,13 @@ def serve(function: str, source: str, made: str, options: str) -> None:
         stream[::100] = 65535
         if function == "build":
             stream.tofile(small / "tokens.u16")
-            call(small / "tokens.u16", small / "made", **given)
+            call(small / "tokens.u16", out=small / "made", **given)
         else:
             write_shard(small / "files", 0, stream)
             sort_as_defined(small / "files", "u16")
-            call(small / "files", small / "made", **given)
+            call(small / "files", out=small / "made", **given)
     start = time.perf_counter()
-    call(source, made, **given)
+    call(source, out=made, **given)
     print(time.perf_counter() - start)
 
 
