@@ -38,6 +38,23 @@ class Shard:
             ends = [*np.frombuffer(places, "<u8").tolist(), len(text)]
             self.lines = [text[a:b].decode() for a, b in itertools.pairwise(ends)]
 
+    @classmethod
+    def joined(cls, shards: list["Shard"]) -> "Shard":
+        """The documents of shards as one, whose pointers are in no order."""
+        found = cls.__new__(cls)
+        found.width, found.data = shards[0].width, b"".join(shard.data for shard in shards)
+        found.ids = [token for shard in shards for token in shard.ids]
+        found.pointers = [*range(0, len(found.data), found.width)]
+        found.lines = [line for shard in shards for line in shard.lines]
+        before = itertools.accumulate((len(shard.data) for shard in shards), initial=0)
+        starts = [
+            at + start
+            for at, shard in zip(before, shards, strict=False)
+            for start in shard.starts[:-1]
+        ]
+        found.starts = [*starts, len(found.data)]
+        return found
+
     def occurrences(self, query: bytes) -> list[int]:
         """The pointers of all suffixes that begin with these bytes, in the order of the table."""
         return [p for p in self.pointers if self.data.startswith(query, p)]

@@ -5,15 +5,17 @@ for errors that are known, by brute force. `python -m pytest tests_infini_gram -
 each rule was needed.
 """
 
+import copy
 from collections import Counter
 
+import numpy as np
 import pytest
 from everygram.compat.infini_gram import InfiniGramEngine, InfiniGramEngineDiff
 
 import everygram
 import infini_gram_index as indexes
 from cases import CASES, VOCABULARIES, Draw, make, streams_of
-from exact import Theirs, TheirsWithout
+from exact import Shard, Theirs, TheirsWithout
 from ours import Ours
 from rules import difference_of, error_of, same
 from wheel import Wheel
@@ -56,11 +58,12 @@ class Made:
     def engine(self, kind):
         return InfiniGramEngine(str(self.folders[kind]), self.case.end, **self.options)
 
-    def ours(self, engine, taken=()):
+    def ours(self, engine, taken=(), theirs=None):
         """What we define. Ranks are read from the engine: each document as it starts at a rank
         tells the pointer."""
-        order, starts = [], starts_of(self.theirs)
-        for s, shard in enumerate(self.theirs.shards):
+        theirs = theirs or self.theirs
+        order, starts = [], starts_of(theirs)
+        for s, shard in enumerate(theirs.shards):
             ranks = range(len(shard.ids))
             tokens = engine.get_docs_by_ranks_2([(s, rank, 1, 0) for rank in ranks])
             wholes = engine.get_docs_by_ranks_2([(s, rank, 1 << 30, 1 << 30) for rank in ranks])
@@ -72,7 +75,7 @@ class Made:
                     for token, whole in zip(tokens, wholes, strict=True)
                 ]
             )
-        return Ours(self.theirs, order, taken)
+        return Ours(theirs, order, taken)
 
 
 def starts_of(theirs):
@@ -117,7 +120,7 @@ def placed(answer):
     return {**answer, "segment_by_shard": pairs}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["as it is", "attached"])
 def test_every_method(made, kind):
     engine, used = made.engine(kind), Counter()
     ours = made.ours(engine)
@@ -127,6 +130,28 @@ def test_every_method(made, kind):
         used.update(check(ours, made.theirs, call, answer, theirs))
     assert used["the same"] > len(made.asked) / 5
     print(made.case.name, kind, dict(used))
+
+
+# Calls whose answers know of shards: an index that was converted has one.
+OF_SHARDS = ("by_rank", "by_ptr", "find", "attribute")
+
+
+def test_every_method_of_a_converted_index(made):
+    engine, used = made.engine("converted"), Counter()
+    joined = copy.copy(made.theirs)
+    joined.shards = [Shard.joined(made.theirs.shards)]
+    ours = made.ours(engine, theirs=joined)
+    stream = np.concatenate(made.streams)
+    for call in Draw([stream], made.case.dtype, seed=1).calls(NUMBER):
+        name, arguments, named = call
+        answer = getattr(engine, name)(*arguments, **named)
+        if any(each in name for each in OF_SHARDS) and name != "search_docs":
+            expected = getattr(ours, name)(*arguments, **named)
+            assert same(placed(answer), placed(expected)), (call, answer, expected)
+        else:
+            used.update(check(ours, made.theirs, call, answer, made.wheel(*call)))
+    assert used["the same"]
+    print(made.case.name, "converted", dict(used))
 
 
 # What a method cannot answer. infini-gram says so with {"error": …}, raises, or ends the process.
@@ -287,21 +312,39 @@ def test_without_documents(made, kind, tmp_path):
 
 
 def test_exported(made, tmp_path):
-    """infini-gram answers the same over the files that we write."""
-    files = tmp_path / "back"
+    """infini-gram's engine over the files that we write: what they define, but for its errors."""
+    case, files = made.case, tmp_path / "back"
     with everygram.open(made.folders["converted"]) as index:
         everygram.export_infini_gram(index, files)
-    assert indexes.sorted_by_bytes(files, made.case.dtype)
-    names = {path.name for path in files.iterdir()}
-    for path in made.files.iterdir():
-        if path.is_file() and made.case.version == 4:
-            assert path.name in names
-            assert (files / path.name).read_bytes() == path.read_bytes(), path.name
-    wheel = Wheel("InfiniGramEngine", [str(files), made.case.end], made.options)
-    for call, theirs in made.asked:
-        if not call[0].startswith("search_docs"):
-            assert same(wheel(*call), theirs), call
+    assert indexes.sorted_by_bytes(files, case.dtype)
+    streams = streams_of(files, case.dtype)
+    assert np.concatenate(streams).tolist() == np.concatenate(made.streams).tolist()
+    if case.shards == 1:
+        (table,), (theirs,) = files.glob("table*"), made.files.glob("table*")
+        assert table.read_bytes() == theirs.read_bytes()
+    log_probs = case.has_log_probs and any(files.glob("unigram*"))
+    defined = Theirs(case, files, made.word_ids, log_probs)
+    lines = [line for shard in made.theirs.shards for line in shard.lines]
+    if case.has_metadata:
+        assert [line for shard in defined.shards for line in shard.lines] == lines
+    options = made.options | {"precompute_unigram_logprobs": log_probs}
+    wheel = Wheel("InfiniGramEngine", [str(files), case.end], options)
+    used = Counter()
+    for call in Draw(streams, case.dtype, seed=4).calls(10):
+        name, arguments, named = call
+        answer = wheel(*call)
+        if name.startswith("search_docs") or name.endswith("_cnf"):
+            assert "error" not in answer
+            continue
+        expected = getattr(defined, name)(*arguments, **named)
+        said = "as defined"
+        if not same(answer, expected):
+            said = error_of(defined, call, expected, answer)
+        assert said is not None, (call, answer, expected)
+        used[said] += 1
     wheel.close()
+    assert used["as defined"] > sum(used.values()) / 2
+    print(case.name, "exported", dict(used))
 
 
 def test_the_index_itself(made):
