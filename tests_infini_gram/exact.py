@@ -5,6 +5,7 @@ Written to be obviously right. Tokens are compared as bytes, as infini-gram comp
 """
 
 import itertools
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -40,12 +41,16 @@ class Shard:
 
     @classmethod
     def joined(cls, shards: list["Shard"]) -> "Shard":
-        """The documents of shards as one, whose pointers are in no order."""
+        """The documents of shards as one, whose pointers are in no order, and with lines of JSON as
+        we write them: without spaces."""
         found = cls.__new__(cls)
         found.width, found.data = shards[0].width, b"".join(shard.data for shard in shards)
         found.ids = [token for shard in shards for token in shard.ids]
         found.pointers = [*range(0, len(found.data), found.width)]
-        found.lines = [line for shard in shards for line in shard.lines]
+        lines = [line for shard in shards for line in shard.lines]
+        found.lines = [
+            line and json.dumps(json.loads(line), separators=(",", ":")) + "\n" for line in lines
+        ]
         before = itertools.accumulate((len(shard.data) for shard in shards), initial=0)
         starts = [
             at + start

@@ -6,6 +6,7 @@ each rule was needed.
 """
 
 import copy
+import json
 from collections import Counter
 
 import numpy as np
@@ -324,9 +325,12 @@ def test_exported(made, tmp_path):
         assert table.read_bytes() == theirs.read_bytes()
     log_probs = case.has_log_probs and any(files.glob("unigram*"))
     defined = Theirs(case, files, made.word_ids, log_probs)
-    lines = [line for shard in made.theirs.shards for line in shard.lines]
     if case.has_metadata:
-        assert [line for shard in defined.shards for line in shard.lines] == lines
+        lines, originals = (
+            [json.loads(line) for shard in each.shards for line in shard.lines]
+            for each in (defined, made.theirs)
+        )
+        assert lines == originals
     options = made.options | {"precompute_unigram_logprobs": log_probs}
     wheel = Wheel("InfiniGramEngine", [str(files), case.end], options)
     used = Counter()
