@@ -91,11 +91,9 @@ class Singles:
         size = min(engine.vocabulary.vocab_size, number)
         intervals = np.zeros((number, len(engine.segments), 2), np.int64)
         for segment_number, segment in enumerate(engine.segments):
-            ids, counts = segment.unigrams_counted()
+            ids, of_segment = segment.unigram_intervals()
             known = np.searchsorted(ids, size)
-            last = np.cumsum(counts)[:known]
-            of_segment = np.column_stack([last - counts[:known], last])
-            intervals[ids[:known], segment_number] = of_segment
+            intervals[ids[:known], segment_number] = of_segment[:known]
         sizes = (intervals[:, :, 1] - intervals[:, :, 0]).sum(1)
         vanishing = np.flatnonzero(spelled.vanishes & (sizes > 0))
         starts = [[int(engine.vocabulary.separator), token] for token in vanishing.tolist()]

@@ -190,6 +190,17 @@ class Segment:
         order = np.argsort(ids) if self.by_bytes else slice(None)
         return ids[order].astype(np.int64), counts[order]
 
+    def unigram_intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct tokens of the stream, ascending, and the interval of each: int64, shapes
+        (U,) and (U, 2). Raises DamagedIndexError."""
+        ids, counts = self.unigrams_counted()
+        order = np.arange(ids.shape[0])
+        if self.by_bytes:
+            order = np.argsort(fmt.ordered(ids, 8 * self.tokens.itemsize))
+        ends = np.empty_like(counts)
+        ends[order] = np.cumsum(counts[order])
+        return ids, np.column_stack([ends - counts, ends])
+
     def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
         """The positions at these ranks: int64, shape (k,)."""
         if self.stretches is None:

@@ -179,7 +179,10 @@ class Shard(Segment):
             some = np.unique(np.linspace(0, some.shape[0] - 1, LOOKED_AT).astype(np.int64))
         firsts = self.unigram_ranks[some].astype(np.int64)
         before = np.maximum(firsts - 1, 0)
-        tokens = self.tokens[self.positions_of(np.append(firsts, before))].astype(np.int64)
+        positions = self.positions_of(np.append(firsts, before))
+        if int(positions.max()) >= self.stream_len:
+            raise self.unsorted("a pointer past the end of the tokens")
+        tokens = self.tokens[positions].astype(np.int64)
         ids = self.unigram_ids[some]
         begins, others = tokens[: some.shape[0]] == ids, tokens[some.shape[0] :] != ids
         if not (begins & (others | (firsts == 0))).all():
@@ -238,8 +241,8 @@ def stretches_of(shard: Shard) -> np.ndarray:
         if length > LONGEST_REPEAT:
             raise FormatError(
                 f"{shard.folder / shard.name_of(fmt.TOKENS)}: its last {LONGEST_REPEAT:,} tokens "
-                "are also in another place: such an index cannot be read as it is; make an everygram "
-                "index of it with 'everygram convert'"
+                "are also in another place: such a folder cannot be read as it is; make an index "
+                "of it with 'everygram convert'"
             )
         prefix = tokens[n - length :].tobytes()
         lo = first(prefix, length)

@@ -188,6 +188,8 @@ def _wrong_order(segment: Segment) -> Iterator[str]:
     rank_of = np.full(n, n, np.uint32 if n < 2**32 else np.int64)
     sa, tokens, name = segment.suffix_array, segment.tokens, segment.name_of(fmt.SUFFIX_ARRAY)
     if segment.stretches is not None:  # a shard, whose positions are pointers
+        if (segment.suffix_array[:, 0] & (tokens.itemsize - 1)).any():
+            yield f"{name}: a pointer into a token"
         sa = position_entries(segment.positions_of(slice(None)), fmt.position_bytes(n))
         # (In the order of their bytes, ids are in that of these numbers.)
         tokens = tokens.byteswap()
