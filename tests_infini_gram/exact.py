@@ -42,14 +42,14 @@ class Shard:
     @classmethod
     def joined(cls, shards: list["Shard"]) -> "Shard":
         """The documents of shards as one, whose pointers are in no order, and with lines of JSON as
-        we write them: without spaces."""
+        we write them: without spaces, and an empty object for none."""
         found = cls.__new__(cls)
         found.width, found.data = shards[0].width, b"".join(shard.data for shard in shards)
         found.ids = [token for shard in shards for token in shard.ids]
         found.pointers = [*range(0, len(found.data), found.width)]
         lines = [line for shard in shards for line in shard.lines]
         found.lines = [
-            line and json.dumps(json.loads(line), separators=(",", ":")) + "\n" for line in lines
+            json.dumps(json.loads(line or "{}"), separators=(",", ":")) + "\n" for line in lines
         ]
         before = itertools.accumulate((len(shard.data) for shard in shards), initial=0)
         starts = [

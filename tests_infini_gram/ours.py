@@ -9,9 +9,6 @@ from collections import Counter
 
 from exact import Shard, Theirs
 
-# Of a document without metadata.
-NO_METADATA = "{}\n"
-
 
 class Document:
     """A document: its number, its shard, the pointer of its separator, its tokens, its metadata."""
@@ -138,7 +135,7 @@ class Ours(Theirs):
             "disp_len": len(shown),
             # (A separator stands before what is shown.)
             "needle_offset": 0 if is_gone else max(0, offset - begin),
-            "metadata": "" if is_gone else document.line or NO_METADATA,
+            "metadata": "" if is_gone else document.line,
             "token_ids": shown,
             "blocked": is_gone,
         }

@@ -175,8 +175,8 @@ def our_ends_sort_last(theirs, name, arguments, named):
 
 def our_documents_are_shown_otherwise(theirs, name, arguments, named):
     """A separator has the place of the first token that is shown; where that would be less than
-    nothing, nothing is shown. Without metadata there is an empty object, and what is converted has
-    it without spaces."""
+    nothing, nothing is shown. What is converted has metadata without spaces, and an empty object
+    for none."""
     return name.startswith("get_doc")
 
 
