@@ -46,7 +46,7 @@ THEIRS, ATTACHED = "everygram over its files", "everygram, attached"
 ENGINE, ENGINE_ATTACHED = "everygram.compat, over its files", "everygram.compat, attached"
 WITHOUT = "infini-gram, no prefetch"
 FILES, MADE, CONVERTED, BUILT = "infini-gram", "infini-gram-attached", "converted", "built"
-NUM_DOCUMENTS, NUM_ATTRIBUTED, ATTRIBUTED = 1000, 16, 300
+NUM_DISTRIBUTIONS, NUM_DOCUMENTS, NUM_ATTRIBUTED, ATTRIBUTED = 300, 1000, 16, 300
 SHOWN = 20
 # The targets: times of ours, infini-gram's over ours, conversion over a build, ns a token.
 NEAR, FASTER, CONVERSION, ATTACH_NS = 1.3, 10, 1.2, 20
@@ -290,9 +290,9 @@ def compat_queries(
         "count": occurring,
         "find": occurring[:NUM_DOCUMENTS],
         "prob": drawn["prob"],
-        "ntd": drawn["ntd"],
+        "ntd": drawn["ntd"][:NUM_DISTRIBUTIONS],
         "infgram_prob": drawn["infgram_prob"],
-        "infgram_ntd": drawn["infgram_ntd"],
+        "infgram_ntd": drawn["infgram_ntd"][:NUM_DISTRIBUTIONS],
         "creativity": drawn[MATCHES],
         "attribute": [[ids[:ATTRIBUTED], full_stop, 3, 1000, False] for (ids,) in drawn[MATCHES]][
             :NUM_ATTRIBUTED
