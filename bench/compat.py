@@ -13,8 +13,9 @@ Uses the indexes that `build.py` left in WORK: infini-gram's, and ours of the sa
 - Answers are compared one by one: our three with each other, and with infini-gram's. Where these
   differ, a known error of infini-gram has to tell why, or the row says how many it does not
   explain: a prompt that ends the shard has the ends of documents for all that follows; the longest
-  match is not looked for in the first suffix of the array. Sampled distributions, drawn documents
-  and clauses (which it counts by other rules) are timed, not compared.
+  match is not looked for in the first suffix of the array; a separator is at place 2⁶³ − 1 of its
+  document. Sampled distributions, drawn documents and clauses (which it counts by other rules) are
+  timed, not compared.
 
 usage: python bench/compat.py --work WORK --held-out DATA/validation.jsonl --peers bench/.peers \
            --json WORK/compat.json
@@ -90,13 +91,17 @@ class KnownErrors:
             pointer = int.from_bytes(table.read(width), "little")
         self._first = self._stream[pointer // 2 : min(size, pointer + 4000) // 2].tobytes()
 
-    def explain(self, name: str, ids: list[int], at: int, ours: Any, its: Any) -> bool:
-        """Of an answer to a call with these ids; for a text, of the one of its token `at`."""
+    def explain(self, name: str, ids: Any, at: int, ours: Any, its: Any) -> bool:
+        """Of an answer to a call with these ids (of documents, numbers); for a text, of the one of its token `at`."""
         if name in ("ntd", "infgram_ntd"):
             # All occurrences of a prompt that ends the shard are taken for ends of documents.
             prompt = ids if ours["suffix_len"] is None else ids[len(ids) - ours["suffix_len"] :]
             tail = self._stream[len(self._stream) - len(prompt) :]
             return tail.tolist() == prompt and [*its["counts"]] == [*self.end.values()]
+        if name.startswith("get_doc"):
+            # A separator stands at −1, which is written without a sign.
+            number, length, place, shown = its
+            return place == 2**63 - 1 and ours == [number, length, 0, shown]
         # The first suffix is not looked at.
         sought = np.array(ids[at:], "<u2").tobytes()
         return name == "creativity" and its < ours and sought < self._first

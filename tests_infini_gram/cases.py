@@ -45,8 +45,8 @@ class Case:
     @property
     def has_log_probs(self) -> bool:
         """Whether infini-gram is told to have the logarithms of the probabilities of tokens. (It
-        reads the files of bytes as if their numbers were letters, and ends itself; without files
-        it starts a thread for each id of the vocabulary.)"""
+        reads the files of bytes as if their numbers were letters; without files it starts a thread
+        for each id of the vocabulary.)"""
         return self.has_unigrams == (self.dtype != "u8")
 
 

@@ -228,11 +228,11 @@ def asked(engine, call):
 
 
 def test_a_pointer_inside_a_token(made):
-    """It ends itself where an even pointer is inside a token of four bytes."""
+    """Of four bytes, half of the even pointers are inside a token. There, they are answered."""
     call = ("get_doc_by_ptr", [0, 2], {})
     ours, theirs = asked(made.engine("as it is"), call), made.wheel(*call)
     if made.case.dtype == "u32":
-        assert theirs == Wheel.DIED
+        assert {*theirs} != {"error"}
         assert {*ours} == {"error"}
     else:
         assert (ours["doc_ix"], ours["token_ids"]) == (theirs["doc_ix"], theirs["token_ids"])
@@ -323,7 +323,7 @@ def test_exported(made, tmp_path):
     if case.shards == 1:
         (table,), (theirs,) = files.glob("table*"), made.files.glob("table*")
         assert table.read_bytes() == theirs.read_bytes()
-    log_probs = case.has_log_probs and any(files.glob("unigram*"))
+    log_probs = case.dtype != "u8"  # (There are files of unigrams.)
     defined = Theirs(case, files, made.word_ids, log_probs)
     if case.has_metadata:
         lines, originals = (
