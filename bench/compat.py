@@ -92,7 +92,8 @@ class KnownErrors:
         self._first = self._stream[pointer // 2 : min(size, pointer + 4000) // 2].tobytes()
 
     def explain(self, name: str, ids: Any, at: int, ours: Any, its: Any) -> bool:
-        """Of an answer to a call with these ids (of documents, numbers); for a text, of the one of its token `at`."""
+        """Of an answer to a call with these ids (of documents, numbers); for a text, of the one of
+        its token `at`."""
         if name in ("ntd", "infgram_ntd"):
             # All occurrences of a prompt that ends the shard are taken for ends of documents.
             prompt = ids if ours["suffix_len"] is None else ids[len(ids) - ours["suffix_len"] :]
