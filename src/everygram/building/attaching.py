@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import load_tokenizer
 
 # Ranks whose keys, or positions, are read at a time.
-RANKS = 1 << 22
+RANKS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def attach(
         asked).
     document_counts: also make the counts from which `document_count` answers at once (0.26 bytes
         per token; meanwhile, on disk, up to 7 more).
-    memory, threads: for document counts, as in `build`.
+    memory: for document counts, as in `build`; threads: as there.
 
     Raises FormatError for what is no such index or contradicts itself, OptionError, TokenizerError,
     BuildError.
@@ -193,7 +194,7 @@ class _Made:
             written[fmt.DOCUMENT_OFFSETS] = write_array(folder / fmt.DOCUMENT_OFFSETS, offsets)
         self._clock.enter("write")
         fences = HashedFile(folder / fmt.FENCES)
-        for piece in fence_tree(_level(shard, bits, self._clock)):
+        for piece in fence_tree(_level(shard, bits, self._threads, self._clock)):
             fences.write(piece.data)
         written[fmt.FENCES] = fences.close()
         tree = map_file(folder / fmt.FENCES, fmt.KEY)
@@ -280,14 +281,22 @@ def _check_separators(shard: Shard, separators: int, clock: Clock) -> None:
         )
 
 
-def _level(shard: Shard, bits: int, clock: Clock) -> Iterator[np.ndarray]:
+def _level(shard: Shard, bits: int, threads: int, clock: Clock) -> Iterator[np.ndarray]:
     """Level 0 of a shard's fence tree, in pieces. Raises FormatError if keys do not ascend."""
     before, n = np.uint64(0), shard.stream_len
-    for start in range(0, n, RANKS):
+
+    def keys_from(start: int) -> np.ndarray:
         ranks = np.arange(start, min(n, start + RANKS), fmt.FENCE_SPACING)
-        keys = shard.keys_at(ranks, bits)
-        if keys[0] < before:
-            raise shard.unsorted(f"the suffix of rank {start:,} is out of order")
-        before = keys[-1]
-        clock.report(min(n, start + RANKS), n)
-        yield keys
+        return shard.keys_at(ranks, bits)
+
+    starts = range(0, n, RANKS)
+    with ThreadPoolExecutor(threads) as pool:
+        # (As few pieces as keep all threads busy are held.)
+        for begin in range(0, len(starts), 2 * threads):
+            some = starts[begin : begin + 2 * threads]
+            for start, keys in zip(some, pool.map(keys_from, some), strict=True):
+                if keys[0] < before:
+                    raise shard.unsorted(f"the suffix of rank {start:,} is out of order")
+                before = keys[-1]
+                clock.report(min(n, start + RANKS), n)
+                yield keys

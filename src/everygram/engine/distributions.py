@@ -68,7 +68,7 @@ class Distributions(Intervals):
             raise damaged(self.path, "counts that contradict one another")
         if length == 0:  # answered from the unigrams
             return self._following(packed, 0, np.array([[0, int(found)]]), max_support)
-        return Following(packed, int(found), self._ascending(table), length, int(error_bound))
+        return Following(packed, int(found), table, length, int(error_bound))
 
     def ntd_batch(self, prompts: Queries, max_support: int) -> list[Following]:
         """`ntd` of each prompt, as a whole."""
@@ -128,13 +128,8 @@ class Distributions(Intervals):
             # Of each segment as many follow as are counted: none is missing unless one is below 0.
             if self._deleting and int(found[0][1].sum()) != prompt_count:
                 raise damaged(self.path, "a token that follows fewer than 0 times")
-        table = self._ascending(following.tabled(*found[0], prompt_count))
+        table = following.tabled(*found[0], prompt_count)
         return Following(asked, prompt_count, table, length, error_bound)
-
-    def _ascending(self, table: np.ndarray) -> np.ndarray:
-        """A table in the order of its tokens, in which kernels give it unless suffixes are sorted
-        by bytes."""
-        return table[:, np.argsort(table[0])] if self._by_bytes else table
 
 
 def _merged_counts(

@@ -50,7 +50,6 @@ class Intervals:
         self.path = segments[0].folder.parent if segments else Path()
         self.vocabulary = vocabulary
         self.stream_len = int(sum(s.stream_len * s.entry.sign for s in segments))
-        self._by_bytes = any(segment.by_bytes for segment in segments)
         self._signs = np.array([segment.entry.sign for segment in segments], np.int64)
         self._rows = np.empty((len(segments), rows.COLUMNS), np.int64)
         for row, segment in zip(self._rows, segments, strict=True):

@@ -90,11 +90,36 @@ def grown(points: np.ndarray, count: int) -> np.ndarray:
     return larger
 
 
+@called
+def by_id(ids: np.ndarray, counts: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of so many bits, which are in the order of their bytes, and counts, by ids.
+
+    They are sorted by their lowest byte already: a stable sort by each other byte is left.
+    """
+    k = ids.shape[0]
+    places = words(1, 256)[0]
+    for shift in range(8, bits, 8):
+        for byte in range(256):
+            places[byte] = 0
+        for i in range(k):
+            places[ids[i] >> shift & 255] += 1
+        place = np.int64(0)
+        for byte in range(256):
+            place, places[byte] = place + places[byte], place
+        sorted_ids, sorted_counts = np.empty(k, np.int64), np.empty(k, np.int64)
+        for i in range(k):
+            byte = ids[i] >> shift & 255
+            sorted_ids[places[byte]], sorted_counts[places[byte]] = ids[i], counts[i]
+            places[byte] += 1
+        ids, counts = sorted_ids, sorted_counts
+    return ids, counts
+
+
 @kernel
 def next_tokens(
     row: np.ndarray, prompt: np.ndarray, start: int, lo: int, hi: int, stride: int, cold: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct next tokens, in the segment's order, and the count of each: int64, (k,) twice.
+    """The distinct next tokens, ascending, and the count of each: int64, shape (k,) twice.
 
     Preconditions: [lo, hi) is the interval of prompt[start:] and is not empty. prompt[start:] is
     not empty, and does not end in a separator unless it is the separator alone.
@@ -180,7 +205,7 @@ def next_tokens(
             ids[k], counts[k] = points[i, 1], end - first
             first = end
             k += 1
-    return ids[:k], counts[:k]
+    return by_id(ids[:k], counts[:k], row[BY_BYTES])
 
 
 def _next_tokens(
@@ -219,7 +244,7 @@ def _next_tokens(
         after = np.insert(after, places, read(middles))
         ranks = np.insert(ranks, places, middles)
     firsts = np.flatnonzero(np.append(True, after[1:] != after[:-1]))
-    return after[firsts], np.diff(ranks[firsts], append=hi)
+    return by_id(after[firsts], np.diff(ranks[firsts], append=hi), int(row[BY_BYTES]))
 
 
 if INTERPRETED:
@@ -267,7 +292,8 @@ def tokens_after(
     begins[k] = hi
     for i in range(k):
         begins[i] = begins[i + 1] - begins[i]
-    return tabled(found[:k], begins[:k], hi - lo)
+    ids, counts = by_id(found[:k], begins[:k], row[BY_BYTES])
+    return tabled(ids, counts, hi - lo)
 
 
 @kernel
