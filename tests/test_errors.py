@@ -24,6 +24,7 @@ from conftest import write_jsonl
 from everygram.arguments import short
 from everygram.corpus.source import CorpusKeywords
 from everygram.errors import EverygramError, OptionError, QueryError
+from shards import write_shard
 
 TEXTS = ["natural language", "the natural sciences", "a language"]
 
@@ -99,6 +100,7 @@ def made(tmp_path_factory):
     everygram.build(corpus, folder / "index")
     everygram.add(folder / "index", corpus)
     everygram.delete(folder / "index", documents=[1])
+    write_shard(folder / "v4", [[1, 2], [3]])
     return folder
 
 
@@ -183,13 +185,15 @@ def test_every_function_takes_or_refuses_anything(made, opened, tmp_path, monkey
     numbers = itertools.count()
 
     def good(parameter):
-        if parameter == "index" and name == "export":
+        if parameter == "index" and name.startswith("export"):
             return opened
         if parameter in ("index", "path"):
             return shutil.copytree(made / "index", tmp_path / f"index-{next(numbers)}")
-        return {"corpus": made / "corpus.jsonl", "out": tmp_path / f"out-{next(numbers)}"}[
-            parameter
-        ]
+        return {
+            "corpus": made / "corpus.jsonl",
+            "folders": made / "v4",
+            "out": tmp_path / f"out-{next(numbers)}",
+        }[parameter]
 
     with mock.patch.object(os, "fsync"):
         check(getattr(everygram, name), good)
@@ -208,7 +212,9 @@ def test_the_methods_of_results_take_or_refuse_anything(opened):
 
 
 def test_all_functions_are_found():
-    assert {"open", "build", "plan", "add", "delete", "compact", "export"} <= {*FUNCTIONS}
+    assert {"open", "build", "plan", "add", "delete", "compact", "export", "convert"} <= {
+        *FUNCTIONS
+    }
     assert {"count", "prob_batch", "find", "document", "decode", "refresh"} <= {*METHODS}
 
 
@@ -241,6 +247,8 @@ SAID = [
     (lambda made: delete(made, documents=[True]), "document: expected a number, found True"),
     (lambda made: delete(made, matching="a", missing_ok=True), "missing_ok: goes with documents"),
     (lambda made: everygram.export("index"), "index: expected an open index, found 'index'"),
+    (lambda made: everygram.convert(None, "new"), "folders: expected a path, or a list of paths"),
+    (lambda made: everygram.convert(made / "v4", "new", 3), "tokenizer: expected a path or a name"),
 ]
 
 

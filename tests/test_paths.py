@@ -14,6 +14,7 @@ from everygram.cli import app as cli
 from everygram.errors import EverygramError, OptionError
 from everygram.server.indexes import Indexes
 from everygram.server.supervisor import Supervisor
+from shards import write_shard
 
 # Paths of which each means something else here, or nothing anywhere.
 PATHS = {
@@ -79,6 +80,7 @@ def made(tmp_path_factory):
     (folder / "broken").symlink_to("nowhere")
     write_jsonl(folder / "scored", [{"token_ids": [1, 2], "logprobs": [None, -1.5]}])
     everygram.build(folder / "corpus.jsonl", folder / "index", "train:256")
+    write_shard(folder / "v4", [[1, 2], [3]])
     return folder
 
 
@@ -109,6 +111,11 @@ def new():
     return "made"
 
 
+def exported(path):
+    with everygram.open("index") as index:
+        return everygram.export_infini_gram(index, path)
+
+
 FUNCTIONS = {
     "build, corpus": lambda path: everygram.build(path, new()),
     "build, corpora": lambda path: everygram.build(["corpus.jsonl", path], new()),
@@ -120,6 +127,10 @@ FUNCTIONS = {
     "plan, corpus": lambda path: everygram.plan(path, new()),
     "plan, out": lambda path: everygram.plan("corpus.jsonl", path),
     "plan, tokenizer": lambda path: everygram.plan("corpus.jsonl", new(), path),
+    "convert, folders": lambda path: everygram.convert(path, new()),
+    "convert, out": lambda path: everygram.convert("v4", path),
+    "convert, tokenizer": lambda path: everygram.convert("v4", new(), path),
+    "export_infini_gram, out": exported,
     "add, index": lambda path: everygram.add(path, "corpus.jsonl"),
     "add, corpus": lambda path: everygram.add("index", path),
     "delete": lambda path: everygram.delete(path, documents=[0], dry_run=True),
@@ -135,6 +146,9 @@ COMMANDS = {
     "build, --tokenizer": lambda path: [
         "build", "corpus.jsonl", "--out", new(), "--tokenizer", path
     ],
+    "convert, V4DIR": lambda path: ["convert", path, "--out", new()],
+    "convert, --out": lambda path: ["convert", "v4", "--out", path],
+    "convert, --tokenizer": lambda path: ["convert", "v4", "--out", new(), "--tokenizer", path],
     "add, INDEX": lambda path: ["add", path, "corpus.jsonl"],
     "add, CORPUS": lambda path: ["add", "index", path],
     "delete": lambda path: ["delete", path, "--documents", "0", "--dry-run"],
@@ -143,6 +157,9 @@ COMMANDS = {
     "prepare": lambda path: ["prepare", path],
     "export": lambda path: ["export", path],
     "export, --out": lambda path: ["export", "index", "--out", path],
+    "export, --out of a folder": lambda path: [
+        "export", "index", "--format", "infini-gram", "--out", path
+    ],
     "info": lambda path: ["info", path],
     "verify": lambda path: ["verify", path],
     "verify, quick": lambda path: ["verify", path, "--quick"],

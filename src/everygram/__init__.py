@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from everygram.building.attaching import attach as attach
     from everygram.building.compaction import Compaction as Compaction
     from everygram.building.compaction import compact as compact
-    from everygram.building.convert import export as export
+    from everygram.building.convert import convert as convert
     from everygram.building.deletion import Deletion as Deletion
     from everygram.building.deletion import delete as delete
+    from everygram.building.export import Export as Export
+    from everygram.building.export import export as export
+    from everygram.building.export import export_infini_gram as export_infini_gram
     from everygram.building.indexer import add as add
     from everygram.building.indexer import build as build
     from everygram.building.plan import plan as plan
@@ -172,7 +175,12 @@ _HOMES = {
         "Compaction",
         "compact",
     ),
-    "building.convert": ("export",),
+    "building.convert": ("convert",),
+    "building.export": (
+        "Export",
+        "export",
+        "export_infini_gram",
+    ),
     "client": (
         "AsyncClient",
         "Client",

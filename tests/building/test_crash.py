@@ -43,6 +43,7 @@ from everygram.storage import format as fmt
 from everygram.storage import prepared as storage_prepared
 from everygram.storage.verify import verify
 from naive import NaiveIndex
+from shards import write_shard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the writer reads /proc/self/fd")
 
@@ -301,6 +302,7 @@ def problems_of(path):
 SMALL = {"memory": 1, "threads": 2}
 CALLS = {
     "build": lambda path, **options: everygram.build(out=path, **SMALL, **options),
+    "convert": lambda path, **options: everygram.convert(out=path, **SMALL, **options),
     "add": lambda path, **options: everygram.add(path, **SMALL, **options),
     "delete": lambda path, **options: everygram.delete(path, **SMALL, **options),
     "compact": lambda path, **options: everygram.compact(path, **SMALL, **options),
@@ -551,6 +553,7 @@ class Operation:
 # What an operation says that was done already, and whose writer came to its end.
 DONE = {
     "build": "already holds an index; remove the folder or choose another with --out",
+    "convert": "already holds an index; remove the folder or choose another with --out",
     "delete": ": it was deleted; pass missing_ok to ignore such ones",
 }
 
@@ -573,7 +576,7 @@ def names_that_belong(path):
 
 # At so many steps of each operation is a writer killed, if it has as many.
 KILLS = sized(24, 100_000)
-OPERATIONS = ["build", "build and train", "add", "delete", "compact", "compact fully"]
+OPERATIONS = ["build", "build and train", "convert", "add", "delete", "compact", "compact fully"]
 
 
 @pytest.fixture(scope="module")
@@ -619,6 +622,13 @@ def operations(tmp_path_factory):
         ids = {n: (index.document(n).token_ids.tolist(), {"n": n}) for n in range(10)}
         assert [index.document(n).text for n in range(10)] == texts[:10]
         separator = index.separator
+    shards = folder / "v4"
+    write_shard(shards, [ids for ids, _ in list(documents.values())[:6]], 1, ".0")
+    rest = [ids for ids, _ in list(documents.values())[6:10]]
+    write_shard(shards, rest, 1, ".1", [{"n": number} for number in range(6, 10)])
+    converted = {number: (documents[number][0], {}) for number in range(6)}
+    for i, tokens in enumerate(rest):
+        converted[6 + i] = tokens, {"path": "c.jsonl", "linenum": i, "metadata": {"n": 6 + i}}
     trained_queries = [[], [separator], *(ids[n][0][:2] for n in range(10))]
     return {
         "build": operation("build", {"corpus": first}, after=state(1, range(10))),
@@ -628,6 +638,11 @@ def operations(tmp_path_factory):
             None,
             {"before": None, "after": (1, oracle_answers(ids, trained_queries, separator))},
             trained_queries,
+        ),
+        "convert": operation(
+            "convert",
+            {"folders": str(shards), "tokenizer": "bytes"},
+            after=(1, oracle_answers(converted, queries, 255)),
         ),
         "add": operation(
             "add",

@@ -39,7 +39,7 @@ REQUESTS = {
 }
 # Arguments, and what goes with unions of indexes, which no command asks.
 NO_OPTIONS = ("self", "query", "prompt", "text", "expression", "index")
-CHANGES = ["build", "add", "delete", "compact", "upgrade", "prepare"]
+CHANGES = ["build", "convert", "add", "delete", "compact", "upgrade", "prepare"]
 
 
 def command_of(name):
@@ -153,7 +153,8 @@ def test_queries_have_the_same_defaults_everywhere(name):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_changes_have_the_same_defaults_everywhere(name):
-    arguments = {"build": ["CORPUS", "--out", "OUT"], "add": ["INDEX", "CORPUS"]}
+    arguments = {"add": ["INDEX", "CORPUS"]}
+    arguments |= {"build": ["CORPUS", "--out", "OUT"], "convert": ["V4DIR", "--out", "OUT"]}
     shell = defaults_of(name, *arguments.get(name, ["INDEX"]))
     function = dict(inspect.signature(getattr(everygram, name)).parameters)
     defaults = {n: p.default for n, p in function.items() if p.default is not p.empty}

@@ -1,54 +1,119 @@
-"""Exports an index as the records that it was made from."""
+"""Index folders of infini-gram's in, an index out: the one that a build of the same ids makes.
 
-from collections.abc import Callable, Iterator
-from typing import Any
+Suffixes are sorted anew (see `storage.infini_gram` for how the two orders differ). Documents come
+from `corpus.infini_gram`; all else is as in a build.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from everygram import arguments
-from everygram.engine.engine import Engine
-from everygram.errors import OptionError
-from everygram.index import Index
+from everygram.arguments import Size
+from everygram.building.indexer import build_of
+from everygram.building.source import Estimate, Source, check_vocabulary
+from everygram.building.stages import Stages
+from everygram.corpus.documents import TokenDocument
+from everygram.corpus.infini_gram import ShardCorpus
+from everygram.corpus.source import absolute
+from everygram.errors import CorpusError, OptionError
+from everygram.progress import BuildReport, Progress
+from everygram.storage import format as fmt
 from everygram.tokenizer.base import Tokenizer
+from everygram.tokenizer.choose import load_tokenizer
+
+PathLike = str | os.PathLike[str]
 
 
-def export(
-    index: Index,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    text_field: str | None = None,
-) -> Iterator[dict[str, Any]]:
-    """The documents of an index, by number, as records from which `build` would make it again.
+class ShardSource(Source):
+    """The token ids of infini-gram's index folders."""
 
-    A record has the document's content in `text_field` (default: `text`, or `ids` if the index has
-    no tokenizer), and the metadata. A text is decoded from its tokens: it is exactly what was read,
-    unless the tokenizer changes text (lower case, accents). Calls `progress(documents, documents in
-    all)`. Raises OptionError if `index` is not an open index, or if metadata has a field of the
-    same name.
+    operation = "conversion"
+    beside = 0
+
+    def __init__(
+        self, folders: list[Path], tokenizer_name: str | None, tokenizer: Tokenizer | None
+    ) -> None:
+        given = {"corpus": [absolute(folder) for folder in folders], "tokenizer": tokenizer_name}
+        super().__init__(given, False, tokenizer_name, tokenizer)
+        self.corpus: ShardCorpus = ShardCorpus(folders)
+        # Without a tokenizer, every id of the width but the separator is in the vocabulary.
+        self._vocab_size = fmt.separator_of(self.corpus.dtype)
+        if tokenizer is not None:
+            self._vocab_size = self.corpus.vocab_size = tokenizer.vocab_size
+            self.corpus.whose = f"the vocabulary of tokenizer '{tokenizer.source}'"
+
+    def limit(self, memory: int) -> None:
+        pass
+
+    def estimate(self) -> Estimate:
+        return Estimate(self.corpus.total_tokens, self._vocab_size, ())
+
+    def prepare(self, stages: Stages) -> int:
+        return self._vocab_size
+
+    def documents(self, threads: int) -> Iterator[TokenDocument]:
+        return iter(self.corpus)
+
+    def least_bytes(self, dtype: str) -> int:
+        return self.corpus.total_tokens * fmt.TOKEN_DTYPES[dtype].itemsize
+
+
+def open_folders(
+    folders: PathLike | Sequence[PathLike], tokenizer: PathLike | None = None
+) -> ShardSource:
+    """Open index folders of infini-gram's for a new index; raises the errors of `convert`.
+
+    The result can be given to `plan_of` and then to `build_of`.
     """
-    if not isinstance(index, Index):
-        raise OptionError(f"index: expected an open index, found {arguments.short(index)}")
-    arguments.function("progress", progress)
-    if text_field is not None:
-        arguments.string("text_field", text_field)
-    # (Taken once: what `refresh` brings meanwhile is not mixed in.)
-    engine, _, reading, manifest, _ = index._state
-    return _records(engine, reading.tokenizer, manifest.num_documents, progress, text_field)
+    given = [folders] if isinstance(folders, str | os.PathLike) else folders
+    if not isinstance(given, Sequence):
+        raise OptionError(
+            f"folders: expected a path, or a list of paths, found {arguments.short(given)}"
+        )
+    paths = [arguments.path("folders", folder) for folder in given]
+    if not paths:
+        raise CorpusError("folders: expected at least one index folder of infini-gram's")
+    if tokenizer is None:
+        return ShardSource(paths, None, None)
+    name = arguments.place("tokenizer", tokenizer, "a path or a name")
+    check_vocabulary(None, None, name)
+    return ShardSource(paths, name, load_tokenizer(name))
 
 
-def _records(
-    engine: Engine,
-    tokenizer: Tokenizer | None,
-    total: int,
-    progress: Callable[[int, int], None] | None,
-    text_field: str | None,
-) -> Iterator[dict[str, Any]]:
-    name = text_field or ("ids" if tokenizer is None else "text")
-    for done, (number, ids, metadata) in enumerate(engine.documents()):
-        if name in metadata:
-            raise OptionError(
-                f"{engine.called(number)}: its metadata already has a field {name!r}, which the "
-                "exported record needs for the document's content; give that another name with "
-                "text_field"
-            )
-        yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
-        if progress is not None:
-            progress(done + 1, total)
+def convert(
+    folders: PathLike | Sequence[PathLike],
+    out: PathLike,
+    tokenizer: PathLike | None = None,
+    *,
+    memory: Size | None = None,
+    threads: int | None = None,
+    document_counts: bool = True,
+    restart: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> BuildReport:
+    """Make an index of infini-gram's index folders, of its version 4 or 6.
+
+    folders: one or several. Documents are numbered in the order of folders, then of their shards.
+        Each one's metadata is what infini-gram has of it, an object with `path`, `linenum` and
+        `metadata`; `{}` where it has none.
+    tokenizer: the one that made the ids, as in `build`; an index without one takes ids alone. (In
+        folders of version 5, and in reversed ones of 6, each document's tokens are backwards: they
+        stay so.)
+
+    The other arguments, the report and interruptions are those of `build`, and so is the result, to
+    the byte: suffixes are sorted anew, the folders' tables are not read.
+
+    Raises FormatError for what is no such folder or damaged (every separator is compared with the
+    documents' offsets), CorpusError for ids that are not the tokenizer's and for metadata that is
+    no JSON, and the errors of `build`.
+    """
+    return build_of(
+        open_folders(folders, tokenizer),
+        out,
+        memory=memory,
+        threads=threads,
+        document_counts=document_counts,
+        restart=restart,
+        progress=progress,
+    )

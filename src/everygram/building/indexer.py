@@ -103,13 +103,13 @@ def build_of(
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
-    """As `build`, for a corpus opened by `open_source`."""
+    """As `build`, for a corpus opened by `open_source`, or by `convert`."""
     memory, threads = resources(memory, threads)
     source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     document_counts = arguments.flag("document_counts", document_counts)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
-        begun = _begun("build", source)
+        begun = _begun(source.operation, source)
         if not document_counts:
             begun.arguments["document_counts"] = False
         if done is not None:
@@ -240,8 +240,8 @@ def _check_tokenizer(stages: Stages, tokenizer: Tokenizer | None) -> None:
     now = None if tokenizer is None else tokenizer_hash(tokenizer)
     if state.segment is not None and state.tokenizer != now:
         raise BuildError(
-            f"'{stages.path}' holds an interrupted build whose tokenizer has changed: put it "
-            "back, or start over with --restart"
+            f"'{stages.path}' holds an interrupted {state.operation} whose tokenizer has changed: "
+            "put it back, or start over with --restart"
         )
     state.tokenizer = now
 

@@ -59,22 +59,27 @@ class Estimate:
 class Source(ABC):
     """An opened corpus, and what turns it into ids.
 
-    `tokenizer_name` is the specification of its tokenizer; None for ids without a tokenizer.
-    `tokenizer` is None for these ids, and also before `prepare` if the tokenizer must be trained.
-    `beside`: bytes of memory that reading takes in addition to sorting. `warnings`: the corpus's,
-    once all of it is read.
+    `operation`: what making an index of it is called once that was interrupted. `tokenizer_name` is
+    the specification of its tokenizer; None for ids without a tokenizer. `tokenizer` is None for
+    these ids, and also before `prepare` if the tokenizer must be trained. `beside`: bytes of memory
+    that reading takes in addition to sorting. `warnings`: the corpus's, once all of it is read.
     """
 
+    operation = "build"
     corpus: Corpus[Any]
     beside: int
     warnings: tuple[str, ...] = ()
 
     def __init__(
-        self, named: NamedCorpus, tokenizer_name: str | None, tokenizer: Tokenizer | None
+        self,
+        arguments: dict[str, Any],
+        held: bool,
+        tokenizer_name: str | None,
+        tokenizer: Tokenizer | None,
     ) -> None:
         # An interrupted build continues only with the same arguments. JSON values.
-        self.arguments = named.arguments
-        self._held = named.held is not None
+        self.arguments = arguments
+        self._held = held
         self.tokenizer_name = tokenizer_name
         self.tokenizer = tokenizer
 
@@ -117,7 +122,7 @@ class TextSource(Source):
     def __init__(
         self, named: NamedCorpus, tokenizer_name: str, tokenizer: Tokenizer | None
     ) -> None:
-        super().__init__(named, tokenizer_name, tokenizer)
+        super().__init__(named.arguments, named.held is not None, tokenizer_name, tokenizer)
         self.corpus: TextCorpus = named.text()
         self._name = tokenizer_name
         self._max_record = arguments.size("max_record", named.options.max_record)
@@ -231,7 +236,7 @@ class IdSource(Source):
         """vocab_size: of the vocabulary. None: the vocabulary has every id of the corpus's width,
         but the all-ones id only if the corpus uses it (otherwise it is the separator). whose: the
         name of the vocabulary in messages."""
-        super().__init__(named, tokenizer_name, tokenizer)
+        super().__init__(named.arguments, named.held is not None, tokenizer_name, tokenizer)
         self.corpus: TokenCorpus = named.ids()
         self._vocab_size, self._whose = vocab_size, whose
 
@@ -277,7 +282,7 @@ def open_source(
     source: Source
     if named.are_ids:
         width = named.options.pretokenized
-        _check_vocabulary(width, vocab_size, name)
+        check_vocabulary(width, vocab_size, name)
         loaded = None if name is None else load_tokenizer(name)
         size, whose = vocab_size, "the vocabulary given"
         if loaded is not None:
@@ -327,7 +332,7 @@ def open_addition(
     return TextSource(named, stored.source, tokenizer)
 
 
-def _check_vocabulary(width: str | None, vocab_size: int | None, tokenizer: str | None) -> None:
+def check_vocabulary(width: str | None, vocab_size: int | None, tokenizer: str | None) -> None:
     """Raise OptionError for a vocabulary or a tokenizer that is not possible with token ids."""
     if tokenizer is not None and tokenizer.startswith("train:"):
         raise OptionError(

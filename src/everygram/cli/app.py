@@ -22,6 +22,7 @@ from everygram.errors import EverygramError, OptionError, QueryError
 # Command name -> (module of this package and function in it, help line), in the order of `--help`.
 COMMANDS = {
     "build": ("indexing:build", "Index a corpus."),
+    "convert": ("indexing:convert", "Make an index of index folders of infini-gram's."),
     "add": ("indexing:add", "Add documents to an index."),
     "delete": ("changing:delete", "Delete documents from an index."),
     "compact": ("changing:compact", "Merge segments and drop deleted documents."),

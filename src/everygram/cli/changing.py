@@ -26,6 +26,7 @@ from everygram.cli.show_indexing import (
     build_progress,
     show_compaction,
     show_deletion,
+    show_export,
     show_preparation,
     show_upgrade,
 )
@@ -198,26 +199,60 @@ def prepare(index: Path, memory: str | None, threads: int | None, as_json: bool)
     epilog=examples(
         "everygram export my-index --out documents.jsonl",
         "everygram export my-index | zstd > documents.jsonl.zst",
+        "everygram export my-index --format infini-gram --out v4_my-index",
     )
 )
 @index_argument
 @click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["jsonl", "infini-gram"]),
+    default="jsonl",
+    help="JSON lines, or an index folder of infini-gram's version 4.",
+)
+@click.option(
     "--out",
     type=PATH,
-    help="A new file (default: standard output).",
+    help="A new file (default: standard output); with --format infini-gram, a new folder.",
 )
 @click.option(
     "--text-field",
     metavar="NAME",
     help="The field of a document's content (default: text; ids if the index has no tokenizer).",
 )
-def export(index: Path, out: Path | None, text_field: str | None) -> None:
+@resource_options
+@json_option
+def export(
+    index: Path,
+    file_format: str,
+    out: Path | None,
+    text_field: str | None,
+    memory: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Write the documents of an index as JSON lines.
 
-    With their metadata, as 'everygram build' reads them.
+    With their metadata, as 'everygram build' reads them. Or, with --format infini-gram, as an index
+    that infini-gram's own engine opens; --memory, --threads and --json go with that. Deleted
+    documents are left out of both.
     """
     if out is not None and out.exists():
         raise OptionError(f"--out: expected a new file, found '{out}'; choose another name")
+    if file_format == "infini-gram":
+        if out is None or text_field is not None:
+            given = "--text-field" if out is not None else "no --out"
+            raise OptionError(f"--format infini-gram: expected --out with a folder, found {given}")
+        gc.enable()
+        say_least(memory, 0)
+        with opened(index) as source, build_progress() as progress:
+            made = everygram.export_infini_gram(
+                source, out, memory=memory, threads=threads, progress=progress
+            )
+        print_answer(made.as_dict(), show_export, as_json)
+        return
+    if memory is not None or threads is not None or as_json:
+        raise OptionError("--memory, --threads and --json go with --format infini-gram")
     with opened(index) as source:
         records = everygram.export(source, text_field=text_field)
         lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in records)

@@ -1,4 +1,4 @@
-"""The commands that index a corpus: build, add."""
+"""The commands that index a corpus: build, convert, add."""
 
 import gc
 import json
@@ -32,6 +32,20 @@ from everygram.cli.show_indexing import (
 )
 from everygram.progress import BuildReport
 
+out_option = click.option(
+    "--out",
+    type=PATH,
+    shell_complete=completes("dir"),
+    required=True,
+    help="Folder for the new index.",
+)
+document_counts_option = click.option(
+    "--document-counts/--no-document-counts",
+    default=True,
+    help="Whether to store document counts (0.26 bytes per token). Without them, to count "
+    "documents, every occurrence is looked at.",
+)
+
 
 @click.command(
     epilog=examples(
@@ -46,13 +60,7 @@ from everygram.progress import BuildReport
     )
 )
 @corpus_argument
-@click.option(
-    "--out",
-    type=PATH,
-    shell_complete=completes("dir"),
-    required=True,
-    help="Folder for the new index.",
-)
+@out_option
 @click.option(
     "--tokenizer",
     metavar="T",
@@ -67,12 +75,7 @@ from everygram.progress import BuildReport
     metavar="N",
     help="For token ids without a tokenizer: every id is below N (default: as the width allows).",
 )
-@click.option(
-    "--document-counts/--no-document-counts",
-    default=True,
-    help="Whether to store document counts (0.26 bytes per token). Without them, to count "
-    "documents, every occurrence is looked at.",
-)
+@document_counts_option
 @resource_options
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
@@ -121,12 +124,68 @@ def build(
             progress=progress,
         )
     _warn(corpus, report, "the index is empty")
-    if as_json:
-        click.echo(json.dumps(asdict(report), default=str))
-        return
-    click.echo(show_report(replace(report, passed_over={})))
-    if report.num_tokens:
-        click.echo(f"ask it: everygram count {shlex.quote(str(out))} {_first_query(out)}")
+    _show_new(out, report, as_json)
+
+
+@click.command(
+    epilog=examples(
+        "everygram convert infini-gram-index/ --out my-index",
+        "everygram convert v4_pileval_llama/ --out pile --tokenizer llama2/tokenizer.json",
+        "everygram convert part-0/ part-1/ --out whole --memory 16GiB",
+    )
+)
+@click.argument(
+    "folders",
+    metavar="V4DIR...",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    shell_complete=completes("dir"),
+    help="Index folders of infini-gram's, of its version 4 or 6. Documents are numbered in the "
+    "order of folders and of the shards in them.",
+)
+@out_option
+@click.option(
+    "--tokenizer",
+    metavar="T",
+    shell_complete=completes("file"),
+    help="The tokenizer that made the ids, as for 'build': no file of the folders says which "
+    "(default: none; the index then takes ids alone).",
+)
+@document_counts_option
+@resource_options
+@restart_option
+@json_option
+@says_what_is_kept("out")
+def convert(
+    folders: tuple[Path, ...],
+    out: Path,
+    tokenizer: str | None,
+    document_counts: bool,
+    memory: str | None,
+    threads: int | None,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Make an index of index folders of infini-gram's.
+
+    It is the index that 'build' would make of the same token ids, with the metadata that is there.
+    After an interruption the same command continues where it stopped.
+    """
+    from everygram.building.convert import open_folders
+    from everygram.building.indexer import build_of
+    from everygram.building.plan import plan_of
+
+    gc.enable()
+    source = open_folders(folders, tokenizer)
+    limits: dict[str, Any] = {"memory": memory, "threads": threads}
+    limits["document_counts"] = document_counts
+    plan = plan_of(source, out, **limits)
+    say_least(memory, source.beside)
+    click.echo(show_plan(plan, ""), err=True)
+    with build_progress() as progress:
+        report = build_of(source, out, **limits, restart=restart, progress=progress)
+    _show_new(out, report, as_json)
 
 
 @click.command(
@@ -179,6 +238,16 @@ def _warn(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
     if report.skipped:
         said += f"; {report.skipped:,} skipped, the first: {report.skips[0]}"
     click.echo(said, err=True)
+
+
+def _show_new(out: Path, report: BuildReport, as_json: bool) -> None:
+    """Show what made a new index, and what it may be asked."""
+    if as_json:
+        click.echo(json.dumps(asdict(report), default=str))
+        return
+    click.echo(show_report(replace(report, passed_over={})))
+    if report.num_tokens:
+        click.echo(f"ask it: everygram count {shlex.quote(str(out))} {_first_query(out)}")
 
 
 def _first_query(index: Path) -> str:

@@ -98,6 +98,18 @@ def show_preparation(answer: dict[str, Any]) -> str:
     )
 
 
+def show_export(answer: dict[str, Any]) -> str:
+    """What was written for infini-gram's engine, and what it must be told."""
+    return (
+        f"{counted(answer['num_documents'], 'document')} written, "
+        f"{counted(answer['num_tokens'], 'token')}; {sized(answer['index_bytes'])} on disk; "
+        f"{sum(answer['seconds'].values()):.1f} s, "
+        f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB\n"
+        f"open it: InfiniGramEngine(index_dir={answer['path']!r}, eos_token_id=…, "
+        f"vocab_size={answer['vocab_size']}, token_dtype={answer['token_dtype']!r})"
+    )
+
+
 def show_plan(plan: BuildPlan, text_field: str) -> str:
     """What a build would read and need, one fact per line."""
     tokens = f"about {_estimated(plan.tokens)}"

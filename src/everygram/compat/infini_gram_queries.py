@@ -4,25 +4,25 @@ In: an index, ids, clauses, and the request's numbers, all checked. Out: the fie
 `infini_gram_web` says what differs from theirs.
 """
 
-import itertools
 import json
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from everygram.compat.infini_gram_shards import (
+    MAX_DIFF_TOKENS,
+    MAX_DISP_LEN,
+    MAXNUM,
+    Cnf,
+    Place,
+    Shards,
+    around,
+    document_of,
+)
 from everygram.index import Index
-from everygram.index.documents import choice
 from everygram.results.ngrams import Distribution, Prob
 
-Cnf = list[list[list[int]]]
-
-MAX_DIFF_TOKENS, MAXNUM, MAX_DISP_LEN = 100, 1, 1_000
 # Pointers that one answer lists.
 LISTED = 10_000
-# Occurrences that are drawn, at most, to find different documents.
-DRAWN = 10_000
 # What tokenizers call the end of a text.
 ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")
 _ENDS: dict[str, int | None] = {}
@@ -40,7 +40,9 @@ class Refused(Exception):
 
 
 def _count(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> dict[str, Any]:
-    count = int(index.count(ids)) if cnf is None else _matches(index, cnf, numbers, 0)[0]
+    if cnf is None:
+        return {"count": int(index.count(ids)), "approx": False}
+    count, _, _ = Shards(index.engine).matches(*_clauses(cnf, numbers), 0)
     return {"count": count, "approx": False}
 
 
@@ -72,60 +74,53 @@ def _infgram_ntd(
 
 def _find(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> dict[str, Any]:
     found = index.find(_simple(ids, cnf), limit=0)
-    return {"cnt": found.count, "segment_by_shard": found.intervals.tolist()}
+    return {
+        "cnt": found.count,
+        "segment_by_shard": [[*each] for each in Shards(index.engine).intervals(found.intervals)],
+    }
 
 
 def _find_cnf(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> dict[str, Any]:
     if cnf is None:
         raise Refused(200, "query_ids must be a triply-nested list of integers!")
-    count, matches = _matches(index, cnf, numbers, LISTED)
-    places = [(document, offset) for document, offsets in matches for offset in offsets]
-    shards: list[list[int]] = [[] for _ in index.engine.segments]
-    for document, offset in places[:LISTED]:
-        shard, pointer = _pointer(index, document, offset)
-        shards[shard].append(pointer)
-    return {"cnt": count, "approx": False, "ptrs_by_shard": shards}
+    shards = Shards(index.engine)
+    count, documents, offsets = shards.matches(*_clauses(cnf, numbers), LISTED)
+    listed = shards.pointers(documents[:LISTED], offsets[:LISTED])
+    return {"cnt": count, "approx": False, "ptrs_by_shard": listed}
 
 
 def _doc_by_rank(
     index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]
 ) -> dict[str, Any]:
-    segments = index.engine.segments
-    shard, rank = _shard(index, numbers["s"]), numbers["rank"]
-    length = segments[shard].stream_len
+    shards = Shards(index.engine)
+    shard, rank = _shard(shards, numbers["s"]), numbers["rank"]
+    length = shards.segments[shard].stream_len
     if not is_number(rank, 0, length - 1):
         raise Refused(200, f"rank must be in range [0, {length})!")
-    position = int(segments[shard].positions_of(np.array([rank]))[0])
-    return _shown(index, shard, position, ids, cnf, numbers)
+    (place,) = shards.at_ranks([shard], [rank])
+    return _document(index, place, [[ids]] if cnf is None else cnf, numbers)
 
 
 def _doc_by_ptr(index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]) -> dict[str, Any]:
-    segments = index.engine.segments
-    shard, pointer = _shard(index, numbers["s"]), numbers["ptr"]
-    width = segments[shard].tokens.itemsize
-    size = segments[shard].stream_len * width
+    shards = Shards(index.engine)
+    shard, pointer, width = _shard(shards, numbers["s"]), numbers["ptr"], shards.width
+    size = shards.segments[shard].stream_len * width
     if not is_number(pointer, 0, size - 1) or pointer % width:
         raise Refused(200, f"ptr must be a multiple of {width} in range [0, {size})!")
-    return _shown(index, shard, pointer // width, ids, cnf, numbers)
+    (place,) = shards.at_pointers([shard], [pointer])
+    return _document(index, place, [[ids]] if cnf is None else cnf, numbers)
 
 
 def _search_docs(
     index: Index, ids: Any, cnf: Cnf | None, numbers: dict[str, int]
 ) -> dict[str, Any]:
-    most = numbers.get("maxnum", MAXNUM)
+    most, shards = numbers.get("maxnum", MAXNUM), Shards(index.engine)
     if cnf is None:
         clauses = [[ids]]
-        count, chosen = _drawn(index, ids, most)
+        count, idxs, places = shards.drawn(ids, most)
     else:
         clauses = cnf
-        count, matches = _matches(index, cnf, numbers, most)
-        # (The number of a document's first match: so many are in those before it.)
-        before = itertools.accumulate((len(offsets) for _, offsets in matches), initial=0)
-        chosen = [
-            (at, number, offsets[0]) for at, (number, offsets) in zip(before, matches, strict=False)
-        ]
-    idxs = [at for at, _, _ in chosen]
-    documents = [_document(index, number, offset, clauses, numbers) for _, number, offset in chosen]
+        count, idxs, places = shards.first_matches(*_clauses(cnf, numbers), most)
     message = "0 occurrences found"
     if count:
         message = f"{count} occurrences found. Displaying the documents of occurrences #{idxs}"
@@ -133,7 +128,7 @@ def _search_docs(
         "cnt": count,
         "approx": False,
         "idxs": idxs,
-        "documents": documents,
+        "documents": [_document(index, place, clauses, numbers) for place in places],
         "message": message,
     }
 
@@ -208,108 +203,23 @@ def _decoded(index: Index, ids: list[int]) -> str:
     return index.decode(ids) if index.tokenizer is not None else ""
 
 
-def _drawn(index: Index, ids: list[int], most: int) -> tuple[int, list[tuple[int, int, int]]]:
-    """How often ids occur, and an occurrence in each of at most so many documents, which are drawn:
-    (its number, the document's in the whole index, its offset in the document's tokens)."""
-    chosen: dict[int, tuple[int, int, int]] = {}
-    # Few documents may have most of the occurrences: then more of these are drawn.
-    for sample in (10 * most, DRAWN):
-        found = index.find(ids, sample=sample)
-        drawn = list(zip(choice(0, None, sample, 0)(found.count).tolist(), found, strict=True))
-        # (In the order of ranks the first ones would be of the first continuations alone.)
-        random.Random(0).shuffle(drawn)
-        for at, each in drawn:
-            document = index.engine.number_of(each.document, getattr(each, "index", None))
-            if len(chosen) < most:
-                chosen.setdefault(document, (at, document, max(0, each.offset)))
-        if len(chosen) == most or sample >= found.count:
-            break
-    return found.count, list(chosen.values())
-
-
-def _matches(
-    index: Index, cnf: Cnf, numbers: dict[str, int], most: int
-) -> tuple[int, list[tuple[int, list[int]]]]:
-    """How often clauses match, and the first documents: their numbers in the whole index, and the
-    offsets of all matches in their tokens."""
+def _clauses(cnf: Cnf, numbers: dict[str, int]) -> tuple[Cnf, int]:
+    """Clauses, and the tokens that a window of several may have."""
     if not cnf or any(not clause or not all(clause) for clause in cnf):
         raise Refused(200, "Please provide non-empty clauses and terms!")
-    within: str | int = "document"
-    if len(cnf) > 1:
-        within = numbers.get("max_diff_tokens", MAX_DIFF_TOKENS)
-    found = index.search(cnf, within=within, limit=most, context=0)
-    matches = []
-    for hit in found.hits:
-        number = index.engine.number_of(hit.document, getattr(hit, "index", None))
-        if hit.windows is None:
-            starts = [span.token_start for span in hit.spans]
-        else:
-            starts = [start for start, _ in hit.windows]
-        matches.append((number, starts))
-    return found.occurrence_count, matches
+    return cnf, numbers.get("max_diff_tokens", MAX_DIFF_TOKENS)
 
 
-def _pointer(index: Index, document: int, offset: int) -> tuple[int, int]:
-    """The shard and the pointer of a token of a document."""
-    for shard, segment in enumerate(index.engine.segments):
-        local = int(segment.local_of(np.array([document]))[0])
-        if segment.entry.sign > 0 and local >= 0:
-            start, _ = segment.document_bounds(local)
-            return shard, (start + offset) * segment.tokens.itemsize
-    raise Refused(200, f"document {document} is not there any more!")
-
-
-def _shard(index: Index, shard: object) -> int:
-    count = len(index.engine.segments)
-    if type(shard) is not int or not 0 <= shard < count:
-        raise Refused(200, f"s must be in range [0, {count})!")
+def _shard(shards: Shards, shard: object) -> int:
+    if type(shard) is not int or not 0 <= shard < len(shards):
+        raise Refused(200, f"s must be in range [0, {len(shards)})!")
     return shard
 
 
-def _shown(
-    index: Index,
-    shard: int,
-    position: int,
-    ids: Any,
-    cnf: Cnf | None,
-    numbers: dict[str, int],
-) -> dict[str, Any]:
-    """The document that a position is in, with what matches marked."""
-    documents, offsets = index.engine.documents_at(np.array([shard]), np.array([position]))
-    clauses = [[ids]] if cnf is None else cnf
-    return _document(index, int(documents[0]), max(0, int(offsets[0])), clauses, numbers)
-
-
-def _document(
-    index: Index, number: int, offset: int, clauses: Cnf, numbers: dict[str, int]
-) -> dict[str, Any]:
-    """A document, or the part of it around an offset in its tokens."""
-    if index.engine.deleted(np.array([number]))[0]:
-        return {
-            "doc_ix": number,
-            "doc_len": 0,
-            "disp_len": 0,
-            "needle_offset": 0,
-            "metadata": "",
-            "token_ids": [],
-            "blocked": True,
-            "spans": [],
-        }
-    ids, metadata = index.engine.document(number)
-    # (Of an odd length, the match has the token more.)
-    length = numbers.get("max_disp_len", MAX_DISP_LEN)
-    begin = max(0, offset - length // 2)
-    shown = ids[begin : offset + (length + 1) // 2].tolist()
-    return {
-        "doc_ix": number,
-        "doc_len": int(ids.shape[0]),
-        "disp_len": len(shown),
-        "needle_offset": offset - begin,
-        "metadata": json.dumps(metadata, ensure_ascii=False),
-        "token_ids": shown,
-        "blocked": False,
-        "spans": _spans(index, shown, clauses),
-    }
+def _document(index: Index, place: Place, clauses: Cnf, numbers: dict[str, int]) -> dict[str, Any]:
+    """The document of a place, or the part of it around that, with what matches marked."""
+    said = document_of(place, *around(numbers.get("max_disp_len", MAX_DISP_LEN)))
+    return said | {"spans": _spans(index, said["token_ids"], clauses)}
 
 
 def _spans(index: Index, ids: list[int], clauses: Cnf) -> list[tuple[str, str | None]]:

@@ -16,7 +16,7 @@ What is meant to differ:
 - Suffixes that are equal up to their document's end stand in the order of places; there, what comes
   after the document decides, and the end of a shard comes first. Intervals are as long, and
   may begin at other ranks.
-- A shard is a segment of the index, a rank one of its suffix array, a pointer the byte at which a
+- A shard is a segment of documents, a rank one of its suffix array, a pointer the byte at which a
   token stands in its token file. A rank of a deleted document has `blocked` and no text.
 - `metadata` is the document's own, as JSON.
 - A distribution's end of a document has the id of the tokenizer's end-of-text token, as there, or
@@ -38,11 +38,11 @@ from typing import Any
 
 from everygram.compat.infini_gram_queries import (
     QUERY_TYPES,
-    Cnf,
     Refused,
     is_number,
     tokens_of,
 )
+from everygram.compat.infini_gram_shards import Cnf
 from everygram.errors import EverygramError
 from everygram.index import Index
 

@@ -74,13 +74,14 @@ class UnionIndex(Index):
         indexes: Sequence[Index],
         minus: Sequence[Index] = (),
         names: Sequence[str] | None = None,
+        missing_ok: bool = False,
     ) -> Self:
         """The union of indexes that are open already; it opens nothing.
 
         names: what its answers call the indexes (default: as their folders).
         """
         union = cls.__new__(cls)
-        union._set(indexes, minus, False, None if names is None else tuple(names))
+        union._set(indexes, minus, missing_ok, None if names is None else tuple(names))
         return union
 
     def _set(

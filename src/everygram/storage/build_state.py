@@ -24,7 +24,7 @@ from everygram.storage.manifest import file_entry
 
 T = TypeVar("T")
 
-OPERATIONS = ("build", "addition", "deletion", "compaction")
+OPERATIONS = ("build", "conversion", "addition", "deletion", "compaction")
 # What is written of a segment before its suffixes are sorted.
 WRITTEN_FIRST = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
 # No such file is larger, in bytes. It has 4 of every 64 KiB that are written, and the documents

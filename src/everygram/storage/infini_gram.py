@@ -131,6 +131,11 @@ def shards_of(folder: Path) -> list[ShardFiles]:
     return shards
 
 
+def pointer_bytes(size: int) -> int:
+    """Bytes per pointer into tokens of that size: ceil(log2(size) / 8), as infini-gram has it."""
+    return max(1, ((size - 1).bit_length() + 7) // 8)
+
+
 def _names(folder: Path) -> set[str]:
     """What stands behind the names of files in a folder: "" or ".0", ".1", …"""
     found = (_SHARD.fullmatch(path.name) for path in folder.iterdir())
@@ -163,17 +168,16 @@ def _shard(folder: Path, name: str) -> ShardFiles | None:
     if not any(sizes.values()):
         return None
     tokens = folder / (TOKENIZED + name)
-    # As infini-gram has it: ceil(log2(size) / 8) bytes.
-    pointer_bytes = max(1, ((sizes[TOKENIZED] - 1).bit_length() + 7) // 8)
+    per_pointer = pointer_bytes(sizes[TOKENIZED])
     fitting = [
         known
         for known, kind in fmt.TOKEN_DTYPES.items()
         if sizes[TOKENIZED] % kind.itemsize == 0
-        and sizes[TOKENIZED] // kind.itemsize * pointer_bytes == sizes[TABLE]
+        and sizes[TOKENIZED] // kind.itemsize * per_pointer == sizes[TABLE]
     ]
     if not fitting:
         expected = ", ".join(
-            f"{sizes[TOKENIZED] // kind.itemsize * pointer_bytes:,} ({known})"
+            f"{sizes[TOKENIZED] // kind.itemsize * per_pointer:,} ({known})"
             for known, kind in fmt.TOKEN_DTYPES.items()
         )
         raise FormatError(
@@ -187,9 +191,7 @@ def _shard(folder: Path, name: str) -> ShardFiles | None:
             f"{REBUILD}"
         )
     width = fmt.TOKEN_DTYPES[fitting[0]].itemsize
-    shard = ShardFiles(
-        folder, name, fitting[0], pointer_bytes, sizes[TOKENIZED] // width, documents
-    )
+    shard = ShardFiles(folder, name, fitting[0], per_pointer, sizes[TOKENIZED] // width, documents)
     _check_documents(shard)
     _check_metadata(shard)
     return shard

@@ -82,8 +82,8 @@ class Part(Segment):
     def __init__(self, segment: Segment, local: np.ndarray) -> None:
         self.__dict__.update(segment.__dict__)
         self._row = None
-        # (Document counts of the whole segment are not those of a part.)
-        self.document_counts = None
+        # (Counts of the whole segment are not those of a part.)
+        self.document_counts = self._counted = None
         starts = segment.document_offsets.astype(np.int64)
         lengths = np.diff(starts, append=segment.stream_len)
         if starts[0] != 0 or lengths.min() < 1:
