@@ -41,7 +41,7 @@ test-integrations: $(INTEGRATIONS)/.installed
 	$(INTEGRATIONS)/bin/pytest tests_integrations -W default
 
 test-infini-gram: $(VENV)/.tests-installed bench/.peers/.installed
-	$(BIN)/pytest $(TOGETHER) tests_infini_gram
+	$(BIN)/pytest tests_infini_gram
 
 # Of these `make test` runs a sample (tests/campaign.py).
 campaign: $(VENV)/.tests-installed
