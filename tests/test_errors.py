@@ -192,6 +192,7 @@ def test_every_function_takes_or_refuses_anything(made, opened, tmp_path, monkey
         return {
             "corpus": made / "corpus.jsonl",
             "folders": made / "v4",
+            "folder": made / "v4",
             "out": tmp_path / f"out-{next(numbers)}",
         }[parameter]
 
@@ -212,7 +213,7 @@ def test_the_methods_of_results_take_or_refuse_anything(opened):
 
 
 def test_all_functions_are_found():
-    assert {"open", "build", "plan", "add", "delete", "compact", "export", "convert"} <= {
+    assert {"open", "build", "plan", "add", "delete", "compact", "export", "convert", "attach"} <= {
         *FUNCTIONS
     }
     assert {"count", "prob_batch", "find", "document", "decode", "refresh"} <= {*METHODS}

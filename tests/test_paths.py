@@ -127,6 +127,9 @@ FUNCTIONS = {
     "plan, corpus": lambda path: everygram.plan(path, new()),
     "plan, out": lambda path: everygram.plan("corpus.jsonl", path),
     "plan, tokenizer": lambda path: everygram.plan("corpus.jsonl", new(), path),
+    "attach, folder": lambda path: everygram.attach(path, out=new()),
+    "attach, out": lambda path: everygram.attach("v4", out=path),
+    "attach, tokenizer": lambda path: everygram.attach("v4", out=new(), tokenizer=path),
     "convert, folders": lambda path: everygram.convert(path, new()),
     "convert, out": lambda path: everygram.convert("v4", path),
     "convert, tokenizer": lambda path: everygram.convert("v4", new(), path),
@@ -146,6 +149,9 @@ COMMANDS = {
     "build, --tokenizer": lambda path: [
         "build", "corpus.jsonl", "--out", new(), "--tokenizer", path
     ],
+    "attach, FOLDER": lambda path: ["attach", path, "--out", new()],
+    "attach, --out": lambda path: ["attach", "v4", "--out", path],
+    "attach, --tokenizer": lambda path: ["attach", "v4", "--out", new(), "--tokenizer", path],
     "convert, V4DIR": lambda path: ["convert", path, "--out", new()],
     "convert, --out": lambda path: ["convert", "v4", "--out", path],
     "convert, --tokenizer": lambda path: ["convert", "v4", "--out", new(), "--tokenizer", path],

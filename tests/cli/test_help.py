@@ -39,7 +39,7 @@ REQUESTS = {
 }
 # Arguments, and what goes with unions of indexes, which no command asks.
 NO_OPTIONS = ("self", "query", "prompt", "text", "expression", "index")
-CHANGES = ["build", "convert", "add", "delete", "compact", "upgrade", "prepare"]
+CHANGES = ["build", "convert", "attach", "add", "delete", "compact", "upgrade", "prepare"]
 
 
 def command_of(name):
@@ -155,6 +155,7 @@ def test_queries_have_the_same_defaults_everywhere(name):
 def test_changes_have_the_same_defaults_everywhere(name):
     arguments = {"add": ["INDEX", "CORPUS"]}
     arguments |= {"build": ["CORPUS", "--out", "OUT"], "convert": ["V4DIR", "--out", "OUT"]}
+    arguments["attach"] = ["V4DIR"]
     shell = defaults_of(name, *arguments.get(name, ["INDEX"]))
     function = dict(inspect.signature(getattr(everygram, name)).parameters)
     defaults = {n: p.default for n, p in function.items() if p.default is not p.empty}

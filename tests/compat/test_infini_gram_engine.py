@@ -1015,9 +1015,25 @@ def test_shards_that_are_open_are_not_opened_again(folder):
     assert np.shares_memory(opened, first.index.engine.segments[0].tokens)
     alone = InfiniGramEngine(str(folder / "a"), END, prev_shards_by_index_dir=known)
     assert alone.index is first.index
-    for wrong in (None, [], {"x": []}, {"x": [1]}, {"x": 1}):
+    for wrong in (None, [], {"x": [1]}, {"x": 1}):
         with pytest.raises(OptionError, match="prev_shards_by_index_dir"):
             InfiniGramEngine(str(folder / "a"), END, prev_shards_by_index_dir=wrong)
+
+
+def test_an_empty_index(tmp_path):
+    write_index(tmp_path / "i", [], "u16", vocab_size=9)
+    first = InfiniGramEngine(tmp_path / "i", 8, 9)
+    known = first.get_new_shards_by_index_dir()
+    for engine in (first, InfiniGramEngine(tmp_path / "i", 8, 9, prev_shards_by_index_dir=known)):
+        assert engine.find([1]) == {"cnt": 0, "segment_by_shard": []}
+        assert engine.infgram_prob([1], 2)["prob"] == -1.0
+        assert engine.infgram_ntd([1])["result_by_token_id"] == {}
+        assert engine.search_docs([])["documents"] == engine.search_docs_cnf([[[1]]])["documents"]
+        assert engine.creativity([1, 2]) == {"rs": [0, 1]}
+        assert engine.attribute([1, 2], [], 1, 9, False) == {"spans": []}
+        assert engine.get_doc_by_ix(0) == {"error": "doc_ix must be an integer in range [0, 0)"}
+        assert engine.get_doc_by_rank(0, 0) == {"error": "s must be an integer in range [0, 0)"}
+        assert engine.get_docs_by_ranks([]) == engine.get_docs_by_ixs([]) == []
 
 
 def test_defaults_of_the_constructor_are_those_of_methods(folder):

@@ -97,7 +97,7 @@ def attach(
     arguments.flag("document_counts", document_counts)
     named = None
     if tokenizer is not None:
-        named = load_tokenizer(arguments.string("tokenizer", tokenizer))
+        named = load_tokenizer(arguments.place("tokenizer", tokenizer, "a path or a name"))
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     if not is_infini_gram(source):
         raise FormatError(

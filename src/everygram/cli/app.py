@@ -23,12 +23,12 @@ from everygram.errors import EverygramError, OptionError, QueryError
 COMMANDS = {
     "build": ("indexing:build", "Index a corpus."),
     "convert": ("indexing:convert", "Make an index of index folders of infini-gram's."),
+    "attach": ("attaching:attach", "Make an infini-gram index fast to ask, where it is."),
     "add": ("indexing:add", "Add documents to an index."),
     "delete": ("changing:delete", "Delete documents from an index."),
     "compact": ("changing:compact", "Merge segments and drop deleted documents."),
     "upgrade": ("changing:upgrade", "Bring an index to the current format."),
     "prepare": ("changing:prepare", "Prepare an index for modified Kneser-Ney smoothing."),
-    "attach": ("attaching:attach", "Make an infini-gram index fast to ask, where it is."),
     "export": ("changing:export", "Write the documents of an index as JSON lines."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),

@@ -20,13 +20,19 @@ from everygram.cli.show_indexing import build_progress, show_attachment
         "everygram count v4_pileval_llama 'natural language processing'",
     )
 )
-@click.argument("folder", type=PATH, metavar="FOLDER", shell_complete=completes("dir"))
+@click.argument(
+    "folder",
+    type=PATH,
+    metavar="V4DIR",
+    shell_complete=completes("dir"),
+    help="An index folder of infini-gram's, of its version 4 or 6.",
+)
 @click.option(
     "--out",
     type=PATH,
     shell_complete=completes("dir"),
-    help="Folder for what is made, which can then be asked as an index (default: the folder "
-    "everygram in FOLDER, which then is the index).",
+    help="Folder for what is made, which is then asked as the index (default: the folder "
+    "everygram in V4DIR, which stays the index).",
 )
 @click.option(
     "--tokenizer",
@@ -53,9 +59,9 @@ def attach(
 ) -> None:
     """Make an infini-gram index fast to ask, where it is.
 
-    FOLDER has infini-gram's files (versions 4 and 6), and is asked as any index: with this or
-    without. What is made once is what searches start from, about a tenth of its size; the files are
-    read whole, and checked, and stay as they are.
+    Every command that asks an index takes V4DIR as it is. This makes once what searches start from,
+    about a tenth of its size, and keeps the tokenizer, so that texts can be asked, too. The files
+    of infini-gram are read whole, checked, and stay as they are.
     """
     gc.enable()
     say_least(memory, 0)

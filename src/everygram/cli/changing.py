@@ -259,9 +259,10 @@ def export(
         if out is None:
             sys.stdout.writelines(lines)
             return
-        try:
-            with out.open("x", encoding="utf-8", newline="\n") as file:
+        # (What it is not the first to make there, it does not remove.)
+        with out.open("x", encoding="utf-8", newline="\n") as file:
+            try:
                 file.writelines(lines)
-        except BaseException:
-            out.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                out.unlink(missing_ok=True)
+                raise

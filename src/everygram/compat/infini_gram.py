@@ -31,13 +31,15 @@ from everygram.compat.infini_gram_checks import (
     shard_in,
 )
 from everygram.compat.infini_gram_documents import DocumentMethods, Documents
-from everygram.compat.infini_gram_opening import Paths, Shard, ShardsByFolder
+from everygram.compat.infini_gram_opening import OpenShard, Paths, ShardsByFolder
 from everygram.compat.infini_gram_shards import Cnf, Place, Shards, around, document_of
 from everygram.engine.distributions import NO_LIMIT
 
 Answer = dict[str, Any]
 
 
+# The log-probability of every token, where none were wanted.
+UNKNOWN_LOG_PROB = -10_000.0
 # What is said of a prompt that does not occur.
 UNSEEN: Answer = {"prompt_cnt": 0, "cont_cnt": 0, "prob": -1.0}
 
@@ -122,7 +124,7 @@ class InfiniGramEngine(DocumentMethods):
         counts.update(zip(ids.tolist(), found.tolist(), strict=True))
         return counts
 
-    def get_new_shards_by_index_dir(self) -> dict[str, list[Shard]]:
+    def get_new_shards_by_index_dir(self) -> dict[str, list[OpenShard]]:
         """The shards of the folders that this engine opened, for another one's
         `prev_shards_by_index_dir`."""
         return {folder: [*shards] for folder, shards in self._new_shards.items()}
@@ -269,9 +271,9 @@ class InfiniGramEngine(DocumentMethods):
         shards, pointers = self._shards.shards_of(segments), positions * self._shards.width
         places = zip(shards.tolist(), pointers.tolist(), strict=True)
         if self._log_probs:
-            log_probs = spans.unigram_log_probs(engine, text).tolist()
+            log_probs = engine.unigram_log_probs(text.asked).tolist()
         else:
-            log_probs = [spans.UNKNOWN_LOG_PROB] * len(ids)
+            log_probs = [UNKNOWN_LOG_PROB] * len(ids)
         rows = zip(found.starts.tolist(), found.ends.tolist(), found.counts.tolist(), strict=True)
         return {
             "spans": [

@@ -28,7 +28,7 @@ DTYPES = {"u8": 1, "u16": 2, "u32": 4}
 
 
 @dataclass(frozen=True)
-class Shard:
+class OpenShard:
     """A shard of an index that is open. tok_cnt: tokens, separators too; ds_size: bytes of these;
     doc_cnt: documents, deleted ones too; ptr_size: bytes of an entry of the suffix array."""
 
@@ -39,7 +39,7 @@ class Shard:
     doc_cnt: int
 
 
-ShardsByFolder = Mapping[str, Sequence[Shard]]
+ShardsByFolder = Mapping[str, Sequence[OpenShard]]
 
 
 def folders_of(name: str, given: Any) -> list[str]:
@@ -102,14 +102,16 @@ def opened(
         )
 
     def index_of(folder: str) -> Index:
-        if folder in known:
-            index: Index = known[folder][0].index
+        if shards := known.get(folder):  # (an empty index has none)
+            index: Index = shards[0].index
             return index
         return open_index(folder, preload="all" if preload else ())
 
     indexes, without = ([index_of(folder) for folder in each] for each in (folders, minus))
     new = {
-        folder: index for folder, index in zip(folders, indexes, strict=True) if folder not in known
+        folder: index
+        for folder, index in zip(folders, indexes, strict=True)
+        if not known.get(folder)
     }
     if len(indexes) == 1 and not without:
         return indexes[0], new
@@ -119,14 +121,14 @@ def opened(
 def _are_shards(value: object) -> bool:
     if not isinstance(value, list | tuple):
         return False
-    return bool(value) and all(isinstance(each, Shard) for each in value)
+    return all(isinstance(each, OpenShard) for each in value)
 
 
-def shards_of(index: Index) -> list[Shard]:
+def shards_of(index: Index) -> list[OpenShard]:
     """The shards of an index that was opened for a folder."""
     shards = Shards(index.engine)
     return [
-        Shard(
+        OpenShard(
             index,
             segment.stream_len,
             segment.stream_len * shards.width,

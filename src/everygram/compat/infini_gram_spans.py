@@ -11,9 +11,6 @@ import numpy as np
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Queries
 
-# The log-probability of a token that does not occur, and of every token where none are known.
-UNKNOWN_LOG_PROB = -10_000.0
-
 
 class Text(NamedTuple):
     """A text: its ids, int64, shape (n,); what it is searched as; which ids are not known."""
@@ -96,9 +93,3 @@ def places_of(engine: Engine, spans: Spans) -> tuple[np.ndarray, np.ndarray]:
     firsts = np.cumsum(spans.counts) - spans.counts
     occurrences = np.arange(spans_again.shape[0]) - firsts[spans_again]
     return engine.locate_many(spans.intervals, spans_again, occurrences)
-
-
-def unigram_log_probs(engine: Engine, text: Text) -> np.ndarray:
-    """The natural logarithm of each token's frequency: float64, shape (n,)."""
-    found = engine.unigram_log_probs(text.asked)
-    return np.where(text.unknown | np.isneginf(found), UNKNOWN_LOG_PROB, found)

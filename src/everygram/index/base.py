@@ -60,10 +60,11 @@ class OpenIndex:
         """As `open`; segments that are as they were in the index `before` are not opened again."""
         self.path = arguments.path("index", path)
         self._preload, self._verify = _parts(preload), arguments.flag("verify", verify)
-        self._tokenizer = tokenizer
         given = None
         if tokenizer is not None:
-            given = load_tokenizer(arguments.string("tokenizer", tokenizer))
+            tokenizer = arguments.place("tokenizer", tokenizer, "a path or a name")
+            given = load_tokenizer(tokenizer)
+        self._tokenizer = tokenizer
         opened = () if before is None else before.engine.segments
         manifest, segments, tokenizer_json = directory.open_index(
             self.path, opened, self._verify, given

@@ -6,6 +6,7 @@ In: folders, under names. Out: `Index` objects. Knows nothing of queries or of H
 import copy
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,9 +67,9 @@ class Indexes:
         return self._state[1]
 
     def _opened(self, path: Path, verify: bool = False) -> Index:
-        index = Index(
-            path.resolve(), preload=self._settings.preload, verify=verify or self._settings.verify
-        )
+        # (`Path.resolve` raises RuntimeError for links in a circle.)
+        path = Path(os.path.realpath(path))
+        index = Index(path, preload=self._settings.preload, verify=verify or self._settings.verify)
         _ = index.tokenizer
         return index
 

@@ -205,6 +205,8 @@ class Shard(Segment):
         ids, counts = following.next_tokens(row, nothing, 0, 0, self.stream_len, 0, False)
         if (np.diff(ids) == 0).any():
             raise self.unsorted("suffixes that begin with the same token are not together")
+        for kept in (ids, counts):
+            kept.setflags(write=False)
         return ids, counts
 
 
