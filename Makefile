@@ -3,6 +3,8 @@
 # make check      lint, format, types, import directions
 # make test-integrations   the tests with torch, transformers and lm-evaluation-harness, in an
 #                 environment of their own; TORCH says which torch to install
+# make test-infini-gram   everygram next to infini-gram 2.6.0, over the same indexes; infini-gram gets an
+#                 environment of its own, of Python 3.11
 # make screenshots   pictures of the page, in build/screenshots
 # make campaign   the long tests in full, half an hour or more: before a release
 PYTHON ?= python3
@@ -12,10 +14,12 @@ BIN = $(VENV)/bin
 # is one without: TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch
 INTEGRATIONS = .venv-integrations
+# What bench/peers.sh makes its environment with: not all peers are there for other Pythons.
+PEERS_PYTHON ?= python3.11
 # Two processes, a file of tests at a time: files share servers and indexes among their tests.
 TOGETHER = --numprocesses 2 --dist loadfile
 
-.PHONY: demo test check test-integrations campaign screenshots clean
+.PHONY: demo test check test-integrations test-infini-gram campaign screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
@@ -35,6 +39,9 @@ check: $(VENV)/.tests-installed
 # (Warnings of these libraries are not ours to mend.)
 test-integrations: $(INTEGRATIONS)/.installed
 	$(INTEGRATIONS)/bin/pytest tests_integrations -W default
+
+test-infini-gram: $(VENV)/.tests-installed bench/.peers/.installed
+	$(BIN)/pytest tests_infini_gram
 
 # Of these `make test` runs a sample (tests/campaign.py).
 campaign: $(VENV)/.tests-installed
@@ -58,6 +65,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.tests-installed: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+bench/.peers/.installed: bench/peers.sh
+	PYTHON=$(PEERS_PYTHON) bench/peers.sh
 	touch $@
 
 $(INTEGRATIONS)/.installed: $(INTEGRATIONS)/bin/python pyproject.toml

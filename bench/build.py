@@ -19,7 +19,6 @@ usage: python bench/build.py --corpus DATA/medium.jsonl --tokenizer DATA/gpt2.to
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -35,6 +34,7 @@ import numpy as np
 
 import everygram
 from common import markdown_table, print_provenance, provenance, write_json
+from infini_gram_index import command, name_tokenizer, write_shard
 
 SEPARATOR = 65535
 TEXT, TOKENS = "text → index", "tokens → index"
@@ -146,12 +146,7 @@ def sides(corpus: Path, tokenizer: Path, work: Path, peers: Path) -> list[Side]:
         shutil.rmtree(infini_from_text, ignore_errors=True)
         (infini_from_text / "corpus").mkdir(parents=True)
         (infini_from_text / "corpus" / corpus.name).symlink_to(corpus)
-        # infini-gram takes names of tokenizers. It looks a name up on the hub, unless the working
-        # directory (WORK) has a folder of that name.
-        named = work / "gpt2"
-        named.mkdir(exist_ok=True)
-        shutil.copyfile(tokenizer, named / "tokenizer.json")
-        (named / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2TokenizerFast"}')
+        name_tokenizer(work, tokenizer)
 
     return [
         Side(
@@ -192,10 +187,7 @@ def peers_from_tokens(tokens: Path, work: Path, peers: Path) -> list[Side]:
     def prepare_infini_gram() -> None:
         shutil.rmtree(infini, ignore_errors=True)
         (infini / "corpus").mkdir(parents=True)
-        # If these two files exist, infini-gram's indexer skips the tokenizing step.
-        shutil.copyfile(tokens, infini / "tokenized.0")
-        starts = np.flatnonzero(np.memmap(tokens, np.uint16, "r") == SEPARATOR)
-        (starts * 2).astype(np.uint64).tofile(infini / "offset.0")
+        write_shard(infini, 0, np.memmap(tokens, "<u2", "r"))
 
     return [
         Side(TOKENS, "infini-gram", prepare_infini_gram, infini_gram(infini, peers), [infini]),
@@ -217,17 +209,15 @@ def infini_gram(index: Path, peers: Path) -> list[str]:
     """The command that indexes `index`/corpus, with all cores and memory."""
     # With less memory infini-gram sorts in more parts.
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    options = {
-        "data_dir": index / "corpus",
-        "save_dir": index,
-        "tokenizer": "gpt2",
-        "token_dtype": "u16",
-        "cpus": os.cpu_count(),
-        "mem": memory,
-        "ulimit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-    }
-    arguments = [word for k, v in options.items() for word in (f"--{k}", str(v))]
-    return [str(peers / "bin" / "python"), "-m", "infini_gram.indexing", *arguments]
+    return command(
+        index,
+        peers,
+        "u16",
+        index / "corpus",
+        tokenizer="gpt2",
+        cpus=os.cpu_count() or 1,
+        memory=memory,
+    )
 
 
 def measure(side: Side, work: Path) -> Run:

@@ -16,10 +16,13 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+# Our classes with the names and methods of infini-gram's.
+STANDS_IN = "everygram.compat.infini_gram"
 # Each call, and the part of its result that is compared with other sides.
 Calls = dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]]
 
@@ -37,13 +40,13 @@ BATCH_CALLS = (
 ONE_CPU = (*BATCH_CALLS, "score", "longest_matches", "attribute, one processor")
 
 
-def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
+def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "everygram") -> Calls:
     """everygram's calls. They also compute lazy `probs`, which infini-gram's answers contain."""
     import numpy as np
 
     from everygram import open as open_index
 
-    index = open_index(work / "everygram", preload=preload)
+    index = open_index(work / folder, preload=preload)
 
     def ntd(call: Callable[..., Any], prompt: list[int]) -> Any:
         result = call(prompt)
@@ -113,13 +116,18 @@ def everygram(work: Path, preload: tuple[str, ...] | str = ()) -> Calls:
     }
 
 
-def infini_gram(work: Path, **options: Any) -> Calls:
-    """infini-gram's calls. It treats the last id of the vocabulary as the end of a document."""
-    from infini_gram.engine import InfiniGramEngine
-
+def infini_gram(
+    work: Path,
+    package: str = "infini_gram.engine",
+    folder: str = "infini-gram",
+    **options: Any,
+) -> Calls:
+    """infini-gram's calls, or those of the package that stands in for it. It treats the last id of
+    the vocabulary as the end of a document."""
+    engine_class = import_module(package).InfiniGramEngine
     vocab_size = json.loads((work / "everygram" / "manifest.json").read_text())["vocab_size"]
-    engine = InfiniGramEngine(
-        index_dir=str(work / "infini-gram"),
+    engine = engine_class(
+        index_dir=str(work / folder),
         eos_token_id=vocab_size - 1,
         vocab_size=vocab_size,
         token_dtype="u16",
@@ -141,8 +149,19 @@ def infini_gram(work: Path, **options: Any) -> Calls:
     def score(ids: list[int]) -> list[Any]:
         return [engine.infgram_prob(ids[:i], token) for i, token in enumerate(ids)]
 
+    def of_documents(answer: Any) -> Any:
+        return [answer[name] for name in ("doc_ix", "doc_len", "needle_offset", "token_ids")]
+
     return {
         "count": (engine.count, lambda answer: answer["count"]),
+        "find": (engine.find, lambda answer: answer["segment_by_shard"]),
+        "count_cnf": (engine.count_cnf, lambda answer: answer["count"]),
+        "get_doc_by_rank": (engine.get_doc_by_rank, of_documents),
+        "get_doc_by_ptr": (engine.get_doc_by_ptr, of_documents),
+        "get_doc_by_ix": (engine.get_doc_by_ix, of_documents),
+        "get_doc_by_rank_2": (engine.get_doc_by_rank_2, of_documents),
+        # (Which documents it draws is another with each call.)
+        "search_docs": (engine.search_docs, lambda answer: answer["cnt"]),
         "prob": (engine.prob, counts),
         "infgram_prob": (engine.infgram_prob, counts),
         "ntd": (engine.ntd, distribution),
@@ -150,7 +169,11 @@ def infini_gram(work: Path, **options: Any) -> Calls:
         "infgram_prob of each token": (score, lambda answers: list(map(counts, answers))),
         "creativity": (engine.creativity, lambda answer: answer["rs"]),
         "attribute": (engine.attribute, spans),
-        "attribute, C++": (engine.engine.attribute, lambda answer: None),
+        # (Only infini-gram has an engine of C++ within.)
+        "attribute, C++": (
+            getattr(getattr(engine, "engine", None), "attribute", None),
+            lambda answer: None,
+        ),
     }
 
 
@@ -188,6 +211,12 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
     "everygram": everygram,
     "everygram, preloaded": partial(everygram, preload="all"),
     "everygram, fences preloaded": partial(everygram, preload="fences"),
+    "everygram over its files": partial(everygram, folder="infini-gram"),
+    "everygram, attached": partial(everygram, folder="infini-gram-attached"),
+    "everygram.compat, over its files": partial(infini_gram, package=STANDS_IN),
+    "everygram.compat, attached": partial(
+        infini_gram, package=STANDS_IN, folder="infini-gram-attached"
+    ),
     "infini-gram": infini_gram,
     # infini-gram's prefetching is for a cold index on disk; a warm index is faster without it.
     "infini-gram, no prefetch": partial(

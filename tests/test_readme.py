@@ -39,7 +39,7 @@ def commands(page, language):
 
 def timeless(output):
     """Without seconds and memory, which differ from run to run."""
-    return re.sub(r"\d+(\.\d s|(,\d+)? MiB)\n", "\n", output)
+    return re.sub(r"\d+(\.\d s|(,\d+)? MiB)(?=[\n,])", "", output)
 
 
 def run(command, folder):

@@ -282,7 +282,7 @@ class InfiniGramEngine(DocumentMethods):
                     "r": end,
                     "length": end - start,
                     "count": count,
-                    "unigram_logprob_sum": sum(log_probs[start:end]),
+                    "unigram_logprob_sum": sum(log_probs[start:end], 0.0),
                     "docs": [{"s": s, "ptr": ptr} for s, ptr in itertools.islice(places, count)],
                 }
                 for start, end, count in rows
