@@ -294,6 +294,24 @@ def test_metadata_that_is_none(tmp_path, line, error):
     assert everygram.convert(folder, tmp_path / "index").num_documents == 3
 
 
+def test_what_was_attached_is_known(tmp_path):
+    """The tokenizer; and the folder, for an attachment in another place."""
+    one = write_folder(tmp_path / "one", DOCUMENTS, "u16", 2)
+    two = write_folder(tmp_path / "two", DOCUMENTS[:2], "u16", 1)
+    tokenizer = words(tmp_path, range(600))
+    everygram.attach(one, tokenizer=tokenizer)
+    everygram.attach(two, out=tmp_path / "made")
+    report = everygram.convert([one, tmp_path / "made"], tmp_path / "index")
+    assert report.num_documents == len(DOCUMENTS) + 2
+    with everygram.open(tmp_path / "index") as index, everygram.open(one) as attached:
+        assert index.info()["tokenizer_sha256"] == attached.info()["tokenizer_sha256"]
+    (tmp_path / "of-another").mkdir()
+    everygram.attach(two, tokenizer=words(tmp_path / "of-another", range(700)))
+    with pytest.raises(OptionError, match="attached with different tokenizers; name the one"):
+        everygram.convert([one, two], tmp_path / "new")
+    everygram.convert([one, two], tmp_path / "new", tokenizer)
+
+
 def test_what_cannot_be_converted_together(tmp_path):
     first = write_folder(tmp_path / "first", DOCUMENTS, "u16", 1)
     other = write_folder(tmp_path / "other", DOCUMENTS, "u32", 1)

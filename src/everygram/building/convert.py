@@ -5,7 +5,7 @@ from `corpus.infini_gram`; all else is as in a build.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from everygram import arguments
@@ -18,9 +18,10 @@ from everygram.corpus.infini_gram import ShardCorpus
 from everygram.corpus.source import absolute
 from everygram.errors import CorpusError, OptionError
 from everygram.progress import BuildReport, Progress
+from everygram.storage import attached
 from everygram.storage import format as fmt
 from everygram.tokenizer.base import Tokenizer
-from everygram.tokenizer.choose import load_tokenizer
+from everygram.tokenizer.choose import load_tokenizer, stored_tokenizer
 
 PathLike = str | os.PathLike[str]
 
@@ -74,11 +75,37 @@ def open_folders(
     paths = [arguments.path("folders", folder) for folder in given]
     if not paths:
         raise CorpusError("folders: expected at least one index folder of infini-gram's")
+    places = [
+        attached.place_of(path) if attached.is_foreign(path) else (path, path) for path in paths
+    ]
+    paths = [folder for folder, _ in places]
     if tokenizer is None:
-        return ShardSource(paths, None, None)
+        kept = _attached(place for _, place in places)
+        return ShardSource(paths, None if kept is None else kept.source, kept)
     name = arguments.place("tokenizer", tokenizer, "a path or a name")
     check_vocabulary(None, None, name)
     return ShardSource(paths, name, load_tokenizer(name))
+
+
+def _attached(places: Iterable[Path]) -> Tokenizer | None:
+    """The tokenizer that folders were attached with, of their attachments, which need not be there.
+
+    Raises OptionError if some have different ones.
+    """
+    entries, kept = set(), None
+    for place in places:
+        made = attached.read(place)
+        if made is not None and made.tokenizer.kind != "none":
+            entry = made.tokenizer
+            entries.add((entry.kind, entry.sha256))
+            data = None if entry.sha256 is None else attached.tokenizer_json(place, entry)
+            kept = stored_tokenizer(entry.kind, entry.source, data)
+    if len(entries) > 1:
+        raise OptionError(
+            "folders: attached with different tokenizers; name the one that made all ids with "
+            "tokenizer"
+        )
+    return kept
 
 
 def convert(
@@ -97,9 +124,9 @@ def convert(
     folders: one or several. Documents are numbered in the order of folders, then of their shards.
         Each one's metadata is what infini-gram has of it, an object with `path`, `linenum` and
         `metadata`; `{}` where it has none.
-    tokenizer: the one that made the ids, as in `build`; an index without one takes ids alone. (In
-        folders of version 5, and in reversed ones of 6, each document's tokens are backwards: they
-        stay so.)
+    tokenizer: the one that made the ids, as in `build` (default: the one that they were attached
+        with, or none; an index without one takes ids alone). (In folders of version 5, and in
+        reversed ones of 6, each document's tokens are backwards: they stay so.)
 
     The other arguments, the report and interruptions are those of `build`, and so is the result, to
     the byte: suffixes are sorted anew, the folders' tables are not read.

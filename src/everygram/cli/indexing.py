@@ -150,7 +150,7 @@ def build(
     metavar="T",
     shell_complete=completes("file"),
     help="The tokenizer that made the ids, as for 'build': no file of the folders says which "
-    "(default: none; the index then takes ids alone).",
+    "(default: that of 'everygram attach', or none: the index then takes ids alone).",
 )
 @document_counts_option
 @resource_options

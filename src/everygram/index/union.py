@@ -183,20 +183,21 @@ def _paths(name: str, given: Any) -> list[Path]:
 
 def _check_places(indexes: Sequence[Path], minus: Sequence[Path]) -> None:
     """Raise OptionError if a folder is given twice."""
-    seen: set[Path] = set()
+    seen: set[str] = set()
+    # (`resolve` raises for links in a circle.)
     for path in indexes:
-        if path.resolve() in seen:
+        if os.path.realpath(path) in seen:
             raise OptionError(
                 f"index '{path}': given twice, so that its documents would count twice; give each "
                 "index once"
             )
-        seen.add(path.resolve())
+        seen.add(os.path.realpath(path))
     for path in minus:
-        if path.resolve() in seen:
+        if os.path.realpath(path) in seen:
             raise OptionError(
                 f"minus: index '{path}': given already; expected one of the documents to take away"
             )
-        seen.add(path.resolve())
+        seen.add(os.path.realpath(path))
 
 
 def _names(indexes: Sequence[Index]) -> tuple[str, ...]:

@@ -79,7 +79,10 @@ class Attached:
 
 def is_foreign(path: Path) -> bool:
     """Whether a folder is an index of infini-gram's, or an attachment of one."""
-    return (path / INFO).is_file() or is_infini_gram(path)
+    try:
+        return (path / INFO).is_file() or is_infini_gram(path)
+    except OSError:  # it may not be read: whoever opens it is told
+        return False
 
 
 def entry_of(tokenizer: Tokenizer | None, source: str = "none") -> fmt.TokenizerEntry:
@@ -232,7 +235,7 @@ def open_foreign(
             first += shard.num_documents
         json_bytes = None
         if attached is not None and attached.tokenizer.sha256 is not None:
-            json_bytes = _tokenizer_json(place, attached.tokenizer)
+            json_bytes = tokenizer_json(place, attached.tokenizer)
     except OSError as error:
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
     dtype = files[0].dtype
@@ -341,7 +344,8 @@ def _check_stretches(stretches: np.ndarray, n: int, folder: Path) -> None:
         raise DamagedIndexError(f"{folder / STRETCHES}: not stretches of {n:,} ranks; {AGAIN}")
 
 
-def _tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
+def tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
+    """The tokenizer's file of an attachment. Raises DamagedIndexError."""
     path = place / fmt.TOKENIZER
     try:
         data = read_file(path, place, MOST_TOKENIZER)
@@ -354,7 +358,7 @@ def _tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
 
 def _family(folder: Path, shards: Sequence[Segment]) -> str:
     """What is said of the tokenizer: what the folder's name says, if ids allow it."""
-    name = folder.resolve().name.lower()
+    name = folder.absolute().name.lower()
     some = [shard.tokens[:LOOKED_AT] for shard in shards]
     most = max(int(each[each != shards[0].separator].max(initial=0)) for each in some)
     for family, ids in FAMILIES.items():
