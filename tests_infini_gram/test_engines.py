@@ -12,11 +12,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from everygram.compat.infini_gram import InfiniGramEngine, InfiniGramEngineDiff
 
 import everygram
 import infini_gram_index as indexes
 from cases import CASES, VOCABULARIES, Draw, make, streams_of
+from everygram.compat.infini_gram import InfiniGramEngine, InfiniGramEngineDiff
 from exact import Shard, Theirs, TheirsWithout
 from ours import Ours
 from rules import difference_of, error_of, same
