@@ -85,7 +85,10 @@ class Reading:
         """Why an index has no tokenizer, for messages."""
         if self.entry.source == "none":
             return " (it was built from token ids)"
-        return f" ({self.entry.source}; name it with 'everygram attach', or where it is opened)"
+        return (
+            f" ({self.entry.source}; name it with 'everygram attach --tokenizer', or with "
+            "`tokenizer` where it is opened)"
+        )
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:

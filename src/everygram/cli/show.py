@@ -15,6 +15,8 @@ def show_query(answer: dict[str, Any], label: str = "query") -> str:
 
 
 NO_COUNTS = "no: every occurrence is looked at ('everygram upgrade' adds them)"
+NOT_ATTACHED = "no: every occurrence is looked at ('everygram attach --document-counts' adds them)"
+NOT_CONVERTED = "no: no modified Kneser-Ney (an index that 'everygram convert' makes can be)"
 NOT_PREPARED = "no: no modified Kneser-Ney ('everygram prepare' makes what it needs)"
 
 
@@ -187,10 +189,19 @@ def show_info(answer: dict[str, Any]) -> str:
     """What an index is, one fact per line."""
     # (An id is no number of things: it is shown as users write it.)
     numbers = (name for name, value in answer.items() if type(value) is int)
+    foreign = answer.get("format") == "infini-gram"
+    no_counts, not_prepared = NO_COUNTS, NOT_PREPARED
+    if foreign:
+        no_counts, not_prepared = NOT_ATTACHED, NOT_CONVERTED
     shown = {
-        "document_counts": "yes" if answer["document_counts"] else NO_COUNTS,
+        "document_counts": "yes" if answer["document_counts"] else no_counts,
         # (A union cannot be prepared, and does not say so.)
-        "prepared": "yes" if answer.get("prepared") else NOT_PREPARED,
+        "prepared": "yes" if answer.get("prepared") else not_prepared,
     }
     shown |= {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
-    return "\n".join(f"{name:<18} {shown.get(name, repr(value))}" for name, value in answer.items())
+    left_out = {"format_version", "everygram_version"} if foreign else set()
+    return "\n".join(
+        f"{name:<18} {shown.get(name, repr(value))}"
+        for name, value in answer.items()
+        if name not in left_out
+    )

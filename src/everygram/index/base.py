@@ -215,6 +215,7 @@ class OpenIndex:
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON values.
 
+        `format`: "everygram", or "infini-gram" for its files, which have no versions: 0 and "".
         `document_counts`: whether every segment has them, so that documents are counted at once.
         `prepared`: whether modified Kneser-Ney can be asked, as far as the folder says now.
         """
@@ -229,11 +230,12 @@ class OpenIndex:
             "dtype": manifest.dtype,
             "separator": manifest.separator,
             "vocab_size": manifest.vocab_size,
-            "tokenizer": manifest.tokenizer.source,
+            "tokenizer": "none" if manifest.tokenizer.kind == "none" else manifest.tokenizer.source,
             "tokenizer_sha256": manifest.tokenizer.sha256,
             "query_prefix": manifest.tokenizer.query_prefix,
             "document_counts": all(counts) if counts else manifest.document_counts,
             "prepared": is_prepared(self.path, manifest),
+            "format": "infini-gram" if manifest.foreign else "everygram",
             "format_version": manifest.format_version,
             "everygram_version": manifest.everygram_version,
         }

@@ -118,6 +118,12 @@ class LanguageQueries(OpenIndex):
                 f"index '{self.path}': expected one index, found several: the different tokens "
                 "before an n-gram do not add up over indexes; use infgram-floor, or build one index"
             )
+        if manifest.foreign:
+            raise QueryError(
+                f"index '{self.path}': infini-gram's, which cannot be prepared for "
+                "modified-kneser-ney; make an index of it with 'everygram convert', or use "
+                "infgram-floor"
+            )
         if len(manifest.segments) != 1:
             raise QueryError(not_one_segment(self.path, manifest))
         prepared = open_prepared(self.path, manifest.segments[0], self._verify)

@@ -40,8 +40,6 @@ from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import tokenizer_hash
 
 VERSION = 1
-# The key under which a manifest says what `stamp_of` gave.
-FOREIGN = "infini-gram"
 FOLDER, INFO = "everygram", "attached.json"
 STRETCHES = "stretches.bin"
 FILES = (fmt.FENCES, fmt.UNIGRAMS, STRETCHES)
@@ -250,9 +248,10 @@ def open_foreign(
         vocab_size=vocab_size,
         tokenizer=entry,
         segments=tuple(shard.entry for shard in opened),
-        build={FOREIGN: stamp},
+        build={fmt.FOREIGN: stamp},
         next_document=first,
         next_segment=len(opened) + 1,
+        format_version=0,
         document_counts=all(shard.document_counts is not None for shard in opened),
     )
     return manifest, opened, json_bytes
@@ -354,14 +353,14 @@ def _tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
 
 
 def _family(folder: Path, shards: Sequence[Segment]) -> str:
-    """What the folder's name says of the tokenizer, if its ids allow it, else "none"."""
+    """What is said of the tokenizer: what the folder's name says, if ids allow it."""
     name = folder.resolve().name.lower()
     some = [shard.tokens[:LOOKED_AT] for shard in shards]
     most = max(int(each[each != shards[0].separator].max(initial=0)) for each in some)
     for family, ids in FAMILIES.items():
         if family in name and most < ids:
             return f"unknown; {family} by the folder's name"
-    return "none"
+    return "unknown"
 
 
 def write_info(folder: Path, attached: Attached) -> None:

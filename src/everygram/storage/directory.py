@@ -24,7 +24,7 @@ from everygram.errors import (
 )
 from everygram.storage import disk
 from everygram.storage import format as fmt
-from everygram.storage.attached import FOREIGN, is_foreign, open_foreign, stamp_of
+from everygram.storage.attached import is_foreign, open_foreign, stamp_of
 from everygram.storage.build_state import BuildState, Done
 from everygram.storage.manifest import decode_manifest, encode_manifest
 from everygram.storage.prepared import FILES, INFO, is_prepared
@@ -256,7 +256,7 @@ def read_tokenizer_json(path: Path, entry: fmt.TokenizerEntry) -> bytes | None:
 
 def changed(path: Path, manifest: fmt.Manifest) -> bool:
     """Whether an index is not as this manifest says any more. Raises as `open_index`."""
-    if (known := manifest.build.get(FOREIGN)) is not None:
+    if (known := manifest.build.get(fmt.FOREIGN)) is not None:
         return bool(stamp_of(path) != known)
     return read_manifest(path) != manifest
 

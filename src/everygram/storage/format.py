@@ -145,6 +145,8 @@ BUILD = "build.json"
 DONE = "done.json"
 # What `prepared` describes; it is no part of the index that the manifest describes.
 LANGUAGE_MODEL = "language_model"
+# The key in `build` of a manifest of infini-gram's files: what `attached.stamp_of` gave for them.
+FOREIGN = "infini-gram"
 SEGMENT_PREFIX = "segment-"
 SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
@@ -330,6 +332,11 @@ class Manifest:
     # The version of everygram that wrote the manifest, set by `directory.publish`.
     everygram_version: str = ""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the files are infini-gram's, and the manifest was made on opening them."""
+        return FOREIGN in self.build
 
     @cached_property
     def digest(self) -> str:

@@ -1,6 +1,6 @@
 """What the service says of itself and of its indexes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -61,6 +61,10 @@ class IndexInfo(Info):
 
     prepared: Annotated[
         bool, Field(description="Whether it is prepared for modified Kneser-Ney smoothing.")
+    ]
+    format: Annotated[
+        Literal["everygram", "infini-gram"],
+        Field(description="Whose files it is read from; infini-gram's have no versions: 0 and ''."),
     ]
     format_version: Annotated[int, Field(description="Version of its format on disk.")]
     everygram_version: Annotated[

@@ -38,7 +38,7 @@ export function create(context) {
           ["Document counts", said.document_counts ? "stored" : "counted when asked"],
           ["Prepared for Kneser-Ney", said.prepared === undefined ? null : said.prepared ? "yes" : "no"],
           ["Version", h("code", {}, said.index_version)],
-          ["Built by", said.everygram_version ? `everygram ${said.everygram_version}, format ${said.format_version}` : null],
+          ["Built by", said.format === "infini-gram" ? "infini-gram" : said.everygram_version ? `everygram ${said.everygram_version}, format ${said.format_version}` : null],
         ]),
         ways(info.name, { operation: "", body: undefined, method: "info()", command: "info" }),
       ];
