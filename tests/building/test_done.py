@@ -18,11 +18,13 @@ from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Done
 from everygram.storage.verify import verify
+from shards import write_shard
 
 TEXTS = ["ab ab", "b", "", "a b a", "ab"]
 CHANGES = {
     "build": lambda path, corpus: everygram.build(corpus, path),
     "build and train": lambda path, corpus: everygram.build(corpus, path, "train:300"),
+    "convert": lambda path, corpus: everygram.convert(corpus.with_name("v4"), path, "bytes"),
     "add": lambda path, corpus: everygram.add(path, corpus),
     "add nothing": lambda path, corpus: everygram.add(path, corpus.with_name("empty.jsonl")),
     "build nothing": lambda path, corpus: everygram.build(corpus.with_name("empty.jsonl"), path),
@@ -33,11 +35,14 @@ CHANGES = {
     "compact": lambda path, corpus: everygram.compact(path),
     "compact fully": lambda path, corpus: everygram.compact(path, full=True),
 }
+# Of these the ones that make an index.
+MAKE = ("build", "convert")
 
 
 @pytest.fixture
 def corpus(tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
+    write_shard(tmp_path / "v4", [[*text.encode()] for text in TEXTS], 1)
     records = [{"text": text, "n": number} for number, text in enumerate(TEXTS)]
     return write_jsonl(tmp_path / "corpus.jsonl", records)
 
@@ -80,7 +85,7 @@ def said(report):
 def test_a_rerun_answers_what_was_done(tmp_path, index, corpus, monkeypatch, name):
     change = CHANGES[name]
     path, other = tmp_path / "new", tmp_path / "other"
-    if not name.startswith("build"):
+    if not name.startswith(MAKE):
         shutil.copytree(index, path)
         shutil.copytree(index, other)
     expected = change(other, corpus)
@@ -99,7 +104,7 @@ def test_a_rerun_answers_what_was_done(tmp_path, index, corpus, monkeypatch, nam
     # Once it has been said, the same again is another change.
     if name == "add":
         assert change(path, corpus).again == (str(corpus),)
-    elif name.startswith("build"):
+    elif name.startswith(MAKE):
         with pytest.raises(BuildError, match="already holds an index"):
             change(path, corpus)
     elif name == "delete by number":

@@ -1,5 +1,6 @@
 """An index becomes the folder that infini-gram would have, in the order of bytes."""
 
+import errno
 import itertools
 import json
 import os
@@ -189,6 +190,20 @@ def test_there_and_back(tmp_path, dtype):
     everygram.convert(tmp_path / "v4", tmp_path / "index")
     exported(tmp_path / "index", tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "v4")
+    # So it does as it is, opened where it lies.
+    exported(tmp_path / "v4", tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(tmp_path / "v4")
+
+
+def test_several_shards_become_one(tmp_path):
+    documents = [[1, 256], [], [256, 1], [1, 256], [3]]
+    for shard, cut in enumerate((slice(0, 2), slice(2, 5))):
+        write_shard(tmp_path / "v4", documents[cut], 2, f".{shard}")
+    everygram.convert(tmp_path / "v4", tmp_path / "index")
+    for number, path in enumerate((tmp_path / "v4", tmp_path / "index")):
+        exported(path, tmp_path / f"{number}")
+        found = contents(tmp_path / f"{number}", OF_METADATA)
+        assert found == expected(tmp_path / "naive", documents, "u16")
 
 
 def test_a_union_is_one_folder(tmp_path):
@@ -224,6 +239,27 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
         exported(path, tmp_path / "out")
     (tmp_path / "out.unfinished").rmdir()
     assert {each.name for each in tmp_path.iterdir()} == {"index", "empty"}
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    path = write_index(tmp_path / "index", [[1], [2]], "u16")
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("everygram.building.export.flush", full)
+    with pytest.raises(BuildError, match=r"no space left at '.*out'"):
+        exported(path, tmp_path / "out")
+    assert [each.name for each in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_file_that_is_there_is_not_removed(run, tmp_path):
+    path = write_index(tmp_path / "index", [[1], [2]], "u16")
+    (tmp_path / "link").symlink_to("nowhere")
+    for arguments in ((), ("--format", "infini-gram")):
+        code, _, _ = run("export", path, *arguments, "--out", tmp_path / "link")
+        assert code != 0
+        assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("stage", ["read", "sort", "merge", "write"])

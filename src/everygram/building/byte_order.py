@@ -47,7 +47,7 @@ def sorted_by_bytes(
     tokens: u8, u16 or u32, shape (n,), a separator before each document. places: of these
     separators, int64, shape (D,), D at least 1. ids: all other tokens that occur, ascending.
     folder: a new one, for files that take up to 13 bytes per token; the caller removes it. memory:
-    a limit in bytes for sorting; documents take up to 60 bytes each besides. Enters the stages
+    a limit in bytes for sorting; documents take up to 80 bytes each besides. Enters the stages
     "sort" and "merge" of the clock. Raises OptionError for too many documents.
     """
     from everygram.kernels.byte_strings import move

@@ -115,7 +115,7 @@ def export_infini_gram(
 
     out: a new folder. It is there once it is complete; before, all is in a folder with
         ".unfinished" after its name, which takes up to 13 bytes per token besides.
-    memory: a limit as in `build`; documents take up to 60 bytes each besides. threads, progress: as
+    memory: a limit as in `build`; documents take up to 80 bytes each besides. threads, progress: as
         in `build`.
 
     Raises OptionError for what is no open index, an index without documents and an `out` that

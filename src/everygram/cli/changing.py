@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -237,9 +238,11 @@ def export(
     that infini-gram's own engine opens; --memory, --threads and --json go with that. Deleted
     documents are left out of both.
     """
-    if out is not None and out.exists():
-        raise OptionError(f"--out: expected a new file, found '{out}'; choose another name")
-    if file_format == "infini-gram":
+    ours = file_format == "jsonl"
+    if out is not None and os.path.lexists(out):
+        what = "file" if ours else "folder"
+        raise OptionError(f"--out: expected a new {what}, found '{out}'; choose another name")
+    if not ours:
         if out is None or text_field is not None:
             given = "--text-field" if out is not None else "no --out"
             raise OptionError(f"--format infini-gram: expected --out with a folder, found {given}")

@@ -24,7 +24,9 @@ from everygram.storage.manifest import file_entry
 
 T = TypeVar("T")
 
-OPERATIONS = ("build", "conversion", "addition", "deletion", "compaction")
+# Those that make an index, and those that change one.
+MAKING = ("build", "conversion")
+OPERATIONS = (*MAKING, "addition", "deletion", "compaction")
 # What is written of a segment before its suffixes are sorted.
 WRITTEN_FIRST = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
 # No such file is larger, in bytes. It has 4 of every 64 KiB that are written, and the documents

@@ -25,7 +25,7 @@ from everygram.errors import (
 from everygram.storage import disk
 from everygram.storage import format as fmt
 from everygram.storage.attached import is_foreign, open_foreign, stamp_of
-from everygram.storage.build_state import BuildState, Done
+from everygram.storage.build_state import MAKING, BuildState, Done
 from everygram.storage.manifest import decode_manifest, encode_manifest
 from everygram.storage.prepared import FILES, INFO, is_prepared
 from everygram.storage.segment import Segment
@@ -388,7 +388,7 @@ def _refuse_taken(path: Path) -> None:
     names = sorted(entry.name for entry in path.iterdir())
     if fmt.MANIFEST in names:
         done = Done.read(path)
-        if done is None or done.operation != "build":
+        if done is None or done.operation not in MAKING:
             raise holds_an_index(path)
         return
     # Without a lock file, the folder and its files are not from a build, whatever their names.
