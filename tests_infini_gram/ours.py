@@ -107,7 +107,8 @@ class Ours(Theirs):
     def suffix_len(self, ids) -> int:
         lengths = range(len(ids), -1, -1)
         tails = ((length, ids[len(ids) - length :]) for length in lengths)
-        return next(n for n, tail in tails if any(self.occurrences(tail, as_prompt=True)))
+        # (Not even the empty one occurs where all documents are taken away.)
+        return next((n for n, tail in tails if any(self.occurrences(tail, as_prompt=True))), 0)
 
     def longest(self, ids) -> int:
         length = len(ids)

@@ -5,6 +5,7 @@ for errors that are known, by brute force. `python -m pytest tests_infini_gram -
 each rule was needed.
 """
 
+import contextlib
 import copy
 import json
 from collections import Counter
@@ -89,6 +90,19 @@ def made(request, tmp_path_factory, peers):
     found = Made(request.param, tmp_path_factory.mktemp("i"), peers)
     yield found
     found.wheel.close()
+
+
+@pytest.fixture
+def wheel_of():
+    """Makes infini-gram's engines that end with the test."""
+    with contextlib.ExitStack() as ending:
+
+        def make_wheel(*words):
+            found = Wheel(*words)
+            ending.callback(found.close)
+            return found
+
+        yield make_wheel
 
 
 def check(ours, theirs, call, our_answer, their_answer):
@@ -274,7 +288,7 @@ def test_positions_and_names_of_arguments(made):
 
 
 @pytest.mark.parametrize("kind", ["as it is", "attached"])
-def test_without_documents(made, kind, tmp_path):
+def test_without_documents(made, kind, tmp_path, wheel_of):
     """InfiniGramEngineDiff: the index less some of its documents. Ours has them nowhere."""
     case, log_probs = made.case, made.case.has_log_probs
     documents = [each.ids for each in made.ours(made.engine(kind)).all_documents]
@@ -285,7 +299,7 @@ def test_without_documents(made, kind, tmp_path):
     indexes.sort_as_defined(gone, case.dtype)
     theirs = TheirsWithout(case, made.files, made.word_ids, log_probs)
     theirs.gone = Theirs(case, gone, made.word_ids, log_probs)
-    wheel = Wheel("InfiniGramEngineDiff", [str(made.files), str(gone), case.end], made.options)
+    wheel = wheel_of("InfiniGramEngineDiff", [str(made.files), str(gone), case.end], made.options)
     engine = InfiniGramEngineDiff(str(made.folders[kind]), str(gone), case.end, **made.options)
     ours = made.ours(made.engine(kind), taken)
     draw = Draw(made.streams, case.dtype, seed=2)
@@ -308,11 +322,10 @@ def test_without_documents(made, kind, tmp_path):
             assert None not in used, (call, their_answer, defined)
         # What they are to answer differs: there, most calls see documents that are taken away.
         used["the same" if same(answer, their_answer) else "we take documents away"] += 1
-    wheel.close()
     print(case.name, kind, dict(used))
 
 
-def test_exported(made, tmp_path):
+def test_exported(made, tmp_path, wheel_of):
     """infini-gram's engine over the files that we write: what they define, but for its errors."""
     case, files = made.case, tmp_path / "back"
     with everygram.open(made.folders["converted"]) as index:
@@ -332,7 +345,7 @@ def test_exported(made, tmp_path):
         )
         assert lines == originals
     options = made.options | {"precompute_unigram_logprobs": log_probs}
-    wheel = Wheel("InfiniGramEngine", [str(files), case.end], options)
+    wheel = wheel_of("InfiniGramEngine", [str(files), case.end], options)
     used = Counter()
     for call in Draw(streams, case.dtype, seed=4).calls(10):
         name, arguments, named = call
@@ -346,7 +359,6 @@ def test_exported(made, tmp_path):
             said = error_of(defined, call, expected, answer)
         assert said is not None, (call, answer, expected)
         used[said] += 1
-    wheel.close()
     assert used["as defined"] > sum(used.values()) / 2
     print(case.name, "exported", dict(used))
 
