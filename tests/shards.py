@@ -15,6 +15,7 @@ def write_shard(
     name: str = ".0",
     metadata: Sequence[dict[str, Any]] | None = None,
     unigrams: bool = False,
+    pointer_bytes: int | None = None,
 ) -> None:
     """One shard of version 4, or of version 6 with the name "": tokens of `width` bytes.
 
@@ -25,7 +26,7 @@ def write_shard(
     stream = [token for document in documents for token in (separator, *document)]
     data = b"".join(token.to_bytes(width, "little") for token in stream)
     table = sorted(range(0, len(data), width), key=lambda at: data[at:])
-    pointer = max(1, ((len(data) - 1).bit_length() + 7) // 8)
+    pointer = pointer_bytes or max(1, ((len(data) - 1).bit_length() + 7) // 8)
     offsets, at = [], 0
     for document in documents:
         offsets.append(at)

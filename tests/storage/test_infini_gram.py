@@ -12,7 +12,7 @@ import everygram
 from campaign import sized
 from conftest import write_index
 from everygram import DamagedIndexError, FormatError, OptionError, QueryError, TokenizerError
-from everygram.storage import shard
+from everygram.storage import infini_gram, shard
 from everygram.storage.infini_gram import shards_of
 from everygram.storage.verify import verify
 from naive import NaiveIndex
@@ -524,6 +524,25 @@ def test_pointers_of_many_widths(tmp_path):
         with everygram.open(folder) as index:
             for document in documents:
                 assert index.count(document[:2]) == naive.count(document[:2])
+
+
+@pytest.mark.parametrize("pointer_bytes", [3, 4, 5, 6])
+def test_pointers_of_larger_files(tmp_path, pointer_bytes):
+    """As of tokens of up to 256 TiB, which no test writes."""
+    draw = random.Random(pointer_bytes)
+    documents = [[draw.randrange(250, 262) for _ in range(40)] for _ in range(9)]
+    documents.append(documents[4][-6:])
+    write_shard(tmp_path / "v4", documents, 2, unigrams=True, pointer_bytes=pointer_bytes)
+    naive = NaiveIndex(documents, 65_535)
+    with mock.patch.object(infini_gram, "pointer_bytes", lambda size: pointer_bytes):
+        for attach in (False, True):
+            if attach:
+                everygram.attach(tmp_path / "v4", document_counts=True)
+            with everygram.open(tmp_path / "v4") as index:
+                for _ in range(40):
+                    query = drawn_query(draw, documents, range(250, 262), 65_535)
+                    check_query(index, naive, query, draw)
+            assert verify(tmp_path / "v4", lambda done, total: None) == []
 
 
 def test_the_command_line(v4, run, texts):
