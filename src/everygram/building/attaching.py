@@ -199,7 +199,7 @@ class _Made:
         written[fmt.FENCES] = fences.close()
         tree = map_file(folder / fmt.FENCES, fmt.KEY)
         shard.complete(shard.stretches, tree, fmt.FENCE_SPACING, bits, table)
-        shard.check_unigrams(whole=True)
+        shard.check_unigrams()
         if self._documents:
             self._clock.enter("count")
             written[fmt.DOCUMENT_COUNTS] = self._counted(shard, folder)

@@ -267,7 +267,8 @@ def check_vocabulary(tokenizer: Tokenizer, shards: Sequence[Segment]) -> None:
         tokens = shard.tokens[:LOOKED_AT]
         most = max(most, int(tokens[tokens != shard.separator].max(initial=0)))
         if shard.unigram_ids.shape[0]:
-            most = max(most, int(shard.unigram_ids[shard.unigram_ids != shard.separator].max()))
+            ids = shard.unigram_ids[shard.unigram_ids != shard.separator]
+            most = max(most, int(ids.max(initial=0)))
     if tokenizer.vocab_size > shards[0].separator:
         raise OptionError(
             f"tokenizer '{tokenizer.source}': {tokenizer.vocab_size:,} ids do not go into tokens "

@@ -9,7 +9,8 @@ one shard, whose files are named without ``.N``. All integers are little-endian:
     offset.N      u64 for each document: the pointer of the all-ones token before it
     metadata.N    (optional) for each document a line of JSON: path, linenum, metadata
     metaoff.N     (optional) u64 for each document: where its line begins
-    unigram.N     (optional) lines "id count", the all-ones token's among them
+    unigram.N     (optional) lines "id count", the all-ones token's among them: only
+                  `verify` reads them
 
 No file says which dtype the tokens have, but sizes do: table.N has as many entries as tokenized.N
 has tokens. Nothing says which tokenizer made them, or whether version 5 or an option of 6 has

@@ -23,14 +23,13 @@ import numpy as np
 from everygram.errors import FormatError
 from everygram.storage import format as fmt
 from everygram.storage.disk import map_file, positions_in
-from everygram.storage.fences import fence_tree, keys_of, table_of
+from everygram.storage.fences import fence_tree, keys_of
 from everygram.storage.infini_gram import (
     METADATA,
     METAOFF,
     OFFSET,
     TABLE,
     TOKENIZED,
-    UNIGRAM,
     ShardFiles,
 )
 from everygram.storage.segment import Segment
@@ -39,17 +38,12 @@ from everygram.storage.segment import Segment
 FEW_FENCES = 1024
 # Of the last document so many tokens are looked for in others.
 LONGEST_REPEAT = 1 << 16
-# No file of unigrams is larger, in bytes.
-MOST_UNIGRAMS = 1 << 28
-# Tokens whose first ranks are looked at before a file of unigrams is believed.
-LOOKED_AT = 64
 
 
 class Shard(Segment):
     """An open shard: a segment whose tokens, suffix array and metadata are infini-gram's files.
 
-    Raises FormatError where what is read of them contradicts itself: suffixes out of order,
-    unigrams that are not those of the tokens.
+    Raises FormatError where what is read of them contradicts itself.
     """
 
     def __init__(self, files: ShardFiles, first_document: int) -> None:
@@ -64,7 +58,6 @@ class Shard(Segment):
             fmt.DOCUMENT_OFFSETS: files.path(OFFSET).name,
             fmt.METADATA: files.path(METADATA).name,
             fmt.METADATA_OFFSETS: files.path(METAOFF).name,
-            fmt.UNIGRAMS: files.path(UNIGRAM).name,
         }
         self.tokens, self.suffix_array = files.tokens, files.pointers
         self.by_bytes, self.shift = self.tokens.itemsize > 1, files.shift
@@ -118,19 +111,10 @@ class Shard(Segment):
         """Add what searches start from, from few reads."""
         self.stretches = stretches_of(self)
         spacing = max(fmt.FENCE_SPACING, -(-self.stream_len // FEW_FENCES))
-        found = self._unigrams_file()
         bits = 8 * self.tokens.itemsize
-        if found is not None:
-            bits = fmt.key_bits(int(found[0][found[0] != self.separator].max(initial=0)))
         level = self.keys_at(np.arange(0, self.stream_len, spacing), bits)
-        table = np.empty(0, np.uint8)
-        if found is not None:
-            table = table_of(*found, 8 * self.tokens.itemsize if self.by_bytes else 0)
-        self.complete(
-            self.stretches, np.concatenate(list(fence_tree([level]))), spacing, bits, table
-        )
-        if found is not None:
-            self.check_unigrams()
+        tree = np.concatenate(list(fence_tree([level])))
+        self.complete(self.stretches, tree, spacing, bits, np.empty(0, np.uint8))
 
     def keys_at(self, ranks: np.ndarray, bits: int) -> np.ndarray:
         """The keys of the suffixes at these ranks, which ascend: u64. Raises FormatError."""
@@ -154,47 +138,16 @@ class Shard(Segment):
             "100,000 bytes); build it again, or make an index of its tokens: 'everygram convert'"
         )
 
-    def _unigrams_file(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """What infini-gram's file of unigrams says, as `fences.counted`; None without one."""
-        path = self.folder / self.name_of(fmt.UNIGRAMS)
-        if not path.exists():
-            return None
-        try:
-            if path.stat().st_size > MOST_UNIGRAMS:
-                raise ValueError(f"{path.stat().st_size:,} bytes")
-            ids, counts = np.array(path.read_bytes().split(), np.int64).reshape(-1, 2).T
-        except (ValueError, OverflowError) as error:
-            raise self._wrong_unigrams(f"not lines of an id and a count ({error})") from None
-        order = np.argsort(ids)
-        ids, counts = ids[order], counts[order]
-        ascend = (counts > 0).all() and (ids[1:] > ids[:-1]).all() and ids[0] >= 0
-        if not ascend or counts.sum() != self.stream_len or ids[-1] != self.separator:
-            raise self._wrong_unigrams(f"not the {self.stream_len:,} tokens of the shard")
-        return ids, counts
-
-    def check_unigrams(self, whole: bool = False) -> None:
-        """Raise FormatError unless some of the table's ids begin where it says; or all."""
-        some = np.arange(self.unigram_ids.shape[0])
-        if not whole:
-            some = np.unique(np.linspace(0, some.shape[0] - 1, LOOKED_AT).astype(np.int64))
-        firsts = self.unigram_ranks[some].astype(np.int64)
-        before = np.maximum(firsts - 1, 0)
-        positions = self.positions_of(np.append(firsts, before))
+    def check_unigrams(self) -> None:
+        """Raise FormatError unless each id of the table begins the suffixes that it says."""
+        firsts = self.unigram_ranks.astype(np.int64)
+        positions = self.positions_of(np.append(firsts, np.maximum(firsts - 1, 0)))
         if int(positions.max()) >= self.stream_len:
             raise self.unsorted("a pointer past the end of the tokens")
-        tokens = self.tokens[positions].astype(np.int64)
-        ids = self.unigram_ids[some]
-        begins, others = tokens[: some.shape[0]] == ids, tokens[some.shape[0] :] != ids
+        tokens, before = self.tokens[positions].astype(np.int64).reshape(2, -1)
+        begins, others = tokens == self.unigram_ids, before != self.unigram_ids
         if not (begins & (others | (firsts == 0))).all():
-            if whole:
-                raise self.unsorted("suffixes do not begin with the tokens that there are")
-            raise self._wrong_unigrams("not how often the tokens occur")
-
-    def _wrong_unigrams(self, what: str) -> FormatError:
-        return FormatError(
-            f"{self.folder / self.name_of(fmt.UNIGRAMS)}: {what}: get the file again, or remove it "
-            "(nothing needs it)"
-        )
+            raise self.unsorted("suffixes do not begin with the tokens that there are")
 
     def _read_off(self) -> tuple[np.ndarray, np.ndarray]:
         """The unigrams, read off the order of suffixes."""

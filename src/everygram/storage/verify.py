@@ -15,7 +15,8 @@ from everygram.storage.attached import is_foreign, open_foreign
 from everygram.storage.directory import read_manifest, read_tokenizer_json
 from everygram.storage.disk import position_entries, wrong_files
 from everygram.storage.document_counts import document_counts
-from everygram.storage.fences import fence_keys_of, fence_tree, unigram_table
+from everygram.storage.fences import counted, fence_keys_of, fence_tree, unigram_table
+from everygram.storage.infini_gram import UNIGRAM
 from everygram.storage.prepared import is_prepared, read_info
 from everygram.storage.prepared import problems as preparation_problems
 from everygram.storage.segment import Segment
@@ -93,6 +94,7 @@ def _foreign_problems(path: Path, progress: Callable[[int, int], None], quick: b
         for number, segment in enumerate(segments):
             if not quick:
                 found = [*_wrong_documents(segment), *_wrong_order(segment)]
+                found += _wrong_unigrams_file(segment)
                 problems += [f"{segment.folder}: {problem}" for problem in found]
             progress(number + 1, len(segments))
         return problems
@@ -100,6 +102,20 @@ def _foreign_problems(path: Path, progress: Callable[[int, int], None], quick: b
         return [str(error)]
     except OSError as error:
         return [f"{path}: cannot be read: {error}"]
+
+
+def _wrong_unigrams_file(segment: Segment) -> list[str]:
+    """Whether infini-gram's file of unigrams, if there is one, says what the tokens are."""
+    name = next((each for each in segment.entry.files if each.split(".")[0] == UNIGRAM), None)
+    if name is None:
+        return []
+    try:
+        said = np.array((segment.folder / name).read_bytes().split(), np.int64).reshape(-1, 2)
+    except (ValueError, OverflowError) as error:
+        return [f"{name}: not lines of an id and a count ({error})"]
+    if not np.array_equal(said[np.argsort(said[:, 0])].T, counted(segment.tokens)):
+        return [f"{name}: not how often the tokens occur"]
+    return []
 
 
 def _wrong_preparation(path: Path, manifest: fmt.Manifest, quick: bool) -> list[str]:
