@@ -460,6 +460,21 @@ def test_an_attachment_is_for_its_files_alone(v4, tmp_path):
         everygram.attach(v4, out=tmp_path / "no" / "where")
 
 
+def test_attaching_again_keeps_the_tokenizer(v4, texts):
+    everygram.attach(v4, tokenizer=texts[2])
+    assert everygram.attach(v4, document_counts=True).tokenizer == "index/tokenizer.json"
+    with everygram.open(v4) as index:
+        assert index.info()["tokenizer"] == "index/tokenizer.json"
+    (v4 / "everygram" / "attached.json").write_text("{}")
+    with pytest.raises(DamagedIndexError, match=r"attached\.json: damaged: .*attach' again"):
+        everygram.open(v4)
+    with pytest.raises(everygram.BuildError, match="cannot keep the tokenizer .*name the tokeniz"):
+        everygram.attach(v4)
+    everygram.attach(v4, tokenizer=texts[2])
+    with everygram.open(v4) as index:
+        assert index.count([256, 2]) == 3
+
+
 def test_any_byte_of_an_attachment_is_checked(v4):
     everygram.attach(v4, document_counts=True)
     draw = random.Random(2)

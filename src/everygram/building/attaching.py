@@ -82,8 +82,8 @@ def attach(
 
     out: where to put it: a folder that does not exist, or an attachment. It can be opened as an
         index (default: the folder `everygram` in the index's; then that is opened).
-    tokenizer: the tokenizer that made the ids, as in `build` (default: none; then only ids can be
-        asked).
+    tokenizer: the tokenizer that made the ids, as in `build` (default: that of an attachment which
+        is there already, or none; then only ids can be asked).
     document_counts: also make the counts from which `document_count` answers at once (0.26 bytes
         per token; meanwhile, on disk, up to 7 more).
     memory: for document counts, as in `build`; threads: as there.
@@ -95,7 +95,6 @@ def attach(
     target = source / at.FOLDER if out is None else arguments.path("out", out)
     memory, threads = resources(memory, threads)
     arguments.flag("document_counts", document_counts)
-    named = None
     if tokenizer is not None:
         named = load_tokenizer(arguments.place("tokenizer", tokenizer, "a path or a name"))
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
@@ -106,6 +105,8 @@ def attach(
         )
     files = shards_of(source)
     _refuse_taken(target)
+    if tokenizer is None:
+        named = _kept(target)
     with disk(target), PeakMemory() as peak:
         made = _Made(target, clock, memory, threads, document_counts)
         shards, first = [], 0
@@ -147,9 +148,7 @@ def attach(
 
 def _refuse_taken(target: Path) -> None:
     """Raise BuildError if a folder is there that is no attachment."""
-    if target.is_symlink() or (
-        target.exists() and not ((target / at.INFO).is_file() and at.read(target))
-    ):
+    if target.is_symlink() or (target.exists() and not (target / at.INFO).is_file()):
         raise BuildError(
             f"'{target}' exists, and is not what 'everygram attach' makes; choose another folder "
             "with --out, or remove it"
@@ -160,6 +159,17 @@ def _refuse_taken(target: Path) -> None:
             f"cannot write in '{parent}'; choose another folder with --out, which can be opened in "
             "place of the index's"
         )
+
+
+def _kept(target: Path) -> Tokenizer | None:
+    """The tokenizer of an attachment that is there already."""
+    try:
+        return at.kept_tokenizer(target)
+    except (DamagedIndexError, FormatError) as error:
+        raise BuildError(
+            f"cannot keep the tokenizer of what was attached before ({error}): name the tokenizer, "
+            f"or remove '{target}'"
+        ) from None
 
 
 class _Made:

@@ -21,7 +21,7 @@ from everygram.progress import BuildReport, Progress
 from everygram.storage import attached
 from everygram.storage import format as fmt
 from everygram.tokenizer.base import Tokenizer
-from everygram.tokenizer.choose import load_tokenizer, stored_tokenizer
+from everygram.tokenizer.choose import load_tokenizer, tokenizer_hash
 
 PathLike = str | os.PathLike[str]
 
@@ -92,20 +92,13 @@ def _attached(places: Iterable[Path]) -> Tokenizer | None:
 
     Raises OptionError if some have different ones.
     """
-    entries, kept = set(), None
-    for place in places:
-        made = attached.read(place)
-        if made is not None and made.tokenizer.kind != "none":
-            entry = made.tokenizer
-            entries.add((entry.kind, entry.sha256))
-            data = None if entry.sha256 is None else attached.tokenizer_json(place, entry)
-            kept = stored_tokenizer(entry.kind, entry.source, data)
-    if len(entries) > 1:
+    kept = [each for place in places if (each := attached.kept_tokenizer(place)) is not None]
+    if len({(each.kind, tokenizer_hash(each)) for each in kept}) > 1:
         raise OptionError(
             "folders: attached with different tokenizers; name the one that made all ids with "
             "tokenizer"
         )
-    return kept
+    return kept[0] if kept else None
 
 
 def convert(

@@ -38,8 +38,8 @@ from everygram.cli.show_indexing import build_progress, show_attachment
     "--tokenizer",
     metavar="T",
     shell_complete=completes("file"),
-    help="The tokenizer that made the index's token ids, as of 'everygram build' (default: none: "
-    "only ids can be asked).",
+    help="The tokenizer that made the index's token ids, as of 'everygram build' (default: the one "
+    "named before, or none: only ids can be asked).",
 )
 @click.option(
     "--document-counts",

@@ -37,7 +37,7 @@ from everygram.storage.infini_gram import (
 from everygram.storage.segment import Segment
 from everygram.storage.shard import Shard
 from everygram.tokenizer.base import Tokenizer
-from everygram.tokenizer.choose import tokenizer_hash
+from everygram.tokenizer.choose import stored_tokenizer, tokenizer_hash
 
 VERSION = 1
 FOLDER, INFO = "everygram", "attached.json"
@@ -343,6 +343,19 @@ def _check_stretches(stretches: np.ndarray, n: int, folder: Path) -> None:
     sound = first[0] == 0 and (ends >= first).all() and (there >= 0).all()
     if not sound or (there + (ends - first) > n).any():
         raise DamagedIndexError(f"{folder / STRETCHES}: not stretches of {n:,} ranks; {AGAIN}")
+
+
+def kept_tokenizer(place: Path) -> Tokenizer | None:
+    """The tokenizer that an attachment keeps; None without one, or without an attachment.
+
+    Raises DamagedIndexError, FormatError, TokenizerError.
+    """
+    made = read(place)
+    if made is None or made.tokenizer.kind == "none":
+        return None
+    entry = made.tokenizer
+    data = None if entry.sha256 is None else tokenizer_json(place, entry)
+    return stored_tokenizer(entry.kind, entry.source, data)
 
 
 def tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
