@@ -95,6 +95,7 @@ def attach(
     target = source / at.FOLDER if out is None else arguments.path("out", out)
     memory, threads = resources(memory, threads)
     arguments.flag("document_counts", document_counts)
+    named: Tokenizer | None = None
     if tokenizer is not None:
         named = load_tokenizer(arguments.place("tokenizer", tokenizer, "a path or a name"))
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
