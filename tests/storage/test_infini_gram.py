@@ -441,6 +441,7 @@ def test_an_attachment_is_for_its_files_alone(v4, tmp_path):
     with everygram.open(tmp_path / "made") as index:
         assert index.count([256, 2]) == 3 and index.info()["document_counts"]
         assert index.refresh() is False
+        shutil.rmtree(tmp_path / "made")
         everygram.attach(v4, out=tmp_path / "made")
         assert index.refresh() is True and not index.info()["document_counts"]
     (tmp_path / "made" / "shard.0" / "fences.bin").write_bytes(b"")
@@ -460,9 +461,26 @@ def test_an_attachment_is_for_its_files_alone(v4, tmp_path):
         everygram.attach(v4, out=tmp_path / "no" / "where")
 
 
+def test_an_index_that_names_no_tokenizer_goes_with_any(v4, tmp_path, texts):
+    write_shard(tmp_path / "other", DOCUMENTS, 2)
+    everygram.attach(v4, tokenizer=texts[2])
+    for paths in ([v4, tmp_path / "other"], [tmp_path / "other", v4]):
+        with everygram.open(paths) as index:
+            assert index.count([256, 2]) == 6 and index.vocab_size == 298
+            assert index.info()["tokenizer"] == "index/tokenizer.json"
+    with everygram.open(v4, minus=tmp_path / "other") as index:
+        assert index.count([256, 2]) == 0
+    (tmp_path / "moved").mkdir()
+    everygram.attach(v4, out=tmp_path / "made")
+    v4.rename(tmp_path / "moved" / "v4")
+    with pytest.raises(FormatError, match=r"attached to the index in .*v4', where none is now"):
+        everygram.open(tmp_path / "made")
+
+
 def test_attaching_again_keeps_the_tokenizer(v4, texts):
     everygram.attach(v4, tokenizer=texts[2])
     assert everygram.attach(v4, document_counts=True).tokenizer == "index/tokenizer.json"
+    assert everygram.attach(v4).document_counts
     with everygram.open(v4) as index:
         assert index.info()["tokenizer"] == "index/tokenizer.json"
     (v4 / "everygram" / "attached.json").write_text("{}")

@@ -85,7 +85,8 @@ def attach(
     tokenizer: the tokenizer that made the ids, as in `build` (default: that of an attachment which
         is there already, or none; then only ids can be asked).
     document_counts: also make the counts from which `document_count` answers at once (0.26 bytes
-        per token; meanwhile, on disk, up to 7 more).
+        per token; meanwhile, on disk, up to 7 more). Attaching again without a tokenizer keeps
+        them.
     memory: for document counts, as in `build`; threads: as there.
 
     Raises FormatError for what is no such index or contradicts itself, OptionError, TokenizerError,
@@ -107,7 +108,8 @@ def attach(
     files = shards_of(source)
     _refuse_taken(target)
     if tokenizer is None:
-        named = _kept(target)
+        named, counted_before = _kept(target)
+        document_counts = document_counts or counted_before
     with disk(target), PeakMemory() as peak:
         made = _Made(target, clock, memory, threads, document_counts)
         shards, first = [], 0
@@ -121,9 +123,9 @@ def attach(
                 at.check_vocabulary(named, [shard for shard, _ in shards])
                 vocab_size = named.vocab_size
             said = at.Attached(
-                ".." if out is None else str(source.absolute()),
+                ".." if out is None else str(source.resolve()),
                 vocab_size,
-                at.entry_of(named),
+                at.entry_of(named, at.family(source, [shard for shard, _ in shards])),
                 tuple(entry for _, entry in shards),
             )
             clock.enter("publish")
@@ -162,10 +164,12 @@ def _refuse_taken(target: Path) -> None:
         )
 
 
-def _kept(target: Path) -> Tokenizer | None:
-    """The tokenizer of an attachment that is there already."""
+def _kept(target: Path) -> tuple[Tokenizer | None, bool]:
+    """The tokenizer of an attachment that is there already, and whether it has document counts."""
     try:
-        return at.kept_tokenizer(target)
+        made = at.read(target)
+        has = made is not None and all(fmt.DOCUMENT_COUNTS in each.files for each in made.shards)
+        return at.kept_tokenizer(target), has
     except (DamagedIndexError, FormatError) as error:
         raise BuildError(
             f"cannot keep the tokenizer of what was attached before ({error}): name the tokenizer, "

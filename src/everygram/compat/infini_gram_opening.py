@@ -64,7 +64,8 @@ def check_version(version: Any) -> None:
     if not is_integer(version, 4, 4):
         what = ", whose documents are reversed" if is_integer(version, 5, 5) else ""
         raise OptionError(
-            f"version: expected 4, found {short(version)}{what}; give an index of version 4"
+            f"version: expected 4, found {short(version)}{what}; give an index of version 4, or "
+            "one of version 6 as version=4"
         )
 
 

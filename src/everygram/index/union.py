@@ -156,8 +156,8 @@ class UnionIndex(Index):
         manifest = state.manifest
         names = cast(Members, state.engine.members).names
         each = [index.info() for index in state.indexes]
+        reading = state.reading.entry
         minus = [index.info() for index in state.minus]
-        shared = ("dtype", "separator", "vocab_size", "tokenizer", "tokenizer_sha256")
         return {
             "indexes": [{"name": name, **said} for name, said in zip(names, each, strict=True)],
             "minus": [
@@ -168,7 +168,12 @@ class UnionIndex(Index):
             "num_tokens": manifest.num_tokens,
             "num_segments": len(manifest.segments),
             "bytes": sum(said["bytes"] for said in (*each, *minus)),
-            **{name: each[0][name] for name in (*shared, "query_prefix")},
+            "dtype": manifest.dtype,
+            "separator": manifest.separator,
+            "vocab_size": manifest.vocab_size,
+            "tokenizer": "none" if reading.kind == "none" else reading.source,
+            "tokenizer_sha256": reading.sha256,
+            "query_prefix": reading.query_prefix,
             "document_counts": not state.engine.looks_at,
         }
 
@@ -211,9 +216,12 @@ def _united(
 ) -> _UnionState:
     """The state of a union."""
     states = [index._state for index in indexes]
-    for other in (*indexes[1:], *minus):
-        _check_same(indexes[0], other)
-    manifest, reading = states[0].manifest, states[0].reading
+    every = (*indexes, *minus)
+    # (infini-gram's files do not say which tokenizer made their ids: then another index does.)
+    first = next((each for each in every if not _is_unnamed(each)), indexes[0])
+    for other in every:
+        _check_same(first, other)
+    manifest, reading = first._state.manifest, first._state.reading
     members = Members(names, tuple(state.manifest.next_document for state in states))
 
     def engine_of(segments: list[Segment]) -> Engine:
@@ -255,19 +263,24 @@ def _united(
     return state
 
 
+def _is_unnamed(index: Index) -> bool:
+    """Whether nothing says which tokenizer made an index's ids, and so which ids there are."""
+    return index.manifest.foreign and index.manifest.tokenizer.kind == "none"
+
+
 def _check_same(first: Index, other: Index) -> None:
-    """Raise OptionError unless the ids of two indexes mean the same."""
+    """Raise OptionError unless the ids of two indexes mean the same, as far as they say."""
     one, two = first.manifest, other.manifest
     a, b = one.tokenizer, two.tokenizer
     different = []
     if one.dtype != two.dtype:
         different.append(f"dtype {two.dtype}, not {one.dtype}")
-    if one.vocab_size != two.vocab_size:
+    if one.vocab_size != two.vocab_size and not _is_unnamed(other):
         different.append(f"a vocabulary of {two.vocab_size:,} ids, not {one.vocab_size:,}")
     # (Where a tokenizer came from is not what it is.)
-    if (a.kind, a.sha256) != (b.kind, b.sha256):
+    if (a.kind, a.sha256) != (b.kind, b.sha256) and not _is_unnamed(other):
         different.append(f"tokenizer {_tokenizer(b)}, not {_tokenizer(a)}")
-    elif a.query_prefix != b.query_prefix:
+    elif a.query_prefix != b.query_prefix and not _is_unnamed(other):
         different.append(f"query prefix {b.query_prefix!r}, not {a.query_prefix!r}")
     if different:
         raise OptionError(

@@ -188,7 +188,13 @@ def place_of(path: Path) -> tuple[Path, Path]:
     attached = read(path)
     if attached is None:
         raise FormatError(f"'{path}': not an attachment of an index; {AGAIN}")
-    return path / attached.folder, path
+    folder = path / attached.folder
+    if not is_infini_gram(folder):
+        raise FormatError(
+            f"'{path}': attached to the index in '{folder}', where none is now: put it back, or "
+            "run 'everygram attach' for where it is"
+        )
+    return folder, path
 
 
 def stamp_of(path: Path) -> str:
@@ -239,7 +245,7 @@ def open_foreign(
     except OSError as error:
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
     dtype = files[0].dtype
-    entry, vocab_size = entry_of(None, _family(folder, opened)), fmt.separator_of(dtype)
+    entry, vocab_size = entry_of(None, family(folder, opened)), fmt.separator_of(dtype)
     if attached is not None:
         entry, vocab_size = attached.tokenizer, attached.vocab_size
     if tokenizer is not None:
@@ -370,7 +376,7 @@ def tokenizer_json(place: Path, entry: fmt.TokenizerEntry) -> bytes:
     return data
 
 
-def _family(folder: Path, shards: Sequence[Segment]) -> str:
+def family(folder: Path, shards: Sequence[Segment]) -> str:
     """What is said of the tokenizer: what the folder's name says, if ids allow it."""
     name = folder.absolute().name.lower()
     some = [shard.tokens[:LOOKED_AT] for shard in shards]
