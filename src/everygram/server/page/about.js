@@ -71,7 +71,7 @@ export function create(context) {
     if (!records.length) return [h("p", {}, "The documents that were looked at have been deleted.")];
     const values = new Map();
     for (const record of records)
-      for (const [name, value] of Object.entries(record)) {
+      for (const [name, value] of fieldsOf(record)) {
         const said = typeof value === "string" ? value : JSON.stringify(value);
         const of = values.get(name) ?? new Map();
         values.set(name, of.set(said, (of.get(said) ?? 0) + 1));
@@ -91,6 +91,12 @@ export function create(context) {
 
   return { element: h("div", { class: "view" }, h("h1", {}, "About"), index.element, data.element, limits.element), show };
 }
+
+// A record's fields; infini-gram has the documents' own ones one level down.
+const fieldsOf = (record) => Object.entries(record).flatMap(([name, value]) =>
+  name === "metadata" && value !== null && typeof value === "object" && !Array.isArray(value)
+    ? Object.entries(value).map(([inner, each]) => [`metadata.${inner}`, each])
+    : [[name, value]]);
 
 const numbers = (count) => {
   const looked = Math.min(LOOKED_AT, count);
