@@ -135,8 +135,8 @@ import numpy as np
 
 from everygram.errors import FormatError
 
-FORMAT_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
+FORMAT_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -160,18 +160,17 @@ METADATA_OFFSETS = "metadata_offsets.bin"
 DOCUMENT_NUMBERS = "document_numbers.bin"
 DOCUMENT_COUNTS = "document_counts.bin"
 CHECKSUMS = "checksums.bin"
+# Of a self-index.
+PSI = "psi.bin"
+PSI_BLOCKS = "psi_blocks.bin"
+SAMPLES = "samples.bin"
 # Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
-SEGMENT_FILES = (
-    TOKENS,
-    SUFFIX_ARRAY,
-    FENCES,
-    UNIGRAMS,
-    DOCUMENT_OFFSETS,
-    METADATA,
-    METADATA_OFFSETS,
-)
+# Which files hold a segment's tokens and suffixes; every segment has the common ones.
+SUFFIX_ARRAY_KIND, SELF_INDEX_KIND = "suffix-array", "self-index"
+FILES_OF_KIND = {SUFFIX_ARRAY_KIND: (TOKENS, SUFFIX_ARRAY), SELF_INDEX_KIND: (PSI, PSI_BLOCKS, SAMPLES)}
+COMMON_FILES = (FENCES, UNIGRAMS, DOCUMENT_OFFSETS, METADATA, METADATA_OFFSETS)
 # Not every segment has these.
 OPTIONAL_FILES = (DOCUMENT_NUMBERS, DOCUMENT_COUNTS, CHECKSUMS)
 
@@ -196,6 +195,10 @@ WIDE_POSITION_BYTES = 5
 FENCE_SPACING = 16
 # Keys per node of the fence tree; the same as in `kernels.fences`.
 FENCE_FANOUT = 16
+# Entries of Ψ in one block of a self-index, a power of 2: two words of bits.
+PSI_BLOCK = 1 << 7
+# A self-index has a sample for every so many positions, by default.
+SAMPLE_EVERY = 32
 # Of document_counts.bin: bits per block, and ranks per guide; the same as in `kernels.documents`.
 COUNT_BLOCK = 1 << 11
 COUNT_GUIDED = 1 << 12
@@ -308,6 +311,9 @@ class SegmentEntry:
     fence_fanout: int
     key_bits: int
     files: dict[str, FileEntry]
+    kind: str = SUFFIX_ARRAY_KIND
+    # Of a self-index: positions per sample. Else 0.
+    sample_every: int = 0
 
     @property
     def stream_len(self) -> int:
@@ -365,6 +371,11 @@ def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int
     n = segment.stream_len
     yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
     yield SUFFIX_ARRAY, n * segment.position_bytes
+    if segment.kind == SELF_INDEX_KIND:
+        blocks = -(-n // segment.fence_spacing)
+        yield PSI_BLOCKS, (blocks + -(-blocks // FENCE_FANOUT)) * OFFSET.itemsize
+        samples = 2 * -(-n // segment.sample_every) + segment.num_documents
+        yield SAMPLES, samples * segment.position_bytes
     keys = -(-n // segment.fence_spacing)
     if segment.fence_fanout:
         keys = fence_keys(n, segment.fence_spacing)

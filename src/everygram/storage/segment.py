@@ -213,6 +213,15 @@ class Segment:
             ranks = there[place] + ranks - first[place]
         return positions_in(self.suffix_array[ranks]) >> self.shift
 
+    @property
+    def token_dtype(self) -> np.dtype[Any]:
+        """The type of its token ids."""
+        return self.tokens.dtype
+
+    def text(self, start: int, end: int) -> np.ndarray:
+        """The tokens at positions [start, end): of `token_dtype`, shape (end − start,)."""
+        return self.tokens[start:end]
+
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`.
 
