@@ -267,7 +267,7 @@ def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]
     for part in parts:
         for local in np.flatnonzero(part.deleted).tolist():
             start, end = part.segment.document_bounds(local)
-            yield part.segment.tokens[start:end], b"{}"
+            yield part.segment.text(start, end), b"{}"
 
 
 def _numbers(segment: Segment) -> np.ndarray:

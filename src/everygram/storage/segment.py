@@ -182,7 +182,7 @@ class Segment:
         ids, ranks = self.unigram_ids, self.unigram_ranks
         places = ids.astype(np.int64)
         if self.by_bytes:
-            places = fmt.ordered(places, 8 * self.tokens.itemsize)
+            places = fmt.ordered(places, 8 * self.token_dtype.itemsize)
         ascend = bool((ranks[1:] > ranks[:-1]).all() and (places[1:] > places[:-1]).all())
         if not ascend or ranks[0] != 0 or ranks[-1] >= self.stream_len:
             raise self.damaged(fmt.UNIGRAMS, "not ascending ids and ranks from 0")
@@ -196,7 +196,7 @@ class Segment:
         ids, counts = self.unigrams_counted()
         order = np.arange(ids.shape[0])
         if self.by_bytes:
-            order = np.argsort(fmt.ordered(ids, 8 * self.tokens.itemsize))
+            order = np.argsort(fmt.ordered(ids, 8 * self.token_dtype.itemsize))
         ends = np.empty_like(counts)
         ends[order] = np.cumsum(counts[order])
         return ids, np.column_stack([ends - counts, ends])
@@ -221,6 +221,23 @@ class Segment:
     def text(self, start: int, end: int) -> np.ndarray:
         """The tokens at positions [start, end): of `token_dtype`, shape (end − start,)."""
         return self.tokens[start:end]
+
+    def tokens_at(self, positions: np.ndarray) -> np.ndarray:
+        """The tokens at these positions: of `token_dtype`, same shape."""
+        if self.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+            taken: np.ndarray = self.tokens[positions]
+            return taken
+        places, which = np.unique(positions, return_inverse=True)
+        # (A text is read from a sample on: places between two samples are read together.)
+        apart = np.flatnonzero(np.diff(places) > self.entry.sample_every) + 1
+        pieces = [
+            self.text(int(near[0]), int(near[-1]) + 1)[near - near[0]]
+            for near in np.split(places, apart)
+            if near.size
+        ]
+        found = np.concatenate([np.empty(0, self.token_dtype), *pieces])
+        tokens: np.ndarray = found[which].reshape(positions.shape)
+        return tokens
 
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`.

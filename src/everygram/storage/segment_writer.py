@@ -62,7 +62,7 @@ class SegmentWriter:
         start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
         ends = segment.metadata_offsets[first : last + 1]
         for name, content in (
-            (fmt.TOKENS, segment.tokens[start:end]),
+            (fmt.TOKENS, segment.text(start, end)),
             (fmt.METADATA, segment.metadata_bytes[int(ends[0]) : int(ends[-1])]),
             (fmt.DOCUMENT_OFFSETS, segment.document_offsets[first:last] - start + self.stream_len),
             (fmt.METADATA_OFFSETS, ends[1:] - ends[0] + self._metadata_len),
