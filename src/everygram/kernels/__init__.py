@@ -108,6 +108,11 @@ def _ones(word: int) -> int:
     return int(word).bit_count()
 
 
+def _length(word: int) -> int:
+    """How many bits an unsigned 64-bit word has up to its highest one: 0 to 64."""
+    return int(word).bit_length()
+
+
 def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
     """The ids in `packed`, not copied. Their dtype is that of `separator`, a numpy scalar."""
     return np.frombuffer(packed, separator.dtype)
@@ -116,14 +121,15 @@ def _ids_of(packed: bytes, separator: Any) -> np.ndarray:
 if INTERPRETED:
     kernel, called, inlined, entry = _kernel, _called, _inlined, _entry
     array_at, words, ids_of = _array_at, _words, _ids_of
-    prefetch, will_need, ones = _prefetch, _will_need, _ones
+    prefetch, will_need, ones, length = _prefetch, _will_need, _ones, _length
 else:
     from everygram.kernels import compiled
 
     kernel, called = compiled.kernel, compiled.called
     inlined, entry = compiled.inlined, compiled.entry
     array_at, words, ids_of = compiled.array_at, compiled.words, compiled.ids_of
-    prefetch, will_need, ones = compiled.prefetch, compiled.will_need, compiled.ones
+    prefetch, will_need = compiled.prefetch, compiled.will_need
+    ones, length = compiled.ones, compiled.length
 
 
 @kernel

@@ -1,12 +1,14 @@
 """Word characters beside a text, in the bytes that tokens stand for.
 
 Arguments that all share: `table`: bits, uint8: which code points are word characters; `blob`,
-`starts`, `dropped`: as in `covers`. What is not UTF-8 is no word character.
+`starts`, `dropped`: as in `covers`; `row`, `tokens`, `cache`: as of
+`reads.text_at`. What is not UTF-8 is no word character.
 """
 
 import numpy as np
 
 from everygram.kernels import inlined, kernel
+from everygram.kernels.reads import text_at
 
 # What a token's bytes say of a word character beside a text: there is none, there is one, or it is
 # open: that is in the bytes of the token before or behind; or a character begins behind the text
@@ -64,6 +66,8 @@ def word_up_to(first: int, at: int, blob: np.ndarray, table: np.ndarray) -> int:
 
 @kernel
 def is_word_at(
+    row: np.ndarray,
+    cache: np.ndarray,
     tokens: np.ndarray,
     n: int,
     token: int,
@@ -78,7 +82,7 @@ def is_word_at(
     """
     code, left, of = np.int64(0), np.int64(-1), np.int64(0)
     while token < n:
-        number = np.int64(tokens[token])
+        number = text_at(row, tokens, cache, token)
         if number >= starts.shape[0] - 1:
             return False
         size = starts[number + 1] - starts[number]
@@ -109,6 +113,8 @@ def is_word_at(
 
 @kernel
 def is_word_before(
+    row: np.ndarray,
+    cache: np.ndarray,
     tokens: np.ndarray,
     separator: int,
     token: int,
@@ -121,11 +127,11 @@ def is_word_before(
     """Whether a word character ends in front of byte `at` of the token at position `token`."""
     code, shift, after = np.int64(0), np.int64(0), np.int64(0)
     while token >= 0:
-        number = np.int64(tokens[token])
+        number = text_at(row, tokens, cache, token)
         if number >= starts.shape[0] - 1:
             return False
         least = np.int64(0)
-        if token == 0 or np.int64(tokens[token - 1]) == separator:
+        if token == 0 or text_at(row, tokens, cache, token - 1) == separator:
             least = np.int64(dropped[number])
         while at > least:
             at -= 1
@@ -152,7 +158,7 @@ def is_word_before(
             return is_word(code, after + 1, table)
         token -= 1
         if token >= 0:
-            before = np.int64(tokens[token])
+            before = text_at(row, tokens, cache, token)
             if before >= starts.shape[0] - 1:
                 return False
             at = starts[before + 1] - starts[before]

@@ -29,14 +29,12 @@ from everygram.kernels.documents import (
     guides_of,
     place_of,
 )
+from everygram.kernels.reads import ask_for_rank, ask_for_token, token_after
 from everygram.kernels.rows import (
     POSITIONS,
-    SEPARATOR,
     TOKENS,
     WIDTH,
     N,
-    ask_for,
-    position_in,
 )
 
 # Ranks per guide of the nodes; as in `storage.prepared`.
@@ -103,13 +101,13 @@ def continuations(
         told[0, SUM], told[0, DIFFERENT] = count, 1
         told[0, SINGLE], told[0, DOUBLE] = np.int64(count == 1), np.int64(count == 2)
         return count > 0
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width = row[N], row[WIDTH]
     tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
-    ask_for(sa, lo * width, cold)
-    ask_for(sa, hi * width - 1, cold)
+    ask_for_rank(row, sa, lo, cold)
+    ask_for_rank(row, sa, hi - 1, cold)
     for rank in range(lo, hi):
-        ask_for(tokens, position_in(row, sa, rank) + length, cold)
+        ask_for_token(row, tokens, sa, rank, length, cold)
     file, place = counts_of(lefts), np.int64(0)
     if not raw:
         blocks = blocks_of(lefts)
@@ -121,8 +119,7 @@ def continuations(
         token = np.int64(-2)
         repeats = np.int64(0)
         if rank < hi:
-            at = position_in(row, sa, rank) + length
-            token = np.int64(tokens[np.uint64(at)]) if at < n else separator
+            token = token_after(row, tokens, sa, rank, length)
             if not raw and rank > lo:
                 after = one_after(file, place + 1, 1, BLOCK_WORDS)
                 if after < 0:

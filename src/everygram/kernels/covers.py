@@ -15,7 +15,8 @@ import numpy as np
 
 from everygram.kernels import array_at, inlined, kernel
 from everygram.kernels.characters import OPEN, is_word_at, is_word_before, word_from, word_up_to
-from everygram.kernels.rows import POSITIONS, TOKENS, WIDTH, N, ask_for, position_in
+from everygram.kernels.reads import ask_for_token, position_in, text_at, text_cache
+from everygram.kernels.rows import POSITIONS, SELF, TOKENS, WIDTH, N
 
 # Occurrences whose tokens are requested together.
 TOGETHER = 32
@@ -193,6 +194,7 @@ def walk(
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     tokens = array_at(row[TOKENS], n, ids.dtype)
+    cache = text_cache(row)
     end = steps.shape[0] - 1
     size = starts.shape[0] - 1
     total = 0
@@ -207,7 +209,7 @@ def walk(
         for base in range(lo, hi, TOGETHER):
             top = min(hi, base + TOGETHER)
             for rank in range(base, top):
-                ask_for(tokens, position_in(row, sa, rank), False)
+                ask_for_token(row, tokens, sa, rank, 0, False)
             for rank in range(base, top):
                 position = position_in(row, sa, rank)
                 first, begin = position, offset
@@ -217,7 +219,7 @@ def walk(
                     begin = np.int64(-1)
                     first -= 1
                     while first >= 0:
-                        number = np.int64(tokens[first])
+                        number = text_at(row, tokens, cache, first)
                         if number >= size:  # the separator
                             break
                         if starts[number + 1] > starts[number]:
@@ -226,19 +228,19 @@ def walk(
                         first -= 1
                     fits = begin >= 0
                 if fits:
-                    number = np.int64(tokens[first])
+                    number = text_at(row, tokens, cache, first)
                     if number >= size or begin > starts[number + 1] - starts[number]:
                         fits = False
                     elif begin < dropped[number]:
                         # A space that the document does not have, if it begins there.
                         ahead = first - 1
                         while ahead >= 0:
-                            number = np.int64(tokens[ahead])
+                            number = text_at(row, tokens, cache, ahead)
                             if number >= size or not vanishes[number]:
                                 break
                             ahead -= 1
-                        fits = ahead >= 0 and np.int64(tokens[ahead]) != separator
-                repeated = fits and same >= 0 and position + looked <= n
+                        fits = ahead >= 0 and text_at(row, tokens, cache, ahead) != separator
+                repeated = fits and not row[SELF] and same >= 0 and position + looked <= n
                 if repeated:
                     for ahead in range(looked):
                         if tokens[position + ahead] != tokens[same + ahead]:
@@ -251,7 +253,7 @@ def walk(
                         if token >= n:
                             fits = False
                             break
-                        number = np.int64(tokens[token])
+                        number = text_at(row, tokens, cache, token)
                         if number >= size:
                             fits = False
                             break
@@ -268,10 +270,19 @@ def walk(
                     ended, ended_at, went = token - position, at, fits
                     looked = ended + 1
                 if fits and words.shape[0]:
-                    fits = not is_word_at(tokens, n, token, at, blob, starts, words)
+                    fits = not is_word_at(row, cache, tokens, n, token, at, blob, starts, words)
                     if fits:
                         fits = not is_word_before(
-                            tokens, separator, first, begin, blob, starts, dropped, words
+                            row,
+                            cache,
+                            tokens,
+                            separator,
+                            first,
+                            begin,
+                            blob,
+                            starts,
+                            dropped,
+                            words,
                         )
                 if fits:
                     if found.shape[0]:
@@ -321,6 +332,7 @@ def ended(
     """
     n = row[N]
     tokens = array_at(row[TOKENS], n, ids.dtype)
+    cache = text_cache(row)
     end = steps.shape[0] - 1
     missing = 0
     for i in range(places.shape[0]):
@@ -328,7 +340,7 @@ def ended(
         found[i, 0], found[i, 1] = token, at
         state = np.int64(0)
         while state >= 0 and state != end:
-            number = np.int64(tokens[token]) if token < n else np.int64(starts.shape[0])
+            number = text_at(row, tokens, cache, token) if token < n else np.int64(starts.shape[0])
             if number >= starts.shape[0] - 1:
                 state = -1
             elif at >= starts[number + 1] - starts[number]:

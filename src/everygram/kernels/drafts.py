@@ -8,6 +8,8 @@ next token has a *run* of ranks. The most frequent next token has the longest ru
 import numpy as np
 
 from everygram.kernels import array_at, borrowed, called, ids_of, inlined, kernel, words
+from everygram.kernels.reads import ask_for_rank, ask_for_token
+from everygram.kernels.reads import token_after as token_at_rank
 from everygram.kernels.rows import (
     BY_BYTES,
     END,
@@ -22,10 +24,8 @@ from everygram.kernels.rows import (
     VOCAB_SIZE,
     WIDTH,
     N,
-    ask_for,
     check,
     ordered,
-    position_in,
 )
 from everygram.kernels.search import find_group
 from everygram.kernels.suffixes import suffix_of
@@ -40,12 +40,9 @@ READS = 64
 @inlined
 def token_after(row: np.ndarray, query: np.ndarray, rank: int, offset: int) -> int:
     """The token `offset` after the start of the suffix of a rank."""
-    n = row[N]
-    place = position_in(row, array_at(row[POSITIONS], n * row[WIDTH], np.uint8), rank)
-    place += offset
-    if place >= n:
-        return np.int64(row[SEPARATOR])
-    return np.int64(array_at(row[TOKENS], n, query.dtype)[np.uint64(place)])
+    tokens = array_at(row[TOKENS], row[N], query.dtype)
+    sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
+    return token_at_rank(row, tokens, sa, rank, offset)
 
 
 @called
@@ -74,9 +71,9 @@ def request(
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     end = min(end, first + READS * step)
     for rank in range(first, end, step):
-        ask_for(sa, rank * width, cold)
+        ask_for_rank(row, sa, rank, cold)
     for rank in range(first, end, step):
-        ask_for(tokens, position_in(row, sa, rank) + offset, cold)
+        ask_for_token(row, tokens, sa, rank, offset, cold)
 
 
 @called

@@ -28,6 +28,7 @@ from everygram.kernels.rows import (
     NUM_FENCES,
     PLACE,
     POSITIONS,
+    SELF,
     SEPARATOR,
     SPACING,
     START,
@@ -38,10 +39,10 @@ from everygram.kernels.rows import (
     N,
     ask_for,
     check,
-    foreign_position,
-    position_in,
     token_of,
 )
+from everygram.kernels.psi import read_after
+from everygram.kernels.reads import other_position, position_in, token_after
 from everygram.kernels.search import find_group
 
 # Next tokens that are read together, and the number of fences skipped at once if their keys agree.
@@ -62,6 +63,9 @@ def read_tokens(
     cold: bool,
 ) -> None:
     """If points[i, 1] is −1, set it to the token `offset` after the suffix of rank points[i, 0]."""
+    if row[SELF]:
+        read_after(row, points, count, offset, cold)
+        return
     width, separator = row[WIDTH], row[SEPARATOR]
     for begin in range(0, count, READS):
         end = min(count, begin + READS)
@@ -140,7 +144,8 @@ def next_tokens(
     points[0, 0], points[0, 1] = lo, -1
     count = np.int64(1)
     unknown = stride == 0
-    if stride == 0 and (offset + 1) * bits <= 64 and hi - lo > 2 * spacing:
+    # (The fences of a self-index are no keys.)
+    if stride == 0 and not row[SELF] and (offset + 1) * bits <= 64 and hi - lo > 2 * spacing:
         shift = np.uint64(64 - (offset + 1) * bits)
         top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
         fence, last = lo // spacing + 1, (hi - 1) // spacing
@@ -219,8 +224,12 @@ def _next_tokens(
     offset = prompt.shape[0] - start
 
     def read(ranks: np.ndarray) -> np.ndarray:
+        if row[SELF]:
+            points = np.column_stack([ranks, np.full_like(ranks, -1)])
+            read_after(row, points, ranks.shape[0], offset, cold)
+            return points[:, 1]
         if row[FOREIGN]:
-            places = np.array([foreign_position(row, sa, int(rank)) for rank in ranks]) + offset
+            places = np.array([other_position(row, sa, int(rank)) for rank in ranks]) + offset
         else:
             places = entries[ranks].astype(np.int64) @ 256 ** np.arange(width) + offset
         found = np.full(ranks.shape, row[SEPARATOR])
@@ -271,20 +280,18 @@ def tokens_after(
     row: np.ndarray, prompt: np.ndarray, length: int, lo: int, hi: int, cold: bool
 ) -> np.ndarray:
     """As `next_tokens` and `tabled`, for an interval of up to FEW_OCCURRENCES ranks."""
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
-    tokens = array_at(row[TOKENS], n, prompt.dtype)
-    sa = array_at(row[POSITIONS], n * width, np.uint8)
-    ask_for(sa, lo * width, cold)
-    ask_for(sa, hi * width - 1, cold)
-    for rank in range(lo, hi):
-        ask_for(tokens, position_in(row, sa, rank) + length, cold)
     # Each distinct token, and the first rank that has it.
+    points = words(AND_THE_END, 2)
+    for rank in range(lo, hi):
+        points[rank - lo, 0], points[rank - lo, 1] = rank, -1
+    tokens = array_at(row[TOKENS], row[N], prompt.dtype)
+    sa = array_at(row[POSITIONS], row[N] * row[WIDTH], np.uint8)
+    read_tokens(row, tokens, sa, length, points, hi - lo, cold)
     memory = words(2, AND_THE_END)
     found, begins = memory[0], memory[1]
     k, last = 0, np.int64(-1)
     for rank in range(lo, hi):
-        place = position_in(row, sa, rank) + length
-        token = np.int64(tokens[np.uint64(place)]) if place < n else separator
+        token = points[rank - lo, 1]
         if token != last:
             found[k], begins[k] = token, rank
             last = token
@@ -353,20 +360,20 @@ def one_follows(
             n, width = row[N], row[WIDTH]
             tokens = array_at(row[TOKENS], n, ids.dtype)
             sa = array_at(row[POSITIONS], n * width, np.uint8)
-            for i in range(begin, begin + count):
-                if intervals[i, s, 0] < intervals[i, s, 1]:
-                    ask_for(sa, intervals[i, s, 0] * width, cold)
-                    ask_for(sa, intervals[i, s, 1] * width - 1, cold)
+            if not row[SELF]:
+                for i in range(begin, begin + count):
+                    if intervals[i, s, 0] < intervals[i, s, 1]:
+                        ask_for(sa, intervals[i, s, 0] * width, cold)
+                        ask_for(sa, intervals[i, s, 1] * width - 1, cold)
+                for i in range(begin, begin + count):
+                    if intervals[i, s, 0] < intervals[i, s, 1]:
+                        for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
+                            place = position_in(row, sa, rank) + ends[i] - starts[i]
+                            ask_for(tokens, place, cold)
             for i in range(begin, begin + count):
                 if intervals[i, s, 0] < intervals[i, s, 1]:
                     for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(row, sa, rank) + ends[i] - starts[i]
-                        ask_for(tokens, place, cold)
-            for i in range(begin, begin + count):
-                if intervals[i, s, 0] < intervals[i, s, 1]:
-                    for rank in (intervals[i, s, 0], intervals[i, s, 1] - 1):
-                        place = position_in(row, sa, rank) + ends[i] - starts[i]
-                        token = np.int64(tokens[place]) if place < n else row[SEPARATOR]
+                        token = token_after(row, tokens, sa, rank, ends[i] - starts[i])
                         if only[i - begin] == -1:
                             only[i - begin] = token
                         elif only[i - begin] != token:

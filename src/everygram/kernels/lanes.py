@@ -6,6 +6,7 @@
 import numpy as np
 
 from everygram.kernels import array_at, inlined, words
+from everygram.kernels.reads import position_in
 from everygram.kernels.rows import (
     ANY_MATCH,
     BEST,
@@ -27,7 +28,6 @@ from everygram.kernels.rows import (
     N,
     ask_for,
     ordered,
-    position_in,
 )
 
 # Lanes that advance together: enough to hide a read behind the work of the others, few enough that

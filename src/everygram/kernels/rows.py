@@ -15,7 +15,7 @@ numba's record dtypes would name the columns as well: they are as fast compiled 
 
 import numpy as np
 
-from everygram.kernels import array_at, called, inlined, kernel, prefetch, will_need
+from everygram.kernels import array_at, inlined, kernel, prefetch, will_need
 
 # A segment's row: address and number of its tokens; address of its positions (bytes) and bytes per
 # position; address and number of its keys and of its unigrams (words; 0: it has no table of them).
@@ -24,10 +24,16 @@ from everygram.kernels import array_at, called, inlined, kernel, prefetch, will_
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
 SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, DOCUMENTS, NUM_LEVELS = 8, 9, 10, 11, 12, 13, 14
 COUNTS = 15
-# Of a segment whose files are infini-gram's (see `storage.shard`), else 0: that it is one; how far
+# Whether positions are not entries of 4 or 5 bytes: of a self-index, and of a segment whose files
+# are infini-gram's (see `storage.shard`). Of the latter, else 0: how far
 # its pointers, which count bytes, are shifted; the bits of a token if its order is by their bytes;
 # address and number of the stretches in which its ranks are not those of its file.
-FOREIGN, SHIFT, BY_BYTES, STRETCHES, NUM_STRETCHES, LEVELS = 16, 17, 18, 19, 20, 21
+FOREIGN, SHIFT, BY_BYTES, STRETCHES, NUM_STRETCHES = 16, 17, 18, 19, 20
+# Of a self-index, else 0 (see `psi`): that it is one; address and number of its words; address of
+# its blocks, log2 of their size; address of its samples, positions per sample; address of the
+# document offsets; address and size of the table of places of ids among the unigrams.
+SELF, PSI, PSI_WORDS, PSI_BLOCKS, BLOCK_SHIFT, SAMPLES, SAMPLE_EVERY = 21, 22, 23, 24, 25, 26, 27
+OFFSETS, PLACES, NUM_PLACES, LEVELS = 28, 29, 30, 31
 COLUMNS = LEVELS + 2 * 12
 # A lane.
 START, END, SEEKS, KEY, PLACE, LO, HI, LO_MATCH, HI_MATCH, BEST = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -105,49 +111,6 @@ def token_of(place: int, bits: int) -> int:
     if bits <= 24:
         return token | (place & ((1 << (bits - 16)) - 1)) << 16
     return token | (place >> (bits - 24) & 255) << 16 | (place & ((1 << (bits - 24)) - 1)) << 24
-
-
-@called
-def foreign_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """As `position_in`, where positions are infini-gram's pointers: bytes, in any number of them.
-
-    Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
-    ascending, and what it is in the file.
-    """
-    count = row[NUM_STRETCHES]
-    if count:
-        stretches = array_at(row[STRETCHES], 2 * count, np.int64)
-        lo, hi = np.int64(0), count
-        while hi - lo > 1:
-            middle = (lo + hi) >> 1
-            if stretches[2 * middle] <= rank:
-                lo = middle
-            else:
-                hi = middle
-        rank += stretches[2 * lo + 1] - stretches[2 * lo]
-    width = row[WIDTH]
-    position = np.int64(0)
-    for i in range(width):
-        position |= np.int64(sa[np.uint64(rank * width + i)]) << (8 * i)
-    return position >> row[SHIFT]
-
-
-@inlined
-def position_in(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """The position at a rank, from bytes; the compiler makes one read of the first four."""
-    if row[FOREIGN]:
-        return foreign_position(row, sa, rank)
-    width = row[WIDTH]
-    at = np.uint64(rank * width)
-    position = (
-        np.int64(sa[at])
-        | np.int64(sa[at + np.uint64(1)]) << 8
-        | np.int64(sa[at + np.uint64(2)]) << 16
-        | np.int64(sa[at + np.uint64(3)]) << 24
-    )
-    if width == 5:
-        position |= np.int64(sa[at + np.uint64(4)]) << 32
-    return position
 
 
 @inlined

@@ -8,12 +8,14 @@ between is read. Else the middle is read, from the fences where their keys reach
 import numpy as np
 
 from everygram.kernels import array_at, called, inlined, kernel, words
+from everygram.kernels.reads import ask_for_rank, ask_for_token, token_after
 from everygram.kernels.rows import (
     BY_BYTES,
     FENCES,
     KEY_BITS,
     NUM_FENCES,
     POSITIONS,
+    SELF,
     SEPARATOR,
     SPACING,
     TOKENS,
@@ -21,7 +23,6 @@ from everygram.kernels.rows import (
     N,
     ask_for,
     ordered,
-    position_in,
     token_of,
 )
 
@@ -101,8 +102,8 @@ def runs(
     tokens = array_at(row[TOKENS], n, ids.dtype)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     spacing, bits = row[SPACING], row[KEY_BITS]
-    # (A key's last token may be cut.)
-    reach = (depth + 1) * bits <= 64
+    # (A key's last token may be cut; the fences of a self-index are no keys.)
+    reach = (depth + 1) * bits <= 64 and not row[SELF]
     shift = np.uint64(max(0, 64 - (depth + 1) * bits))
     top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     found = np.empty((8 * TOGETHER, 4), np.int64)
@@ -141,10 +142,10 @@ def runs(
             if reads[i, FENCED]:
                 ask_for(fences, reads[i, RANK] // spacing, cold)
             else:
-                ask_for(sa, reads[i, RANK] * width, cold)
+                ask_for_rank(row, sa, reads[i, RANK], cold)
         for i in range(count):
             if not reads[i, FENCED]:
-                ask_for(tokens, position_in(row, sa, reads[i, RANK]) + depth, cold)
+                ask_for_token(row, tokens, sa, reads[i, RANK], depth, cold)
         for i in range(count):
             rank = reads[i, RANK]
             token = separator
@@ -153,9 +154,7 @@ def runs(
                 if key != top:
                     token = token_of(np.int64(key), bits if by_bytes else 0)
             else:
-                at = position_in(row, sa, rank) + depth
-                if at < n:
-                    token = np.int64(tokens[at])
+                token = token_after(row, tokens, sa, rank, depth)
             token = ordered(token, by_bytes)
             place = place_of(token, wanted, table)
             reads[i, PLACE] = place

@@ -146,6 +146,7 @@ def prepared(
     """
     end, number = steps.shape[0] - 1, 0
     one = np.empty(1, np.int64)
+    no_row, no_cache = np.empty(0, np.int64), np.empty(0, np.int64)
     for i in range(begun.shape[0]):
         token, begin, at = begun[i, 0], begun[i, 1], -1 - begun[i, 2]
         one[0] = token
@@ -157,9 +158,9 @@ def prepared(
                 at += 1
         open_sides = 0
         if words.shape[0]:
-            if is_word_before(one, -1, 0, begin, blob, starts, dropped, words):
+            if is_word_before(no_row, no_cache, one, -1, 0, begin, blob, starts, dropped, words):
                 continue
-            if at >= 0 and is_word_at(one, 1, 0, at, blob, starts, words):
+            if at >= 0 and is_word_at(no_row, no_cache, one, 1, 0, at, blob, starts, words):
                 continue
             # (In front, a part of a character at most.)
             rest = True
@@ -202,6 +203,7 @@ def find_text(
     """
     tokens = array_at(row[TOKENS], row[N], ids.dtype)
     end, size, total = steps.shape[0] - 1, starts_of.shape[0] - 1, 0
+    cache = np.empty(0, np.int64)  # (its tokens are in memory)
     for i in range(starts.shape[0]):
         before, stop = total, ends[i]
         leading = True  # whether the document's text begins with this token
@@ -231,10 +233,19 @@ def find_text(
                                 break
                             at += 1
                 if fits and sides & AFTER:
-                    fits = not is_word_at(tokens, stop, token, at, blob, starts_of, words)
+                    fits = not is_word_at(row, cache, tokens, stop, token, at, blob, starts_of, words)
                 if fits and sides & BEFORE:
                     fits = not is_word_before(
-                        tokens, separator, first, begin, blob, starts_of, dropped, words
+                        row,
+                        cache,
+                        tokens,
+                        separator,
+                        first,
+                        begin,
+                        blob,
+                        starts_of,
+                        dropped,
+                        words,
                     )
                 if fits:
                     if total < found.shape[0]:

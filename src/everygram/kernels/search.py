@@ -37,6 +37,7 @@ separator, the answer is −1.
 import numpy as np
 
 from everygram.kernels import array_at, borrowed, called, ids_of, kernel, words
+from everygram.kernels.backward import find_left, match_left
 from everygram.kernels.fences import descend, found_near, same_tokens, set_keys
 from everygram.kernels.lanes import LANES, narrow, set_ranks
 from everygram.kernels.rows import (
@@ -57,6 +58,7 @@ from everygram.kernels.rows import (
     PLACE,
     POSITIONS,
     SEEKS,
+    SELF,
     SEPARATOR,
     SIGN,
     SPACING,
@@ -82,6 +84,9 @@ def find_group(
     START for a query that cannot. PLACE of each even lane is 0, or the fence to look near first:
     the PLACE that a search for a longer query has left.
     """
+    if row[SELF]:
+        find_left(row, ids, lanes, False, cold)
+        return
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
@@ -148,6 +153,9 @@ def match_group(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool)
     Preconditions: two lanes per query; START and END of each even lane are those of a query that
     has a separator only as its first or last token.
     """
+    if row[SELF]:
+        match_left(row, ids, lanes, cold)
+        return
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)

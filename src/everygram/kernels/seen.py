@@ -9,17 +9,16 @@ last takes the place of what was there.
 import numpy as np
 
 from everygram.kernels import array_at, called, inlined
+from everygram.kernels.reads import token_after
 from everygram.kernels.rows import (
     END,
     LO,
     PLACE,
     POSITIONS,
-    SEPARATOR,
     START,
     TOKENS,
     WIDTH,
     N,
-    position_in,
 )
 from everygram.kernels.search import find_group
 
@@ -64,22 +63,20 @@ def followed(
 
     ids: of any text, for its dtype. O(log (hi − lo)) reads.
     """
-    n, width, separator = row[N], row[WIDTH], row[SEPARATOR]
+    n, width = row[N], row[WIDTH]
     tokens = array_at(row[TOKENS], n, ids.dtype)
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     first, above = lo, hi
     while first < above:
         middle = (first + above) >> 1
-        at = position_in(row, sa, middle) + length
-        if (np.int64(tokens[np.uint64(at)]) if at < n else separator) < token:
+        if token_after(row, tokens, sa, middle, length) < token:
             first = middle + 1
         else:
             above = middle
     last, above = first, hi
     while last < above:
         middle = (last + above) >> 1
-        at = position_in(row, sa, middle) + length
-        if (np.int64(tokens[np.uint64(at)]) if at < n else separator) <= token:
+        if token_after(row, tokens, sa, middle, length) <= token:
             last = middle + 1
         else:
             above = middle

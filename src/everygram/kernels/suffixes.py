@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from everygram.kernels import borrowed, called, ids_of, kernel, words
+from everygram.kernels import borrowed, called, ids_of, inlined, kernel, words
+from everygram.kernels.backward import find_left, infgram_left
 from everygram.kernels.lanes import LANES
 from everygram.kernels.rows import (
     BEST,
@@ -11,6 +12,7 @@ from everygram.kernels.rows import (
     LO,
     NUM_UNIGRAMS,
     PLACE,
+    SELF,
     SEPARATOR,
     SIGN,
     START,
@@ -25,6 +27,23 @@ from everygram.kernels.search import find_group, match_group
 TRIALS, ONE_BY_ONE = 4, 8
 # Lanes for the trials of one prompt.
 TRIAL_LANES = 2 * TRIALS
+
+
+@inlined
+def beginning(row: np.ndarray, ids: np.ndarray, start: int, end: int) -> int:
+    """Where the longest suffix of ids[start:end] can begin: at its last separator; −1 for an
+    unknown id."""
+    greatest, begin = np.int64(0), start
+    for i in range(start, end):
+        greatest = max(greatest, np.int64(ids[np.uint64(i)]))
+    if greatest >= row[VOCAB_SIZE]:  # only then check ids one by one, which takes longer
+        for i in range(start, end):
+            token = np.int64(ids[np.uint64(i)])
+            if token == row[SEPARATOR]:
+                begin = i
+            elif token >= row[VOCAB_SIZE]:
+                return np.int64(-1)
+    return begin
 
 
 @called
@@ -56,18 +75,18 @@ def suffix_group(
         row = segments[s]
         for p in range(count):
             if s == 0:
-                separator, vocab_size = row[SEPARATOR], row[VOCAB_SIZE]
-                greatest = np.int64(0)
-                for i in range(starts[p], ends[p]):
-                    greatest = max(greatest, np.int64(ids[np.uint64(i)]))
-                if greatest >= vocab_size:  # only then check ids one by one, which takes longer
-                    for i in range(starts[p], ends[p]):
-                        token = np.int64(ids[np.uint64(i)])
-                        if token == separator:
-                            begins[p] = i
-                        elif token >= vocab_size:
-                            return p
+                begins[p] = beginning(row, ids, starts[p], ends[p])
+                if begins[p] < 0:
+                    return p
             absent[p] = ends[p] - begins[p] + 1
+        if row[SELF]:
+            # (There the tokens are walked to the left, with the interval of each suffix.)
+            for p in range(count):
+                lanes[2 * p, START], lanes[2 * p, END] = begins[p], ends[p]
+            find_left(row, ids, lanes[: 2 * count], True, cold)
+            for p in range(count):
+                lengths[p] = max(lengths[p], lanes[2 * p, BEST])
+            continue
         while True:
             trials = 0
             for p in range(count):
@@ -176,10 +195,19 @@ def infgram_prob(
     end = query.shape[0] - 1
     if rows.shape[0] and check(query, end, end + 1, rows[0, VOCAB_SIZE], rows[0, SEPARATOR]) < 0:
         return -1, -1, -1
+    lanes = words(4, FIELDS)
+    if rows.shape[0] == 1 and rows[0, SELF]:
+        begin = beginning(rows[0], query, 0, end)
+        if begin < 0:
+            return -1, -1, -1
+        length = infgram_left(rows[0], query[begin:], end - begin, lanes, cold)
+        prompts, total = lanes[1, LO] - lanes[0, LO], lanes[3, LO] - lanes[2, LO]
+        if total < 0 or prompts < total or (length and prompts < 1):
+            return -1, -1, -1
+        return prompts, total, length
     length, followed = suffix_of(rows, query, end, cold)
     if length < 0:
         return -1, -1, -1
-    lanes = words(4, FIELDS)
     prompts, total = np.int64(0), np.int64(0)
     for s in range(rows.shape[0]):
         row = rows[s]

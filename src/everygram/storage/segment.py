@@ -59,6 +59,10 @@ class Segment:
     stretches: np.ndarray | None = None
     # Counts unigrams where there is no table of them.
     _counted: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    # The arrays of each part that can be held in memory.
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType(
+        {part: (part,) for part in PRELOADABLE}
+    )
     # What the files that `format` names are called where they are not called so.
     names: Mapping[str, str] = MappingProxyType({})
 
@@ -72,8 +76,7 @@ class Segment:
         self.stream_len = entry.stream_len
         check_sizes(folder, entry)
         self._stamps = self._files()
-        self.tokens = map_tokens(folder, dtype, self.stream_len)
-        self.suffix_array = map_positions(folder, entry.position_bytes)
+        self._map_stream(folder, dtype)
         self.fences = map_file(folder / fmt.FENCES, fmt.KEY)
         if not entry.fence_fanout:
             self.fences = np.concatenate(list(fence_tree([self.fences])))
@@ -93,6 +96,11 @@ class Segment:
             self.document_counts = map_file(folder / fmt.DOCUMENT_COUNTS, fmt.OFFSET)
         self._row: np.ndarray | None = None
 
+    def _map_stream(self, folder: Path, dtype: str) -> None:
+        """Map the files that hold the tokens and their order."""
+        self.tokens = map_tokens(folder, dtype, self.stream_len)
+        self.suffix_array = map_positions(folder, self.entry.position_bytes)
+
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Prepare for searches; returns the segment's row for `kernels.search`, int64.
 
@@ -105,22 +113,21 @@ class Segment:
             return self._row
         from everygram.kernels import rows  # loads numba, which a build of few tokens does not need
 
-        for part in PRELOADABLE:
-            if part in preload:
-                setattr(self, part, in_memory(getattr(self, part)))
+        for part, arrays in self.parts.items():
+            for array in arrays:
+                if part in preload:
+                    setattr(self, array, in_memory(getattr(self, array)))
+                advise(getattr(self, array), mmap.MADV_RANDOM)
+        advise(self.unigrams, mmap.MADV_RANDOM)
         levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
-        for array in (self.tokens, self.suffix_array, self.fences, self.unigrams):
-            advise(array, mmap.MADV_RANDOM)
         # Every search reads these first: request them before the first search.
         upper = [self.fences[start:] for start, _ in levels]
         for array in (self.unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
             if array.nbytes <= AT_ONCE:
                 advise(array, mmap.MADV_WILLNEED)
         row = np.zeros(rows.COLUMNS, np.int64)
-        row[rows.TOKENS] = address_of(self.tokens)
         row[rows.N] = self.stream_len
         row[rows.SIGN] = self.entry.sign
-        row[rows.POSITIONS] = address_of(self.suffix_array)
         row[rows.WIDTH] = self.entry.position_bytes
         row[rows.FENCES] = address_of(self.fences)
         row[rows.NUM_FENCES] = self.fences.shape[0]
@@ -134,15 +141,23 @@ class Segment:
         if self.document_counts is not None:
             advise(self.document_counts, mmap.MADV_RANDOM)
             row[rows.COUNTS] = address_of(self.document_counts)
+        row[rows.NUM_LEVELS] = len(levels)
+        row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
+        self._describe_stream(row)
+        self._row = row
+        return row
+
+    def _describe_stream(self, row: np.ndarray) -> None:
+        """Set what the row says of the files that `_map_stream` maps."""
+        from everygram.kernels import rows
+
+        row[rows.TOKENS] = address_of(self.tokens)
+        row[rows.POSITIONS] = address_of(self.suffix_array)
         row[rows.BY_BYTES] = 8 * self.tokens.itemsize if self.by_bytes else 0
         if self.stretches is not None:
             row[rows.FOREIGN], row[rows.SHIFT] = 1, self.shift
             row[rows.STRETCHES] = address_of(self.stretches)
             row[rows.NUM_STRETCHES] = self.stretches.shape[0]
-        row[rows.NUM_LEVELS] = len(levels)
-        row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
-        self._row = row
-        return row
 
     def _files(self) -> dict[str, tuple[int, ...] | None]:
         """What tells a file from another one, or from one that was written to; None: it is gone."""
