@@ -71,7 +71,8 @@ def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | 
             _forget(path)
         except BaseException:
             left = BuildState.read(path)
-            if (left is None or left.segment is None) and not (path / fmt.MANIFEST).exists():
+            kept = left is not None and (left.segment is not None or left.made)
+            if not kept and not (path / fmt.MANIFEST).exists():
                 remove_unpublished(path)
                 (path / fmt.LOCK).unlink()
                 for folder in missing:

@@ -167,6 +167,8 @@ SAMPLES = "samples.bin"
 # Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
+# Only while a self-index is being made: the token before each suffix.
+LEFTS = "lefts.tmp"
 # A folder in an index, only during a change: the tokens and the suffix array of a self-index.
 PLAIN = "plain"
 # Which files hold a segment's tokens and suffixes; every segment has the common ones.
@@ -186,6 +188,7 @@ ANY_FILES = (
     *OPTIONAL_FILES,
     RUNS,
     UNFINISHED,
+    LEFTS,
 )
 
 TOKENIZER_KINDS = ("bytes", "none", "huggingface", "sentencepiece")
@@ -217,6 +220,11 @@ MOST_SAMPLE_EVERY = 1 << 16
 # Of document_counts.bin: bits per block, and ranks per guide; the same as in `kernels.documents`.
 COUNT_BLOCK = 1 << 11
 COUNT_GUIDED = 1 << 12
+
+
+def kind_of(sample_every: int) -> str:
+    """The kind of segment that has a sample for every so many positions; 0: that has none."""
+    return SELF_INDEX_KIND if sample_every else SUFFIX_ARRAY_KIND
 
 
 def token_dtype(vocab_size: int) -> str:

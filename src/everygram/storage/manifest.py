@@ -91,7 +91,7 @@ def _manifest(given: dict[str, Any], version: int) -> fmt.Manifest:
         dtype = fields.choice("dtype", fmt.TOKEN_DTYPES)
         separator = fmt.separator_of(dtype)
         fields.integer("separator", separator, separator)
-        segments = tuple(_segment(each, version, dtype) for each in fields.objects("segments"))
+        segments = tuple(segment_entry(each, version, dtype) for each in fields.objects("segments"))
         kind, sample_every = _kind(fields, version)
         _check_together(fields, segments)
         if version < 3:
@@ -143,7 +143,8 @@ def _tokenizer(given: Fields) -> fmt.TokenizerEntry:
         return fmt.TokenizerEntry(kind, source, sha256, fields.text("query_prefix"))
 
 
-def _segment(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
+def segment_entry(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
+    """A segment of an index of this version and dtype. Raises ValueError."""
     with given as fields:
         kind, sample_every = _kind(fields, version)
         bits = 8 * fmt.TOKEN_DTYPES[dtype].itemsize
