@@ -237,6 +237,17 @@ class Segment:
         """The tokens at positions [start, end): of `token_dtype`, shape (end − start,)."""
         return self.tokens[start:end]
 
+    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The tokens at positions [starts[i], ends[i]), one range after another."""
+        none = np.empty(0, self.token_dtype)
+        ranges = zip(starts.tolist(), ends.tolist(), strict=True)
+        return np.concatenate([none, *(self.text(start, end) for start, end in ranges)])
+
+    def tokens_at(self, positions: np.ndarray) -> np.ndarray:
+        """The tokens at these positions: of `token_dtype`, same shape."""
+        found: np.ndarray = self.tokens[positions]
+        return found
+
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`.
 
