@@ -43,7 +43,7 @@ def _found(engine: Engine, adding: np.ndarray, segment: Segment, local: np.ndarr
     """
     bounds = [segment.document_bounds(each) for each in local.tolist()]
     lengths = np.cumsum([0, *(end - start + 2 for start, end in bounds)])
-    separator = np.array([segment.separator], segment.tokens.dtype)
+    separator = np.array([segment.separator], segment.token_dtype)
     intervals = np.empty((local.shape[0], adding.shape[0], 2), np.int64)
     begin = 0
     while begin < local.shape[0]:
@@ -52,7 +52,7 @@ def _found(engine: Engine, adding: np.ndarray, segment: Segment, local: np.ndarr
         pieces = [
             piece
             for start, stop in bounds[begin:end]
-            for piece in (separator, segment.tokens[start:stop], separator)
+            for piece in (separator, segment.text(start, stop), separator)
         ]
         offsets = lengths[begin : end + 1] - lengths[begin]
         queries = engine.vocabulary.split(np.concatenate(pieces), offsets)

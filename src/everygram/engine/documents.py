@@ -158,7 +158,7 @@ class Documents(Intervals):
             numbers = segment.numbers_of(np.arange(segment.num_documents))
             for local in np.flatnonzero(~self.deleted(numbers)).tolist():
                 start, end = segment.document_bounds(local)
-                yield int(numbers[local]), segment.tokens[start:end], segment.metadata(local)
+                yield int(numbers[local]), segment.text(start, end), segment.metadata(local)
 
     def number_of(self, number: int, index: int | None) -> int:
         """The number here of a document that has this one in an index of the union.
@@ -197,7 +197,7 @@ class Documents(Intervals):
                 local = int(segment.local_of(one)[0])
                 if local >= 0:
                     start, end = segment.document_bounds(local)
-                    return segment.tokens[start:end], segment.metadata(local)
+                    return segment.text(start, end), segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
 
     def document_found(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -216,10 +216,20 @@ class Intervals:
             absent[open_ones[~found]] = size[~found]
             trial = (occurs + absent) // 2
 
-    def _fill(self, kernel: Callable[..., Any], queries: Queries, *out: np.ndarray) -> None:
-        """Fill arrays for all queries with a kernel, one chunk at a time."""
-        # Intervals are found in all segments, longest matches only in those with counts to add.
-        given = self._rows if kernel is search.find_many else self._adding
+    def _fill(
+        self,
+        kernel: Callable[..., Any],
+        queries: Queries,
+        *out: np.ndarray,
+        given: np.ndarray | None = None,
+    ) -> None:
+        """Fill arrays for all queries with a kernel, one chunk at a time.
+
+        given: the rows of the segments that are searched. By default intervals are found in all,
+        longest matches only in those with counts to add.
+        """
+        if given is None:
+            given = self._rows if kernel is search.find_many else self._adding
         pace = self.pace
 
         def fill(begin: int, end: int) -> None:

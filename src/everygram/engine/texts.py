@@ -5,10 +5,12 @@ import numpy as np
 from everygram.engine.distributions import NO_LIMIT, Distributions
 from everygram.engine.intervals import damaged
 from everygram.engine.queries import Queries
-from everygram.kernels import following, search
+from everygram.kernels import following, rows, search, suffixes
 
 # Matches longer than this are followed to their end, not searched again at each place. At least 2.
 LONG = 64
+# As many tokens are first looked for by walking to the left from each place of a text.
+DEEP = 16
 
 
 class Texts(Distributions):
@@ -115,7 +117,7 @@ class Texts(Distributions):
         goes further.
 
         intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted. Set
-        to the intervals of the matches, cut at LONG tokens, as in `find_batch`.
+        to the intervals of the matches of up to LONG tokens, as in `find_batch`.
         """
         ids = text.ids
         n = ids.shape[0]
@@ -123,7 +125,21 @@ class Texts(Distributions):
         limits = search.limits(ids, int(self.vocabulary.separator), over_end)
         lengths = np.zeros(n, np.int64)
         places = text.ranges(starts, np.minimum(limits, starts + LONG))
-        self._fill(search.match_many, places, lengths, intervals)
+        walked = self._adding[:, rows.SELF] != 0
+        if not walked.any():
+            self._fill(search.match_many, places, lengths, intervals)
+        else:
+            lengths = self._walked_matches(text, limits, walked)
+            if not walked.all():
+                found = np.zeros(n, np.int64)
+                given = np.ascontiguousarray(self._adding[~walked])
+                self._fill(search.match_many, places, found, intervals[:0], given=given)
+                lengths = np.maximum(np.minimum(lengths, LONG), found)
+            if intervals.shape[0]:
+                short = np.flatnonzero(lengths <= LONG)
+                intervals[short] = self.find_batch(text.ranges(short, short + lengths[short]))
+            if walked.all():
+                return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
         def match(start: int, end: int) -> int:
             """How many tokens of the text from `start`, up to `end`, occur as one n-gram."""
@@ -153,6 +169,48 @@ class Texts(Distributions):
             lengths[long[at:further]] = end - long[at:further]
             at = further
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
+
+    def _walked_matches(
+        self, text: Queries, limits: np.ndarray, walked: np.ndarray
+    ) -> np.ndarray:
+        """The length of the longest match at each place, of those in the self-indexes, `walked`.
+
+        A self-index finds the longest match that ends at a place. These begin ever later, so that
+        they say where those end that begin at a place. Where they are DEEP, neighbours mostly begin
+        at one place: if the first and the last of some do, all between do.
+        """
+        n = text.ids.shape[0]
+        ends = np.arange(1, n + 1)
+        # The first place from which a match may reach each end.
+        starts = np.searchsorted(limits, ends)
+        given = np.ascontiguousarray(self._adding[walked])
+
+        def begins_of(some: np.ndarray, from_places: np.ndarray) -> np.ndarray:
+            lengths = np.zeros(some.shape[0], np.int64)
+            ranges = text.ranges(from_places, ends[some])
+            self._fill(suffixes.longest_ends, ranges, lengths, given=given)
+            begins: np.ndarray = ends[some] - lengths
+            return begins
+
+        begins = begins_of(np.arange(n), np.maximum(starts, ends - DEEP))
+        deep = np.flatnonzero((begins == ends - DEEP) & (begins > starts))
+        gaps = np.diff(deep, prepend=-2, append=n + 1) > 1
+        first, last = deep[gaps[:-1]], deep[gaps[1:]]
+        for some in (first, last):
+            begins[some] = begins_of(some, starts[some])
+        while first.size:
+            differ = begins[first] < begins[last]
+            for a, b in zip(first[~differ].tolist(), last[~differ].tolist(), strict=True):
+                begins[a:b] = begins[a]
+            first, last = first[differ], last[differ]
+            first, last = first[last - first > 1], last[last - first > 1]
+            middle = (first + last) >> 1
+            begins[middle] = begins_of(middle, starts[middle])
+            first, last = np.concatenate([first, middle]), np.concatenate([middle, last])
+        # (In a damaged file they may be out of order.)
+        begins = np.maximum.accumulate(begins)
+        matches: np.ndarray = np.searchsorted(begins, np.arange(n), "right") - np.arange(n)
+        return matches
 
     def intervals_of_runs(self, ranges: Queries) -> np.ndarray:
         """`find_batch` for the ranges of a text, with few comparisons of long ranges.

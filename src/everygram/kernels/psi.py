@@ -101,6 +101,25 @@ def one_of(psi: np.ndarray, at: int, size: int, number: int) -> int:
 
 
 @inlined
+def one_before(psi: np.ndarray, at: int, place: int) -> int:
+    """The place of the last one before a place in the words from psi[at] on; 0 without one."""
+    word = place >> 6
+    part = psi[np.uint64(at + word)] & ~(~np.uint64(0) << np.uint64(place & 63))
+    while part == np.uint64(0) and word > 0:
+        word -= 1
+        part = psi[np.uint64(at + word)]
+    return max((word << 6) + length(part) - 1, 0)
+
+
+@inlined
+def lowest(word: int) -> int:
+    """The place of the lowest one of a word (u64); 64 without one."""
+    if word == np.uint64(0):
+        return np.int64(64)
+    return length(word & (~word + np.uint64(1))) - 1
+
+
+@inlined
 def entry_at(row: np.ndarray, rank: int) -> int:
     """The entry of a rank."""
     psi, blocks = psi_of(row), blocks_of(row)
@@ -168,31 +187,38 @@ def entries_below(row: np.ndarray, block: int, entry: int) -> int:
             left -= zeros
             word += 1
         # (Behind the last high part there are low ones.)
+        place = min(place, high_bits)
         number = place - wanted if place < high_bits else runs
     # Those with the same high part follow, one by one.
     part = distance & ((np.int64(1) << width) - 1)
+    high, low = np.int64(-1), np.int64(0)
     while number < runs:
         if psi[np.uint64(at + (place >> 6))] >> np.uint64(place & 63) & np.uint64(1) == 0:
             break
-        if low_part(psi, lows + number * width, width) >= part:
+        value = low_part(psi, lows + number * width, width)
+        if value >= part:
             break
+        high, low = wanted, value
         number += 1
         place += 1
     number = max(min(number, runs), 1)
-    high = one_of(psi, at, high_words, number - 1) - (number - 1)
-    low = low_part(psi, lows + (number - 1) * width, width)
+    if high < 0:
+        # None of these: the run before them has the last one before `place`.
+        place = one_before(psi, at, place)
+        high = place - (number - 1)
+        low = low_part(psi, lows + (number - 1) * width, width)
     # Where this run begins, and the next.
+    size = np.int64(1) << shift
     if number <= in_first:
         begin = nth_one(first_word, number)
+        rest = first_word & (~np.uint64(1) << np.uint64(begin))
+        end = lowest(rest)
+        if rest == np.uint64(0):
+            end = min(size, 64 + lowest(second_word))
     else:
-        begin = 64 + nth_one(second_word, number - in_first)
-    size = np.int64(1) << shift
-    end = size
-    if number < runs:
-        if number < in_first:
-            end = nth_one(first_word, number + 1)
-        else:
-            end = 64 + nth_one(second_word, number + 1 - in_first)
+        begin = nth_one(second_word, number - in_first)
+        end = min(size, 64 + lowest(second_word & (~np.uint64(1) << np.uint64(begin))))
+        begin += 64
     return max(0, min(begin + distance - (high << width | low), end))
 
 

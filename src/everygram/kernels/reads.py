@@ -203,6 +203,29 @@ def read_text(
 
 
 @kernel
+def read_texts(
+    row: np.ndarray, starts: np.ndarray, ends: np.ndarray, text: np.ndarray, cold: bool
+) -> None:
+    """Set `text` to the tokens at positions [starts[i], ends[i]), one range after another."""
+    at, none = 0, np.empty(0, np.int64)
+    for i in range(starts.shape[0]):
+        size = max(0, ends[i] - starts[i])
+        read_text(row, starts[i], starts[i] + size, text[at : at + size], none, cold)
+        at += size
+
+
+@kernel
+def read_tokens_at(row: np.ndarray, positions: np.ndarray, found: np.ndarray) -> None:
+    """Set found[i] to the token at positions[i] (int64) of a self-index.
+
+    Of neighbours in the order given, those after one sample are read once.
+    """
+    cache = text_cache(row)
+    for i in range(positions.shape[0]):
+        found[i] = cached_text(row, cache, min(max(positions[i], 0), row[N] - 1))
+
+
+@kernel
 def positions_at(row: np.ndarray, ranks: np.ndarray, positions: np.ndarray) -> None:
     """Set positions[i] (int64) to the position of ranks[i] (int64), of a self-index."""
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]

@@ -159,6 +159,35 @@ def longest_suffixes(
     return -1
 
 
+@kernel
+def longest_ends(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    cold: bool,
+    lengths: np.ndarray,
+) -> None:
+    """Set lengths[i] (int64) to the length of the longest suffix of query i that occurs.
+
+    Of self-indexes alone, which find it in one walk to the left. Preconditions: all ids are known;
+    separators are only the first or last token of a query.
+    """
+    k = starts.shape[0]
+    group = max(1, min(k, LANES // 2))
+    lanes = np.empty((2 * group, FIELDS), np.int64)
+    for begin in range(0, k, group):
+        count = min(group, k - begin)
+        for i in range(count):
+            lengths[begin + i] = 0
+        for s in range(segments.shape[0]):
+            for i in range(count):
+                lanes[2 * i, START], lanes[2 * i, END] = starts[begin + i], ends[begin + i]
+            find_left(segments[s], ids, lanes[: 2 * count], True, cold)
+            for i in range(count):
+                lengths[begin + i] = max(lengths[begin + i], lanes[2 * i, BEST])
+
+
 @called
 def suffix_of(rows: np.ndarray, query: np.ndarray, end: int, cold: bool) -> tuple[int, int]:
     """Length of the longest suffix of query[:end] that occurs, or −1 for an unknown id.

@@ -237,22 +237,16 @@ class Segment:
         """The tokens at positions [start, end): of `token_dtype`, shape (end − start,)."""
         return self.tokens[start:end]
 
+    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The tokens at positions [starts[i], ends[i]), one range after another."""
+        none = np.empty(0, self.token_dtype)
+        ranges = zip(starts.tolist(), ends.tolist(), strict=True)
+        return np.concatenate([none, *(self.text(start, end) for start, end in ranges)])
+
     def tokens_at(self, positions: np.ndarray) -> np.ndarray:
         """The tokens at these positions: of `token_dtype`, same shape."""
-        if self.entry.kind == fmt.SUFFIX_ARRAY_KIND:
-            taken: np.ndarray = self.tokens[positions]
-            return taken
-        places, which = np.unique(positions, return_inverse=True)
-        # (A text is read from a sample on: places between two samples are read together.)
-        apart = np.flatnonzero(np.diff(places) > self.entry.sample_every) + 1
-        pieces = [
-            self.text(int(near[0]), int(near[-1]) + 1)[near - near[0]]
-            for near in np.split(places, apart)
-            if near.size
-        ]
-        found = np.concatenate([np.empty(0, self.token_dtype), *pieces])
-        tokens: np.ndarray = found[which].reshape(positions.shape)
-        return tokens
+        found: np.ndarray = self.tokens[positions]
+        return found
 
     def document_bounds(self, local: int) -> tuple[int, int]:
         """Positions [start, end) of the tokens of the segment's document number `local`.

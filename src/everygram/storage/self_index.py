@@ -79,6 +79,20 @@ class SelfIndex(Segment):
     def text(self, start: int, end: int) -> np.ndarray:
         return self._read(start, end, np.empty(0, np.int64))
 
+    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        from everygram.kernels import reads
+
+        text = np.empty(int(np.maximum(ends - starts, 0).sum()), self._dtype)
+        reads.read_texts(self._searched(), starts, ends, text, False)
+        return text
+
+    def tokens_at(self, positions: np.ndarray) -> np.ndarray:
+        from everygram.kernels import reads
+
+        found = np.empty(positions.shape, self._dtype)
+        reads.read_tokens_at(self._searched(), np.ascontiguousarray(positions, np.int64), found)
+        return found
+
     def _read(self, start: int, end: int, ranks: np.ndarray) -> np.ndarray:
         """The tokens at positions [start, end); `ranks`, if it has entries, receives their ranks."""
         from everygram.kernels import reads

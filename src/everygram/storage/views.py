@@ -42,6 +42,10 @@ class _View(Segment):
         """As `Segment.text`."""
         return self._of.text(start, end)
 
+    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """As `Segment.texts`."""
+        return self._of.texts(starts, ends)
+
     def tokens_at(self, positions: np.ndarray) -> np.ndarray:
         """As `Segment.tokens_at`."""
         return self._of.tokens_at(positions)
