@@ -160,7 +160,7 @@ def convert(
     return build_of(
         open_folders(folders, tokenizer),
         out,
-        kind=kind or fmt.SUFFIX_ARRAY_KIND,
+        kind=kind,
         sample_every=sample_every,
         memory=memory,
         threads=threads,

@@ -45,7 +45,7 @@ def build(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
-    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    kind: str | None = None,
     sample_every: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -78,9 +78,9 @@ def build(
         in a process (default: one per processor).
     document_counts: store the counts from which `document_count` answers at once: 0.26 bytes per
         token. Without them it looks at every occurrence. `add` and `compact` keep to this.
-    kind: "suffix-array", or "self-index", which takes about a quarter of the disk and answers some
-        times slower. The suffixes are sorted as for the other, which takes as much disk meanwhile.
-        `compact` keeps to this; `add` makes a segment with a suffix array.
+    kind: "suffix-array" (the default), or "self-index", which takes about a quarter of the disk
+        and answers some times slower. It is made of sorted suffixes, so that a build takes as much
+        disk as for the other, and more. `compact` keeps to this; `add` makes a suffix array.
     sample_every: of a self-index: positions per sample (default: 32). Fewer: positions and texts
         are read faster, and the index is larger.
     restart: discard the finished stages of an interrupted build.
@@ -109,7 +109,7 @@ def build_of(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
-    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    kind: str | None = None,
     sample_every: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,

@@ -28,7 +28,7 @@ def plan(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
-    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    kind: str | None = None,
     sample_every: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
@@ -55,7 +55,7 @@ def plan_of(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
-    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    kind: str | None = None,
     sample_every: int | None = None,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""

@@ -17,6 +17,7 @@ from everygram.cli.options import (
     examples,
     index_argument,
     json_option,
+    kind_options,
     parse_ids,
     parse_numbers,
     raw_option,
@@ -119,20 +120,30 @@ def delete(
     epilog=examples(
         "everygram compact my-index",
         "everygram compact my-index --full --memory 4GiB",
+        "everygram compact my-index --kind self-index",
     )
 )
 @index_argument
 @click.option("--full", is_flag=True, help="Merge all segments, and drop every deleted document.")
+@kind_options
 @resource_options
 @restart_option
 @json_option
 @says_what_is_kept("index")
 def compact(
-    index: Path, full: bool, memory: str | None, threads: int | None, restart: bool, as_json: bool
+    index: Path,
+    full: bool,
+    kind: str | None,
+    sample_every: int | None,
+    memory: str | None,
+    threads: int | None,
+    restart: bool,
+    as_json: bool,
 ) -> None:
     """Merge segments and drop deleted documents.
 
-    Without --full only where it pays. Readers go on meanwhile.
+    Without --full only where it pays. With another --kind the index has that kind from now on.
+    Readers go on meanwhile.
     """
     gc.enable()
     say_least(memory, 0)
@@ -140,6 +151,8 @@ def compact(
         compaction = everygram.compact(
             index,
             full=full,
+            kind=kind,
+            sample_every=sample_every,
             memory=memory,
             threads=threads,
             restart=restart,

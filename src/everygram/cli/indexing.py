@@ -21,6 +21,7 @@ from everygram.cli.options import (
     examples,
     index_argument,
     json_option,
+    kind_options,
     parse_fields,
     resource_options,
     restart_option,
@@ -52,6 +53,7 @@ document_counts_option = click.option(
         "everygram build corpus.jsonl.zst --out my-index --tokenizer gpt2/tokenizer.json",
         "everygram build books/ --out books-index --tokenizer train:16000",
         'everygram build "data/*.parquet" --out p --text-field doc.body --id-field url',
+        "everygram build web/ --out web-index --tokenizer t.json --kind self-index",
         "everygram build s3://bucket/corpus/ --out s3-index --dry-run",
         "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
         "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
@@ -76,6 +78,7 @@ document_counts_option = click.option(
     help="For token ids without a tokenizer: every id is below N (default: as the width allows).",
 )
 @document_counts_option
+@kind_options
 @resource_options
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
@@ -87,6 +90,8 @@ def build(
     tokenizer: str | None,
     metadata_fields: str | None,
     document_counts: bool,
+    kind: str | None,
+    sample_every: int | None,
     memory: str | None,
     restart: bool,
     dry_run: bool,
@@ -103,11 +108,12 @@ def build(
     from everygram.building.source import open_source
 
     gc.enable()
-    limits = {"memory": memory, "threads": options.pop("threads")}
-    _limit_libraries(limits["threads"])
+    _limit_libraries(options["threads"])
+    limits: dict[str, Any] = {"memory": memory, "threads": options.pop("threads")}
+    limits |= {"kind": kind, "sample_every": sample_every, "document_counts": document_counts}
     options["metadata_fields"] = parse_fields(metadata_fields)
     source = open_source(corpus, tokenizer, **options)
-    plan = plan_of(source, out, **limits, document_counts=document_counts)
+    plan = plan_of(source, out, **limits)
     say_least(memory, source.beside)
     if dry_run:
         print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
@@ -115,14 +121,7 @@ def build(
     # (What is skipped is in the report, in full; what is not read is said once, before it begins.)
     click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
     with build_progress() as progress:
-        report = build_of(
-            source,
-            out,
-            **limits,
-            document_counts=document_counts,
-            restart=restart,
-            progress=progress,
-        )
+        report = build_of(source, out, **limits, restart=restart, progress=progress)
     _warn(corpus, report, "the index is empty")
     _show_new(out, report, as_json)
 
@@ -132,27 +131,29 @@ def build(
         "everygram convert infini-gram-index/ --out my-index",
         "everygram convert v4_pileval_llama/ --out pile --tokenizer llama2/tokenizer.json",
         "everygram convert part-0/ part-1/ --out whole --memory 16GiB",
+        "everygram convert my-index --kind self-index --out my-small-index",
     )
 )
 @click.argument(
     "folders",
-    metavar="V4DIR...",
+    metavar="INDEX...",
     nargs=-1,
     required=True,
     type=PATH,
     shell_complete=completes("dir"),
-    help="Index folders of infini-gram's, of its version 4 or 6. Documents are numbered in the "
-    "order of folders and of the shards in them.",
+    help="One index of everygram's, with --kind; or index folders of infini-gram's, of its version "
+    "4 or 6, whose documents are numbered in the order of folders and of the shards in them.",
 )
 @out_option
 @click.option(
     "--tokenizer",
     metavar="T",
     shell_complete=completes("file"),
-    help="The tokenizer that made the ids, as for 'build': no file of the folders says which "
-    "(default: that of 'everygram attach', or none: the index then takes ids alone).",
+    help="Of infini-gram's: the tokenizer that made the ids, as for 'build': no file of a folder "
+    "says which (default: that of 'everygram attach', or none: the index then takes ids alone).",
 )
 @document_counts_option
+@kind_options
 @resource_options
 @restart_option
 @json_option
@@ -162,24 +163,36 @@ def convert(
     out: Path,
     tokenizer: str | None,
     document_counts: bool,
+    kind: str | None,
+    sample_every: int | None,
     memory: str | None,
     threads: int | None,
     restart: bool,
     as_json: bool,
 ) -> None:
-    """Make an index of index folders of infini-gram's.
+    """Make an index of another kind of an index, or one of infini-gram's index folders.
 
-    It is the index that 'build' would make of the same token ids, with the metadata that is there.
-    After an interruption the same command continues where it stopped.
+    Of an everygram index: each segment becomes one of --kind; documents, their numbers, metadata
+    and answers stay as they are. Of infini-gram's folders: the index that 'build' would make of the
+    same token ids, with the metadata that is there. After an interruption the same command
+    continues where it stopped.
     """
-    from everygram.building.convert import open_folders
+    from everygram.building.convert import convert_index, everygram_index, open_folders
     from everygram.building.indexer import build_of
     from everygram.building.plan import plan_of
 
     gc.enable()
-    source = open_folders(folders, tokenizer)
     limits: dict[str, Any] = {"memory": memory, "threads": threads}
-    limits["document_counts"] = document_counts
+    limits |= {"kind": kind, "sample_every": sample_every, "document_counts": document_counts}
+    if (index := everygram_index(folders)) is not None:
+        say_least(memory, 0)
+        with build_progress() as progress:
+            report = convert_index(
+                index, out, tokenizer, **limits, restart=restart, progress=progress
+            )
+        _show_new(out, report, as_json)
+        return
+    source = open_folders(folders, tokenizer)
     plan = plan_of(source, out, **limits)
     say_least(memory, source.beside)
     click.echo(show_plan(plan, ""), err=True)
@@ -260,7 +273,8 @@ def _first_query(index: Path) -> str:
     manifest = directory.read_manifest(index)
     if manifest.tokenizer.kind != "none":
         return '"some words"'
-    (segment,) = directory.open_segments(index, manifest)
+    first = replace(manifest, segments=manifest.segments[:1])
+    (segment,) = directory.open_segments(index, first)
     ids = segment.text(0, min(100, segment.stream_len))
     words = ids[ids != manifest.separator][:3].tolist()
     return f"--ids {','.join(map(str, words or [manifest.separator]))}"

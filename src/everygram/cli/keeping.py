@@ -49,14 +49,17 @@ def _kept(path: Path, before: bytes | None) -> str:
     state = BuildState.read(path)
     if _published(path) != before:
         return f"'{path}' is complete already"
-    if state is None or state.segment is None:
+    if state is not None and state.made:
+        finished = f"{counted(len(state.made), 'segment')} converted"
+    elif state is None or state.segment is None:
         unchanged = "nothing is kept" if before is None else f"'{path}' is unchanged"
         return f"{unchanged}; the same command starts over"
-    finished = f"{counted(state.segment.num_documents, 'document')} read"
-    if state.blocks:
-        finished += f", {counted(len(state.blocks), 'block')} sorted"
-    if state.merged:
-        finished += ", suffixes in order"
+    else:
+        finished = f"{counted(state.segment.num_documents, 'document')} read"
+        if state.blocks:
+            finished += f", {counted(len(state.blocks), 'block')} sorted"
+        if state.merged:
+            finished += ", suffixes in order"
     return (
         f"'{path}' keeps what is finished ({finished}); run the same command again to continue, or "
         "with --restart to start over"

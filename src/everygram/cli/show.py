@@ -1,5 +1,6 @@
 """Answers to queries in words, from their JSON values."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,6 +200,10 @@ def show_info(answer: dict[str, Any]) -> str:
         "prepared": "yes" if answer.get("prepared") else not_prepared,
     }
     shown |= {name: f"{answer[name]:,}" for name in numbers if name != "separator"}
+    if "segments" in answer:
+        kinds = Counter(segment["kind"] for segment in answer["segments"])
+        each = (f"{number:,} {kind}" for kind, number in kinds.items())
+        shown["segments"] = ", ".join(each) or "none"
     left_out = {"format_version", "everygram_version"} if foreign else set()
     return "\n".join(
         f"{name:<18} {shown.get(name, repr(value))}"

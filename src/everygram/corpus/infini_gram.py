@@ -136,10 +136,7 @@ def _shards(folder: Path) -> list[ShardFiles]:
             return files.shards_of(folder)
     except OSError as error:
         raise CorpusError(f"'{folder}': cannot be read: {error.strerror}") from None
-    found = "no folder"
-    if folder.is_dir():
-        ours = (folder / fmt.MANIFEST).exists()
-        found = "an index of everygram's, which needs no conversion" if ours else "no such files"
+    found = "no such files" if folder.is_dir() else "no folder"
     raise FormatError(
         f"'{folder}': expected an index folder of infini-gram's, with {files.TOKENIZED}.0, "
         f"{files.TABLE}.0 and {files.OFFSET}.0; found {found}"

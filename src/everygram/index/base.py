@@ -218,6 +218,7 @@ class OpenIndex:
         `format`: "everygram", or "infini-gram" for its files, which have no versions: 0 and "".
         `document_counts`: whether every segment has them, so that documents are counted at once.
         `prepared`: whether modified Kneser-Ney can be asked, as far as the folder says now.
+        `kind`, `sample_every`: those that `compact` makes. `segments`: of each what it is.
         """
         manifest = self.manifest
         counts = [fmt.DOCUMENT_COUNTS in segment.files for segment in manifest.segments]
@@ -235,6 +236,20 @@ class OpenIndex:
             "query_prefix": manifest.tokenizer.query_prefix,
             "document_counts": all(counts) if counts else manifest.document_counts,
             "prepared": is_prepared(self.path, manifest),
+            "kind": manifest.kind,
+            "sample_every": manifest.sample_every,
+            "bytes_per_token": _rounded(manifest.bytes, manifest.num_tokens),
+            "segments": [
+                {
+                    "kind": segment.kind,
+                    "sample_every": segment.sample_every,
+                    "sign": segment.sign,
+                    "num_documents": segment.num_documents,
+                    "num_tokens": segment.num_tokens,
+                    "bytes": sum(file.bytes for file in segment.files.values()),
+                }
+                for segment in manifest.segments
+            ],
             "format": "infini-gram" if manifest.foreign else "everygram",
             "format_version": manifest.format_version,
             "everygram_version": manifest.everygram_version,
@@ -266,3 +281,8 @@ def _parts(preload: Any) -> tuple[str, ...]:
     if not listed or not all(isinstance(part, str) for part in parts):
         raise QueryError(f"preload: expected names of parts, found {arguments.short(preload)}")
     return tuple(parts)
+
+
+def _rounded(size: int, tokens: int) -> float | None:
+    """Bytes per token, to four digits after the point; None without tokens."""
+    return round(size / tokens, 4) if tokens else None

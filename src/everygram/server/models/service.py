@@ -56,12 +56,40 @@ class Info(BaseModel):
     ]
 
 
+Kind = Literal["suffix-array", "self-index"]
+SampleEvery = Annotated[
+    int, Field(description="Positions per sample of a self-index; 0 for a suffix array.")
+]
+
+
+class SegmentInfo(BaseModel):
+    """What a segment of an index is."""
+
+    kind: Annotated[Kind, Field(description="What it is searched by.")]
+    sample_every: SampleEvery
+    sign: Annotated[
+        int, Field(description="1, or −1 for deleted documents, whose counts are subtracted.")
+    ]
+    num_documents: Annotated[int, Field(description="Its documents.")]
+    num_tokens: Annotated[int, Field(description="Its tokens, separators not counted.")]
+    bytes: Annotated[int, Field(description="Its size on disk.")]
+
+
 class IndexInfo(Info):
     """What an index is."""
 
     prepared: Annotated[
         bool, Field(description="Whether it is prepared for modified Kneser-Ney smoothing.")
     ]
+    kind: Annotated[
+        Kind,
+        Field(description="Which kind of segments a compaction makes; additions have arrays."),
+    ]
+    sample_every: SampleEvery
+    bytes_per_token: Annotated[
+        float | None, Field(description="Size on disk per token; null without tokens.")
+    ]
+    segments: Annotated[list[SegmentInfo], Field(description="Its segments.")]
     format: Annotated[
         Literal["everygram", "infini-gram"],
         Field(description="Whose files it is read from; infini-gram's have no versions: 0 and ''."),
