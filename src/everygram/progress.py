@@ -16,8 +16,9 @@ class Progress:
     """Where a build is.
 
     `stage` is "train", "check" (the segments to compact, or to verify), "order" (of those),
-    "read", "sort", "merge", "count" (documents), "prepare", "write", "publish", or "grow" (trees of
-    a forest); `done` of `total` is its own measure (bytes of files, or tokens). documents and
+    "read", "sort", "merge", "count" (documents), "compress" (into a self-index), "plain" (a
+    self-index's tokens and suffixes made), "prepare", "write", "publish", or "grow" (trees of a
+    forest); `done` of `total` is its own measure (bytes of files, or tokens). documents and
     tokens count what has been read; `seconds` is since the start, `stage_seconds` what this stage
     has taken.
     """
@@ -37,6 +38,7 @@ class BuildPlan:
 
     formats: files of each. fields: of the metadata that the first document has. tokens: estimated,
     and so are `index_bytes` and `disk_bytes`, which building takes at most; `free_bytes` are there.
+    bytes_of_kind: what `index_bytes` would be of each kind of segment.
     open_ended: not every file says how large it is: the estimates are of those that do, and of what
     was looked at. merged: what does not fit in `memory` is sorted in blocks on the disk.
     skips: what would be left out. passed_over: files in folders that are not read, and why.
@@ -52,6 +54,7 @@ class BuildPlan:
     tokens: int
     open_ended: bool
     index_bytes: int
+    bytes_of_kind: dict[str, int]
     disk_bytes: int
     free_bytes: int
     memory: int

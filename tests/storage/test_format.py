@@ -25,7 +25,12 @@ GOLDEN = {
 
 
 # What a new segment has whose documents' numbers follow one another.
-FILES = (*fmt.SEGMENT_FILES, fmt.DOCUMENT_COUNTS, fmt.CHECKSUMS)
+FILES = (
+    *fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND],
+    *fmt.COMMON_FILES,
+    fmt.DOCUMENT_COUNTS,
+    fmt.CHECKSUMS,
+)
 
 
 def problems_of(path):
@@ -60,12 +65,14 @@ def test_the_worked_example_of_the_specification(tiny):
 
 def test_the_manifest_lists_every_file_with_size_and_checksum(tiny):
     manifest = json.loads((tiny / fmt.MANIFEST).read_text())
-    assert manifest["format_version"] == 5
+    assert manifest["format_version"] == 6
     assert manifest["document_counts"] is True
+    assert (manifest["kind"], manifest["sample_every"]) == ("suffix-array", 0)
     assert (manifest["dtype"], manifest["separator"]) == ("u8", 255)
     (entry,) = manifest["segments"]
     assert (entry["key_bits"], entry["fence_spacing"], entry["fence_fanout"]) == (7, 16, 16)
     assert (entry["num_documents"], entry["num_tokens"], entry["sign"]) == (2, 4, 1)
+    assert (entry["kind"], entry["sample_every"]) == ("suffix-array", 0)
     assert sorted(entry["files"]) == sorted(FILES)
     for name, file in entry["files"].items():
         data = (tiny / entry["name"] / name).read_bytes()
@@ -307,7 +314,7 @@ def test_another_format_version_says_which(tiny):
     dump = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     fields["checksum"] = hashlib.sha256(dump.encode()).hexdigest()
     (tiny / fmt.MANIFEST).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3, 4, 5; rebuild"):
+    with pytest.raises(FormatError, match="format 9, this version reads 1, 2, 3, 4, 5, 6; rebuild"):
         everygram.open(tiny)
 
 

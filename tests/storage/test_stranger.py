@@ -207,6 +207,12 @@ def test_a_field_that_nobody_knows(path):
         (("segments", 0), 7, "segments[0]: expected an object, found 7"),
         (("build",), None, "build: expected an object, found null"),
         (("document_counts",), 1, "document_counts: expected true or false, found 1"),
+        (("kind",), "psi", "kind: expected one of suffix-array, self-index, found"),
+        (("kind",), "self-index", "sample_every: expected an integer from 1 to 65,536, found 0"),
+        (("sample_every",), 32, "sample_every: expected 0, found 32"),
+        (("segments", 0, "kind"), "psi", "segments[0].kind: expected one of suffix-array, self-in"),
+        (("segments", 0, "kind"), "self-index", "segments[0].sample_every: expected an integer"),
+        (("segments", 0, "sample_every"), 1, "segments[0].sample_every: expected 0, found 1"),
     ],
 )
 def test_a_manifest_is_refused_by_the_name_of_its_field(path, place, new, says):
@@ -218,11 +224,11 @@ def test_a_manifest_is_refused_by_the_name_of_its_field(path, place, new, says):
     assert verify(path, lambda done, total: None) == [str(error.value)]
 
 
-@pytest.mark.parametrize("version", [True, 5.0, "5", None, [], -1, 2**70, 6])
+@pytest.mark.parametrize("version", [True, 6.0, "6", None, [], -1, 2**70, 7])
 def test_a_version_that_is_no_version(path, version):
     write_manifest(path, manifest_of(path) | {"format_version": version})
     with pytest.raises(
-        FormatError, match="this version reads 1, 2, 3, 4, 5; rebuild it or upgrade"
+        FormatError, match="this version reads 1, 2, 3, 4, 5, 6; rebuild it or upgrade"
     ):
         everygram.open(path)
 
@@ -312,7 +318,8 @@ KINDS = {
 NAMES = [
     fmt.MANIFEST,
     fmt.TOKENIZER,
-    *(f"{SEGMENT}/{name}" for name in (*fmt.SEGMENT_FILES, fmt.DOCUMENT_COUNTS, fmt.CHECKSUMS)),
+    *(f"{SEGMENT}/{name}" for name in fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND]),
+    *(f"{SEGMENT}/{name}" for name in (*fmt.COMMON_FILES, fmt.DOCUMENT_COUNTS, fmt.CHECKSUMS)),
     SEGMENT,
 ]
 

@@ -223,7 +223,7 @@ def _step(
 def _check_space(folder: Path, engine: Engine, parts: list[np.ndarray]) -> None:
     """Raise BuildError if the disk has no room for segments of these documents."""
     tokens = sum(int(engine.lengths_of(numbers).sum()) + numbers.shape[0] for numbers in parts)
-    needed = tokens * (SEGMENT_BYTES + engine.segments[0].tokens.itemsize) if tokens else 0
+    needed = tokens * (SEGMENT_BYTES + engine.segments[0].token_dtype.itemsize) if tokens else 0
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise BuildError(

@@ -16,7 +16,7 @@ from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.external_sort import SortedRuns
 from everygram.building.segment_builder import SegmentBuilder, write_documents
-from everygram.building.stages import Stages, disk, resources
+from everygram.building.stages import Stages, disk, kind_given, resources
 from everygram.progress import PeakMemory, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState, Done
@@ -28,6 +28,7 @@ from everygram.storage.directory import (
     publish,
 )
 from everygram.storage.fields import MOST, Fields
+from everygram.storage.plain import plain, plain_bytes
 from everygram.storage.segment import Segment
 
 # A segment is merged with all later segments if it has fewer than TIER times their tokens. So an
@@ -97,6 +98,8 @@ def compact(
     index: str | os.PathLike[str],
     *,
     full: bool = False,
+    kind: str | None = None,
+    sample_every: int | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     restart: bool = False,
@@ -109,7 +112,11 @@ def compact(
     tokens are rarely rewritten.
 
     full: merge all segments, drop every deleted document, and add the document counts that segments
-        of older versions do not have (unless the index was built without).
+        of older versions do not have (unless the index was built without). The one segment is of
+        the index's kind.
+    kind, sample_every: as in `build`: the index's from now on (default: what they are). If that is
+        a change, segments that are of another kind, or have other samples, are merged with all
+        later ones.
     memory, threads, restart, progress: as in `build`. If a compaction was interrupted, run it
         again: it continues after the last finished stage, unless the index has changed.
 
@@ -126,7 +133,8 @@ def compact(
         changed_index(path, "compaction", restart) as (manifest, left, done),
         PeakMemory() as peak,
     ):
-        asked = {"full": full}
+        every = kind_given(kind, sample_every, manifest.sample_every)
+        asked = {"full": full, "kind": fmt.kind_of(every), "sample_every": every}
         if done is not None:
             answer = done.answer("compaction", asked, [], lambda report: _reported(path, report))
             if answer is not None:
@@ -139,10 +147,13 @@ def compact(
             for segment in segments
             if segment.entry.sign > 0
         ]
-        first = _first_merged(parts, full, manifest.document_counts)
+        before = manifest
+        manifest = replace(manifest, kind=fmt.kind_of(every), sample_every=every)
+        remade = full or manifest != before
+        first = _first_merged(parts, full, remade, manifest)
         kept, merged = parts[:first], parts[first:]
         entries = [part.segment.entry for part in kept]
-        given = {"segments": [segment.entry.name for segment in segments], "full": full}
+        given = {"segments": [segment.entry.name for segment in segments], **asked}
         stages = Stages(path, left, BuildState("compaction", given, []), progress)
         if merged:
             stages.state.folder = stages.state.folder or free_segment(path, manifest)
@@ -168,7 +179,8 @@ def compact(
         else:
             entries += [segment.entry for segment in negative]
         after = replace(manifest, segments=tuple(entries))
-        changed = {entry.name for entry in entries} != {entry.name for entry in manifest.segments}
+        names = [{entry.name for entry in of.segments} for of in (before, after)]
+        changed = manifest != before or names[0] != names[1]
         if changed:
             stages.clock.enter("publish")
         index_bytes = after.bytes
@@ -207,20 +219,20 @@ def _reported(path: Path, given: Fields) -> Compaction:
         )
 
 
-def _first_merged(parts: list[_Part], full: bool, document_counts: bool) -> int:
+def _first_merged(parts: list[_Part], full: bool, remade: bool, manifest: fmt.Manifest) -> int:
     """The index of the first part that is merged, with all later ones; len(parts) if none is.
 
-    document_counts: whether segments are to have them.
+    remade: whether parts are merged that are of another kind than the manifest says.
     """
     sizes = [part.kept for part in parts]
     for first, part in enumerate(parts):
         share = 1 - sizes[first] / part.segment.stream_len
         tiers = sizes[first] < TIER * sum(sizes[first + 1 :])
         last = first + 1 == len(parts)
-        done = (
-            last and not share and (part.segment.document_counts is not None or not document_counts)
-        )
-        if share > MOST_DELETED or tiers or (full and not done):
+        other = part.segment.entry.sample_every != manifest.sample_every
+        counted = part.segment.document_counts is not None or not manifest.document_counts
+        done = last and not share and counted and not other
+        if share > MOST_DELETED or tiers or (full and not done) or (remade and other):
             return first
     return len(parts)
 
@@ -241,17 +253,18 @@ def _merge(
 
     # Otherwise damaged data would get new checksums, and would count as sound ever after.
     check_files((part.segment for part in parts), checked)
+    arrays = _arrays(stages, parts, threads)
     runs = SortedRuns(
         stages.folder,
-        [part.segment.suffix_array for part in parts],
+        [suffix_array for _, suffix_array in arrays],
         [part.gaps for part in parts],
     )
 
     def read(builder: SegmentBuilder) -> None:
         writer = builder.writer
-        for part in parts:
+        for part, (tokens, _) in zip(parts, arrays, strict=True):
             for first, last in _stretches(~part.deleted).tolist():
-                builder.copy(part.segment, first, last)
+                builder.copy(part.segment, tokens, first, last)
                 clock.documents, clock.tokens = writer.num_documents, writer.stream_len
                 clock.report(writer.stream_len, kept)
 
@@ -259,7 +272,22 @@ def _merge(
     numbers = _joined(part.numbers[~part.deleted] for part in parts)
     at_least = kept * fmt.TOKEN_DTYPES[manifest.dtype].itemsize
     builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads, runs)
-    return stages.make_segment(builder, read, at_least, numbers, manifest.document_counts)
+    return stages.make_segment(
+        builder, read, at_least, numbers, manifest.document_counts, manifest.sample_every
+    )
+
+
+def _arrays(
+    stages: Stages, parts: list[_Part], threads: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The tokens and the suffix array of each part; none once they are merged."""
+    segments = [part.segment for part in parts]
+    if stages.state.merged:
+        return []
+    if needed := sum(map(plain_bytes, segments)):
+        stages.clock.enter("plain")
+        stages.check_space("reading a self-index", needed)
+    return [plain(segment, stages.path, threads, stages.clock.report) for segment in segments]
 
 
 def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:
@@ -267,7 +295,7 @@ def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]
     for part in parts:
         for local in np.flatnonzero(part.deleted).tolist():
             start, end = part.segment.document_bounds(local)
-            yield part.segment.tokens[start:end], b"{}"
+            yield part.segment.text(start, end), b"{}"
 
 
 def _numbers(segment: Segment) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Index folders of infini-gram's in, an index out: the one that a build of the same ids makes.
+"""Indexes in, another one out: of infini-gram's folders, or of everygram's with another kind.
 
-Suffixes are sorted anew (see `storage.infini_gram` for how the two orders differ). Documents come
-from `corpus.infini_gram`; all else is as in a build.
+For infini-gram's folders it is the index that a build of the same ids makes: suffixes are sorted
+anew (see `storage.infini_gram` for how the two orders differ), documents come from
+`corpus.infini_gram`, and all else is as in a build. For everygram's, see `kinds`.
 """
 
 import os
@@ -11,8 +12,9 @@ from pathlib import Path
 from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.indexer import build_of
+from everygram.building.kinds import remake
 from everygram.building.source import Estimate, Source, check_vocabulary
-from everygram.building.stages import Stages
+from everygram.building.stages import Stages, kind_given, resources
 from everygram.corpus.documents import TokenDocument
 from everygram.corpus.infini_gram import ShardCorpus
 from everygram.corpus.source import absolute
@@ -106,17 +108,29 @@ def convert(
     out: PathLike,
     tokenizer: PathLike | None = None,
     *,
+    kind: str | None = None,
+    sample_every: int | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
-    """Make an index of infini-gram's index folders, of its version 4 or 6.
+    """Make an index of an everygram index with another kind of segments, or of infini-gram's.
 
-    folders: one or several. Documents are numbered in the order of folders, then of their shards.
-        Each one's metadata is what infini-gram has of it, an object with `path`, `linenum` and
-        `metadata`; `{}` where it has none.
+    An everygram index: one, and the kind that the new index is to have, "suffix-array" or
+    "self-index". Each segment is made anew by itself, from its files, which are checked as they are
+    read; documents, their numbers, metadata, document counts and the tokenizer stay, and so do all
+    answers. Segments that are of that kind already, and those of deleted documents, are linked, or
+    copied where a file system has no links. A suffix-array index that is converted to a self-index
+    and back is the same to the byte. An interrupted conversion, run again, continues after the last
+    segment that it finished. `tokenizer` and `document_counts` are not for this.
+
+    infini-gram's folders, of its version 4 or 6: one or several. Documents are numbered in the
+    order of folders, then of their shards. Each one's metadata is what infini-gram has of it, an
+    object with `path`, `linenum` and `metadata`; `{}` where it has none.
+
+    kind, sample_every: as in `build` (infini-gram's folders become a "suffix-array" by default).
     tokenizer: the one that made the ids, as in `build` (default: the one that they were attached
         with, or none; an index without one takes ids alone). (In folders of version 5, and in
         reversed ones of 6, each document's tokens are backwards: they stay so.)
@@ -124,16 +138,81 @@ def convert(
     The other arguments, the report and interruptions are those of `build`, and so is the result, to
     the byte: suffixes are sorted anew, the folders' tables are not read.
 
-    Raises FormatError for what is no such folder or damaged (every separator is compared with the
-    documents' offsets), CorpusError for ids that are not the tokenizer's and for metadata that is
-    no JSON, and the errors of `build`.
+    Raises FormatError for what is no such folder or damaged (of infini-gram's every separator is
+    compared with the documents' offsets), DamagedIndexError for a file of an everygram index that
+    does not match its checksum, CorpusError for ids that are not the tokenizer's and for metadata
+    that is no JSON, and the errors of `build`.
     """
+    index = everygram_index(folders)
+    if index is not None:
+        return convert_index(
+            index,
+            out,
+            tokenizer,
+            kind=kind,
+            sample_every=sample_every,
+            memory=memory,
+            threads=threads,
+            document_counts=document_counts,
+            restart=restart,
+            progress=progress,
+        )
     return build_of(
         open_folders(folders, tokenizer),
         out,
+        kind=kind or fmt.SUFFIX_ARRAY_KIND,
+        sample_every=sample_every,
         memory=memory,
         threads=threads,
         document_counts=document_counts,
         restart=restart,
         progress=progress,
     )
+
+
+def everygram_index(folders: PathLike | Sequence[PathLike]) -> Path | None:
+    """The everygram index that is to be converted, if one of the folders is one.
+
+    Raises OptionError if there are several folders.
+    """
+    given = [folders] if isinstance(folders, str | os.PathLike) else folders
+    if not isinstance(given, Sequence):
+        return None
+    paths = [arguments.path("folders", folder) for folder in given]
+    ours = [path for path in paths if (path / fmt.MANIFEST).exists()]
+    if ours and len(paths) > 1:
+        raise OptionError(
+            f"folders: '{ours[0]}' is an everygram index: expected it alone, found "
+            f"{len(paths)} folders; convert one at a time"
+        )
+    return ours[0] if ours else None
+
+
+def convert_index(
+    index: Path,
+    out: PathLike,
+    tokenizer: PathLike | None = None,
+    *,
+    kind: str | None,
+    sample_every: int | None = None,
+    memory: Size | None = None,
+    threads: int | None = None,
+    document_counts: bool = True,
+    restart: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> BuildReport:
+    """As `convert`, for one everygram index."""
+    if kind is None:
+        raise OptionError(
+            f"index '{index}' is everygram's already: expected the kind that it is to have, "
+            f"{' or '.join(fmt.KINDS)}; name it with kind"
+        )
+    if tokenizer is not None or not arguments.flag("document_counts", document_counts):
+        what = "document_counts" if tokenizer is None else "tokenizer"
+        raise OptionError(
+            f"{what}: index '{index}' is everygram's, whose own are kept; leave it out"
+        )
+    every = kind_given(kind, sample_every)
+    limits = resources(memory, threads)
+    restart, out = arguments.flag("restart", restart), arguments.path("out", out)
+    return remake(index, out, every, *limits, restart, progress)

@@ -201,7 +201,7 @@ def _found(
 
 
 def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
-    """The ids of the documents with these numbers: views of the index.
+    """The ids of the documents with these numbers.
 
     Precondition: the documents are not deleted.
     """
@@ -211,7 +211,7 @@ def _ids_of(engine: Engine, numbers: np.ndarray) -> list[np.ndarray]:
         if segment.entry.sign > 0:
             for place in np.flatnonzero(local >= 0).tolist():
                 start, end = segment.document_bounds(int(local[place]))
-                ids[place] = segment.tokens[start:end]
+                ids[place] = segment.text(start, end)
     if len(ids) < numbers.shape[0]:
         raise damaged(engine.path, "a document that is in no segment")
     return [ids[place] for place in range(numbers.shape[0])]

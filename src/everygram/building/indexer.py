@@ -12,7 +12,7 @@ from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.segment_builder import SegmentBuilder
 from everygram.building.source import Source, open_addition, open_source
-from everygram.building.stages import Stages, disk, resources
+from everygram.building.stages import Stages, disk, kind_given, resources
 from everygram.building.tokenize import REPORT_EVERY
 from everygram.corpus.memory import Given
 from everygram.corpus.source import CorpusKeywords, CorpusOptions, NamedCorpus, absolute
@@ -45,6 +45,8 @@ def build(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
+    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    sample_every: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[CorpusKeywords],
@@ -76,6 +78,11 @@ def build(
         in a process (default: one per processor).
     document_counts: store the counts from which `document_count` answers at once: 0.26 bytes per
         token. Without them it looks at every occurrence. `add` and `compact` keep to this.
+    kind: "suffix-array", or "self-index", which takes about a quarter of the disk and answers some
+        times slower. The suffixes are sorted as for the other, which takes as much disk meanwhile.
+        `compact` keeps to this; `add` makes a segment with a suffix array.
+    sample_every: of a self-index: positions per sample (default: 32). Fewer: positions and texts
+        are read faster, and the index is larger.
     restart: discard the finished stages of an interrupted build.
 
     Raises OptionError, CorpusError, TokenizerError, BuildError. What existed before is then
@@ -88,6 +95,8 @@ def build(
         memory=memory,
         threads=threads,
         document_counts=document_counts,
+        kind=kind,
+        sample_every=sample_every,
         restart=restart,
         progress=progress,
     )
@@ -100,6 +109,8 @@ def build_of(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
+    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    sample_every: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
@@ -108,10 +119,13 @@ def build_of(
     source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     document_counts = arguments.flag("document_counts", document_counts)
+    every = kind_given(kind, sample_every)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun(source.operation, source)
         if not document_counts:
             begun.arguments["document_counts"] = False
+        if every:
+            begun.arguments |= {"kind": fmt.kind_of(every), "sample_every": every}
         if done is not None:
             report = _answer(done, begun, source, out)
             if report is None:
@@ -132,8 +146,10 @@ def build_of(
             next_document=0,
             next_segment=1,
             document_counts=document_counts,
+            kind=fmt.kind_of(every),
+            sample_every=every,
         )
-        entry = _make_segment(stages, manifest, source, memory, threads)
+        entry = _make_segment(stages, manifest, source, every, memory, threads)
         tokenizer_json = None if source.tokenizer is None else source.tokenizer.json
         return _publish(stages, source, manifest, tokenizer_json, entry, peak)
 
@@ -175,7 +191,7 @@ def add(
         stages = Stages(path, left, begun, progress)
         source.prepare(stages)
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
-        entry = _make_segment(stages, manifest, source, memory, threads)
+        entry = _make_segment(stages, manifest, source, 0, memory, threads)
         return _publish(stages, source, manifest, None, entry, peak)
 
 
@@ -258,9 +274,17 @@ def _tokenizer_entry(tokenizer: Tokenizer | None) -> fmt.TokenizerEntry:
 
 
 def _make_segment(
-    stages: Stages, manifest: fmt.Manifest, source: Source, memory: int, threads: int
+    stages: Stages,
+    manifest: fmt.Manifest,
+    source: Source,
+    sample_every: int,
+    memory: int,
+    threads: int,
 ) -> fmt.SegmentEntry | None:
-    """Write the documents as a segment; blocks are sorted while later documents are read."""
+    """Write the documents as a segment; blocks are sorted while later documents are read.
+
+    sample_every: as in `Stages.make_segment`.
+    """
     clock, corpus = stages.clock, source.corpus
 
     def read(builder: SegmentBuilder) -> None:
@@ -278,7 +302,7 @@ def _make_segment(
     builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads)
     least = source.least_bytes(manifest.dtype)
     return stages.make_segment(
-        builder, read, least, manifest.next_document, manifest.document_counts
+        builder, read, least, manifest.next_document, manifest.document_counts, sample_every
     )
 
 

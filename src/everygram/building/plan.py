@@ -9,7 +9,7 @@ from everygram import arguments
 from everygram.arguments import Size
 from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
 from everygram.building.source import Source, open_source
-from everygram.building.stages import resources
+from everygram.building.stages import LEFT_BYTES, kind_given, resources, self_index_bytes
 from everygram.corpus.memory import Given
 from everygram.corpus.source import CorpusKeywords
 from everygram.progress import BuildPlan
@@ -28,6 +28,8 @@ def plan(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
+    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    sample_every: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
     """Estimate what `build` with these arguments would read and need, from the first documents.
@@ -35,7 +37,15 @@ def plan(
     Nothing is written. Raises the errors of `build` for the arguments and for those documents.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
-    return plan_of(source, out, memory=memory, threads=threads, document_counts=document_counts)
+    return plan_of(
+        source,
+        out,
+        memory=memory,
+        threads=threads,
+        document_counts=document_counts,
+        kind=kind,
+        sample_every=sample_every,
+    )
 
 
 def plan_of(
@@ -45,18 +55,27 @@ def plan_of(
     memory: Size | None = None,
     threads: int | None = None,
     document_counts: bool = True,
+    kind: str = fmt.SUFFIX_ARRAY_KIND,
+    sample_every: int | None = None,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""
+    every = kind_given(kind, sample_every)
     memory, threads = resources(memory, threads)
     place = arguments.path("out", out)
     source.limit(memory)
     estimate = source.estimate()
     tokens = estimate.tokens
     width = fmt.TOKEN_DTYPES[fmt.token_dtype(estimate.vocab_size)].itemsize
-    index_bytes = int(tokens * (width + fmt.position_bytes(tokens)) * INDEX_OVERHEAD)
     counting = arguments.flag("document_counts", document_counts)
-    index_bytes += fmt.document_counts_bytes(tokens, 0) if counting else 0
+    counts = fmt.document_counts_bytes(tokens, 0) if counting else 0
+    sorted_bytes = int(tokens * (width + fmt.position_bytes(tokens)) * INDEX_OVERHEAD) + counts
+    compressed = self_index_bytes(tokens, 0, every or fmt.SAMPLE_EVERY)
+    bytes_of_kind = {
+        fmt.SUFFIX_ARRAY_KIND: sorted_bytes,
+        fmt.SELF_INDEX_KIND: int(compressed * INDEX_OVERHEAD) + counts,
+    }
     merged = tokens * BYTES_A_TOKEN > memory - source.beside
+    compressing = compressed + tokens * LEFT_BYTES if every else 0
     return BuildPlan(
         num_files=len(source.corpus.files),
         formats=source.corpus.formats,
@@ -66,9 +85,11 @@ def plan_of(
         vocab_size=estimate.vocab_size,
         tokens=tokens,
         open_ended=source.corpus.open_ended,
-        index_bytes=index_bytes,
-        # (Blocks are gone before documents are counted, and fences are not there yet.)
-        disk_bytes=index_bytes + tokens * (fmt.POSITION.itemsize if merged else int(counting)),
+        index_bytes=bytes_of_kind[fmt.kind_of(every)],
+        bytes_of_kind=bytes_of_kind,
+        # (Blocks are gone before documents are counted or a self-index is made of the suffixes.)
+        disk_bytes=sorted_bytes
+        + max(tokens * (fmt.POSITION.itemsize if merged else int(counting)), compressing),
         free_bytes=_free(place),
         memory=memory,
         threads=threads,

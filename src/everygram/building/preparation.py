@@ -38,6 +38,7 @@ from everygram.storage.lcps import (
     sample_documents,
     set_many,
 )
+from everygram.storage.plain import plain, plain_bytes
 from everygram.storage.segment import Segment
 
 # Disk space per token while it is made, and what may stay of it.
@@ -96,7 +97,7 @@ def prepare(
         made = _present(path, entry)
         if made is None:
             (segment,) = open_segments(path, manifest)
-            needed = int(entry.stream_len * SPACE)
+            needed = int(entry.stream_len * SPACE) + plain_bytes(segment)
             if (free := shutil.disk_usage(path).free) < needed:
                 raise BuildError(
                     f"no space left at '{path}': preparing it needs {needed / 1e6:,.1f} MB, "
@@ -135,8 +136,9 @@ def _make(path: Path, segment: Segment, memory: int, threads: int, clock: Clock)
         clock.enter("check")
         _check(segment, clock.report)
         clock.enter("prepare")
-        ends = _ends(segment)
-        files, sweep = _written(folder, segment, ends, memory, threads, clock.report)
+        arrays = plain(segment, path, threads, clock.report)
+        ends = _ends(segment, arrays[0])
+        files, sweep = _written(folder, segment, arrays, ends, memory, threads, clock.report)
         info = prepared.PreparedInfo(
             prepared.name_of(segment.entry),
             ends,
@@ -170,26 +172,27 @@ def _check(segment: Segment, progress: Callable[[int, int], None]) -> None:
         raise DamagedIndexError(f"{segment.folder}: {problem}; restore it or rebuild the index")
 
 
-def _ends(segment: Segment) -> int:
+def _ends(segment: Segment, tokens: np.ndarray) -> int:
     """How many different tokens end documents; the separator for the empty ones."""
     ends = np.append(segment.document_offsets[1:], segment.stream_len).astype(np.int64) - 1
-    return int(np.unique(segment.tokens[ends]).shape[0])
+    return int(np.unique(tokens[ends]).shape[0])
 
 
 def _written(
     folder: Path,
     segment: Segment,
+    arrays: tuple[np.ndarray, np.ndarray],
     ends: int,
     memory: int,
     threads: int,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, Written], "_Sweep"]:
-    """Write the files."""
+    """Write the files. arrays: the segment's tokens and suffix array, as in `_Sweep`."""
     n = segment.stream_len
     nodes = HashedFile(folder / prepared.NODES)
     lefts = HashedFile(folder / prepared.LEFTS)
     try:
-        sweep = _Sweep(segment, folder, nodes)
+        sweep = _Sweep(segment, arrays, folder, nodes)
         for piece in encoded(sweep.repeats(memory, threads, progress), set_many, n):
             lefts.write(piece.data)
     except BaseException:
@@ -208,8 +211,15 @@ def _written(
 class _Sweep:
     """The pass over all ranks (see `kernels.contexts`)."""
 
-    def __init__(self, segment: Segment, folder: Path, nodes: HashedFile) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        arrays: tuple[np.ndarray, np.ndarray],
+        folder: Path,
+        nodes: HashedFile,
+    ) -> None:
         self._segment, self._folder, self._nodes = segment, folder, nodes
+        self._tokens, self._suffix_array = arrays
         self._levels = np.zeros((2, 5, prepared.MOST_LEVELS + 2), np.int64)
         # (Counted per guide: how many nodes end in its ranks.)
         self.guides = np.zeros(segment.stream_len // prepared.GUIDED + 2, np.uint64)
@@ -241,8 +251,8 @@ class _Sweep:
         with ThreadPoolExecutor(threads) as pool, Scratch(folder) as found:
             with Scratch(folder) as bits, Scratch(folder) as samples, Scratch(folder) as documents:
                 measured = measured_lcps(
-                    self._segment.tokens,
-                    self._segment.suffix_array,
+                    self._tokens,
+                    self._suffix_array,
                     memory,
                     threads,
                     pool,
@@ -276,7 +286,7 @@ class _Sweep:
         from everygram.kernels.repeats import gather
 
         segment = self._segment
-        sa, tokens, offsets = segment.suffix_array, segment.tokens, segment.document_offsets
+        sa, tokens, offsets = self._suffix_array, self._tokens, segment.document_offsets
         n, begins = segment.stream_len, segment.stream_len - segment.num_documents
         dtype = prepared.node_dtype(n)
         # Tokens by their ids or, if these are too many to have a place each, by their order.

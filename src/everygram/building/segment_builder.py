@@ -21,7 +21,9 @@ from everygram.storage.disk import Written
 from everygram.storage.segment import Segment
 from everygram.storage.segment_writer import (
     SegmentWriter,
+    compress_segment,
     finish_segment,
+    finish_self_index,
     write_document_counts,
 )
 
@@ -78,9 +80,12 @@ class SegmentBuilder:
         self.writer.add(ids, metadata)
         self.sorter.advance(start, self.writer.stream_len, self.writer.flush)
 
-    def copy(self, segment: Segment, first: int, last: int) -> None:
-        """Append a segment's documents [first, last), which are part of `sorted_runs`."""
-        self.writer.copy(segment, first, last)
+    def copy(self, segment: Segment, tokens: np.ndarray, first: int, last: int) -> None:
+        """Append a segment's documents [first, last), which are part of `sorted_runs`.
+
+        tokens: its stream.
+        """
+        self.writer.copy(segment, tokens, first, last)
 
     def end(self) -> Unsorted:
         """Sync the files. Precondition: all documents were added."""
@@ -109,6 +114,22 @@ class SegmentBuilder:
             progress,
         )
 
+    def compress(
+        self, unsorted: Unsorted, sample_every: int, progress: Callable[[int, int], None]
+    ) -> dict[str, Written]:
+        """Write what makes a self-index of the segment."""
+        remove_runs(self.folder)
+        return compress_segment(
+            self.folder,
+            self.dtype,
+            unsorted.stream_len,
+            unsorted.num_documents,
+            sample_every,
+            self._memory,
+            self._threads,
+            progress,
+        )
+
     def finish(
         self,
         unsorted: Unsorted,
@@ -130,6 +151,25 @@ class SegmentBuilder:
             progress,
             numbers,
             sign,
+        )
+
+    def finish_self_index(
+        self,
+        unsorted: Unsorted,
+        counts: Written | None,
+        numbers: np.ndarray | int,
+        sample_every: int,
+        compressed: dict[str, Written],
+    ) -> fmt.SegmentEntry:
+        """As `finish`, for a self-index. compressed: what `compress` wrote."""
+        files = unsorted.files | compressed
+        return finish_self_index(
+            self.folder,
+            unsorted.stream_len,
+            unsorted.num_documents,
+            sample_every,
+            files if counts is None else files | {fmt.DOCUMENT_COUNTS: counts},
+            numbers,
         )
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from everygram.arguments import Size, function, natural, short, size
+from everygram.arguments import Size, function, integer, natural, short, size
 from everygram.building.segment_builder import SegmentBuilder
 from everygram.durable import sync_directory
-from everygram.errors import BuildError
+from everygram.errors import BuildError, OptionError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
@@ -27,6 +27,10 @@ from everygram.storage.disk import map_file
 MEMORY_SHARE = 0.5
 # Disk space per token while documents are counted: 1.5 bytes for a while, and the counts.
 COUNTING_BYTES = 1.76
+# Bytes per token of what a self-index has in place of tokens and suffixes, without its samples.
+COMPRESSED_BYTES = 1.2
+# Disk space per token while a self-index is made, at most: the token before each suffix.
+LEFT_BYTES = 4
 # More than any machine has processors.
 MOST_THREADS = 1 << 12
 
@@ -86,12 +90,14 @@ class Stages:
         at_least: int,
         numbers: np.ndarray | int,
         document_counts: bool,
+        sample_every: int,
     ) -> fmt.SegmentEntry | None:
         """Do all stages but those that are finished; None if there are no documents.
 
         builder: for the segment's folder. read: adds the documents to the builder. at_least: a
         lower bound for the bytes that `read` writes. numbers: as in `finish_segment`.
-        document_counts: whether the segment gets its file of these.
+        document_counts: whether the segment gets its file of these. sample_every: positions per
+        sample of a self-index; 0: a segment with a suffix array.
         """
         state, clock = self.state, self.clock
         with builder:
@@ -119,8 +125,19 @@ class Stages:
             self.check_space("counting documents", int(stream_len * COUNTING_BYTES))
             state.counted = builder.count(state.segment, clock.report)
             self.save()
+        if not sample_every:
+            clock.enter("write")
+            return builder.finish(state.segment, state.counted, numbers, clock.report)
+        if state.compressed is None:
+            clock.enter("compress")
+            needed = self_index_bytes(stream_len, state.segment.num_documents, sample_every)
+            self.check_space("compressing", needed + stream_len * LEFT_BYTES)
+            state.compressed = builder.compress(state.segment, sample_every, clock.report)
+            self.save()
         clock.enter("write")
-        return builder.finish(state.segment, state.counted, numbers, clock.report)
+        return builder.finish_self_index(
+            state.segment, state.counted, numbers, sample_every, state.compressed
+        )
 
     def _check_left(self, dtype: str) -> None:
         """Raise BuildError if the files of the interrupted change do not fit its state.
@@ -200,6 +217,34 @@ def _difference(left: BuildState, begun: BuildState) -> str:
 def _names(names: Sequence[object]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more
+
+
+def self_index_bytes(stream_len: int, num_documents: int, sample_every: int) -> int:
+    """About how many bytes a self-index has in place of tokens and suffixes."""
+    samples = 2 * -(-stream_len // sample_every) + num_documents
+    return int(stream_len * COMPRESSED_BYTES) + samples * fmt.position_bytes(stream_len)
+
+
+def kind_given(kind: str | None, sample_every: int | None, default: int = 0) -> int:
+    """The `sample_every` of the kind of segment that a caller names; 0: a suffix array.
+
+    default: that of the kind if none is named. Raises OptionError.
+    """
+    if kind is not None and kind not in fmt.KINDS:
+        raise OptionError(f"kind: expected one of {', '.join(fmt.KINDS)}, found {short(kind)}")
+    kind = kind or fmt.kind_of(default)
+    if sample_every is None:
+        return 0 if kind == fmt.SUFFIX_ARRAY_KIND else default or fmt.SAMPLE_EVERY
+    every = integer("sample_every", sample_every)
+    if kind == fmt.SUFFIX_ARRAY_KIND:
+        raise OptionError(
+            f"sample_every: goes with kind {fmt.SELF_INDEX_KIND}, not with {kind}: leave it out"
+        )
+    if not 1 <= every <= fmt.MOST_SAMPLE_EVERY:
+        raise OptionError(
+            f"sample_every: expected an integer from 1 to {fmt.MOST_SAMPLE_EVERY:,}, found {every}"
+        )
+    return every
 
 
 def resources(memory: Size | None, threads: int | None) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Adds document counts to the segments of an index that have none; nothing else of it changes."""
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,21 +9,21 @@ from typing import Any
 
 from everygram import arguments
 from everygram.arguments import Size
+from everygram.building.copying import checked, link
 from everygram.building.stages import COUNTING_BYTES, disk, resources
-from everygram.durable import sync, sync_directory
-from everygram.errors import BuildError, DamagedIndexError
+from everygram.durable import sync_directory
+from everygram.errors import BuildError
 from everygram.progress import Clock, PeakMemory, Progress
 from everygram.storage import format as fmt
 from everygram.storage.directory import changed_index, free_segment, open_segments, publish
 from everygram.storage.disk import (
-    Checksums,
-    Written,
     block_checksums,
-    chunks,
     write_array,
 )
+from everygram.storage.plain import plain_bytes
 from everygram.storage.segment import Segment
 from everygram.storage.segment_writer import write_document_counts
+from everygram.storage.self_index import write_plain
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ def _counted(
     entry = old.entry
     clock.enter("check")
     # Otherwise damaged data would be counted, and get new checksums.
-    files = _checked(old, clock.report)
-    needed = int(entry.stream_len * COUNTING_BYTES)
+    files = checked(old, clock.report)
+    needed = int(entry.stream_len * COUNTING_BYTES) + plain_bytes(old)
     if (free := shutil.disk_usage(path).free) < needed:
         raise BuildError(
             f"no space left at '{path}': counting documents needs {needed / 1e6:,.1f} MB, "
@@ -114,7 +113,10 @@ def _counted(
     folder = path / free_segment(path, manifest)
     folder.mkdir()
     for name in files:
-        _link(old.folder / name, folder / name)
+        link(old.folder / name, folder / name)
+    if entry.kind == fmt.SELF_INDEX_KIND:
+        clock.enter("plain")
+        write_plain(old, folder, threads, clock.report)
     clock.enter("count")
     files[fmt.DOCUMENT_COUNTS] = write_document_counts(
         folder,
@@ -125,41 +127,12 @@ def _counted(
         threads,
         clock.report,
     )
+    for name in fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND]:
+        if name not in files:
+            (folder / name).unlink()
     files[fmt.CHECKSUMS] = write_array(folder / fmt.CHECKSUMS, block_checksums(files))
     sync_directory(folder)
     sync_directory(path)
     return replace(
         entry, name=folder.name, files={name: file.entry for name, file in files.items()}
     )
-
-
-def _checked(segment: Segment, progress: Callable[[int, int], None]) -> dict[str, Written]:
-    """A segment's files but `checksums.bin`, read once. Raises DamagedIndexError."""
-    files = {}
-    total = sum(file.bytes for file in segment.entry.files.values())
-    done = 0
-    for name, expected in segment.entry.files.items():
-        checksums = Checksums()
-        for chunk in chunks(segment.folder / name):
-            checksums.update(chunk)
-            done += len(chunk)
-            progress(done, total)
-        files[name] = checksums.result()
-        if files[name].entry != expected:
-            raise DamagedIndexError(
-                f"{segment.folder / name}: content does not match its checksum; restore it or "
-                "rebuild the index"
-            )
-    files.pop(fmt.CHECKSUMS, None)
-    return files
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make a file have a second name, or copy it where that cannot be."""
-    if not source.is_symlink():
-        with contextlib.suppress(OSError):
-            target.hardlink_to(source)
-            return
-    shutil.copyfile(source, target)
-    with target.open("rb") as copied:
-        sync(copied.fileno())

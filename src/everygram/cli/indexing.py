@@ -253,18 +253,15 @@ def _show_new(out: Path, report: BuildReport, as_json: bool) -> None:
 def _first_query(index: Path) -> str:
     """What a new index may be asked: words, or, without a tokenizer, ids that it begins with.
 
-    (The index is not opened: a first small build does without what searches load.)
+    (It is not opened for searches: a first small build does without what these load.)
     """
-    import numpy as np
-
     from everygram.storage import directory
-    from everygram.storage import format as fmt
 
     manifest = directory.read_manifest(index)
     if manifest.tokenizer.kind != "none":
         return '"some words"'
-    first = index / manifest.segments[0].name / fmt.TOKENS
-    ids = np.fromfile(first, fmt.TOKEN_DTYPES[manifest.dtype], count=100)
+    (segment,) = directory.open_segments(index, manifest)
+    ids = segment.text(0, min(100, segment.stream_len))
     words = ids[ids != manifest.separator][:3].tolist()
     return f"--ids {','.join(map(str, words or [manifest.separator]))}"
 

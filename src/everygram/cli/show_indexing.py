@@ -15,10 +15,12 @@ STAGES = {
     "train": "training the tokenizer",
     "check": "checking checksums",
     "order": "checking order",
+    "plain": "reading a self-index",
     "read": "reading documents",
     "sort": "sorting suffixes",
     "merge": "merging blocks",
     "count": "counting documents",
+    "compress": "compressing",
     "prepare": "counting contexts",
     "write": "writing the index",
     "publish": "publishing",
@@ -127,6 +129,10 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
             "disk",
             f"about {sized(plan.disk_bytes)}, {sized(plan.index_bytes)} of it for the index; "
             f"{sized(plan.free_bytes)} free",
+        ),
+        (
+            "kinds",
+            ", ".join(f"{kind} {sized(size)}" for kind, size in plan.bytes_of_kind.items()),
         ),
         (
             "memory",

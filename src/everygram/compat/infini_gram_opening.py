@@ -154,7 +154,9 @@ def check_index(index: Index, token_dtype: str, vocab_size: int) -> None:
     if vocab_size >= index.vocab_size:
         return
     for segment in index.engine.segments:
-        known = segment.unigram_ids if segment.unigram_ids.size else segment.tokens[:LOOKED_AT]
+        known = segment.unigram_ids
+        if not known.size:
+            known = segment.text(0, min(LOOKED_AT, segment.stream_len))
         largest = int(known[known != segment.separator].max(initial=0))
         if largest >= vocab_size:
             raise OptionError(

@@ -120,7 +120,7 @@ class Shards:
         numbers = segment.numbers_of(np.arange(segment.num_documents))
         for local in np.flatnonzero(self.engine.deleted(numbers)).tolist():
             start, end = segment.document_bounds(local)
-            tokens, times = np.unique(segment.tokens[start - 1 : end], return_counts=True)
+            tokens, times = np.unique(segment.text(start - 1, end), return_counts=True)
             counts[np.searchsorted(ids, tokens)] -= times
         return ids, counts
 
@@ -197,7 +197,7 @@ def document_of(place: Place, before: int, after: int) -> dict[str, Any]:
         stop = max(begin, min(length, offset + after))
         # (A separator is before the first token that is shown.)
         needle = max(0, offset - begin)
-        shown = segment.tokens[start + begin : start + stop].tolist()
+        shown = segment.text(start + begin, start + stop).tolist()
         metadata = _metadata(segment, local)
     return {
         "doc_ix": number,

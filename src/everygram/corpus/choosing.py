@@ -43,7 +43,6 @@ OWN_FILES = {
     for end in ("", ".tmp")
 }
 SEGMENT = re.compile(fmt.SEGMENT_PREFIX + r"\d{6}")
-SEGMENT_FILES = {*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED}
 # infini-gram's files, each with the number of its shard; an index has the first three of one.
 INFINI_GRAM_FILE = re.compile(r"(tokenized|table|offset|metadata|metaoff|metaclass|unigram)\.(\d+)")
 INFINI_GRAM_NEEDS = {"tokenized", "table", "offset"}
@@ -160,7 +159,7 @@ def _own_folders(files: list[File]) -> set[str]:
     for file in files:
         folder, _, name = file.name.rpartition("/")
         outer, _, inner = folder.rpartition("/")
-        if name in SEGMENT_FILES and SEGMENT.fullmatch(inner):
+        if name in fmt.ANY_FILES and SEGMENT.fullmatch(inner):
             folders.add(outer)
         elif name == fmt.MANIFEST and _is_manifest(file):
             folders.add(folder)
@@ -170,7 +169,7 @@ def _own_folders(files: list[File]) -> set[str]:
 def _is_own(name: str) -> bool:
     """Whether a file of that name, below an index's folder, is the index's."""
     folder, _, name = name.rpartition("/")
-    return name in SEGMENT_FILES if SEGMENT.fullmatch(folder) else not folder and name in OWN_FILES
+    return name in fmt.ANY_FILES if SEGMENT.fullmatch(folder) else not folder and name in OWN_FILES
 
 
 def _is_manifest(file: File) -> bool:

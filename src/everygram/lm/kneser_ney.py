@@ -207,12 +207,11 @@ def _last_ngram(segment: Segment, vocab_size: int, longest: int) -> np.ndarray:
     Words are in the order in which they first occur in the corpus. int64, up to `longest` tokens,
     fewer if a document starts before them.
     """
-    tokens = segment.tokens
     first = np.full(vocab_size + 1, -1, np.int64)
     for end in range(segment.stream_len, 0, -CHUNK * 256):
         start = max(0, end - CHUNK * 256)
         # (Of equal ids, the assignment of the last one stays: of the earliest position.)
-        some = np.minimum(tokens[start:end][::-1].astype(np.int64), vocab_size)
+        some = np.minimum(segment.text(start, end)[::-1].astype(np.int64), vocab_size)
         first[some] = np.arange(end - 1, start - 1, -1)
     first[vocab_size] = -1
     word = int(first.argmax())
@@ -225,7 +224,7 @@ def _last_ngram(segment: Segment, vocab_size: int, longest: int) -> np.ndarray:
     places = segment.positions_of(slice(int(ranks[at]), int(ranks[at + 1])))
     while word != vocab_size and len(ngram) < longest:
         ngram.append(word)
-        before = np.minimum(tokens[places - 1].astype(np.int64), vocab_size)
+        before = np.minimum(segment.tokens_at(places - 1).astype(np.int64), vocab_size)
         word = int(before[first[before].argmax()])
         places = places[before == word] - 1
     return np.array(ngram[::-1], np.int64)

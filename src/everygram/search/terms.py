@@ -238,17 +238,17 @@ class FoundText(Found):
     def _placed(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of token, offset, token and offset as places."""
         first, begin, last, end = rows.T
-        tokens = self._engine.segments[number].tokens
+        tokens = self._engine.segments[number].tokens_at(last)
         # A text that ends with a token ends where the next one begins.
-        whole = self._sizes[tokens[last]] == end
+        whole = self._sizes[tokens] == end
         ends = np.where(whole, (last + 1) << BITS, last << BITS | end)
         return first << BITS | begin, ends
 
     def as_found(self, number: int, spans: Spans, documents: np.ndarray) -> np.ndarray:
         """Spans in documents of these numbers as rows that `TextSearch.placed` takes."""
-        tokens = self._engine.segments[number].tokens
         first, last = spans.token_starts, spans.token_ends - 1
+        tokens = self._engine.segments[number].tokens_at(last)
         end = spans.ends & INSIDE
-        end = np.where(end == 0, self._sizes[tokens[last]], end)
+        end = np.where(end == 0, self._sizes[tokens], end)
         begin, of_segment = spans.begins & INSIDE, np.full_like(first, number)
         return np.column_stack([of_segment, documents, first, begin, last, end])

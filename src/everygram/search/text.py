@@ -157,7 +157,7 @@ class TextSearch:
         segment = self._engine.segments[number]
         start, stop = segment.document_bounds(int(segment.documents_at(first[:1])[0]))
         of, after = self._bytes, int(last.max()) + 1
-        ids = segment.tokens[start:after].astype(np.int64)
+        ids = segment.text(start, after).astype(np.int64)
         if first.min() < start or after > stop or ids.max() >= of.order.shape[0]:
             raise DamagedIndexError(
                 f"the index is damaged: a text that is found in document {document} is not in its "

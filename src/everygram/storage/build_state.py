@@ -8,7 +8,7 @@ version, or that says what cannot be, says nothing.
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,7 +20,8 @@ from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 from everygram.storage.disk import Written, read_file, stat_inside, write_synced
 from everygram.storage.fields import SHA256, Fields
-from everygram.storage.manifest import file_entry
+from everygram.storage.manifest import file_entry, segment_entry
+from everygram.storage.segment import check_sizes
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ MAKING = ("build", "conversion")
 OPERATIONS = (*MAKING, "addition", "deletion", "compaction")
 # What is written of a segment before its suffixes are sorted.
 WRITTEN_FIRST = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
+# What is written of a self-index from its sorted suffixes.
+COMPRESSED = (*fmt.FILES_OF_KIND[fmt.SELF_INDEX_KIND], fmt.FENCES, fmt.UNIGRAMS)
 # No such file is larger, in bytes. It has 4 of every 64 KiB that are written, and the documents
 # that a deletion was told.
 MOST_STATE = 1 << 32
@@ -73,7 +76,8 @@ class BuildState:
     tokenizer: the hash of the tokenizer's file. trained: whether a trained tokenizer is in the
     index already. segment, cuts, skipped, skips: set once the documents are read. blocks: those
     that are sorted. merged: whether the suffix array is written. counted: the file of document
-    counts, once it is. seconds: the time of each stage.
+    counts, once it is. compressed: the files of a self-index, once they are. made, dtype: segments
+    that are finished, where a change makes several. seconds: the time of each stage.
     """
 
     operation: str
@@ -89,6 +93,9 @@ class BuildState:
     blocks: list[Block] = field(default_factory=list)
     merged: bool = False
     counted: Written | None = None
+    compressed: dict[str, Written] | None = None
+    made: list[fmt.SegmentEntry] = field(default_factory=list)
+    dtype: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -112,32 +119,37 @@ class BuildState:
         """Write the state to the index at `path`, in one step."""
         fields = asdict(self)
         if self.segment is not None:
-            files = self.segment.files.items()
-            fields["segment"]["files"] = {name: _as_json(file) for name, file in files}
+            fields["segment"]["files"] = _all_as_json(self.segment.files)
         if self.counted is not None:
             fields["counted"] = _as_json(self.counted)
+        if self.compressed is not None:
+            fields["compressed"] = _all_as_json(self.compressed)
         _write(path, fmt.BUILD, fields)
 
     def _check_files(self, path: Path) -> None:
         """Raise ValueError, DamagedIndexError or OSError unless what is finished is there."""
+        for entry in self.made:
+            check_sizes(path / entry.name, entry)
         if self.segment is None:
             return
         folder = path / str(self.folder)
         if folder.is_symlink():
             raise ValueError("a segment is a folder")
-        for name, file in self.segment.files.items():
-            if stat_inside(folder / name, path) != file.entry.bytes:
-                raise ValueError(f"{name}: cut off, or too long")
         length = self.segment.stream_len
+        sizes = {name: file.entry.bytes for name, file in self.segment.files.items()}
         if self.merged:
-            if stat_inside(folder / fmt.SUFFIX_ARRAY, path) != length * fmt.position_bytes(length):
-                raise ValueError(f"{fmt.SUFFIX_ARRAY}: cut off, or too long")
-            counted = self.counted
-            if counted is not None and (
-                stat_inside(folder / fmt.DOCUMENT_COUNTS, path) != counted.entry.bytes
-            ):
-                raise ValueError(f"{fmt.DOCUMENT_COUNTS}: cut off, or too long")
-        elif self.blocks:
+            sizes[fmt.SUFFIX_ARRAY] = length * fmt.position_bytes(length)
+        if self.counted is not None:
+            sizes[fmt.DOCUMENT_COUNTS] = self.counted.entry.bytes
+        if self.compressed is not None:
+            sizes |= {name: file.entry.bytes for name, file in self.compressed.items()}
+            # What they were made of may be removed already.
+            for name in fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND]:
+                del sizes[name]
+        for name, size in sizes.items():
+            if stat_inside(folder / name, path) != size:
+                raise ValueError(f"{name}: cut off, or too long")
+        if self.blocks and not self.merged:
             sorted_to = self.blocks[-1].end * fmt.POSITION.itemsize
             if stat_inside(folder / fmt.RUNS, path) < sorted_to:
                 raise ValueError(f"{fmt.RUNS}: cut off")
@@ -241,8 +253,8 @@ def _state(given: Fields) -> dict[str, Any]:
             "merged": fields.boolean("merged"),
             "seconds": fields.numbers("seconds"),
         }
-        folder, tokenizer, segment, counted = map(
-            fields.take, ("folder", "tokenizer", "segment", "counted")
+        folder, tokenizer, segment, counted, compressed = map(
+            fields.take, ("folder", "tokenizer", "segment", "counted", "compressed")
         )
         if folder is not None:
             Fields({"folder": folder}).text("folder", fmt.SEGMENT_NAME)
@@ -253,6 +265,13 @@ def _state(given: Fields) -> dict[str, Any]:
         cuts = [_cut(cut, length) for cut in fields.objects("cuts")]
         blocks = [_block(block, length) for block in fields.objects("blocks")]
         counts = None if counted is None else _written(Fields(counted, "counted"))
+        packed = None
+        if compressed is not None:
+            packed = _all_written(Fields(compressed, "compressed"), COMPRESSED)
+        dtype = fields.choice("dtype", (None, *fmt.TOKEN_DTYPES))
+        made = [
+            segment_entry(each, fmt.FORMAT_VERSION, str(dtype)) for each in fields.objects("made")
+        ]
     for pieces, end in ((cuts, length), (blocks, None)):
         ends = [0, *(piece.end for piece in pieces)]
         if [piece.start for piece in pieces] != ends[:-1] or (
@@ -269,6 +288,8 @@ def _state(given: Fields) -> dict[str, Any]:
             length, documents
         ):
             raise ValueError("counted: expected the size that the counts give, after merging")
+    if packed is not None and not state["merged"]:
+        raise ValueError("compressed: expected a merged suffix array")
     return state | {
         "folder": folder,
         "tokenizer": tokenizer,
@@ -276,6 +297,9 @@ def _state(given: Fields) -> dict[str, Any]:
         "cuts": cuts,
         "blocks": blocks,
         "counted": counts,
+        "compressed": packed,
+        "made": made,
+        "dtype": dtype,
     }
 
 
@@ -283,10 +307,7 @@ def _unsorted(given: Fields) -> Unsorted:
     with given as fields:
         documents = fields.integer("num_documents", 1)
         length = fields.integer("stream_len", documents)
-        files: dict[str, Written] = {}
-        with fields.object("files") as named:
-            for name in WRITTEN_FIRST:
-                files[name] = _written(named.object(name))
+        files = _all_written(fields.object("files"), WRITTEN_FIRST)
     sizes = {name: file.entry.bytes for name, file in files.items()}
     if (
         sizes[fmt.TOKENS] not in [length * dtype.itemsize for dtype in fmt.TOKEN_DTYPES.values()]
@@ -312,6 +333,16 @@ def _block(given: Fields, length: int) -> Block:
 
 def _as_json(file: Written) -> dict[str, Any]:
     return asdict(file.entry) | {"blocks": base64.b64encode(file.blocks.tobytes()).decode()}
+
+
+def _all_as_json(files: dict[str, Written]) -> dict[str, Any]:
+    return {name: _as_json(file) for name, file in files.items()}
+
+
+def _all_written(given: Fields, names: Iterable[str]) -> dict[str, Written]:
+    """Files of just these names."""
+    with given as fields:
+        return {name: _written(fields.object(name)) for name in names}
 
 
 def _written(given: Fields) -> Written:

@@ -29,6 +29,7 @@ from everygram.storage.build_state import MAKING, BuildState, Done
 from everygram.storage.manifest import decode_manifest, encode_manifest
 from everygram.storage.prepared import FILES, INFO, is_prepared
 from everygram.storage.segment import Segment
+from everygram.storage.self_index import SelfIndex
 from everygram.tokenizer.base import Tokenizer
 
 # All checksums of indexes of up to this size are checked on opening, which takes milliseconds.
@@ -70,7 +71,8 @@ def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | 
             _forget(path)
         except BaseException:
             left = BuildState.read(path)
-            if (left is None or left.segment is None) and not (path / fmt.MANIFEST).exists():
+            kept = left is not None and (left.segment is not None or left.made)
+            if not kept and not (path / fmt.MANIFEST).exists():
                 remove_unpublished(path)
                 (path / fmt.LOCK).unlink()
                 for folder in missing:
@@ -308,11 +310,17 @@ def open_segments(
         return [
             segment
             if (segment := known.get(entry.name)) is not None and segment.entry == entry
-            else Segment(path / entry.name, entry, manifest.dtype)
+            else open_segment(path / entry.name, entry, manifest.dtype)
             for entry in manifest.segments
         ]
     except OSError as error:
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
+
+
+def open_segment(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> Segment:
+    """Map a segment of any kind; raises as `Segment`."""
+    kind = SelfIndex if entry.kind == fmt.SELF_INDEX_KIND else Segment
+    return kind(folder, entry, dtype)
 
 
 def check_files(
@@ -407,9 +415,10 @@ def _is_ours(path: Path) -> bool:
     if path.is_dir():
         if path.name in (fmt.LANGUAGE_MODEL, fmt.LANGUAGE_MODEL + ".tmp"):
             return all(entry.name in (*FILES, INFO) for entry in path.iterdir())
-        known = (*fmt.SEGMENT_FILES, *fmt.OPTIONAL_FILES, fmt.RUNS, fmt.UNFINISHED)
-        return fmt.SEGMENT_NAME.fullmatch(path.name) is not None and all(
-            entry.name in known and not entry.is_symlink() for entry in path.iterdir()
+        if path.name != fmt.PLAIN and fmt.SEGMENT_NAME.fullmatch(path.name) is None:
+            return False
+        return all(
+            entry.name in fmt.ANY_FILES and not entry.is_symlink() for entry in path.iterdir()
         )
     written = (fmt.MANIFEST, fmt.BUILD, fmt.DONE, fmt.TOKENIZER)
     temporary = tuple(name + ".tmp" for name in written)

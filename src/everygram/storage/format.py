@@ -218,12 +218,29 @@ SAMPLES = "samples.bin"
 # Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
+# Only while a self-index is being made: the token before each suffix.
+LEFTS = "lefts.tmp"
+# A folder in an index, only during a change: the tokens and the suffix array of a self-index.
+PLAIN = "plain"
 # Which files hold a segment's tokens and suffixes; every segment has the common ones.
 SUFFIX_ARRAY_KIND, SELF_INDEX_KIND = "suffix-array", "self-index"
-FILES_OF_KIND = {SUFFIX_ARRAY_KIND: (TOKENS, SUFFIX_ARRAY), SELF_INDEX_KIND: (PSI, PSI_BLOCKS, SAMPLES)}
+FILES_OF_KIND = {
+    SUFFIX_ARRAY_KIND: (TOKENS, SUFFIX_ARRAY),
+    SELF_INDEX_KIND: (PSI, PSI_BLOCKS, SAMPLES),
+}
+KINDS = tuple(FILES_OF_KIND)
 COMMON_FILES = (FENCES, UNIGRAMS, DOCUMENT_OFFSETS, METADATA, METADATA_OFFSETS)
 # Not every segment has these.
 OPTIONAL_FILES = (DOCUMENT_NUMBERS, DOCUMENT_COUNTS, CHECKSUMS)
+# All that may be in a segment's folder.
+ANY_FILES = (
+    *(name for names in FILES_OF_KIND.values() for name in names),
+    *COMMON_FILES,
+    *OPTIONAL_FILES,
+    RUNS,
+    UNFINISHED,
+    LEFTS,
+)
 
 TOKENIZER_KINDS = ("bytes", "none", "huggingface", "sentencepiece")
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {
@@ -250,9 +267,15 @@ FENCE_FANOUT = 16
 PSI_BLOCK = 1 << 7
 # A self-index has a sample for every so many positions, by default.
 SAMPLE_EVERY = 32
+MOST_SAMPLE_EVERY = 1 << 16
 # Of document_counts.bin: bits per block, and ranks per guide; the same as in `kernels.documents`.
 COUNT_BLOCK = 1 << 11
 COUNT_GUIDED = 1 << 12
+
+
+def kind_of(sample_every: int) -> str:
+    """The kind of segment that has a sample for every so many positions; 0: that has none."""
+    return SELF_INDEX_KIND if sample_every else SUFFIX_ARRAY_KIND
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -386,6 +409,9 @@ class Manifest:
     next_segment: int
     # Whether new segments get a file of document counts.
     document_counts: bool = True
+    # The kind of segment that a build and a compaction make; `sample_every` as in `SegmentEntry`.
+    kind: str = SUFFIX_ARRAY_KIND
+    sample_every: int = 0
     # The version of everygram that wrote the manifest, set by `directory.publish`.
     everygram_version: str = ""
     format_version: int = FORMAT_VERSION

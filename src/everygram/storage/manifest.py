@@ -14,11 +14,14 @@ from everygram.errors import DamagedIndexError, FormatError
 from everygram.storage import format as fmt
 from everygram.storage.disk import LFS_BEGINS, LFS_POINTER
 from everygram.storage.fields import SHA256, Fields
+from everygram.storage.self_index import key_bits
 
 # A position takes 5 bytes at most.
 MOST_TOKENS = 256**fmt.WIDE_POSITION_BYTES
 # Fences further apart than this lead nowhere.
 MOST_SPACING = 1 << 32
+# Entries of Ψ are signed 64-bit numbers where they are searched.
+MOST_KEY_BITS = 63
 
 
 def encode_manifest(manifest: fmt.Manifest) -> bytes:
@@ -88,7 +91,8 @@ def _manifest(given: dict[str, Any], version: int) -> fmt.Manifest:
         dtype = fields.choice("dtype", fmt.TOKEN_DTYPES)
         separator = fmt.separator_of(dtype)
         fields.integer("separator", separator, separator)
-        segments = tuple(_segment(each, version, dtype) for each in fields.objects("segments"))
+        segments = tuple(segment_entry(each, version, dtype) for each in fields.objects("segments"))
+        kind, sample_every = _kind(fields, version)
         _check_together(fields, segments)
         if version < 3:
             next_document = sum(segment.num_documents for segment in segments)
@@ -111,6 +115,8 @@ def _manifest(given: dict[str, Any], version: int) -> fmt.Manifest:
             document_counts=fields.boolean("document_counts") if version > 4 else True,
             next_document=next_document,
             next_segment=next_segment,
+            kind=kind,
+            sample_every=sample_every,
             everygram_version=fields.text("everygram_version"),
             format_version=version,
         )
@@ -137,9 +143,13 @@ def _tokenizer(given: Fields) -> fmt.TokenizerEntry:
         return fmt.TokenizerEntry(kind, source, sha256, fields.text("query_prefix"))
 
 
-def _segment(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
+def segment_entry(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
+    """A segment of an index of this version and dtype. Raises ValueError."""
     with given as fields:
+        kind, sample_every = _kind(fields, version)
         bits = 8 * fmt.TOKEN_DTYPES[dtype].itemsize
+        if kind == fmt.SELF_INDEX_KIND:
+            bits = MOST_KEY_BITS
         # (A segment of version 1 keeps one level of fences in later manifests.)
         fanout = 0 if version == 1 else fields.choice("fence_fanout", [0, fmt.FENCE_FANOUT])
         entry = fmt.SegmentEntry(
@@ -154,10 +164,14 @@ def _segment(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
             fence_spacing=fields.integer("fence_spacing", 1, MOST_SPACING),
             fence_fanout=fanout,
             key_bits=bits if version == 1 else fields.integer("key_bits", 1, bits),
-            files=_files(fields.object("files")),
+            files=_files(fields.object("files"), kind),
+            kind=kind,
+            sample_every=sample_every,
         )
         if entry.stream_len > 256**entry.position_bytes:
             raise fields.refuse("num_tokens", f"more than {entry.position_bytes} bytes can number")
+        if kind == fmt.SELF_INDEX_KIND:
+            _check_self_index(fields, entry)
         for name, size in fmt.expected_sizes(entry, dtype):
             if name in entry.files and entry.files[name].bytes != size:
                 found = entry.files[name].bytes
@@ -168,10 +182,32 @@ def _segment(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
         return entry
 
 
-def _files(given: Fields) -> dict[str, fmt.FileEntry]:
+def _kind(fields: Fields, version: int) -> tuple[str, int]:
+    """`kind` and `sample_every` of a segment or an index."""
+    if version < 6:
+        return fmt.SUFFIX_ARRAY_KIND, 0
+    kind: str = fields.choice("kind", fmt.KINDS)
+    if kind == fmt.SUFFIX_ARRAY_KIND:
+        return kind, fields.integer("sample_every", 0, 0)
+    return kind, fields.integer("sample_every", 1, fmt.MOST_SAMPLE_EVERY)
+
+
+def _check_self_index(fields: Fields, entry: fmt.SegmentEntry) -> None:
+    """Raise ValueError unless the widths of a self-index are some that one can have."""
+    if entry.fence_spacing & (entry.fence_spacing - 1):
+        raise fields.refuse(
+            "fence_spacing", f"expected a power of 2, found {entry.fence_spacing:,}"
+        )
+    if entry.fence_fanout != fmt.FENCE_FANOUT:
+        raise fields.refuse("fence_fanout", f"expected {fmt.FENCE_FANOUT} in a self-index")
+    if entry.key_bits != (bits := key_bits(entry.stream_len, entry.num_documents)):
+        raise fields.refuse("key_bits", f"expected {bits}, the bits of an entry of Ψ")
+
+
+def _files(given: Fields, kind: str) -> dict[str, fmt.FileEntry]:
     with given as fields:
         optional = [name for name in fmt.OPTIONAL_FILES if name in fields.names()]
-        names = sorted((*fmt.SEGMENT_FILES, *optional))
+        names = sorted((*fmt.FILES_OF_KIND[kind], *fmt.COMMON_FILES, *optional))
         return {name: file_entry(fields.object(name)) for name in names}
 
 

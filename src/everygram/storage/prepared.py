@@ -98,7 +98,8 @@ def not_one_segment(path: Path, manifest: fmt.Manifest) -> str:
 
 def name_of(segment: fmt.SegmentEntry) -> str:
     """What a segment is called in `prepared.json`: its folder, and the checksum of its suffixes."""
-    return f"{segment.name}:{segment.files[fmt.SUFFIX_ARRAY].sha256}"
+    suffixes = fmt.SUFFIX_ARRAY if segment.kind == fmt.SUFFIX_ARRAY_KIND else fmt.PSI
+    return f"{segment.name}:{segment.files[suffixes].sha256}"
 
 
 def node_dtype(stream_len: int) -> np.dtype[Any]:

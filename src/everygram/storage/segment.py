@@ -197,7 +197,7 @@ class Segment:
         ids, ranks = self.unigram_ids, self.unigram_ranks
         places = ids.astype(np.int64)
         if self.by_bytes:
-            places = fmt.ordered(places, 8 * self.tokens.itemsize)
+            places = fmt.ordered(places, 8 * self.token_dtype.itemsize)
         ascend = bool((ranks[1:] > ranks[:-1]).all() and (places[1:] > places[:-1]).all())
         if not ascend or ranks[0] != 0 or ranks[-1] >= self.stream_len:
             raise self.damaged(fmt.UNIGRAMS, "not ascending ids and ranks from 0")
@@ -211,7 +211,7 @@ class Segment:
         ids, counts = self.unigrams_counted()
         order = np.arange(ids.shape[0])
         if self.by_bytes:
-            order = np.argsort(fmt.ordered(ids, 8 * self.tokens.itemsize))
+            order = np.argsort(fmt.ordered(ids, 8 * self.token_dtype.itemsize))
         ends = np.empty_like(counts)
         ends[order] = np.cumsum(counts[order])
         return ids, np.column_stack([ends - counts, ends])

@@ -4,6 +4,7 @@ Knows nothing of text, of other segments, or of the manifest's own file.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from everygram.storage.disk import (
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
 from everygram.storage.segment import Segment
+from everygram.storage.self_index import key_bits, write_self_index
 
 
 class SegmentWriter:
@@ -57,12 +59,15 @@ class SegmentWriter:
         self.stream_len += 1 + ids.shape[0]
         self.num_documents += 1
 
-    def copy(self, segment: Segment, first: int, last: int) -> None:
-        """Append a segment's documents [first, last), unchanged. Precondition: at least one."""
+    def copy(self, segment: Segment, tokens: np.ndarray, first: int, last: int) -> None:
+        """Append a segment's documents [first, last), unchanged. Precondition: at least one.
+
+        tokens: its stream.
+        """
         start, end = segment.document_bounds(first)[0] - 1, segment.document_bounds(last - 1)[1]
         ends = segment.metadata_offsets[first : last + 1]
         for name, content in (
-            (fmt.TOKENS, segment.tokens[start:end]),
+            (fmt.TOKENS, tokens[start:end]),
             (fmt.METADATA, segment.metadata_bytes[int(ends[0]) : int(ends[-1])]),
             (fmt.DOCUMENT_OFFSETS, segment.document_offsets[first:last] - start + self.stream_len),
             (fmt.METADATA_OFFSETS, ends[1:] - ends[0] + self._metadata_len),
@@ -168,6 +173,82 @@ def finish_segment(
         fmt.FENCES: fences.close(),
         fmt.SUFFIX_ARRAY: checksums.result(),
     }
+    entry = fmt.SegmentEntry(
+        name=folder.name,
+        sign=sign,
+        first_document=0,
+        num_documents=num_documents,
+        num_tokens=stream_len - num_documents,
+        position_bytes=width,
+        fence_spacing=fmt.FENCE_SPACING,
+        fence_fanout=fmt.FENCE_FANOUT,
+        key_bits=bits,
+        files={},
+    )
+    return _finished(folder, entry, files, numbers)
+
+
+def compress_segment(
+    folder: Path,
+    dtype: str,
+    stream_len: int,
+    num_documents: int,
+    sample_every: int,
+    memory: int,
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Written]:
+    """Write the files of a self-index that are made of the suffix array; returns them by name.
+
+    Arguments as of `write_self_index`. Preconditions: `tokens.bin`, `suffix_array.bin` and
+    `document_offsets.bin` exist; they are not removed.
+    """
+    tokens = map_tokens(folder, dtype, stream_len)
+    unigrams = write_array(folder / fmt.UNIGRAMS, unigram_table(tokens))
+    counts = stream_len, num_documents, sample_every
+    written = write_self_index(folder, dtype, *counts, memory, threads, progress)
+    sync_directory(folder)
+    return written | {fmt.UNIGRAMS: unigrams}
+
+
+def finish_self_index(
+    folder: Path,
+    stream_len: int,
+    num_documents: int,
+    sample_every: int,
+    files: dict[str, Written],
+    numbers: np.ndarray | int,
+) -> fmt.SegmentEntry:
+    """Remove what a self-index goes without, and write its remaining files; returns its entry.
+
+    numbers: as in `finish_segment`. Precondition: `files` has all others, with what
+    `compress_segment` returned.
+    """
+    plain = fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND]
+    for name in plain:
+        (folder / name).unlink(missing_ok=True)
+    entry = fmt.SegmentEntry(
+        name=folder.name,
+        sign=1,
+        first_document=0,
+        num_documents=num_documents,
+        num_tokens=stream_len - num_documents,
+        position_bytes=fmt.position_bytes(stream_len),
+        fence_spacing=fmt.PSI_BLOCK,
+        fence_fanout=fmt.FENCE_FANOUT,
+        key_bits=key_bits(stream_len, num_documents),
+        files={},
+        kind=fmt.SELF_INDEX_KIND,
+        sample_every=sample_every,
+    )
+    kept = {name: file for name, file in files.items() if name not in plain}
+    return _finished(folder, entry, kept, numbers)
+
+
+def _finished(
+    folder: Path, entry: fmt.SegmentEntry, files: dict[str, Written], numbers: np.ndarray | int
+) -> fmt.SegmentEntry:
+    """Write the documents' numbers and the checksums; returns the entry with all files."""
     first_document = numbers if isinstance(numbers, int) else int(numbers[0])
     if not isinstance(numbers, int):
         file = write_array(folder / fmt.DOCUMENT_NUMBERS, numbers.astype(fmt.OFFSET))
@@ -176,15 +257,5 @@ def finish_segment(
         fmt.CHECKSUMS: write_array(folder / fmt.CHECKSUMS, block_checksums(files)),
     }
     sync_directory(folder)
-    return fmt.SegmentEntry(
-        name=folder.name,
-        sign=sign,
-        first_document=first_document,
-        num_documents=num_documents,
-        num_tokens=stream_len - num_documents,
-        position_bytes=width,
-        fence_spacing=fmt.FENCE_SPACING,
-        fence_fanout=fmt.FENCE_FANOUT,
-        key_bits=bits,
-        files={name: file.entry for name, file in files.items()},
-    )
+    written = {name: file.entry for name, file in files.items()}
+    return replace(entry, first_document=first_document, files=written)

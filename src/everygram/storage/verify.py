@@ -4,7 +4,9 @@ Checking the order takes 4 or 8 bytes of memory per token. All checks take linea
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from everygram.errors import DamagedIndexError, FormatError
 from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
 from everygram.storage.attached import is_foreign, open_foreign
-from everygram.storage.directory import read_manifest, read_tokenizer_json
+from everygram.storage.directory import open_segment, read_manifest, read_tokenizer_json
 from everygram.storage.disk import position_entries, wrong_files
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import counted, fence_keys_of, fence_tree, unigram_table
@@ -20,9 +22,12 @@ from everygram.storage.infini_gram import UNIGRAM
 from everygram.storage.prepared import is_prepared, read_info
 from everygram.storage.prepared import problems as preparation_problems
 from everygram.storage.segment import Segment
+from everygram.storage.self_index import write_plain, write_self_index
 
 # Bytes that documents are counted in: they take no more than checking the order.
 NO_LIMIT = 1 << 62
+# Bytes that a self-index is made in once more, to compare its files.
+VERIFY_MEMORY = 1 << 28
 
 
 def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
@@ -68,15 +73,16 @@ def _problems(
     opened: list[Segment] = []
     for entry in manifest.segments:
         try:
-            segment = Segment(path / entry.name, entry, manifest.dtype)
+            segment = open_segment(path / entry.name, entry, manifest.dtype)
             opened.append(segment)
             if not quick:
-                found = [
-                    *wrong_files(segment.folder, entry.files, advance),
-                    *_wrong_documents(segment),
-                    *_wrong_order(segment),
-                ]
-                problems += [f"{segment.folder}: {problem}" for problem in found]
+                found = chain(
+                    wrong_files(segment.folder, entry.files, advance),
+                    _wrong_content(segment, manifest.dtype),
+                )
+                # (What is found before a file turns out to be too damaged to go on is said too.)
+                for problem in found:
+                    problems.append(f"{segment.folder}: {problem}")
         except DamagedIndexError as error:
             problems.append(str(error))
         except OSError as error:
@@ -93,7 +99,8 @@ def _foreign_problems(path: Path, progress: Callable[[int, int], None], quick: b
         problems: list[str] = []
         for number, segment in enumerate(segments):
             if not quick:
-                found = [*_wrong_documents(segment), *_wrong_order(segment)]
+                arrays = segment.tokens, segment.suffix_array
+                found = [*_wrong_documents(segment, arrays[0]), *_wrong_order(segment, *arrays)]
                 found += _wrong_unigrams_file(segment)
                 problems += [f"{segment.folder}: {problem}" for problem in found]
             progress(number + 1, len(segments))
@@ -155,26 +162,59 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
     for segment in of_sign[-1]:
         for local, number in enumerate(segment.numbers_of(np.arange(segment.num_documents))):
             start, end = segment.document_bounds(local)
-            deleted = segment.tokens[start:end]
+            deleted = segment.text(start, end)
             for other in of_sign[1]:
                 place = int(other.local_of(np.array([number]))[0])
                 if place >= 0:
                     start, end = other.document_bounds(place)
-                    if not np.array_equal(other.tokens[start:end], deleted):
+                    if not np.array_equal(other.text(start, end), deleted):
                         yield f"{segment.folder}: document {number} differs from the one deleted"
                     break
             else:
                 yield f"{segment.folder}: document {number} is in no segment"
 
 
-def _wrong_documents(segment: Segment) -> Iterator[str]:
+def _wrong_content(segment: Segment, dtype: str) -> Iterator[str]:
+    """What is wrong with a segment whose files are those of the manifest."""
+    if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+        yield from _wrong_documents(segment, segment.tokens)
+        yield from _wrong_order(segment, segment.tokens, segment.suffix_array)
+        return
+    # (In the system's folder for them: the index need not be one's own.)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        tokens, sa = write_plain(segment, folder, 1, _no_progress)
+        found = [*_wrong_documents(segment, tokens), *_wrong_order(segment, tokens, sa)]
+        yield from found
+        if not found:
+            yield from _wrong_self_index(segment, dtype, folder)
+
+
+def _wrong_self_index(segment: Segment, dtype: str, folder: Path) -> Iterator[str]:
+    """Which files of a self-index are not those that are made of its tokens and its array."""
+    entry = segment.entry
+    for name in (fmt.DOCUMENT_OFFSETS, fmt.UNIGRAMS):
+        (folder / name).symlink_to((segment.folder / name).absolute())
+    counts = entry.stream_len, entry.num_documents, entry.sample_every
+    for name, file in write_self_index(
+        folder, dtype, *counts, VERIFY_MEMORY, 1, _no_progress
+    ).items():
+        if file.entry != entry.files[name]:
+            yield f"{name}: not what the tokens and their order give"
+
+
+def _no_progress(done: int, total: int) -> None:
+    """No part of a segment's check that is reported."""
+
+
+def _wrong_documents(segment: Segment, tokens: np.ndarray) -> Iterator[str]:
     numbers, name = segment.numbers_of(np.arange(segment.num_documents)), segment.name_of
     if numbers[0] != segment.first_document or (np.diff(numbers) <= 0).any():
         yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
     offsets = segment.document_offsets
     if offsets.shape[0] != segment.num_documents or int(offsets[0]) != 0:
         yield f"{name(fmt.DOCUMENT_OFFSETS)}: the first document does not start at 0"
-    separators = np.flatnonzero(segment.tokens == segment.separator)
+    separators = np.flatnonzero(tokens == segment.separator)
     if not np.array_equal(separators, offsets.astype(np.int64)):
         yield (
             f"{name(fmt.DOCUMENT_OFFSETS)}: not the positions of the separators in "
@@ -199,12 +239,16 @@ def _wrong_documents(segment: Segment) -> Iterator[str]:
             return
 
 
-def _wrong_order(segment: Segment) -> Iterator[str]:
+def _wrong_order(segment: Segment, stream: np.ndarray, sa: np.ndarray) -> Iterator[str]:
+    """What is wrong with the order of suffixes, and with what is made from it.
+
+    stream, sa: as `Segment.tokens` and `Segment.suffix_array`.
+    """
     n = segment.stream_len
     rank_of = np.full(n, n, np.uint32 if n < 2**32 else np.int64)
-    sa, tokens, name = segment.suffix_array, segment.tokens, segment.name_of(fmt.SUFFIX_ARRAY)
+    tokens, name = stream, segment.name_of(fmt.FILES_OF_KIND[segment.entry.kind][-1])
     if segment.stretches is not None:  # a shard, whose positions are pointers
-        if (segment.suffix_array[:, 0] & (tokens.itemsize - 1)).any():
+        if (sa[:, 0] & (tokens.itemsize - 1)).any():
             yield f"{name}: a pointer into a token"
         sa = position_entries(segment.positions_of(slice(None)), fmt.position_bytes(n))
         # (In the order of their bytes, ids are in that of these numbers.)
@@ -217,25 +261,26 @@ def _wrong_order(segment: Segment) -> Iterator[str]:
     if wrong >= 0:
         yield f"{name}: ranks {wrong:,} and {wrong + 1:,} are out of order"
         return
-    start = 0
     by_bytes = segment.by_bytes
-    where = segment.separator, segment.entry.key_bits, segment.fence_spacing
-    for piece in fence_tree(fence_keys_of(segment.tokens, sa, *where, by_bytes=by_bytes)):
-        if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
-            yield f"{fmt.FENCES}: not the keys of the suffixes"
-            break
-        start += piece.shape[0]
+    if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+        start = 0
+        where = segment.separator, segment.entry.key_bits, segment.fence_spacing
+        for piece in fence_tree(fence_keys_of(stream, sa, *where, by_bytes=by_bytes)):
+            if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
+                yield f"{fmt.FENCES}: not the keys of the suffixes"
+                break
+            start += piece.shape[0]
     table = segment.unigrams
-    if table.shape[0] and not np.array_equal(unigram_table(segment.tokens, by_bytes), table):
+    if table.shape[0] and not np.array_equal(unigram_table(stream, by_bytes), table):
         yield f"{segment.name_of(fmt.UNIGRAMS)}: not the tokens and first ranks of the suffixes"
-    yield from _wrong_counts(segment, sa)
+    yield from _wrong_counts(segment, stream, sa)
 
 
-def _wrong_counts(segment: Segment, sa: np.ndarray) -> Iterator[str]:
+def _wrong_counts(segment: Segment, tokens: np.ndarray, sa: np.ndarray) -> Iterator[str]:
     if segment.document_counts is None:
         return
     start = 0
-    arrays = segment.tokens, sa, segment.document_offsets
+    arrays = tokens, sa, segment.document_offsets
     for piece in document_counts(*arrays, memory=NO_LIMIT, threads=1, folder=None):
         if not np.array_equal(piece, segment.document_counts[start : start + piece.shape[0]]):
             yield f"{fmt.DOCUMENT_COUNTS}: not the repeats of documents in the suffixes"

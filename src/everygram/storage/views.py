@@ -5,27 +5,60 @@ A view maps nothing anew: it has the arrays of the segment that it is of, and ke
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from everygram.storage import format as fmt
-from everygram.storage.disk import position_entries
+from everygram.storage.disk import position_entries, positions_in
 from everygram.storage.fences import fence_tree, keys_of, unigram_table
+from everygram.storage.plain import plain
 from everygram.storage.segment import Segment
 
 
-class Renumbered(Segment):
-    """A segment whose documents have numbers from `base` on: each its own, plus `base`."""
+class _View(Segment):
+    """A segment of any kind, all of it."""
 
-    def __init__(self, segment: Segment, base: int) -> None:
-        # (Everything but the numbers is the segment's own.)
+    def __init__(self, segment: Segment) -> None:
         self.__dict__.update(segment.__dict__)
-        self._of, self._base = segment, base
-        self.first_document = segment.first_document + base
+        self._of = segment
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """As `Segment.prepare`: the segment's own row."""
         return self._of.prepare(vocab_size, preload)
+
+    def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
+        """As `Segment.positions_of`."""
+        return self._of.positions_of(ranks)
+
+    @property
+    def token_dtype(self) -> np.dtype[Any]:
+        """As `Segment.token_dtype`."""
+        return self._of.token_dtype
+
+    def text(self, start: int, end: int) -> np.ndarray:
+        """As `Segment.text`."""
+        return self._of.text(start, end)
+
+    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """As `Segment.texts`."""
+        return self._of.texts(starts, ends)
+
+    def tokens_at(self, positions: np.ndarray) -> np.ndarray:
+        """As `Segment.tokens_at`."""
+        return self._of.tokens_at(positions)
+
+
+class Renumbered(_View):
+    """A segment whose documents have numbers from `base` on: each its own, plus `base`."""
+
+    def __init__(self, segment: Segment, base: int) -> None:
+        # (Everything but the numbers is the segment's own.)
+        super().__init__(segment)
+        self._base = base
+        self.first_document = segment.first_document + base
 
     def numbers_of(self, local: np.ndarray) -> np.ndarray:
         """As `Segment.numbers_of`."""
@@ -39,15 +72,15 @@ class Renumbered(Segment):
         return self._of._metadata_of(local)
 
 
-class Subtracted(Segment):
+class Subtracted(_View):
     """A segment that takes away documents of other segments, which have these numbers.
 
     numbers: int64, shape (D,), one for each of its documents, none twice.
     """
 
     def __init__(self, segment: Segment, numbers: np.ndarray) -> None:
-        self.__dict__.update(segment.__dict__)
-        self._of, self._taken, self._order = segment, numbers, np.argsort(numbers)
+        super().__init__(segment)
+        self._taken, self._order = numbers, np.argsort(numbers)
         self.entry = replace(segment.entry, sign=-1)
         self.first_document = int(numbers.min())
 
@@ -55,7 +88,7 @@ class Subtracted(Segment):
         """As `Segment.prepare`: the segment's row, with the other sign."""
         from everygram.kernels import rows  # loads numba
 
-        row = self._of.prepare(vocab_size, preload).copy()
+        row = super().prepare(vocab_size, preload).copy()
         row[rows.SIGN] = -1
         return row
 
@@ -75,8 +108,8 @@ class Part(Segment):
     """Some of a segment's documents, as a segment in memory. They lose their numbers and metadata.
 
     local: their places in the segment, int64, shape (D,), ascending, at least one. Linear in the
-    segment: nothing is sorted, for what is left of its suffix array is in order. Raises
-    DamagedIndexError.
+    segment: nothing is sorted, for what is left of its suffix array is in order. (That of a
+    self-index is made for it, in the system's folder of temporary files.) Raises DamagedIndexError.
     """
 
     def __init__(self, segment: Segment, local: np.ndarray) -> None:
@@ -91,12 +124,18 @@ class Part(Segment):
         kept = np.zeros(segment.num_documents, np.bool_)
         kept[local] = True
         inside = np.repeat(kept, lengths)
-        self.tokens = segment.tokens[inside]
+        if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+            tokens, positions = segment.tokens, segment.positions_of(slice(None))
+            bits = segment.entry.key_bits
+        else:
+            with TemporaryDirectory() as folder:
+                tokens, entries = plain(segment, Path(folder), 1, lambda done, total: None)
+            positions, bits = positions_in(entries), 8 * tokens.itemsize
+        self.tokens = tokens[inside]
         self.stream_len = self.tokens.shape[0]
         self.num_documents = local.shape[0]
         # Where each kept position stands now.
         places = np.cumsum(inside) - 1
-        positions = segment.positions_of(slice(None))
         if positions.max() >= segment.stream_len:
             raise segment.damaged(fmt.SUFFIX_ARRAY, "a position past the segment's end")
         positions = places[positions[inside[positions]]]
@@ -104,7 +143,7 @@ class Part(Segment):
             raise segment.damaged(fmt.SUFFIX_ARRAY, "a position that is there twice")
         width = fmt.position_bytes(self.stream_len)
         self.suffix_array, self.shift, self.stretches = position_entries(positions, width), 0, None
-        bits, spacing = segment.entry.key_bits, fmt.FENCE_SPACING
+        spacing = fmt.FENCE_SPACING
         level = keys_of(self.tokens, positions[::spacing], self.separator, bits, self.by_bytes)
         self.fences, self.fence_spacing = np.concatenate(list(fence_tree([level]))), spacing
         self.unigrams = unigrams = unigram_table(self.tokens, self.by_bytes)
@@ -119,5 +158,8 @@ class Part(Segment):
             num_tokens=self.stream_len - self.num_documents,
             position_bytes=width,
             fence_spacing=spacing,
+            key_bits=bits,
             files={},
+            kind=fmt.SUFFIX_ARRAY_KIND,
+            sample_every=0,
         )
