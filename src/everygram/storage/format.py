@@ -1,4 +1,4 @@
-"""The on-disk format, version 5: the content of every file of an index, and the manifest.
+"""The on-disk format, version 6: the content of every file of an index, and the manifest.
 
 This docstring is the specification. `segment_writer.py` writes a segment's files, `segment.py`
 reads them, `manifest.py` encodes and decodes the manifest, `directory.py` publishes it; none names
@@ -14,8 +14,11 @@ An index is a directory::
     done.json                only at the end of a change: which change it is, and its report
     language_model/          what `prepare` made for the index as it is: see `prepared.py`
     segment-000001/          one folder per segment, numbered from 1, numbers are never reused
-        tokens.bin
-        suffix_array.bin
+        tokens.bin           (of the kind suffix-array)
+        suffix_array.bin     (of the kind suffix-array)
+        psi.bin              (of the kind self-index)
+        psi_blocks.bin       (of the kind self-index)
+        samples.bin          (of the kind self-index)
         fences.bin
         unigrams.bin
         document_offsets.bin
@@ -98,9 +101,56 @@ repeats, (0, 3) and (1, 2) belong to rank 2, and (3, 4) and (2, 5) to rank 4. Th
 1 1 001 1 001 1 and 2038 zeros: the file is the word 0x333, 31 words of zero, 0 for the only block
 and 0 for the only guide.
 
+*Self-index.* A segment of this kind has neither its tokens nor its suffix array: both follow from Ψ
+(Grossi & Vitter 2000; Sadakane 2003). Its order of suffixes, and with it every rank, is that of the
+other kind; so are the files not named here. Ψ of a rank is the rank of the suffix one token further;
+of a suffix that is the last token of document d, or the separator of an empty one, it is n + d. Each
+rank has an *entry*: the place of its first token among the U distinct ones, shifted left by
+`key_bits`, the bits that n + D needs; below it Ψ. Entries ascend with rank: suffixes with one first
+token are in the order of what follows it, and those that a separator follows come last, in the
+order of positions. An entry has at most 63 bits.
+
+Entries are coded in *blocks* of s = `fence_spacing` (128) ranks, the last of which may be shorter:
+
+- one bit per rank of a whole block, from the lowest of each u64 on: a one where a *run* begins, which
+  is entries that are each one more than the one before;
+- of the first entry of each run, less the first entry of the block, the bits above the lowest w, in
+  unary: for run i and these bits h, a one at place h + i (Elias 1974, Fano 1971);
+- the lowest w bits of each of them, w bits each;
+- of each rank in the block that is sampled, its place in the block, 8 bits each.
+
+With r runs, and m the last of the numbers that are coded, w is ⌊log₂(⌊m / r⌋)⌋, or 0 for m < r. All
+but the first part follow one another without gaps; the block ends with zeros up to a whole u64.
+
+==================== ========== ========= =====================================================
+file                 entries    entry     content
+==================== ========== ========= =====================================================
+psi.bin              –          u64       the blocks, end to end, then 192 words of zeros, so that
+                                          a reader need not look where a block ends
+psi_blocks.bin       B + ⌈B/16⌉ u64       for each of the B = ⌈n/s⌉ blocks: 40 bits, the word of
+                                          psi.bin at which it begins; 6 bits, w; 9 bits, how many
+                                          the unary part has; 8 bits, how many ranks are sampled.
+                                          Then for blocks 0, 16, 32, …: the samples before each
+fences.bin           as above   u64       a tree as above, of the first entries of all blocks
+samples.bin          2 P + D    u32 / u40 P = ⌈n / `sample_every`⌉ positions are sampled: 0, and
+                                          every multiple of `sample_every`. In the order of ranks
+                                          the number of each (position / `sample_every`); in the
+                                          order of positions the rank of each; then the rank of
+                                          each document's separator
+==================== ========== ========= =====================================================
+
+In the example above, with n + D = 8, `key_bits` is 4. Of the ranks 0 to 5, Ψ is 3 7 1 6 0 2 (7 and 6
+are the ends of documents 1 and 0), and the entries are 3 7 17 22 32 34: six runs, less the first 0 4
+14 19 29 31, so that w is 2. The bits above are 0 1 3 4 7 7, in unary ones at 0 2 5 7 11 12; the lowest
+bits are 0 0 2 3 1 3; position 0 is sampled, rank 4. The only block is three words: 0x3f, 0, and
+0x9bc18a5 (13 bits, 12 bits, 8 bits). Then come 192 words of zeros. psi_blocks.bin is
+0x83420000000000 and 0; fences.bin is 3 and 15 keys of all ones; samples.bin is 0 4 4 5.
+
 *Deleted documents* stay in their segment. They are also in a segment of `sign` −1, with their
 numbers and without metadata. A count in the index is the sum of the counts in segments of sign 1,
 minus those in segments of sign −1.
+
+*Version 5* had no self-indexes; its manifests have neither `kind` nor `sample_every`.
 
 *Version 4* had no `document_counts.bin` and no `document_counts` in its manifests; segments written
 by it have none in newer indexes either, until they are merged or upgraded.
@@ -118,7 +168,8 @@ the same file without the `checksum` key, so any change is detected. Every file 
 listed with its size and SHA-256, which shows whether the file is damaged; `checksums.bin` shows
 where. `first_document` is the number of a segment's first document. `next_document` and
 `next_segment` are numbers that were never used. `document_counts`: whether new segments get their
-file of that name. `build` is the report of the build, for people:
+file of that name. `kind` of a segment is "suffix-array" or "self-index", that of the index the kind
+that compaction makes; `sample_every` of another than a self-index is 0. `build` is the report of the build, for people:
 seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex digits for each file that
 was read, by which `add` recognizes it: of the SHA-256 of its name, size and version.
 """
