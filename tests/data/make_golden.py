@@ -1,6 +1,6 @@
 """Makes the golden index of a format version: run once when it is new, never again.
 
-python tests/data/make_golden.py tests/data/golden-v5
+python tests/data/make_golden.py tests/data/golden-v6
 """
 
 import json
@@ -67,7 +67,7 @@ def make(out):
         path.write_text(json.dumps(tokenizer()))
         corpus = Path(folder, "corpus.jsonl")
         corpus.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
-        everygram.build(corpus, out, tokenizer=str(path))
+        everygram.build(corpus, out, tokenizer=str(path), kind="self-index", sample_every=4)
         corpus.write_text(json.dumps(MORE) + "\n")
         everygram.add(out, corpus)
         everygram.delete(out, documents=[len(RECORDS)])
