@@ -49,13 +49,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the writer read
 
 WRITES = os.O_WRONLY | os.O_RDWR
 # Ways to change a disk that no writer takes: `Disk` would have to learn them.
-UNKNOWN = ("os.link", "os.symlink", "os.truncate", "os.mkfifo", "os.mknod", "os.chmod")
+UNKNOWN = ("os.symlink", "os.truncate", "os.mkfifo", "os.mknod", "os.chmod")
 
 
 class Disk:
     """Sees each step by which this process changes files below a folder, and breaks one.
 
-    A step is a name made, changed or removed, an fsync, or half of a write. None is really synced.
+    A step is a name made, changed or removed, an fsync, half of a write, or a file mapped to be
+    written to (what is written there is none: it counts as not synced). None is really synced.
 
     die: the step before which the process is killed.
     fail: the step from which on all that takes space raises `error`; `once`: only that one, and
@@ -126,13 +127,17 @@ class Disk:
             # (A file without a name is nobody's after a crash.)
             named = number != -1 and os.fstat(number).st_nlink
             if named and access not in (mmap.ACCESS_READ, mmap.ACCESS_COPY):
-                raise NotImplementedError("writing to a map")
-        if event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", *UNKNOWN):
+                with self.lock:
+                    self.step("mmap")
+                    self.change(number)
+            return
+        if event not in (*NAMES, *UNKNOWN):
             return
         with self.lock:
             if self.ours or not isinstance(arguments[0], (str, os.PathLike)):
                 return
-            path = self.whole(arguments[0], arguments[-1] if event in FROM_FOLDER else -1)
+            name = arguments[1 if event in ("os.link", "os.symlink") else 0]
+            path = self.whole(name, arguments[-1] if event in FROM_FOLDER else -1)
             if not path.is_relative_to(self.folder):
                 return
             if event in UNKNOWN:
@@ -205,6 +210,8 @@ class Disk:
                 return
             else:
                 return
+        elif event == "os.link":
+            undo = functools.partial(path.unlink, missing_ok=True)
         elif event == "os.mkdir":
             undo = functools.partial(shutil.rmtree, path, ignore_errors=True)
         elif event == "os.rmdir":
@@ -242,6 +249,7 @@ class Disk:
             undo()
 
 
+NAMES = ("open", "os.link", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 FROM_FOLDER = ("os.mkdir", "os.remove", "os.rmdir")
 
 
@@ -386,14 +394,15 @@ def warm_up():
         of_ids = {"corpus": str(ids), "pretokenized": "u16", "separator_id": 32}
         for name, options in (("text", {"corpus": str(corpus)}), ("ids", of_ids)):
             path = Path(folder, name)
-            changes = {
-                "build": options,
-                "add": options,
-                "delete": {"documents": [0]},
-                "compact": {"full": True},
-                "prepare": {},
-            }
-            for call, options in changes.items():
+            changes = [
+                ("build", options),
+                ("add", options),
+                ("delete", {"documents": [0]}),
+                ("compact", {"full": True, "kind": "self-index"}),
+                ("compact", {"kind": "suffix-array"}),
+                ("prepare", {}),
+            ]
+            for call, options in changes:
                 CALLS[call](path, **options)
                 CALLS["look"](path, [[97], [97, 98]])
 
@@ -576,7 +585,19 @@ def names_that_belong(path):
 
 # At so many steps of each operation is a writer killed, if it has as many.
 KILLS = sized(24, 100_000)
-OPERATIONS = ["build", "build and train", "convert", "add", "delete", "compact", "compact fully"]
+OPERATIONS = [
+    "build",
+    "build and train",
+    "build a self-index",
+    "convert",
+    "convert to self-indexes",
+    "convert to suffix arrays",
+    "add",
+    "delete",
+    "compact",
+    "compact fully",
+    "compact self-indexes",
+]
 
 
 @pytest.fixture(scope="module")
@@ -603,6 +624,7 @@ def operations(tmp_path_factory):
 
     first, added = corpus(0, 10), {*range(16, 24)}
     template, grown, trained = folder / "index", folder / "grown", folder / "trained"
+    packed = folder / "packed"
     gone, more = {1, 4, 12}, {0, 2, 5, 7, 8, 10, 11, 15}
     live, live_grown = {*range(16)} - gone, {*range(20)} - {3, 17}
     with mock.patch.object(os, "fsync"):
@@ -617,6 +639,10 @@ def operations(tmp_path_factory):
             everygram.add(grown, corpus(start, end))
         everygram.delete(grown, documents=[17])
         everygram.build(first, trained, "train:300")
+        # A self-index, a suffix array, and one of what is deleted of both.
+        everygram.build(first, packed, kind="self-index", sample_every=4)
+        everygram.add(packed, corpus(10, 16))
+        everygram.delete(packed, documents=sorted(gone))
     # The ids of a trained tokenizer are those it gave; their texts are checked.
     with everygram.open(trained) as index:
         ids = {n: (index.document(n).token_ids.tolist(), {"n": n}) for n in range(10)}
@@ -632,6 +658,18 @@ def operations(tmp_path_factory):
     trained_queries = [[], [separator], *(ids[n][0][:2] for n in range(10))]
     return {
         "build": operation("build", {"corpus": first}, after=state(1, range(10))),
+        "build a self-index": operation(
+            "build", {"corpus": first, "kind": "self-index"}, after=state(1, range(10))
+        ),
+        "convert to self-indexes": operation(
+            "convert", {"folders": str(template), "kind": "self-index"}, after=state(3, live)
+        ),
+        "convert to suffix arrays": operation(
+            "convert", {"folders": str(packed), "kind": "suffix-array"}, after=state(3, live)
+        ),
+        "compact self-indexes": operation(
+            "compact", {"full": True}, packed, before=state(3, live), after=state(1, live)
+        ),
         "build and train": Operation(
             "build",
             {"corpus": first, "tokenizer": "train:300"},
