@@ -41,7 +41,9 @@ class Documents(Intervals):
         positions = np.empty(occurrences.shape[0], np.int64)
         for number in np.unique(segments).tolist():
             of_segment = segments == number
-            positions[of_segment] = self.segments[number].positions_of(ranks[of_segment])
+            positions[of_segment] = self.segments[number].positions_of(
+                ranks[of_segment], self.pace.cold
+            )
         return segments, ranks, positions
 
     def locate_many(
@@ -71,7 +73,9 @@ class Documents(Intervals):
         segments[:] = place % intervals.shape[1]
         for segment in np.unique(segments).tolist():
             of_segment = segments == segment
-            positions[of_segment] = self.segments[segment].positions_of(ranks[of_segment])
+            positions[of_segment] = self.segments[segment].positions_of(
+                ranks[of_segment], self.pace.cold
+            )
         return segments, positions
 
     def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -94,7 +98,7 @@ class Documents(Intervals):
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
         """The numbers of the documents in which the suffixes of these ranks start: int64."""
         opened = self.segments[segment]
-        return opened.numbers_of(opened.documents_at(opened.positions_of(ranks)))
+        return opened.numbers_of(opened.documents_at(opened.positions_of(ranks, self.pace.cold)))
 
     def deleted(self, documents: np.ndarray) -> np.ndarray:
         """Which of these numbers belong to deleted documents: bool, same shape."""
@@ -158,7 +162,8 @@ class Documents(Intervals):
             numbers = segment.numbers_of(np.arange(segment.num_documents))
             for local in np.flatnonzero(~self.deleted(numbers)).tolist():
                 start, end = segment.document_bounds(local)
-                yield int(numbers[local]), segment.text(start, end), segment.metadata(local)
+                ids = segment.text(start, end, self.pace.cold)
+                yield int(numbers[local]), ids, segment.metadata(local)
 
     def number_of(self, number: int, index: int | None) -> int:
         """The number here of a document that has this one in an index of the union.
@@ -197,7 +202,7 @@ class Documents(Intervals):
                 local = int(segment.local_of(one)[0])
                 if local >= 0:
                     start, end = segment.document_bounds(local)
-                    return segment.text(start, end), segment.metadata(local)
+                    return segment.text(start, end, self.pace.cold), segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
 
     def document_found(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -226,7 +226,9 @@ def read_tokens_at(row: np.ndarray, positions: np.ndarray, found: np.ndarray) ->
 
 
 @kernel
-def positions_at(row: np.ndarray, ranks: np.ndarray, positions: np.ndarray) -> None:
+def positions_at(
+    row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray
+) -> None:
     """Set positions[i] (int64) to the position of ranks[i] (int64), of a self-index."""
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
     count = (n + every - 1) // every
@@ -240,9 +242,9 @@ def positions_at(row: np.ndarray, ranks: np.ndarray, positions: np.ndarray) -> N
         if left == 0:
             break
         for i in range(left):
-            ask_for(blocks_of(row), state[i, 0] >> shift, False)
+            ask_for(blocks_of(row), state[i, 0] >> shift, cold)
         for i in range(left):
-            ask_for_block(row, state[i, 0] >> shift, False)
+            ask_for_block(row, state[i, 0] >> shift, cold)
         kept = 0
         for i in range(left):
             rank, of, steps = state[i, 0], state[i, 1], state[i, 2]

@@ -59,6 +59,8 @@ class Segment:
     stretches: np.ndarray | None = None
     # Counts unigrams where there is no table of them.
     _counted: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    # What every search reads first is read on opening if not larger than this.
+    at_once = AT_ONCE
     # The arrays of each part that can be held in memory.
     parts: Mapping[str, tuple[str, ...]] = MappingProxyType(
         {part: (part,) for part in PRELOADABLE}
@@ -122,8 +124,8 @@ class Segment:
         levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         # Every search reads these first: request them before the first search.
         upper = [self.fences[start:] for start, _ in levels]
-        for array in (self.unigrams, next(a for a in upper if a.nbytes <= AT_ONCE)):
-            if array.nbytes <= AT_ONCE:
+        for array in (self.unigrams, next(a for a in upper if a.nbytes <= self.at_once)):
+            if array.nbytes <= self.at_once:
                 advise(array, mmap.MADV_WILLNEED)
         row = np.zeros(rows.COLUMNS, np.int64)
         row[rows.N] = self.stream_len
@@ -216,8 +218,8 @@ class Segment:
         ends[order] = np.cumsum(counts[order])
         return ids, np.column_stack([ends - counts, ends])
 
-    def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
-        """The positions at these ranks: int64, shape (k,)."""
+    def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
+        """The positions at these ranks: int64, shape (k,). cold: as of `text`."""
         if self.stretches is None:
             return positions_in(self.suffix_array[ranks])
         if isinstance(ranks, slice):
@@ -233,8 +235,11 @@ class Segment:
         """The type of its token ids."""
         return self.tokens.dtype
 
-    def text(self, start: int, end: int) -> np.ndarray:
-        """The tokens at positions [start, end): of `token_dtype`, shape (end − start,)."""
+    def text(self, start: int, end: int, cold: bool = False) -> np.ndarray:
+        """The tokens at positions [start, end): of `token_dtype`, shape (end − start,).
+
+        cold: whether reads are expected to wait for a disk.
+        """
         return self.tokens[start:end]
 
     def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

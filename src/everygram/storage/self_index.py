@@ -3,6 +3,7 @@
 `format` describes the files; `kernels.psi` reads them.
 """
 
+import mmap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from everygram.storage.disk import (
     HashedFile,
     Written,
     address_of,
+    advise,
     map_file,
     map_positions,
     map_tokens,
@@ -29,6 +31,8 @@ from everygram.storage.segment import Segment
 
 # Where ids are all below this, a table says which unigram each is.
 MOST_PLACES = 1 << 24
+# Every step of a search reads what is said of blocks: in memory, if that is not larger than this.
+AT_ONCE = 256 << 20
 # Ranks or positions that one thread reads at a time, and blocks that are coded at a time.
 PIECE, BLOCKS = 1 << 20, 1 << 12
 # Only while a self-index is being made: the token before each suffix, in the order of ranks.
@@ -47,6 +51,8 @@ class SelfIndex(Segment):
         {"fences": ("fences", "psi_blocks"), "suffix_array": ("psi",), "tokens": ("samples",)}
     )
 
+    at_once = AT_ONCE
+
     def _map_stream(self, folder: Path, dtype: str) -> None:
         self._dtype = fmt.TOKEN_DTYPES[dtype]
         self.psi = map_file(folder / fmt.PSI, fmt.KEY)
@@ -56,6 +62,8 @@ class SelfIndex(Segment):
     def _describe_stream(self, row: np.ndarray) -> None:
         from everygram.kernels import rows
 
+        if self.psi_blocks.nbytes <= AT_ONCE:
+            advise(self.psi_blocks, mmap.MADV_WILLNEED)
         # (Nothing is read there, but arrays are made.)
         row[rows.TOKENS] = row[rows.POSITIONS] = address_of(self.psi)
         row[rows.SELF], row[rows.FOREIGN] = 1, 1
@@ -76,8 +84,8 @@ class SelfIndex(Segment):
     def token_dtype(self) -> np.dtype[Any]:
         return self._dtype
 
-    def text(self, start: int, end: int) -> np.ndarray:
-        return self._read(start, end, np.empty(0, np.int64))
+    def text(self, start: int, end: int, cold: bool = False) -> np.ndarray:
+        return self._read(start, end, np.empty(0, np.int64), cold)
 
     def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         from everygram.kernels import reads
@@ -93,26 +101,27 @@ class SelfIndex(Segment):
         reads.read_tokens_at(self._searched(), np.ascontiguousarray(positions, np.int64), found)
         return found
 
-    def _read(self, start: int, end: int, ranks: np.ndarray) -> np.ndarray:
+    def _read(self, start: int, end: int, ranks: np.ndarray, cold: bool) -> np.ndarray:
         """The tokens at positions [start, end); `ranks`, if it has entries, receives their ranks."""
         from everygram.kernels import reads
 
         text = np.empty(max(0, end - start), self._dtype)
         if text.shape[0]:
-            reads.read_text(self._searched(), start, end, text, ranks, False)
+            reads.read_text(self._searched(), start, end, text, ranks, cold)
         return text
 
     def _searched(self) -> np.ndarray:
         """The segment's row, though nobody has prepared it for searches."""
         return self._row if self._row is not None else self.prepare(self.separator, ())
 
-    def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
+    def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
         from everygram.kernels import reads
 
         if isinstance(ranks, slice):
             ranks = np.arange(*ranks.indices(self.stream_len))
         positions = np.empty(ranks.shape[0], np.int64)
-        reads.positions_at(self._searched(), np.ascontiguousarray(ranks, np.int64), positions)
+        ranks = np.ascontiguousarray(ranks, np.int64)
+        reads.positions_at(self._searched(), ranks, cold, positions)
         return positions
 
 
@@ -399,7 +408,7 @@ def write_plain(
     def read(begin: int) -> None:
         end = min(n, begin + PIECE)
         ranks = np.empty(end - begin, np.int64)
-        tokens[begin:end] = segment._read(begin, end, ranks)
+        tokens[begin:end] = segment._read(begin, end, ranks, False)
         entries[ranks] = position_entries(np.arange(begin, end), width).view(np.uint8).reshape(
             -1, width
         )

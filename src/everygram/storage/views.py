@@ -29,18 +29,18 @@ class _View(Segment):
         """As `Segment.prepare`: the segment's own row."""
         return self._of.prepare(vocab_size, preload)
 
-    def positions_of(self, ranks: np.ndarray | slice) -> np.ndarray:
+    def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
         """As `Segment.positions_of`."""
-        return self._of.positions_of(ranks)
+        return self._of.positions_of(ranks, cold)
 
     @property
     def token_dtype(self) -> np.dtype[Any]:
         """As `Segment.token_dtype`."""
         return self._of.token_dtype
 
-    def text(self, start: int, end: int) -> np.ndarray:
+    def text(self, start: int, end: int, cold: bool = False) -> np.ndarray:
         """As `Segment.text`."""
-        return self._of.text(start, end)
+        return self._of.text(start, end, cold)
 
     def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """As `Segment.texts`."""
