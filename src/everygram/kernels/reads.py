@@ -168,6 +168,54 @@ def next_in_text(row: np.ndarray, rank: int, out: np.ndarray, at: int) -> int:
     return min(sample_in(row, 2 * count + document), n - 1)
 
 
+@called
+def read_ahead(row: np.ndarray, first: int, count: int, ahead: np.ndarray) -> None:
+    """Set ahead[i, k] to token k of the suffix of rank first + i, of a self-index.
+
+    int64; behind the end of a document come separators.
+    """
+    n, shift = row[N], row[BLOCK_SHIFT]
+    state = np.empty(count, np.int64)
+    for i in range(count):
+        state[i] = first + i
+    for k in range(ahead.shape[1]):
+        for i in range(count):
+            if state[i] < n:
+                ask_for(blocks_of(row), state[i] >> shift, False)
+        for i in range(count):
+            if state[i] < n:
+                ask_for_block(row, state[i] >> shift, False)
+        for i in range(count):
+            if state[i] < n:
+                entry = entry_at(row, state[i])
+                ahead[i, k] = token_at_place(row, entry >> row[KEY_BITS])
+                state[i] = entry & ((np.int64(1) << row[KEY_BITS]) - 1)
+            else:
+                ahead[i, k] = row[SEPARATOR]
+
+
+@called
+def fill_caches(row: np.ndarray, positions: np.ndarray, caches: np.ndarray) -> None:
+    """Let caches[i] be that of `text_at` for the tokens before and around positions[i].
+
+    It begins with the sample before the token before. caches: int64, shape (k, S + 1).
+    """
+    every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
+    count = positions.shape[0]
+    state = np.empty(count, np.int64)
+    for i in range(count):
+        caches[i, 0] = max(positions[i] - 1, 0) // every
+        state[i] = rank_at_sample(row, caches[i, 0])
+    for step in range(every):
+        for i in range(count):
+            ask_for(blocks_of(row), state[i] >> shift, False)
+        for i in range(count):
+            ask_for_block(row, state[i] >> shift, False)
+        for i in range(count):
+            if caches[i, 0] * every + step < n:
+                state[i] = next_in_text(row, state[i], caches[i], step + 1)
+
+
 @kernel
 def read_text(
     row: np.ndarray, start: int, end: int, text: np.ndarray, ranks: np.ndarray, cold: bool
