@@ -48,7 +48,7 @@ class Covers(Intervals):
     @property
     def back(self) -> int:
         """How many times as long it takes to read the token before a suffix as those in it."""
-        return BACK if self._rows[:, rows.SELF].any() else 1
+        return BACK if self.walked else 1
 
     def read_on(
         self,
