@@ -3,7 +3,7 @@
 import numpy as np
 
 from everygram.kernels import inlined, kernel, length, position_at, prefetch
-from everygram.kernels.psi import HIGH_BITS, LOW_BITS, MOST_WORDS, OFFSET_BITS
+from everygram.kernels.psi import HIGH_BITS, LOW_BITS, OFFSET_BITS
 
 # Positions whose reads are requested together.
 TOGETHER = 64

@@ -299,9 +299,7 @@ def sample_of(row: np.ndarray, rank: int) -> int:
             number = ((row[N] - 1) >> shift) + 1
             found = np.int64(blocks[np.uint64(number + node)]) + mark
             for other in range(node << NODE_SHIFT, block):
-                found += np.int64(blocks[np.uint64(other)]) >> (
-                    OFFSET_BITS + LOW_BITS + HIGH_BITS
-                )
+                found += np.int64(blocks[np.uint64(other)]) >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)
             return found
     return np.int64(-1)
 

@@ -7,11 +7,10 @@ from everygram.kernels.psi import (
     ask_for_block,
     blocks_of,
     entry_at,
-    first_token,
     followed_by,
+    followed_by_token,
     last_of,
     located,
-    followed_by_token,
     sample_in,
     sample_of,
     token_at_place,
@@ -22,7 +21,6 @@ from everygram.kernels.rows import (
     FOREIGN,
     KEY_BITS,
     NUM_STRETCHES,
-    NUM_UNIGRAMS,
     SAMPLE_EVERY,
     SELF,
     SEPARATOR,
@@ -104,9 +102,7 @@ def ask_for_token(
 
 
 @inlined
-def token_after(
-    row: np.ndarray, tokens: np.ndarray, sa: np.ndarray, rank: int, offset: int
-) -> int:
+def token_after(row: np.ndarray, tokens: np.ndarray, sa: np.ndarray, rank: int, offset: int) -> int:
     """The token `offset` after the start of the suffix of a rank; the separator past the end."""
     if row[SELF]:
         return followed_by_token(row, rank, offset)
@@ -274,9 +270,7 @@ def read_tokens_at(row: np.ndarray, positions: np.ndarray, found: np.ndarray) ->
 
 
 @kernel
-def positions_at(
-    row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray
-) -> None:
+def positions_at(row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray) -> None:
     """Set positions[i] (int64) to the position of ranks[i] (int64), of a self-index."""
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
     count = (n + every - 1) // every

@@ -62,9 +62,7 @@ class Segment:
     # What every search reads first is read on opening if not larger than this.
     at_once = AT_ONCE
     # The arrays of each part that can be held in memory.
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType(
-        {part: (part,) for part in PRELOADABLE}
-    )
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({part: (part,) for part in PRELOADABLE})
     # What the files that `format` names are called where they are not called so.
     names: Mapping[str, str] = MappingProxyType({})
 

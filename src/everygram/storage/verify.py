@@ -21,8 +21,9 @@ from everygram.storage.fences import counted, fence_keys_of, fence_tree, unigram
 from everygram.storage.infini_gram import UNIGRAM
 from everygram.storage.prepared import is_prepared, read_info
 from everygram.storage.prepared import problems as preparation_problems
+from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment import Segment
-from everygram.storage.self_index import write_plain, write_self_index
+from everygram.storage.self_index import write_plain
 
 # Bytes that documents are counted in: they take no more than checking the order.
 NO_LIMIT = 1 << 62
