@@ -37,10 +37,9 @@ TOGETHER = 32
 
 @called
 def other_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """As `position_in`, of a self-index, or where positions are infini-gram's pointers: bytes, in any
-    number of them.
+    """As `position_in`, of a self-index, or where positions are infini-gram's pointers.
 
-    Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
+    These count bytes, and have any number of them. Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
     ascending, and what it is in the file.
     """
     if row[SELF]:
@@ -112,7 +111,7 @@ def token_after(row: np.ndarray, tokens: np.ndarray, sa: np.ndarray, rank: int, 
 
 @inlined
 def text_cache(row: np.ndarray) -> np.ndarray:
-    """Memory for `text_at`: of a self-index the number of a sample, and the tokens from there on."""
+    """Memory for `text_at`: of a self-index the number of a sample, and the tokens behind it."""
     cache = np.empty(row[SAMPLE_EVERY] + 1 if row[SELF] else 0, np.int64)
     if row[SELF]:
         cache[0] = -1

@@ -34,7 +34,7 @@ BLOCKS = 1 << 12
 # Only while a self-index is being made: the place of the token before each suffix.
 LEFTS = "lefts.tmp"
 # Bytes per entry while entries are put together, and coded.
-ENTRY_BYTES = 10
+ENTRY_BYTES = 16
 
 
 def write_self_index(
@@ -241,7 +241,7 @@ class _Stream:
     def _code(
         self, entries: np.ndarray, begin: int, sampled: np.ndarray, first: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """BLOCKS blocks of entries from the one at `first` on; entries: of ranks from `begin` on."""
+        """BLOCKS blocks of entries, from that at `first` on. entries: of ranks from `begin` on."""
         block = fmt.PSI_BLOCK
         some = entries[first : first + BLOCKS * block]
         start = begin + first

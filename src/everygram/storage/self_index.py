@@ -91,7 +91,7 @@ class SelfIndex(Segment):
         return found
 
     def _read(self, start: int, end: int, ranks: np.ndarray, cold: bool) -> np.ndarray:
-        """The tokens at positions [start, end); `ranks`, if it has entries, receives their ranks."""
+        """The tokens at positions [start, end); ranks, if it has entries, receives their ranks."""
         from everygram.kernels import reads
 
         text = np.empty(max(0, end - start), self._dtype)
