@@ -131,7 +131,7 @@ class _Held:
 
         Returns how many there are.
         """
-        number = min(int(counts.sum()), found.shape[0])
+        number: int = min(int(counts.sum()), found.shape[0])
         if self.moved is not None:
             found[:number] += np.repeat(self.moved, counts)[:number]
         return number

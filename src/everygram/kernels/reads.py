@@ -39,8 +39,8 @@ TOGETHER = 32
 def other_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
     """As `position_in`, of a self-index, or where positions are infini-gram's pointers.
 
-    These count bytes, and have any number of them. Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
-    ascending, and what it is in the file.
+    These count bytes, and have any number of them. Ranks that are not those of the file lie in
+    stretches: int64, (k, 2), the first rank of each, ascending, and what it is in the file.
     """
     if row[SELF]:
         return located(row, rank)

@@ -6,6 +6,7 @@
 import mmap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +43,11 @@ class SelfIndex(Segment):
 
     at_once = AT_ONCE
 
+    @property
+    def sample_every(self) -> int:
+        """Positions per sample."""
+        return self.entry.sample_every
+
     def _map_stream(self, folder: Path, dtype: str) -> None:
         self._dtype = fmt.TOKEN_DTYPES[dtype]
         self.psi = map_file(folder / fmt.PSI, fmt.KEY)
@@ -74,32 +80,32 @@ class SelfIndex(Segment):
         return self._dtype
 
     def text(self, start: int, end: int, cold: bool = False) -> np.ndarray:
-        return self._read(start, end, np.empty(0, np.int64), cold)
+        return self.read(start, end, np.empty(0, np.int64), cold)
 
     def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         from everygram.kernels import reads
 
         text = np.empty(int(np.maximum(ends - starts, 0).sum()), self._dtype)
-        reads.read_texts(self._searched(), starts, ends, text, False)
+        reads.read_texts(self.searched(), starts, ends, text, False)
         return text
 
     def tokens_at(self, positions: np.ndarray) -> np.ndarray:
         from everygram.kernels import reads
 
         found = np.empty(positions.shape, self._dtype)
-        reads.read_tokens_at(self._searched(), np.ascontiguousarray(positions, np.int64), found)
+        reads.read_tokens_at(self.searched(), np.ascontiguousarray(positions, np.int64), found)
         return found
 
-    def _read(self, start: int, end: int, ranks: np.ndarray, cold: bool) -> np.ndarray:
+    def read(self, start: int, end: int, ranks: np.ndarray, cold: bool) -> np.ndarray:
         """The tokens at positions [start, end); ranks, if it has entries, receives their ranks."""
         from everygram.kernels import reads
 
         text = np.empty(max(0, end - start), self._dtype)
         if text.shape[0]:
-            reads.read_text(self._searched(), start, end, text, ranks, cold)
+            reads.read_text(self.searched(), start, end, text, ranks, cold)
         return text
 
-    def _searched(self) -> np.ndarray:
+    def searched(self) -> np.ndarray:
         """The segment's row, though nobody has prepared it for searches."""
         return self._row if self._row is not None else self.prepare(self.separator, ())
 
@@ -110,7 +116,7 @@ class SelfIndex(Segment):
             ranks = np.arange(*ranks.indices(self.stream_len))
         positions = np.empty(ranks.shape[0], np.int64)
         ranks = np.ascontiguousarray(ranks, np.int64)
-        reads.positions_at(self._searched(), ranks, cold, positions)
+        reads.positions_at(self.searched(), ranks, cold, positions)
         return positions
 
 
@@ -140,35 +146,57 @@ def ahead(
 
 
 def write_plain(
-    segment: Segment, folder: Path, threads: int, progress: Callable[[int, int], None]
+    segment: Segment,
+    folder: Path,
+    memory: int,
+    threads: int,
+    progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write tokens.bin and suffix_array.bin of a self-index to a folder; returns them, mapped.
 
-    Raises DamagedIndexError.
+    memory: bytes, about. The text is read once for every so many bytes of the suffix array. Calls
+    `progress(tokens, tokens in all)`. Raises DamagedIndexError for ranks that occur twice.
     """
     assert isinstance(segment, SelfIndex)
     n, width = segment.stream_len, segment.entry.position_bytes
-    names = fmt.TOKENS, fmt.SUFFIX_ARRAY
-    sizes = n * segment.token_dtype.itemsize, n * width
-    for name, size in zip(names, sizes, strict=True):
-        with (folder / name).open("wb") as file:
-            file.truncate(size)
-    tokens = np.memmap(folder / fmt.TOKENS, segment.token_dtype, "r+", shape=(n,))
-    entries = np.memmap(folder / fmt.SUFFIX_ARRAY, np.uint8, "r+", shape=(n, width))
-
-    def read(begin: int) -> None:
-        end = min(n, begin + PIECE)
-        ranks = np.empty(end - begin, np.int64)
-        tokens[begin:end] = segment._read(begin, end, ranks, False)
-        entries[ranks] = (
-            position_entries(np.arange(begin, end), width).view(np.uint8).reshape(-1, width)
-        )
-
-    with ThreadPoolExecutor(threads) as pool:
-        for begin, _ in zip(
-            range(0, n, PIECE), ahead(pool, threads, read, range(0, n, PIECE)), strict=True
-        ):
-            progress(min(n, begin + PIECE), n)
-    tokens.flush()
-    entries.flush()
+    size = min(n, max(memory // width, PIECE))
+    passes = range(0, n, size)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        (folder / fmt.TOKENS).open("wb") as tokens,
+        (folder / fmt.SUFFIX_ARRAY).open("wb") as array,
+    ):
+        for number, first in enumerate(passes):
+            entries = np.empty((min(size, n - first), width), np.uint8)
+            put = np.zeros(entries.shape[0], np.bool_)
+            read = partial(_read_into, segment, first, entries, put)
+            for place, text in enumerate(ahead(pool, threads, read, range(0, n, PIECE))):
+                if first == 0:
+                    tokens.write(text.data)
+                done = number * n + min(n, (place + 1) * PIECE)
+                progress(done // len(passes), n)
+            if not put.all():
+                raise segment.damaged(fmt.PSI, "ranks without a position")
+            array.write(entries.data)
     return map_file(folder / fmt.TOKENS, segment.token_dtype), map_positions(folder, width)
+
+
+def _read_into(
+    segment: SelfIndex, first: int, entries: np.ndarray, put: np.ndarray, begin: int
+) -> np.ndarray:
+    """The text of PIECE positions from `begin` on; their positions are put into `entries`.
+
+    entries: u8, shape (k, width), of the ranks from `first` on; put: bool, shape (k,).
+    """
+    end = min(segment.stream_len, begin + PIECE)
+    ranks = np.empty(end - begin, np.int64)
+    text = segment.read(begin, end, ranks, False)
+    ranks -= first
+    positions = np.arange(begin, end)
+    if entries.shape[0] < segment.stream_len:
+        inside = (ranks >= 0) & (ranks < entries.shape[0])
+        ranks, positions = ranks[inside], positions[inside]
+    width = entries.shape[1]
+    entries[ranks] = position_entries(positions, width).view(np.uint8).reshape(-1, width)
+    put[ranks] = True
+    return text
