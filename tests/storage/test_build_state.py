@@ -3,15 +3,17 @@
 import copy
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 
 import everygram
-from conftest import write_jsonl
+from conftest import write_index, write_jsonl
 from everygram.building import external_sort
 from everygram.storage import format as fmt
-from everygram.storage.build_state import Block, BuildState, Cut, Unsorted
+from everygram.storage.build_state import Block, BuildState, Cut, Unsorted, _checksum
+from everygram.storage.directory import read_manifest
 from everygram.storage.disk import Written
 from everygram.storage.verify import verify
 
@@ -29,6 +31,16 @@ SIZES = {
     fmt.METADATA: 6,
     fmt.DOCUMENT_OFFSETS: 24,
     fmt.METADATA_OFFSETS: 32,
+}
+
+
+# Of a self-index of them.
+COMPRESSED_SIZES = {
+    fmt.PSI: 80_000,
+    fmt.PSI_BLOCKS: 2336,
+    fmt.SAMPLES: 8764,
+    fmt.FENCES: 2432,
+    fmt.UNIGRAMS: 120,
 }
 
 
@@ -57,12 +69,29 @@ def a_counted_state():
     return state
 
 
+def a_compressed_state():
+    state = a_counted_state()
+    state.compressed = {name: written(size) for name, size in COMPRESSED_SIZES.items()}
+    return state
+
+
+def a_state_of_segments(path):
+    """Of a conversion that has finished some: those of an index, linked into the folder."""
+    documents = [[1, 2], [3], []]
+    source = write_index(path / "source", documents, "u16", segments=2, deleted=[[1]])
+    entries = read_manifest(source).segments
+    for entry in entries[:2]:
+        shutil.copytree(source / entry.name, path / entry.name)
+    asked = {"corpus": [str(source)], "kind": "self-index", "sample_every": 32}
+    return BuildState("conversion", asked, [[str(source), "x"]], made=[*entries[:2]], dtype="u16")
+
+
 def with_files(path):
     """The index at `path`, with the files of what is finished."""
     folder = path / fmt.segment_name(1)
     folder.mkdir()
     counts = {fmt.DOCUMENT_COUNTS: fmt.document_counts_bytes(35_000, 3)}
-    more = {fmt.RUNS: 80_000, fmt.SUFFIX_ARRAY: 140_000} | counts
+    more = {fmt.RUNS: 80_000, fmt.SUFFIX_ARRAY: 140_000} | counts | COMPRESSED_SIZES
     for name, size in (SIZES | more).items():
         (folder / name).write_bytes(bytes(size))
     return path
@@ -70,6 +99,7 @@ def with_files(path):
 
 def as_json(state):
     """All of a state that can be compared."""
+    packed = state.compressed
     fields = copy.copy(vars(state))
     if state.segment is not None:
         files = state.segment.files.items()
@@ -80,16 +110,61 @@ def as_json(state):
         )
     if state.counted is not None:
         fields["counted"] = state.counted.entry, state.counted.blocks.tolist()
+    if packed is not None:
+        fields["compressed"] = {n: (f.entry, f.blocks.tolist()) for n, f in packed.items()}
     return fields
 
 
 @pytest.mark.parametrize(
-    "state", [a_state(), a_counted_state(), BuildState("compaction", {"full": True}, [])]
+    "state",
+    [
+        a_state(),
+        a_counted_state(),
+        a_compressed_state(),
+        BuildState("compaction", {"full": True}, []),
+    ],
 )
 def test_what_is_written_is_read_again(tmp_path, state):
     state.write(with_files(tmp_path))
     assert as_json(BuildState.read(tmp_path)) == as_json(state)
     assert {file.name for file in tmp_path.iterdir()} == {fmt.BUILD, fmt.segment_name(1)}
+
+
+def test_segments_that_are_finished_are_read_again(tmp_path):
+    state = a_state_of_segments(tmp_path)
+    state.write(tmp_path)
+    assert as_json(BuildState.read(tmp_path)) == as_json(state)
+    fields = json.loads((tmp_path / fmt.BUILD).read_bytes())
+    del fields["checksum"]
+    for place, new in (
+        (("dtype",), None),
+        (("dtype",), "u9"),
+        (("made", 0, "name"), "../segment-000001"),
+        (("made", 0, "kind"), "self-index"),
+        (("made", 1, "num_tokens"), 77),
+        (("made", 1), 7),
+    ):
+        bad = changed(fields, place, new)
+        (tmp_path / fmt.BUILD).write_text(json.dumps(bad | {"checksum": _checksum(bad)}))
+        assert BuildState.read(tmp_path) is None, place
+    state.write(tmp_path)
+    file = tmp_path / fmt.segment_name(2) / fmt.TOKENS
+    file.write_bytes(file.read_bytes()[:-1])
+    assert BuildState.read(tmp_path) is None
+
+
+def test_a_compressed_segment_needs_what_it_is_made_of_no_more(tmp_path):
+    a_compressed_state().write(with_files(tmp_path))
+    folder = tmp_path / fmt.segment_name(1)
+    for name in (fmt.TOKENS, fmt.SUFFIX_ARRAY, fmt.RUNS):
+        (folder / name).unlink()
+        assert BuildState.read(tmp_path).compressed is not None
+    for name in (*COMPRESSED_SIZES, fmt.DOCUMENT_COUNTS, fmt.METADATA):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[1:])
+        assert BuildState.read(tmp_path) is None, name
+        (folder / name).write_bytes(content)
+    assert BuildState.read(tmp_path) is not None
 
 
 def test_no_file_is_no_state(tmp_path):

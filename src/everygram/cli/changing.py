@@ -125,7 +125,7 @@ def delete(
 )
 @index_argument
 @click.option("--full", is_flag=True, help="Merge all segments, and drop every deleted document.")
-@kind_options
+@kind_options("that of the index", "as it was, or 32")
 @resource_options
 @restart_option
 @json_option

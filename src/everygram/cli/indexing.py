@@ -78,7 +78,7 @@ document_counts_option = click.option(
     help="For token ids without a tokenizer: every id is below N (default: as the width allows).",
 )
 @document_counts_option
-@kind_options
+@kind_options("suffix-array")
 @resource_options
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
@@ -153,7 +153,7 @@ def build(
     "says which (default: that of 'everygram attach', or none: the index then takes ids alone).",
 )
 @document_counts_option
-@kind_options
+@kind_options("suffix-array; for an everygram index, name it")
 @resource_options
 @restart_option
 @json_option

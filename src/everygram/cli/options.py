@@ -229,21 +229,28 @@ threads_option = click.option(
     help="Thread limit (default: one per processor).",
 )
 resource_options = together(memory_option, threads_option)
-kind_options = together(
-    click.option(
-        "--kind",
-        type=click.Choice(["suffix-array", "self-index"]),
-        help="Kind of segments: suffix-array, or self-index, which takes about a quarter of the "
-        "disk and answers some times slower (default: as it is; suffix-array for a new one).",
-    ),
-    click.option(
-        "--sample-every",
-        type=int,
-        metavar="N",
-        help="Of a self-index: positions per sample (default: 32). Fewer read positions and texts "
-        "faster, and take more disk.",
-    ),
-)
+
+
+def kind_options(default: str, samples: str = "32") -> Callable[[F], F]:
+    """The options of a command that makes segments; `default`, `samples`: their defaults, in
+    words."""
+    return together(
+        click.option(
+            "--kind",
+            type=click.Choice(["suffix-array", "self-index"]),
+            help="Kind of segments: suffix-array, or self-index, which takes about a quarter of "
+            f"the disk and answers some times slower (default: {default}).",
+        ),
+        click.option(
+            "--sample-every",
+            type=int,
+            metavar="N",
+            help=f"Of a self-index: positions per sample (default: {samples}). With fewer, "
+            "positions and texts are read faster, and the index is larger.",
+        ),
+    )
+
+
 restart_option = click.option(
     "--restart", is_flag=True, help="Start over, and discard what an interrupted run finished."
 )

@@ -269,9 +269,10 @@ def _state(given: Fields) -> dict[str, Any]:
         if compressed is not None:
             packed = _all_written(Fields(compressed, "compressed"), COMPRESSED)
         dtype = fields.choice("dtype", (None, *fmt.TOKEN_DTYPES))
-        made = [
-            segment_entry(each, fmt.FORMAT_VERSION, str(dtype)) for each in fields.objects("made")
-        ]
+        finished = list(fields.objects("made"))
+    if finished and dtype is None:
+        raise ValueError("dtype: expected that of the segments in made")
+    made = [segment_entry(each, fmt.FORMAT_VERSION, str(dtype)) for each in finished]
     for pieces, end in ((cuts, length), (blocks, None)):
         ends = [0, *(piece.end for piece in pieces)]
         if [piece.start for piece in pieces] != ends[:-1] or (

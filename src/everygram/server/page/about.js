@@ -35,6 +35,7 @@ export function create(context) {
           ["Separator", number(said.separator)],
           ["Put before a query", said.query_prefix ? h("code", {}, JSON.stringify(said.query_prefix)) : "nothing"],
           ["Segments", number(said.num_segments)],
+          ["Kind", said.kind === "self-index" ? `self-index, a sample every ${number(said.sample_every)} positions` : said.kind],
           ["Document counts", said.document_counts ? "stored" : "counted when asked"],
           ["Prepared for Kneser-Ney", said.prepared === undefined ? null : said.prepared ? "yes" : "no"],
           ["Version", h("code", {}, said.index_version)],
