@@ -253,7 +253,7 @@ def _merge(
 
     # Otherwise damaged data would get new checksums, and would count as sound ever after.
     check_files((part.segment for part in parts), checked)
-    arrays = _arrays(stages, parts, threads)
+    arrays = _arrays(stages, parts, memory, threads)
     runs = SortedRuns(
         stages.folder,
         [suffix_array for _, suffix_array in arrays],
@@ -278,7 +278,7 @@ def _merge(
 
 
 def _arrays(
-    stages: Stages, parts: list[_Part], threads: int
+    stages: Stages, parts: list[_Part], memory: int, threads: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The tokens and the suffix array of each part; none once they are merged."""
     segments = [part.segment for part in parts]
@@ -287,7 +287,8 @@ def _arrays(
     if needed := sum(map(plain_bytes, segments)):
         stages.clock.enter("plain")
         stages.check_space("reading a self-index", needed)
-    return [plain(segment, stages.path, threads, stages.clock.report) for segment in segments]
+    report = stages.clock.report
+    return [plain(segment, stages.path, memory, threads, report) for segment in segments]
 
 
 def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:

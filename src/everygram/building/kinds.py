@@ -141,7 +141,7 @@ def _remade(
     else:
         clock.enter("plain")
         stages.check_space("reading a self-index", plain_bytes(old))
-        write_plain(old, folder, threads, clock.report)
+        write_plain(old, folder, memory, threads, clock.report)
     counts = entry.stream_len, entry.num_documents
     numbers: np.ndarray | int = entry.first_document
     if fmt.DOCUMENT_NUMBERS in entry.files:

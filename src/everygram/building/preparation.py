@@ -136,7 +136,7 @@ def _make(path: Path, segment: Segment, memory: int, threads: int, clock: Clock)
         clock.enter("check")
         _check(segment, clock.report)
         clock.enter("prepare")
-        arrays = plain(segment, path, threads, clock.report)
+        arrays = plain(segment, path, memory, threads, clock.report)
         ends = _ends(segment, arrays[0])
         files, sweep = _written(folder, segment, arrays, ends, memory, threads, clock.report)
         info = prepared.PreparedInfo(

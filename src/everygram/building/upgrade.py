@@ -116,7 +116,7 @@ def _counted(
         link(old.folder / name, folder / name)
     if entry.kind == fmt.SELF_INDEX_KIND:
         clock.enter("plain")
-        write_plain(old, folder, threads, clock.report)
+        write_plain(old, folder, memory, threads, clock.report)
     clock.enter("count")
     files[fmt.DOCUMENT_COUNTS] = write_document_counts(
         folder,

@@ -34,6 +34,8 @@ class Spelled:
 
 
 NONE = np.empty(0, np.int64)
+# What is before a suffix of a self-index is read from its position, which is looked up.
+BACK = 20
 
 
 class Covers(Intervals):
@@ -42,6 +44,11 @@ class Covers(Intervals):
     A *place* is the position of a token in its segment, shifted left by the spelled tokens' `bits`,
     and an offset among the token's bytes: int64.
     """
+
+    @property
+    def back(self) -> int:
+        """How many times as long it takes to read the token before a suffix as those in it."""
+        return BACK if self.walked else 1
 
     def read_on(
         self,

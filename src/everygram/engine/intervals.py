@@ -59,6 +59,11 @@ class Intervals:
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
         self.pace = Pace()
 
+    @property
+    def walked(self) -> bool:
+        """Whether a segment is a self-index, whose suffixes and text are read token by token."""
+        return bool(self._rows[:, rows.SELF].any())
+
     @cached_property
     def count(self) -> Callable[[Ids], tuple[bytes, int]]:
         """count(query): occurrences. The empty query counts all tokens and all document ends."""

@@ -1,5 +1,6 @@
 """Sequences of tokens, and texts, in some documents: read from their tokens, not looked up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,9 @@ from everygram.engine.covers import Spelled
 from everygram.engine.intervals import Intervals
 from everygram.kernels import rows, scans
 from everygram.storage.disk import address_of
+
+# Tokens of a self-index that are read at a time.
+HELD = 1 << 22
 
 
 class Scans(Intervals):
@@ -21,27 +25,40 @@ class Scans(Intervals):
         self, number: int, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, found: np.ndarray
     ) -> np.ndarray:
         """Occurrences of ids, of the token dtype, shape (m,), m > 0. found: int64, shape (n,)."""
-        counts = np.zeros(starts.shape[0], np.int64)
-        held = self._held(number, starts, ends)
-        row, starts, ends = held.row, held.starts, held.ends
-        if ids.shape[0] == 1 and not found.shape[0]:
-            scans.count_one(row, ids, starts, ends, counts)
-        else:
-            scans.find_ids(row, ids, starts, ends, counts, found)
-            held.place(counts, found)
+        counts, used = np.zeros(starts.shape[0], np.int64), 0
+        for part, held in self._held(number, starts, ends):
+            of = held.row, ids, held.starts, held.ends, counts[part]
+            if ids.shape[0] == 1 and not found.shape[0]:
+                scans.count_one(*of)
+                continue
+            room = found[used:]
+            scans.find_ids(*of, room)
+            used += held.place(counts[part], room)
         return counts
 
-    def _held(self, number: int, starts: np.ndarray, ends: np.ndarray) -> "_Held":
-        """The tokens of documents of a segment where they can be read one by one."""
+    def _held(
+        self, number: int, starts: np.ndarray, ends: np.ndarray
+    ) -> Iterator[tuple[slice, "_Held"]]:
+        """Documents of a segment in parts, with their tokens where kernels can scan them."""
         segment, row = self.segments[number], self._rows[number]
         if not row[rows.SELF]:
-            return _Held(row, _packed(starts), _packed(ends), None)
-        # (With the separators before: whether a token begins a document is told by that.)
-        text = segment.texts(starts - 1, ends)
-        here = np.cumsum(ends - starts + 1) - (ends - starts)
-        row = row.copy()
-        row[rows.SELF], row[rows.TOKENS], row[rows.N] = 0, address_of(text), text.shape[0]
-        return _Held(row, here, here + ends - starts, text, starts - here)
+            yield slice(None), _Held(row, _packed(starts), _packed(ends))
+            return
+        lengths = np.cumsum(ends - starts + 1)
+        begin = 0
+        while begin < starts.shape[0]:
+            before = int(lengths[begin - 1]) if begin else 0
+            end = max(begin + 1, int(np.searchsorted(lengths, before + HELD, "right")))
+            part = slice(begin, end)
+            # (With the separators before: they tell which token begins a document.)
+            text = segment.texts(starts[part] - 1, ends[part])
+            copied = row.copy()
+            copied[rows.SELF] = 0
+            copied[rows.TOKENS], copied[rows.N] = address_of(text), text.shape[0]
+            last = lengths[part] - before
+            first = last - (ends[part] - starts[part])
+            yield part, _Held(copied, first, last, starts[part] - first, text)
+            begin = end
 
     def prepared(
         self, spelled: Spelled, tokens: np.ndarray, offsets: np.ndarray, states: np.ndarray
@@ -70,27 +87,28 @@ class Scans(Intervals):
         found: np.ndarray,
     ) -> np.ndarray:
         """Occurrences of a text. found: int64, shape (n, 4)."""
-        counts = np.zeros(starts.shape[0], np.int64)
-        held = self._held(number, starts, ends)
-        scans.find_text(
-            held.row,
-            np.empty(0, self.vocabulary.dtype),
-            int(self.vocabulary.separator),
-            *prepared,
-            spelled.blob,
-            spelled.starts,
-            spelled.dropped,
-            spelled.vanishes,
-            spelled.steps,
-            spelled.targets,
-            spelled.words,
-            held.starts,
-            held.ends,
-            counts,
-            found,
-        )
-        held.place(counts, found[:, 0])
-        held.place(counts, found[:, 2])
+        counts, used = np.zeros(starts.shape[0], np.int64), 0
+        for part, held in self._held(number, starts, ends):
+            room = found[used:]
+            scans.find_text(
+                held.row,
+                np.empty(0, self.vocabulary.dtype),
+                int(self.vocabulary.separator),
+                *prepared,
+                spelled.blob,
+                spelled.starts,
+                spelled.dropped,
+                spelled.vanishes,
+                spelled.steps,
+                spelled.targets,
+                spelled.words,
+                held.starts,
+                held.ends,
+                counts[part],
+                room,
+            )
+            held.place(counts[part], room[:, 0])
+            used += held.place(counts[part], room[:, 2])
         return counts
 
 
@@ -105,14 +123,18 @@ class _Held:
     row: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
-    text: np.ndarray | None
     moved: np.ndarray | None = None
+    text: np.ndarray | None = None
 
-    def place(self, counts: np.ndarray, found: np.ndarray) -> None:
-        """Let the positions found, so many in each document, be those in the segment."""
+    def place(self, counts: np.ndarray, found: np.ndarray) -> int:
+        """Let the positions found, so many in each document, be those in the segment.
+
+        Returns how many there are.
+        """
+        number: int = min(int(counts.sum()), found.shape[0])
         if self.moved is not None:
-            number = min(int(counts.sum()), found.shape[0])
             found[:number] += np.repeat(self.moved, counts)[:number]
+        return number
 
 
 def _packed(column: np.ndarray) -> np.ndarray:

@@ -170,9 +170,7 @@ class Texts(Distributions):
             at = further
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
-    def _walked_matches(
-        self, text: Queries, limits: np.ndarray, walked: np.ndarray
-    ) -> np.ndarray:
+    def _walked_matches(self, text: Queries, limits: np.ndarray, walked: np.ndarray) -> np.ndarray:
         """The length of the longest match at each place, of those in the self-indexes, `walked`.
 
         A self-index finds the longest match that ends at a place. These begin ever later, so that

@@ -3,7 +3,7 @@
 import numpy as np
 
 from everygram.kernels import inlined, kernel, length, position_at, prefetch
-from everygram.kernels.psi import HIGH_BITS, LOW_BITS, MOST_WORDS, OFFSET_BITS
+from everygram.kernels.psi import HIGH_BITS, LOW_BITS, OFFSET_BITS, entry_at
 
 # Positions whose reads are requested together.
 TOGETHER = 64
@@ -130,3 +130,24 @@ def code_blocks(
         fences[block] = np.uint64(base)
         at = (marks_at + 8 * marked + 63) >> 6
     return at
+
+
+@kernel
+def entries_at(row: np.ndarray, ranks: np.ndarray, entries: np.ndarray) -> None:
+    """Set entries[i] (int64) to the entry of ranks[i] (int64) of a self-index."""
+    for i in range(entries.shape[0]):
+        entries[i] = entry_at(row, ranks[i])
+
+
+@kernel
+def first_again(ranks: np.ndarray, seen: np.ndarray) -> int:
+    """The index of the first of these ranks (int64) that was seen before, or −1; all are seen now.
+
+    seen: u64, a bit for each rank; zeros at first.
+    """
+    for i in range(ranks.shape[0]):
+        word, bit = ranks[i] >> 6, np.uint64(1) << np.uint64(ranks[i] & 63)
+        if seen[word] & bit:
+            return i
+        seen[word] |= bit
+    return -1

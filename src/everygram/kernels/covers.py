@@ -13,13 +13,25 @@ An id that is not below V is the separator, or in a damaged file: either way a d
 
 import numpy as np
 
-from everygram.kernels import array_at, inlined, kernel
+from everygram.kernels import array_at, called, inlined, kernel
 from everygram.kernels.characters import OPEN, is_word_at, is_word_before, word_from, word_up_to
-from everygram.kernels.reads import ask_for_token, position_in, text_at, text_cache
+from everygram.kernels.psi import first_token
+from everygram.kernels.reads import (
+    ask_for_token,
+    fill_caches,
+    position_in,
+    positions_at,
+    read_ahead,
+    text_at,
+    text_cache,
+)
 from everygram.kernels.rows import POSITIONS, SELF, TOKENS, WIDTH, N
 
 # Occurrences whose tokens are requested together.
 TOGETHER = 32
+# Tokens of a self-index's suffixes that are read before they are known to be needed, and places
+# that are found together.
+AHEAD, MANY = 4, 1 << 12
 
 
 @inlined
@@ -195,12 +207,23 @@ def walk(
     sa = array_at(row[POSITIONS], n * width, np.uint8)
     tokens = array_at(row[TOKENS], n, ids.dtype)
     cache = text_cache(row)
+    walked = row[SELF] != 0
+    # (Where the text begins in the suffix itself, places are found from their ranks in the end.)
+    ranked = walked and found.shape[0] > 0 and not before.shape[0]
+    # Of a self-index, suffixes are read ahead, and text only where it has to be.
+    ahead_of = np.empty((TOGETHER if walked else 0, AHEAD), np.int64)
+    caches = np.empty((TOGETHER if walked else 0, cache.shape[0]), np.int64)
+    where, ranks = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
     end = steps.shape[0] - 1
     size = starts.shape[0] - 1
     total = 0
     for interval in range(intervals.shape[0]):
         lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
         offset = np.int64(offsets[interval])
+        placed = not walked or before.shape[0] > 0 or words.shape[0] > 0
+        if not placed and lo < hi:
+            number = first_token(row, lo)
+            placed = number < size and offset < dropped[number]
         # What was read on from the suffix before: suffixes are in order, so that the next one often
         # has the same tokens. Its position (or −1), and of the tokens looked at, how many, if the
         # text fits, and where it ends.
@@ -208,10 +231,23 @@ def walk(
         looked, went, ended, ended_at = np.int64(0), False, np.int64(0), np.int64(0)
         for base in range(lo, hi, TOGETHER):
             top = min(hi, base + TOGETHER)
+            if not walked:
+                for rank in range(base, top):
+                    ask_for_token(row, tokens, sa, rank, 0, False)
+            elif placed:
+                for rank in range(base, top):
+                    ranks[rank - base] = rank
+                positions_at(row, ranks[: top - base], False, where[: top - base])
+                fill_caches(row, where[: top - base], caches[: top - base])
+            else:
+                read_ahead(row, base, top - base, ahead_of)
             for rank in range(base, top):
-                ask_for_token(row, tokens, sa, rank, 0, False)
-            for rank in range(base, top):
-                position = position_in(row, sa, rank)
+                position = np.int64(0)
+                near = not placed  # (then positions are counted from the suffix)
+                if not walked:
+                    position = position_in(row, sa, rank)
+                elif placed:
+                    position, cache = where[rank - base], caches[rank - base]
                 first, begin = position, offset
                 token, at, now = position, offset, np.int64(state)
                 fits = position < n
@@ -228,7 +264,10 @@ def walk(
                         first -= 1
                     fits = begin >= 0
                 if fits:
-                    number = text_at(row, tokens, cache, first)
+                    if near:
+                        number = ahead_of[rank - base, 0]
+                    else:
+                        number = text_at(row, tokens, cache, first)
                     if number >= size or begin > starts[number + 1] - starts[number]:
                         fits = False
                     elif begin < dropped[number]:
@@ -240,7 +279,7 @@ def walk(
                                 break
                             ahead -= 1
                         fits = ahead >= 0 and text_at(row, tokens, cache, ahead) != separator
-                repeated = fits and not row[SELF] and same >= 0 and position + looked <= n
+                repeated = fits and not walked and same >= 0 and position + looked <= n
                 if repeated:
                     for ahead in range(looked):
                         if tokens[position + ahead] != tokens[same + ahead]:
@@ -253,7 +292,18 @@ def walk(
                         if token >= n:
                             fits = False
                             break
-                        number = text_at(row, tokens, cache, token)
+                        if near and token == AHEAD:
+                            near = False
+                            position = position_in(row, sa, rank)
+                            first = position
+                            token += position
+                            if token >= n:
+                                fits = False
+                                break
+                        if near:
+                            number = ahead_of[rank - base, token]
+                        else:
+                            number = text_at(row, tokens, cache, token)
                         if number >= size:
                             fits = False
                             break
@@ -286,11 +336,28 @@ def walk(
                         )
                 if fits:
                     if found.shape[0]:
-                        found[total] = first << bits | begin
+                        found[total] = (rank if ranked else first) << bits | begin
                     if counts.shape[0]:
                         counts[interval] += 1
                     total += 1
+    if ranked:
+        place_ranks(row, bits, found[:total])
     return total
+
+
+@called
+def place_ranks(row: np.ndarray, bits: int, found: np.ndarray) -> None:
+    """Let places in a self-index that are told by rank be told by position."""
+    size = min(found.shape[0], MANY)
+    ranks, positions = np.empty(size, np.int64), np.empty(size, np.int64)
+    for base in range(0, found.shape[0], MANY):
+        count = min(found.shape[0] - base, MANY)
+        for i in range(count):
+            ranks[i] = found[base + i] >> bits
+        positions_at(row, ranks[:count], False, positions[:count])
+        for i in range(count):
+            offset = found[base + i] & ((np.int64(1) << bits) - 1)
+            found[base + i] = positions[i] << bits | offset
 
 
 @kernel
@@ -305,10 +372,12 @@ def listed(
         lo, hi = max(0, intervals[interval, 0]), min(n, intervals[interval, 1])
         offset = np.int64(offsets[interval])
         for rank in range(lo, hi):
-            position = position_in(row, sa, rank)
+            position = rank if row[SELF] else position_in(row, sa, rank)
             if position < n:
                 found[total] = position << bits | offset
                 total += 1
+    if row[SELF]:
+        place_ranks(row, bits, found[:total])
     return total
 
 

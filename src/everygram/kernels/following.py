@@ -17,6 +17,8 @@ from everygram.kernels import (
     will_need,
     words,
 )
+from everygram.kernels.psi import read_after
+from everygram.kernels.reads import other_position, position_in, token_after
 from everygram.kernels.rows import (
     BY_BYTES,
     END,
@@ -41,8 +43,6 @@ from everygram.kernels.rows import (
     check,
     token_of,
 )
-from everygram.kernels.psi import read_after
-from everygram.kernels.reads import other_position, position_in, token_after
 from everygram.kernels.search import find_group
 
 # Next tokens that are read together, and the number of fences skipped at once if their keys agree.

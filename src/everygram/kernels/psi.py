@@ -280,8 +280,8 @@ def sample_of(row: np.ndarray, rank: int) -> int:
     shift = row[BLOCK_SHIFT]
     block, i = rank >> shift, rank & ((np.int64(1) << shift) - 1)
     pointer = np.int64(blocks[np.uint64(block)])
-    marks = pointer >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)
-    if marks == 0:
+    marks = min(int(pointer >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)), 128)
+    if marks <= 0:
         return np.int64(-1)
     psi = psi_of(row)
     at = min(pointer & OFFSET_MASK, row[PSI_WORDS] - MOST_WORDS)
@@ -293,15 +293,13 @@ def sample_of(row: np.ndarray, rank: int) -> int:
         runs += ones(psi[np.uint64(at)])
         at += 1
     bit = (at << 6) + high_bits + runs * width
-    for mark in range(min(marks, 128)):
+    for mark in range(marks):
         if low_part(psi, bit + 8 * mark, 8) == i:
             node = block >> NODE_SHIFT
             number = ((row[N] - 1) >> shift) + 1
             found = np.int64(blocks[np.uint64(number + node)]) + mark
             for other in range(node << NODE_SHIFT, block):
-                found += np.int64(blocks[np.uint64(other)]) >> (
-                    OFFSET_BITS + LOW_BITS + HIGH_BITS
-                )
+                found += np.int64(blocks[np.uint64(other)]) >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)
             return found
     return np.int64(-1)
 

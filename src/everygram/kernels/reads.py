@@ -7,11 +7,10 @@ from everygram.kernels.psi import (
     ask_for_block,
     blocks_of,
     entry_at,
-    first_token,
     followed_by,
+    followed_by_token,
     last_of,
     located,
-    followed_by_token,
     sample_in,
     sample_of,
     token_at_place,
@@ -22,7 +21,6 @@ from everygram.kernels.rows import (
     FOREIGN,
     KEY_BITS,
     NUM_STRETCHES,
-    NUM_UNIGRAMS,
     SAMPLE_EVERY,
     SELF,
     SEPARATOR,
@@ -39,11 +37,10 @@ TOGETHER = 32
 
 @called
 def other_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """As `position_in`, of a self-index, or where positions are infini-gram's pointers: bytes, in any
-    number of them.
+    """As `position_in`, of a self-index, or where positions are infini-gram's pointers.
 
-    Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
-    ascending, and what it is in the file.
+    These count bytes, and have any number of them. Ranks that are not those of the file lie in
+    stretches: int64, (k, 2), the first rank of each, ascending, and what it is in the file.
     """
     if row[SELF]:
         return located(row, rank)
@@ -104,9 +101,7 @@ def ask_for_token(
 
 
 @inlined
-def token_after(
-    row: np.ndarray, tokens: np.ndarray, sa: np.ndarray, rank: int, offset: int
-) -> int:
+def token_after(row: np.ndarray, tokens: np.ndarray, sa: np.ndarray, rank: int, offset: int) -> int:
     """The token `offset` after the start of the suffix of a rank; the separator past the end."""
     if row[SELF]:
         return followed_by_token(row, rank, offset)
@@ -116,7 +111,7 @@ def token_after(
 
 @inlined
 def text_cache(row: np.ndarray) -> np.ndarray:
-    """Memory for `text_at`: of a self-index the number of a sample, and the tokens from there on."""
+    """Memory for `text_at`: of a self-index the number of a sample, and the tokens behind it."""
     cache = np.empty(row[SAMPLE_EVERY] + 1 if row[SELF] else 0, np.int64)
     if row[SELF]:
         cache[0] = -1
@@ -166,6 +161,54 @@ def next_in_text(row: np.ndarray, rank: int, out: np.ndarray, at: int) -> int:
         return rank
     count = (n + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
     return min(sample_in(row, 2 * count + document), n - 1)
+
+
+@called
+def read_ahead(row: np.ndarray, first: int, count: int, ahead: np.ndarray) -> None:
+    """Set ahead[i, k] to token k of the suffix of rank first + i, of a self-index.
+
+    int64; behind the end of a document come separators.
+    """
+    n, shift = row[N], row[BLOCK_SHIFT]
+    state = np.empty(count, np.int64)
+    for i in range(count):
+        state[i] = first + i
+    for k in range(ahead.shape[1]):
+        for i in range(count):
+            if state[i] < n:
+                ask_for(blocks_of(row), state[i] >> shift, False)
+        for i in range(count):
+            if state[i] < n:
+                ask_for_block(row, state[i] >> shift, False)
+        for i in range(count):
+            if state[i] < n:
+                entry = entry_at(row, state[i])
+                ahead[i, k] = token_at_place(row, entry >> row[KEY_BITS])
+                state[i] = entry & ((np.int64(1) << row[KEY_BITS]) - 1)
+            else:
+                ahead[i, k] = row[SEPARATOR]
+
+
+@called
+def fill_caches(row: np.ndarray, positions: np.ndarray, caches: np.ndarray) -> None:
+    """Let caches[i] be that of `text_at` for the tokens before and around positions[i].
+
+    It begins with the sample before the token before. caches: int64, shape (k, S + 1).
+    """
+    every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
+    count = positions.shape[0]
+    state = np.empty(count, np.int64)
+    for i in range(count):
+        caches[i, 0] = max(positions[i] - 1, 0) // every
+        state[i] = rank_at_sample(row, caches[i, 0])
+    for step in range(every):
+        for i in range(count):
+            ask_for(blocks_of(row), state[i] >> shift, False)
+        for i in range(count):
+            ask_for_block(row, state[i] >> shift, False)
+        for i in range(count):
+            if caches[i, 0] * every + step < n:
+                state[i] = next_in_text(row, state[i], caches[i], step + 1)
 
 
 @kernel
@@ -226,9 +269,7 @@ def read_tokens_at(row: np.ndarray, positions: np.ndarray, found: np.ndarray) ->
 
 
 @kernel
-def positions_at(
-    row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray
-) -> None:
+def positions_at(row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray) -> None:
     """Set positions[i] (int64) to the position of ranks[i] (int64), of a self-index."""
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
     count = (n + every - 1) // every

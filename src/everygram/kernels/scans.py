@@ -233,7 +233,9 @@ def find_text(
                                 break
                             at += 1
                 if fits and sides & AFTER:
-                    fits = not is_word_at(row, cache, tokens, stop, token, at, blob, starts_of, words)
+                    fits = not is_word_at(
+                        row, cache, tokens, stop, token, at, blob, starts_of, words
+                    )
                 if fits and sides & BEFORE:
                     fits = not is_word_before(
                         row,

@@ -250,6 +250,7 @@ class Parts:
         firsts, nexts = self._sizes[begun.tokens[:, 0]], self._sizes[tokens]
         left = int(firsts.sum())
         right = int(np.where(over, nexts, np.minimum(nexts, FEW + nexts**0.6)).sum())
+        right *= self._engine.back
         pairs = firsts.shape[0] * nexts.shape[0] * SEARCH
         off = np.minimum(firsts, RUN * (1 + np.minimum(firsts**0.6, nexts.shape[0])))
         least = min(left, right, pairs)

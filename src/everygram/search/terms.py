@@ -20,6 +20,8 @@ from everygram.storage import format as fmt
 # How many tokens are read in the time in which one occurrence is looked up (see `Found`): of a
 # token, of several, of a text.
 LOOK_UP_ONE, LOOK_UP_MORE, LOOK_UP_TEXT = 128, 32, 100
+# In a self-index, where it takes as long to read a token as to follow a suffix by one.
+LOOK_UP_WALKED = 20
 # Of two lists, one so many times longer is searched for each number of the other.
 FAR = 32
 
@@ -38,10 +40,9 @@ class Found(ABC):
     look_up: how many tokens are read in the time in which one occurrence is looked up.
     """
 
-    look_up: int
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, look_up: int) -> None:
         self._engine = engine
+        self.look_up = min(look_up, LOOK_UP_WALKED) if engine.walked else look_up
         self._known: dict[int, _LookedUp] = {}
 
     @abstractmethod
@@ -159,10 +160,9 @@ class FoundIds(Found):
 
     def __init__(self, engine: Engine, ids: np.ndarray, intervals: np.ndarray) -> None:
         """ids: token dtype, without separators, at least one. intervals: int64, (segments, 2)."""
-        super().__init__(engine)
+        super().__init__(engine, LOOK_UP_ONE if ids.shape[0] == 1 else LOOK_UP_MORE)
         self._ids, self.intervals = ids, intervals
         self._length = ids.shape[0] << BITS
-        self.look_up = LOOK_UP_ONE if ids.shape[0] == 1 else LOOK_UP_MORE
 
     def bound(self, number: int) -> int:
         lo, hi = self.intervals[number].tolist()
@@ -190,12 +190,10 @@ class FoundIds(Found):
 class FoundText(Found):
     """A text, however tokens divide it."""
 
-    look_up = LOOK_UP_TEXT
-
     def __init__(
         self, engine: Engine, texts: TextSearch, pattern: Pattern, whole_words: bool
     ) -> None:
-        super().__init__(engine)
+        super().__init__(engine, LOOK_UP_TEXT)
         self._spelled = texts.spelled(pattern, whole_words)
         self._sizes = np.diff(self._spelled.starts)
         parts = texts.parts(pattern, self._spelled)

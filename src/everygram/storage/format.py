@@ -103,17 +103,17 @@ and 0 for the only guide.
 
 *Self-index.* A segment of this kind has neither its tokens nor its suffix array: both follow from Ψ
 (Grossi & Vitter 2000; Sadakane 2003). Its order of suffixes, and with it every rank, is that of the
-other kind; so are the files not named here. Ψ of a rank is the rank of the suffix one token further;
-of a suffix that is the last token of document d, or the separator of an empty one, it is n + d. Each
-rank has an *entry*: the place of its first token among the U distinct ones, shifted left by
-`key_bits`, the bits that n + D needs; below it Ψ. Entries ascend with rank: suffixes with one first
-token are in the order of what follows it, and those that a separator follows come last, in the
-order of positions. An entry has at most 63 bits.
+other kind; so are the files not named here. Ψ of a rank is the rank of the suffix one token
+further; of a suffix that is the last token of document d, or the separator of an empty one, it is n
++ d. Each rank has an *entry*: the place of its first token among the U distinct ones, shifted left
+by `key_bits`, the bits that n + D needs; below it Ψ. Entries ascend with rank: suffixes with one
+first token are in the order of what follows it, and those that a separator follows come last, in
+the order of positions. An entry has at most 63 bits.
 
 Entries are coded in *blocks* of s = `fence_spacing` (128) ranks, the last of which may be shorter:
 
-- one bit per rank of a whole block, from the lowest of each u64 on: a one where a *run* begins, which
-  is entries that are each one more than the one before;
+- one bit per rank of a whole block, from the lowest of each u64 on: a one where a *run* begins,
+  which is entries that are each one more than the one before;
 - of the first entry of each run, less the first entry of the block, the bits above the lowest w, in
   unary: for run i and these bits h, a one at place h + i (Elias 1974, Fano 1971);
 - the lowest w bits of each of them, w bits each;
@@ -139,11 +139,11 @@ samples.bin          2 P + D    u32 / u40 P = ⌈n / `sample_every`⌉ positions
                                           each document's separator
 ==================== ========== ========= =====================================================
 
-In the example above, with n + D = 8, `key_bits` is 4. Of the ranks 0 to 5, Ψ is 3 7 1 6 0 2 (7 and 6
-are the ends of documents 1 and 0), and the entries are 3 7 17 22 32 34: six runs, less the first 0 4
-14 19 29 31, so that w is 2. The bits above are 0 1 3 4 7 7, in unary ones at 0 2 5 7 11 12; the lowest
-bits are 0 0 2 3 1 3; position 0 is sampled, rank 4. The only block is three words: 0x3f, 0, and
-0x9bc18a5 (13 bits, 12 bits, 8 bits). Then come 192 words of zeros. psi_blocks.bin is
+In the example above, with n + D = 8, `key_bits` is 4. Of the ranks 0 to 5, Ψ is 3 7 1 6 0 2 (7 and
+6 are the ends of documents 1 and 0), and the entries are 3 7 17 22 32 34: six runs, less the first
+0 4 14 19 29 31, so that w is 2. The bits above are 0 1 3 4 7 7, in unary ones at 0 2 5 7 11 12; the
+lowest bits are 0 0 2 3 1 3; position 0 is sampled, rank 4. The only block is three words: 0x3f, 0,
+and 0x9bc18a5 (13 bits, 12 bits, 8 bits). Then come 192 words of zeros. psi_blocks.bin is
 0x83420000000000 and 0; fences.bin is 3 and 15 keys of all ones; samples.bin is 0 4 4 5.
 
 *Deleted documents* stay in their segment. They are also in a segment of `sign` −1, with their
@@ -169,9 +169,10 @@ listed with its size and SHA-256, which shows whether the file is damaged; `chec
 where. `first_document` is the number of a segment's first document. `next_document` and
 `next_segment` are numbers that were never used. `document_counts`: whether new segments get their
 file of that name. `kind` of a segment is "suffix-array" or "self-index", that of the index the kind
-that compaction makes; `sample_every` of another than a self-index is 0. `build` is the report of the build, for people:
-seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex digits for each file that
-was read, by which `add` recognizes it: of the SHA-256 of its name, size and version.
+that compaction makes; `sample_every` of another than a self-index is 0. `build` is the report of
+the build, for people: seconds per stage, peak memory, skipped documents. Its `inputs` are 16 hex
+digits for each file that was read, by which `add` recognizes it: of the SHA-256 of its name, size
+and version.
 """
 
 import hashlib

@@ -12,7 +12,11 @@ from everygram.storage.self_index import write_plain
 
 
 def plain(
-    segment: Segment, path: Path, threads: int, progress: Callable[[int, int], None]
+    segment: Segment,
+    path: Path,
+    memory: int,
+    threads: int,
+    progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The stream and the suffix array of a segment, as `Segment.tokens` and `suffix_array` are.
 
@@ -25,7 +29,7 @@ def plain(
     folder = path / fmt.PLAIN
     folder.mkdir()
     try:
-        return write_plain(segment, folder, threads, progress)
+        return write_plain(segment, folder, memory, threads, progress)
     finally:
         shutil.rmtree(folder)
 

@@ -62,9 +62,7 @@ class Segment:
     # What every search reads first is read on opening if not larger than this.
     at_once = AT_ONCE
     # The arrays of each part that can be held in memory.
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType(
-        {part: (part,) for part in PRELOADABLE}
-    )
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({part: (part,) for part in PRELOADABLE})
     # What the files that `format` names are called where they are not called so.
     names: Mapping[str, str] = MappingProxyType({})
 
@@ -115,11 +113,11 @@ class Segment:
             return self._row
         from everygram.kernels import rows  # loads numba, which a build of few tokens does not need
 
-        for part, arrays in self.parts.items():
-            for array in arrays:
+        for part, names in self.parts.items():
+            for name in names:
                 if part in preload:
-                    setattr(self, array, in_memory(getattr(self, array)))
-                advise(getattr(self, array), mmap.MADV_RANDOM)
+                    setattr(self, name, in_memory(getattr(self, name)))
+                advise(getattr(self, name), mmap.MADV_RANDOM)
         advise(self.unigrams, mmap.MADV_RANDOM)
         levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         # Every search reads these first: request them before the first search.

@@ -24,8 +24,9 @@ from everygram.storage.disk import (
 )
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
+from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment import Segment
-from everygram.storage.self_index import key_bits, write_self_index
+from everygram.storage.self_index import key_bits
 
 
 class SegmentWriter:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import psutil
 
 from everygram.errors import DamagedIndexError, FormatError
 from everygram.kernels.sort import first_disorder, invert
@@ -19,15 +20,15 @@ from everygram.storage.disk import position_entries, wrong_files
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import counted, fence_keys_of, fence_tree, unigram_table
 from everygram.storage.infini_gram import UNIGRAM
+from everygram.storage.plain import plain
 from everygram.storage.prepared import is_prepared, read_info
 from everygram.storage.prepared import problems as preparation_problems
 from everygram.storage.segment import Segment
-from everygram.storage.self_index import write_plain, write_self_index
+from everygram.storage.self_check import wrong_self_index
+from everygram.storage.self_index import SelfIndex
 
 # Bytes that documents are counted in: they take no more than checking the order.
 NO_LIMIT = 1 << 62
-# Bytes that a self-index is made in once more, to compare its files.
-VERIFY_MEMORY = 1 << 28
 
 
 def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
@@ -78,7 +79,7 @@ def _problems(
             if not quick:
                 found = chain(
                     wrong_files(segment.folder, entry.files, advance),
-                    _wrong_content(segment, manifest.dtype),
+                    _wrong_content(segment),
                 )
                 # (What is found before a file turns out to be too damaged to go on is said too.)
                 for problem in found:
@@ -99,8 +100,7 @@ def _foreign_problems(path: Path, progress: Callable[[int, int], None], quick: b
         problems: list[str] = []
         for number, segment in enumerate(segments):
             if not quick:
-                arrays = segment.tokens, segment.suffix_array
-                found = [*_wrong_documents(segment, arrays[0]), *_wrong_order(segment, *arrays)]
+                found = [*_wrong_documents(segment), *_wrong_order(segment)]
                 found += _wrong_unigrams_file(segment)
                 problems += [f"{segment.folder}: {problem}" for problem in found]
             progress(number + 1, len(segments))
@@ -174,52 +174,42 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
                 yield f"{segment.folder}: document {number} is in no segment"
 
 
-def _wrong_content(segment: Segment, dtype: str) -> Iterator[str]:
+def _wrong_content(segment: Segment) -> Iterator[str]:
     """What is wrong with a segment whose files are those of the manifest."""
-    if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
-        yield from _wrong_documents(segment, segment.tokens)
-        yield from _wrong_order(segment, segment.tokens, segment.suffix_array)
+    if not isinstance(segment, SelfIndex):
+        yield from _wrong_documents(segment)
+        yield from _wrong_order(segment)
+        return
+    found = [*wrong_self_index(segment), *_wrong_metadata(segment)]
+    yield from found
+    if found or segment.document_counts is None:
         return
     # (In the system's folder for them: the index need not be one's own.)
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        tokens, sa = write_plain(segment, folder, 1, _no_progress)
-        found = [*_wrong_documents(segment, tokens), *_wrong_order(segment, tokens, sa)]
-        yield from found
-        if not found:
-            yield from _wrong_self_index(segment, dtype, folder)
+    with TemporaryDirectory() as folder:
+        memory = psutil.virtual_memory().available // 2
+        arrays = plain(segment, Path(folder), memory, 1, lambda done, total: None)
+        yield from _wrong_counts(segment, *arrays)
 
 
-def _wrong_self_index(segment: Segment, dtype: str, folder: Path) -> Iterator[str]:
-    """Which files of a self-index are not those that are made of its tokens and its array."""
-    entry = segment.entry
-    for name in (fmt.DOCUMENT_OFFSETS, fmt.UNIGRAMS):
-        (folder / name).symlink_to((segment.folder / name).absolute())
-    counts = entry.stream_len, entry.num_documents, entry.sample_every
-    for name, file in write_self_index(
-        folder, dtype, *counts, VERIFY_MEMORY, 1, _no_progress
-    ).items():
-        if file.entry != entry.files[name]:
-            yield f"{name}: not what the tokens and their order give"
-
-
-def _no_progress(done: int, total: int) -> None:
-    """No part of a segment's check that is reported."""
-
-
-def _wrong_documents(segment: Segment, tokens: np.ndarray) -> Iterator[str]:
-    numbers, name = segment.numbers_of(np.arange(segment.num_documents)), segment.name_of
-    if numbers[0] != segment.first_document or (np.diff(numbers) <= 0).any():
-        yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
+def _wrong_documents(segment: Segment) -> Iterator[str]:
+    name = segment.name_of
     offsets = segment.document_offsets
     if offsets.shape[0] != segment.num_documents or int(offsets[0]) != 0:
         yield f"{name(fmt.DOCUMENT_OFFSETS)}: the first document does not start at 0"
-    separators = np.flatnonzero(tokens == segment.separator)
+    separators = np.flatnonzero(segment.tokens == segment.separator)
     if not np.array_equal(separators, offsets.astype(np.int64)):
         yield (
             f"{name(fmt.DOCUMENT_OFFSETS)}: not the positions of the separators in "
             f"{name(fmt.TOKENS)}"
         )
+    yield from _wrong_metadata(segment)
+
+
+def _wrong_metadata(segment: Segment) -> Iterator[str]:
+    """What is wrong with the numbers of documents, and with their metadata."""
+    numbers, name = segment.numbers_of(np.arange(segment.num_documents)), segment.name_of
+    if numbers[0] != segment.first_document or (np.diff(numbers) <= 0).any():
+        yield f"{fmt.DOCUMENT_NUMBERS}: not ascending from the first document's"
     ends = segment.metadata_offsets.astype(np.int64)
     if ends.shape[0] == segment.num_documents:  # of a shard, without the last end
         ends = np.append(ends, segment.metadata_bytes.shape[0])
@@ -239,16 +229,12 @@ def _wrong_documents(segment: Segment, tokens: np.ndarray) -> Iterator[str]:
             return
 
 
-def _wrong_order(segment: Segment, stream: np.ndarray, sa: np.ndarray) -> Iterator[str]:
-    """What is wrong with the order of suffixes, and with what is made from it.
-
-    stream, sa: as `Segment.tokens` and `Segment.suffix_array`.
-    """
+def _wrong_order(segment: Segment) -> Iterator[str]:
     n = segment.stream_len
     rank_of = np.full(n, n, np.uint32 if n < 2**32 else np.int64)
-    tokens, name = stream, segment.name_of(fmt.FILES_OF_KIND[segment.entry.kind][-1])
+    sa, tokens, name = segment.suffix_array, segment.tokens, segment.name_of(fmt.SUFFIX_ARRAY)
     if segment.stretches is not None:  # a shard, whose positions are pointers
-        if (sa[:, 0] & (tokens.itemsize - 1)).any():
+        if (segment.suffix_array[:, 0] & (tokens.itemsize - 1)).any():
             yield f"{name}: a pointer into a token"
         sa = position_entries(segment.positions_of(slice(None)), fmt.position_bytes(n))
         # (In the order of their bytes, ids are in that of these numbers.)
@@ -261,19 +247,18 @@ def _wrong_order(segment: Segment, stream: np.ndarray, sa: np.ndarray) -> Iterat
     if wrong >= 0:
         yield f"{name}: ranks {wrong:,} and {wrong + 1:,} are out of order"
         return
+    start = 0
     by_bytes = segment.by_bytes
-    if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
-        start = 0
-        where = segment.separator, segment.entry.key_bits, segment.fence_spacing
-        for piece in fence_tree(fence_keys_of(stream, sa, *where, by_bytes=by_bytes)):
-            if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
-                yield f"{fmt.FENCES}: not the keys of the suffixes"
-                break
-            start += piece.shape[0]
+    where = segment.separator, segment.entry.key_bits, segment.fence_spacing
+    for piece in fence_tree(fence_keys_of(segment.tokens, sa, *where, by_bytes=by_bytes)):
+        if not np.array_equal(piece, segment.fences[start : start + piece.shape[0]]):
+            yield f"{fmt.FENCES}: not the keys of the suffixes"
+            break
+        start += piece.shape[0]
     table = segment.unigrams
-    if table.shape[0] and not np.array_equal(unigram_table(stream, by_bytes), table):
+    if table.shape[0] and not np.array_equal(unigram_table(segment.tokens, by_bytes), table):
         yield f"{segment.name_of(fmt.UNIGRAMS)}: not the tokens and first ranks of the suffixes"
-    yield from _wrong_counts(segment, stream, sa)
+    yield from _wrong_counts(segment, segment.tokens, sa)
 
 
 def _wrong_counts(segment: Segment, tokens: np.ndarray, sa: np.ndarray) -> Iterator[str]:

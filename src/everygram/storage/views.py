@@ -17,6 +17,9 @@ from everygram.storage.fences import fence_tree, keys_of, unigram_table
 from everygram.storage.plain import plain
 from everygram.storage.segment import Segment
 
+# A part of a segment is made in memory, whatever it takes.
+NO_LIMIT = 1 << 62
+
 
 class _View(Segment):
     """A segment of any kind, all of it."""
@@ -129,7 +132,9 @@ class Part(Segment):
             bits = segment.entry.key_bits
         else:
             with TemporaryDirectory() as folder:
-                tokens, entries = plain(segment, Path(folder), 1, lambda done, total: None)
+                tokens, entries = plain(
+                    segment, Path(folder), NO_LIMIT, 1, lambda done, total: None
+                )
             positions, bits = positions_in(entries), 8 * tokens.itemsize
         self.tokens = tokens[inside]
         self.stream_len = self.tokens.shape[0]
