@@ -230,7 +230,7 @@ def kind_given(kind: str | None, sample_every: int | None, default: int = 0) -> 
 
     default: that of the kind if none is named. Raises OptionError.
     """
-    if kind is not None and kind not in fmt.KINDS:
+    if kind is not None and not (isinstance(kind, str) and kind in fmt.KINDS):
         raise OptionError(f"kind: expected one of {', '.join(fmt.KINDS)}, found {short(kind)}")
     kind = kind or fmt.kind_of(default)
     if sample_every is None:

@@ -170,7 +170,7 @@ def convert(
     restart: bool,
     as_json: bool,
 ) -> None:
-    """Make an index of another kind of an index, or one of infini-gram's index folders.
+    """Make an index of another kind, or of index folders of infini-gram's.
 
     Of an everygram index: each segment becomes one of --kind; documents, their numbers, metadata
     and answers stay as they are. Of infini-gram's folders: the index that 'build' would make of the
