@@ -26,6 +26,7 @@ from everygram.errors import (
     QueryError,
     TokenizerError,
 )
+from everygram.kernels import psi
 from everygram.storage import build_state, directory
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
@@ -222,6 +223,49 @@ def test_a_manifest_is_refused_by_the_name_of_its_field(path, place, new, says):
     assert says in str(error.value)
     assert "restore it or rebuild the index" in str(error.value)
     assert verify(path, lambda done, total: None) == [str(error.value)]
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """An index of one self-index: 4097 positions, all of them samples."""
+    path = tmp_path / "packed"
+    everygram.build([{"text": "a" * 4096}], path, kind="self-index", sample_every=1)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 8, 8 * fmt.PSI_ZEROS - 8, 8 * fmt.PSI_ZEROS + 1])
+def test_psi_without_the_words_that_readers_rely_on(packed, size):
+    content = (packed / SEGMENT / fmt.PSI).read_bytes()[:size].ljust(size, b"\0")
+    (packed / SEGMENT / fmt.PSI).write_bytes(content)
+    fields = manifest_of(packed)
+    entry = {"bytes": size, "sha256": hashlib.sha256(content).hexdigest()}
+    write_manifest(packed, changed(fields, ("segments", 0, "files", fmt.PSI), entry))
+    with pytest.raises(DamagedIndexError, match=rf"psi.bin: {size:,} bytes, expected words of 8"):
+        everygram.open(packed)
+
+
+@pytest.mark.parametrize("spacing", [3, 256, 4096, 2**32])
+def test_blocks_that_are_longer_than_readers_know(packed, spacing):
+    # (Else `verify` would write the words of such blocks behind the memory for them.)
+    number = -(-4097 // spacing)
+    sizes = {
+        fmt.PSI_BLOCKS: 8 * (number + -(-number // 16)),
+        fmt.FENCES: 8 * fmt.fence_keys(4097, spacing),
+    }
+    fields = changed(manifest_of(packed), ("segments", 0, "fence_spacing"), spacing)
+    for name, size in sizes.items():
+        (packed / SEGMENT / name).write_bytes(bytes(size))
+        fields["segments"][0]["files"][name] = {
+            "bytes": size,
+            "sha256": hashlib.sha256(bytes(size)).hexdigest(),
+        }
+    write_manifest(packed, fields)
+    with pytest.raises(DamagedIndexError, match="fence_spacing: expected a power of 2 up to 128"):
+        everygram.open(packed)
+
+
+def test_as_many_words_of_zeros_as_readers_rely_on():
+    assert fmt.PSI_ZEROS == psi.MOST_WORDS
 
 
 @pytest.mark.parametrize("version", [True, 6.0, "6", None, [], -1, 2**70, 7])

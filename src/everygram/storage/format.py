@@ -266,6 +266,8 @@ FENCE_SPACING = 16
 FENCE_FANOUT = 16
 # Entries of Ψ in one block of a self-index, a power of 2: two words of bits.
 PSI_BLOCK = 1 << 7
+# Words of zeros that end psi.bin: more than any block has; the same as in `kernels.psi`.
+PSI_ZEROS = 192
 # A self-index has a sample for every so many positions, by default.
 SAMPLE_EVERY = 32
 MOST_SAMPLE_EVERY = 1 << 16

@@ -194,14 +194,24 @@ def _kind(fields: Fields, version: int) -> tuple[str, int]:
 
 def _check_self_index(fields: Fields, entry: fmt.SegmentEntry) -> None:
     """Raise ValueError unless the widths of a self-index are some that one can have."""
-    if entry.fence_spacing & (entry.fence_spacing - 1):
+    spacing = entry.fence_spacing
+    if spacing & (spacing - 1) or spacing > fmt.PSI_BLOCK:
         raise fields.refuse(
-            "fence_spacing", f"expected a power of 2, found {entry.fence_spacing:,}"
+            "fence_spacing",
+            f"expected a power of 2 up to {fmt.PSI_BLOCK} in a self-index, found {spacing:,}",
         )
     if entry.fence_fanout != fmt.FENCE_FANOUT:
         raise fields.refuse("fence_fanout", f"expected {fmt.FENCE_FANOUT} in a self-index")
     if entry.key_bits != (bits := key_bits(entry.stream_len, entry.num_documents)):
         raise fields.refuse("key_bits", f"expected {bits}, the bits of an entry of Ψ")
+    # (Readers do not look where a block ends: there must be as many words behind any.)
+    words, rest = divmod(entry.files[fmt.PSI].bytes, fmt.KEY.itemsize)
+    if rest or words < fmt.PSI_ZEROS:
+        raise fields.refuse(
+            "files",
+            f"{fmt.PSI}: {entry.files[fmt.PSI].bytes:,} bytes, expected words of "
+            f"{fmt.KEY.itemsize} bytes, at least {fmt.PSI_ZEROS}",
+        )
 
 
 def _files(given: Fields, kind: str) -> dict[str, fmt.FileEntry]:
