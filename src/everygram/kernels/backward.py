@@ -49,7 +49,7 @@ FANOUT = 16
 AT_BLOCK, FOUND = -1, -2
 
 
-@inlined
+@called
 def place_of(row: np.ndarray, token: int) -> int:
     """The place of a token among the unigrams, or −1."""
     count = row[NUM_UNIGRAMS]
@@ -72,7 +72,7 @@ def place_of(row: np.ndarray, token: int) -> int:
     return lo
 
 
-@inlined
+@called
 def seek(row: np.ndarray, lanes: np.ndarray, lane: int, place: int, rank: int, cold: bool) -> None:
     """Let a lane seek how many entries are below those of a unigram with Ψ `rank`."""
     first, last = first_of(row, place), max(first_of(row, place + 1) - 1, 0)
@@ -97,7 +97,7 @@ def seek(row: np.ndarray, lanes: np.ndarray, lane: int, place: int, rank: int, c
     ask_for_keys(row, level, first, cold)
 
 
-@inlined
+@called
 def ask_for_keys(row: np.ndarray, level: int, node: int, cold: bool) -> None:
     """Request a node of the fence tree; of the lowest level, with what is said of its blocks."""
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
@@ -268,7 +268,7 @@ def match_left(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool) 
         lanes[2 * i, END], lanes[2 * i, BEST] = ends[i], known[i]
 
 
-@inlined
+@called
 def infgram_left(
     row: np.ndarray, query: np.ndarray, end: int, lanes: np.ndarray, cold: bool
 ) -> int:

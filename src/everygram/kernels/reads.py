@@ -139,14 +139,14 @@ def cached_text(row: np.ndarray, cache: np.ndarray, position: int) -> int:
     return cache[position - number * every + 1]
 
 
-@inlined
+@called
 def rank_at_sample(row: np.ndarray, number: int) -> int:
     """The rank of the position of sample `number`, in [0, n)."""
     count = (row[N] + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
     return min(sample_in(row, count + number), row[N] - 1)
 
 
-@inlined
+@called
 def next_in_text(row: np.ndarray, rank: int, out: np.ndarray, at: int) -> int:
     """Set out[at] to the first token of a rank; returns the rank of the position after it."""
     n, bits = row[N], row[KEY_BITS]
