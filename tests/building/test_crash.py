@@ -863,7 +863,7 @@ def test_a_small_disk(operations, disk_of_its_own, name):
     files = [] if operation.template is None else operation.template.rglob("*")
     used = sum(-(-file.stat().st_size // mmap.PAGESIZE) for file in files if file.is_file())
     outcomes = []
-    for free in (1, 2, 4, 6, 8, 10, 12, 16, 32):
+    for free in (1, 2, 4, 6, 8, 10, 12, 16, 32, 64):
         size = f"size={(used + free) * mmap.PAGESIZE}"
         writer.ask(command=["mount", "-t", "tmpfs", "-o", size, "none", str(place)])
         if operation.template is not None:
