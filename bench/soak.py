@@ -562,7 +562,7 @@ def end(work: Path) -> tuple[dict[str, Any], list[str]]:
     wrong += [
         f"compacted, {name} is not what a build makes of the same documents"
         for one, other in pairs
-        for name in fmt.SEGMENT_FILES
+        for name in (*fmt.COMMON_FILES, *fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND])
         if one.files[name] != other.files[name]
     ]
     facts = {

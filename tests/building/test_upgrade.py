@@ -300,7 +300,7 @@ def test_the_command(tmp_path, run):
     code, out, _ = run("upgrade", path)
     assert code == 0
     assert out.startswith("format 2 before, 6 now; document counts added to 1 segment; ")
-    assert run("upgrade", path)[:2] == (0, "nothing to do: format 5\n")
+    assert run("upgrade", path)[:2] == (0, "nothing to do: format 6\n")
     code, out, _ = run("count", path, "the", "--documents")
     assert (code, out.splitlines()[0]) == (0, "count     3, in 2 documents")
     code, out, _ = run("count", path, "-", "--documents", stdin="the\ncat\nzzz\n")
