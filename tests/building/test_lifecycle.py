@@ -474,7 +474,7 @@ class OneSegment(Lifecycle):
     """Merged whenever it changes: what asks a single segment meets numbers with gaps."""
 
     def changed(self):
-        self.compact(full=True, memory=1, threads=1)
+        self.compact(full=True, memory=1, threads=1, every=None)
         assert len(directory.read_manifest(self.path).segments) == bool(self.documents)
 
 
