@@ -10,7 +10,7 @@ Arguments are those of `search`; `row` is one of a self-index (see `psi`).
 
 import numpy as np
 
-from everygram.kernels import array_at, called, inlined, words
+from everygram.kernels import array_at, called, words
 from everygram.kernels.lanes import LANES
 from everygram.kernels.psi import (
     ask_for_block,

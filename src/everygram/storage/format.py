@@ -12,6 +12,7 @@ An index is a directory::
     .everygram.lock          locked (flock) by the single writer; readers ignore it
     build.json               only during a build: the stages that are finished
     done.json                only at the end of a change: which change it is, and its report
+    plain/                   only during a change: the tokens and the suffix array of a self-index
     language_model/          what `prepare` made for the index as it is: see `prepared.py`
     segment-000001/          one folder per segment, numbered from 1, numbers are never reused
         tokens.bin           (of the kind suffix-array)
