@@ -11,7 +11,7 @@ import everygram
 from conftest import write_index, write_jsonl
 from everygram.building import external_sort
 from everygram.errors import BuildError, DamagedIndexError, FormatError, OptionError
-from everygram.storage import directory, prepared, self_index
+from everygram.storage import directory, prepared, psi_writer, self_index
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
 from naive import NaiveIndex
@@ -96,7 +96,8 @@ def test_a_build_gives_the_same_bytes_whatever_the_budget(tmp_path, monkeypatch,
     check(tmp_path / "whole", dict(enumerate(documents)), fmt.separator_of(dtype))
     monkeypatch.setattr(external_sort, "MIN_BLOCK", 30)
     monkeypatch.setattr(self_index, "PIECE", 64)
-    monkeypatch.setattr(self_index, "BLOCKS", 1)
+    monkeypatch.setattr(psi_writer, "PIECE", 64)
+    monkeypatch.setattr(psi_writer, "BLOCKS", 1)
     for threads in (1, 3):
         path = tmp_path / str(threads)
         seen = []

@@ -56,7 +56,8 @@ DRY_RUN = st.sampled_from([False, False, True])
 MEMORY = st.sampled_from([1, 1 << 30])
 PICKS = st.lists(st.integers(0, 50), min_size=1, max_size=4)
 GROUPS = ["x", "y", None]
-SORTED = [fmt.TOKENS, fmt.SUFFIX_ARRAY, fmt.FENCES, fmt.UNIGRAMS, fmt.DOCUMENT_OFFSETS]
+# Positions per sample of a self-index; 0: a suffix array.
+SAMPLES = st.sampled_from([0, 0, 1, 3])
 
 
 # So that a few documents meet what many do.
@@ -71,6 +72,11 @@ LIMITS = {
     "storage.format.FENCE_SPACING": st.sampled_from([2, 16]),
     "storage.format.WIDE_POSITIONS_FROM": st.sampled_from([30, 2**32]),
 }
+
+
+def kind_of(every):
+    """The arguments for a kind of segments."""
+    return {"kind": fmt.kind_of(every), "sample_every": every or None}
 
 
 class LiveIndex(NaiveIndex):
@@ -187,15 +193,17 @@ class Lifecycle(RuleBasedStateMachine):
         deleted=st.lists(PICKS, max_size=2),
         memory=MEMORY,
         threads=THREADS,
+        every=SAMPLES,
         limits=st.fixed_dictionaries(LIMITS),
     )
-    def build(self, kind, documents, parts, deleted, memory, threads, limits):
+    def build(self, kind, documents, parts, deleted, memory, threads, every, limits):
         for name, value in limits.items():
             self.stack.enter_context(mock.patch(f"everygram.{name}", value))
         self.kind, self.alphabet = kind, ALPHABETS[kind]
         self.dtype = "u8" if kind == "text" else kind
         corpus, new = self.write_corpus(documents, "x")
-        everygram.build(corpus, self.path, memory=memory, threads=threads, **self.corpus_options)
+        options = self.corpus_options | kind_of(every)
+        everygram.build(corpus, self.path, memory=memory, threads=threads, **options)
         self.documents, self.numbers_given = new, len(new)
         for part in parts:
             self.add(part, "y", memory, threads)
@@ -272,11 +280,21 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.manifest() == before
 
     @precondition(lambda self: self.num_segments > 1)
-    @rule(full=st.booleans(), memory=MEMORY, threads=THREADS)
-    def compact(self, full, memory, threads):
+    @rule(
+        full=st.booleans(),
+        memory=MEMORY,
+        threads=THREADS,
+        every=st.one_of(st.none(), st.none(), SAMPLES),
+    )
+    def compact(self, full, memory, threads, every):
         before = directory.read_manifest(self.path)
-        done = everygram.compact(self.path, full=full, memory=memory, threads=threads)
+        asked = {} if every is None else kind_of(every)
+        done = everygram.compact(self.path, full=full, memory=memory, threads=threads, **asked)
         after = directory.read_manifest(self.path)
+        assert after.sample_every == (before.sample_every if every is None else every)
+        if after.sample_every != before.sample_every:
+            kinds = {each.sample_every for each in after.segments if each.sign > 0}
+            assert kinds <= {after.sample_every}
         assert done.segments_before == len(before.segments)
         assert done.segments_after == len(after.segments) <= len(before.segments)
         assert (after.next_document, after.num_documents) == (
@@ -284,25 +302,35 @@ class Lifecycle(RuleBasedStateMachine):
             len(self.documents),
         )
         if full:
-            self.check_built_at_once(after.segments)
+            self.check_built_at_once(after)
 
-    def check_built_at_once(self, segments):
-        """They are, to the byte, what a build of the documents that are left makes."""
+    def check_built_at_once(self, manifest):
+        """It is, to the byte, what a build of the documents that are left makes."""
         left = self.documents.values()
+        of_kind = fmt.FILES_OF_KIND[manifest.kind]
+        names = [*of_kind, fmt.FENCES, fmt.UNIGRAMS, fmt.DOCUMENT_OFFSETS]
         if self.kind == "text":
             records = [{"text": each.text, **each.metadata} for each in left]
             corpus = write_jsonl(self.folder / "left.jsonl", records)
-            names = [*SORTED, fmt.METADATA, fmt.METADATA_OFFSETS]
+            names += [fmt.METADATA, fmt.METADATA_OFFSETS]
         else:
             corpus = self.write_ids("left", [each.ids for each in left])
-            names = SORTED
         once = self.folder / "once"
-        everygram.build(corpus, once, **self.corpus_options)
+        everygram.build(corpus, once, **self.corpus_options, **kind_of(manifest.sample_every))
         built = directory.read_manifest(once).segments
-        assert [[each.files[name] for name in names] for each in segments] == [
+        assert [[each.files[name] for name in names] for each in manifest.segments] == [
             [each.files[name] for name in names] for each in built
         ]
         shutil.rmtree(once)
+
+    @rule(every=SAMPLES, queries=st.lists(QUERY, min_size=1, max_size=4), memory=MEMORY)
+    def convert(self, every, queries, memory):
+        converted = self.folder / "converted"
+        everygram.convert(self.path, converted, **kind_of(every), memory=memory)
+        assert verify(converted, lambda done, total: None) == []
+        with everygram.open(converted) as index:
+            check(Reader(index, self.documents, b"", self.numbers_given), queries, None, self)
+        shutil.rmtree(converted)
 
     @rule(target=readers)
     def open_one(self):
@@ -446,7 +474,7 @@ class OneSegment(Lifecycle):
     """Merged whenever it changes: what asks a single segment meets numbers with gaps."""
 
     def changed(self):
-        self.compact(full=True, memory=1, threads=1)
+        self.compact(full=True, memory=1, threads=1, every=None)
         assert len(directory.read_manifest(self.path).segments) == bool(self.documents)
 
 

@@ -22,7 +22,10 @@ from everygram.errors import EverygramError, OptionError, QueryError
 # Command name -> (module of this package and function in it, help line), in the order of `--help`.
 COMMANDS = {
     "build": ("indexing:build", "Index a corpus."),
-    "convert": ("indexing:convert", "Make an index of another kind, or of index folders of infini-gram's."),
+    "convert": (
+        "indexing:convert",
+        "Make an index of another kind, or of index folders of infini-gram's.",
+    ),
     "attach": ("attaching:attach", "Make an infini-gram index fast to ask, where it is."),
     "add": ("indexing:add", "Add documents to an index."),
     "delete": ("changing:delete", "Delete documents from an index."),

@@ -10,7 +10,7 @@ Arguments are those of `search`; `row` is one of a self-index (see `psi`).
 
 import numpy as np
 
-from everygram.kernels import array_at, called, inlined, words
+from everygram.kernels import array_at, called, words
 from everygram.kernels.lanes import LANES
 from everygram.kernels.psi import (
     ask_for_block,
@@ -49,7 +49,7 @@ FANOUT = 16
 AT_BLOCK, FOUND = -1, -2
 
 
-@inlined
+@called
 def place_of(row: np.ndarray, token: int) -> int:
     """The place of a token among the unigrams, or −1."""
     count = row[NUM_UNIGRAMS]
@@ -72,7 +72,7 @@ def place_of(row: np.ndarray, token: int) -> int:
     return lo
 
 
-@inlined
+@called
 def seek(row: np.ndarray, lanes: np.ndarray, lane: int, place: int, rank: int, cold: bool) -> None:
     """Let a lane seek how many entries are below those of a unigram with Ψ `rank`."""
     first, last = first_of(row, place), max(first_of(row, place + 1) - 1, 0)
@@ -97,7 +97,7 @@ def seek(row: np.ndarray, lanes: np.ndarray, lane: int, place: int, rank: int, c
     ask_for_keys(row, level, first, cold)
 
 
-@inlined
+@called
 def ask_for_keys(row: np.ndarray, level: int, node: int, cold: bool) -> None:
     """Request a node of the fence tree; of the lowest level, with what is said of its blocks."""
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
@@ -158,11 +158,12 @@ def count_below(
 
 @called
 def find_left(
-    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, longest: bool, cold: bool
+    row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, longest: int, cold: bool
 ) -> None:
     """The intervals of queries, two lanes each: LO of lanes 2i and 2i + 1, as `find_group`.
 
-    longest: of the longest suffix of each query that occurs; BEST of lane 2i is its length.
+    longest: 1 for those of the longest suffix of each query that occurs; BEST of lane 2i is its
+    length. (No bool: a function is compiled once more for each constant that is one.)
     Preconditions: at most LANES lanes; START and END as for `find_group`.
     """
     n = row[N]
@@ -192,7 +193,7 @@ def find_left(
         lanes[lane, LO_MATCH], lanes[lane, HI_MATCH], lanes[lane, BEST] = lo, hi, length
     asked = memory[1]
     while left:
-        count = 0
+        count = np.int64(0)
         kept = 0
         for i in range(left):
             lane = going[i]
@@ -255,7 +256,7 @@ def match_left(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool) 
             some = True
         if not some:
             break
-        find_left(row, ids, lanes, False, cold)
+        find_left(row, ids, lanes, np.int64(0), cold)
         for i in range(k):
             length = lanes[2 * i, END] - lanes[2 * i, START]
             if length < 1:
@@ -268,7 +269,7 @@ def match_left(row: np.ndarray, ids: np.ndarray, lanes: np.ndarray, cold: bool) 
         lanes[2 * i, END], lanes[2 * i, BEST] = ends[i], known[i]
 
 
-@inlined
+@called
 def infgram_left(
     row: np.ndarray, query: np.ndarray, end: int, lanes: np.ndarray, cold: bool
 ) -> int:
@@ -296,16 +297,16 @@ def infgram_left(
             break
         # (The first token is looked up, not searched; the one behind it is.)
         if length:
-            seek(row, lanes, 0, place, lo, cold)
-            seek(row, lanes, 1, place, hi, cold)
-        first, count = (0 if length else 2), (4 if length else 2)
+            seek(row, lanes, going[0], place, lo, cold)
+            seek(row, lanes, going[1], place, hi, cold)
+        first, count = np.int64(0 if length else 2), np.int64(4 if length else 2)
         if after_lo < after_hi:
             if ends and length == 0:
-                seek(row, lanes, 2, place, n, cold)
-                seek(row, lanes, 3, place, top, cold)
+                seek(row, lanes, going[2], place, n, cold)
+                seek(row, lanes, going[3], place, top, cold)
             else:
-                seek(row, lanes, 2, place, after_lo, cold)
-                seek(row, lanes, 3, place, after_hi, cold)
+                seek(row, lanes, going[2], place, after_lo, cold)
+                seek(row, lanes, going[3], place, after_hi, cold)
         else:
             count -= 2
         count_below(row, lanes, going[first : first + count], count, cold)

@@ -15,7 +15,7 @@ import numpy as np
 
 from everygram.kernels import array_at, called, inlined, kernel
 from everygram.kernels.characters import OPEN, is_word_at, is_word_before, word_from, word_up_to
-from everygram.kernels.psi import first_token
+from everygram.kernels.psi import first_token, located
 from everygram.kernels.reads import (
     ask_for_token,
     fill_caches,
@@ -294,7 +294,7 @@ def walk(
                             break
                         if near and token == AHEAD:
                             near = False
-                            position = position_in(row, sa, rank)
+                            position = located(row, rank)
                             first = position
                             token += position
                             if token >= n:

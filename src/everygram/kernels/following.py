@@ -18,7 +18,7 @@ from everygram.kernels import (
     words,
 )
 from everygram.kernels.psi import read_after
-from everygram.kernels.reads import other_position, position_in, token_after
+from everygram.kernels.reads import foreign_position, position_in, token_after
 from everygram.kernels.rows import (
     BY_BYTES,
     END,
@@ -229,7 +229,7 @@ def _next_tokens(
             read_after(row, points, ranks.shape[0], offset, cold)
             return points[:, 1]
         if row[FOREIGN]:
-            places = np.array([other_position(row, sa, int(rank)) for rank in ranks]) + offset
+            places = np.array([foreign_position(row, sa, int(rank)) for rank in ranks]) + offset
         else:
             places = entries[ranks].astype(np.int64) @ 256 ** np.arange(width) + offset
         found = np.full(ranks.shape, row[SEPARATOR])

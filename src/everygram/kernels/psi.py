@@ -57,7 +57,7 @@ def blocks_of(row: np.ndarray) -> np.ndarray:
     return array_at(row[PSI_BLOCKS], blocks + ((blocks - 1) >> NODE_SHIFT) + 1, np.uint64)
 
 
-@inlined
+@called
 def ask_for_block(row: np.ndarray, block: int, cold: bool) -> None:
     """Request the words of a block."""
     psi, blocks = psi_of(row), blocks_of(row)
@@ -119,7 +119,7 @@ def lowest(word: int) -> int:
     return length(word & (~word + np.uint64(1))) - 1
 
 
-@inlined
+@called
 def entry_at(row: np.ndarray, rank: int) -> int:
     """The entry of a rank."""
     psi, blocks = psi_of(row), blocks_of(row)
@@ -153,7 +153,7 @@ def entry_at(row: np.ndarray, rank: int) -> int:
     return np.int64(fences[np.uint64(block)]) + (high << width | low) + i - first
 
 
-@inlined
+@called
 def entries_below(row: np.ndarray, block: int, entry: int) -> int:
     """How many entries of a block are below `entry`, which is above the block's first."""
     psi, blocks = psi_of(row), blocks_of(row)
@@ -249,7 +249,7 @@ def followed_by(row: np.ndarray, rank: int) -> int:
     return min(value, row[N] + row[DOCUMENTS] - 1)
 
 
-@inlined
+@called
 def first_token(row: np.ndarray, rank: int) -> int:
     """The first token of the suffix of a rank."""
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
@@ -261,7 +261,7 @@ def first_token(row: np.ndarray, rank: int) -> int:
     return token_at_place(row, place)
 
 
-@inlined
+@called
 def sample_in(row: np.ndarray, number: int) -> int:
     """Number `number` in samples.bin."""
     width = row[WIDTH]
@@ -273,7 +273,7 @@ def sample_in(row: np.ndarray, number: int) -> int:
     return value
 
 
-@inlined
+@called
 def sample_of(row: np.ndarray, rank: int) -> int:
     """The number of the sample of a rank, in the order of ranks; −1 if it has none."""
     blocks = blocks_of(row)

@@ -10,7 +10,6 @@ from everygram.kernels.psi import (
     followed_by,
     followed_by_token,
     last_of,
-    located,
     sample_in,
     sample_of,
     token_at_place,
@@ -36,14 +35,12 @@ TOGETHER = 32
 
 
 @called
-def other_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """As `position_in`, of a self-index, or where positions are infini-gram's pointers.
+def foreign_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
+    """As `position_in`, where positions are infini-gram's pointers: bytes, in any number of them.
 
-    These count bytes, and have any number of them. Ranks that are not those of the file lie in
-    stretches: int64, (k, 2), the first rank of each, ascending, and what it is in the file.
+    Ranks that are not those of the file lie in stretches: int64, (k, 2), the first rank of each,
+    ascending, and what it is in the file.
     """
-    if row[SELF]:
-        return located(row, rank)
     count = row[NUM_STRETCHES]
     if count:
         stretches = array_at(row[STRETCHES], 2 * count, np.int64)
@@ -64,9 +61,9 @@ def other_position(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
 
 @inlined
 def position_in(row: np.ndarray, sa: np.ndarray, rank: int) -> int:
-    """The position at a rank, from bytes; the compiler makes one read of the first four."""
+    """The position at a rank of a suffix array, from bytes; the compiler makes one read of four."""
     if row[FOREIGN]:
-        return other_position(row, sa, rank)
+        return foreign_position(row, sa, rank)
     width = row[WIDTH]
     at = np.uint64(rank * width)
     position = (
@@ -139,14 +136,14 @@ def cached_text(row: np.ndarray, cache: np.ndarray, position: int) -> int:
     return cache[position - number * every + 1]
 
 
-@inlined
+@called
 def rank_at_sample(row: np.ndarray, number: int) -> int:
     """The rank of the position of sample `number`, in [0, n)."""
     count = (row[N] + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
     return min(sample_in(row, count + number), row[N] - 1)
 
 
-@inlined
+@called
 def next_in_text(row: np.ndarray, rank: int, out: np.ndarray, at: int) -> int:
     """Set out[at] to the first token of a rank; returns the rank of the position after it."""
     n, bits = row[N], row[KEY_BITS]

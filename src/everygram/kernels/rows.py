@@ -24,8 +24,7 @@ from everygram.kernels import array_at, inlined, kernel, prefetch, will_need
 TOKENS, N, POSITIONS, WIDTH, FENCES, NUM_FENCES, UNIGRAMS, NUM_UNIGRAMS = 0, 1, 2, 3, 4, 5, 6, 7
 SPACING, KEY_BITS, SEPARATOR, VOCAB_SIZE, SIGN, DOCUMENTS, NUM_LEVELS = 8, 9, 10, 11, 12, 13, 14
 COUNTS = 15
-# Whether positions are not entries of 4 or 5 bytes: of a self-index, and of a segment whose files
-# are infini-gram's (see `storage.shard`). Of the latter, else 0: how far
+# Of a segment whose files are infini-gram's (see `storage.shard`), else 0: that it is one; how far
 # its pointers, which count bytes, are shifted; the bits of a token if its order is by their bytes;
 # address and number of the stretches in which its ranks are not those of its file.
 FOREIGN, SHIFT, BY_BYTES, STRETCHES, NUM_STRETCHES = 16, 17, 18, 19, 20

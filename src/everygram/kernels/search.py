@@ -85,7 +85,7 @@ def find_group(
     the PLACE that a search for a longer query has left.
     """
     if row[SELF]:
-        find_left(row, ids, lanes, False, cold)
+        find_left(row, ids, lanes, np.int64(0), cold)
         return
     n, width = row[N], row[WIDTH]
     sa = array_at(row[POSITIONS], n * width, np.uint8)

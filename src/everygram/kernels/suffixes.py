@@ -83,7 +83,7 @@ def suffix_group(
             # (There the tokens are walked to the left, with the interval of each suffix.)
             for p in range(count):
                 lanes[2 * p, START], lanes[2 * p, END] = begins[p], ends[p]
-            find_left(row, ids, lanes[: 2 * count], True, cold)
+            find_left(row, ids, lanes[: 2 * count], np.int64(1), cold)
             for p in range(count):
                 lengths[p] = max(lengths[p], lanes[2 * p, BEST])
             continue
@@ -183,7 +183,7 @@ def longest_ends(
         for s in range(segments.shape[0]):
             for i in range(count):
                 lanes[2 * i, START], lanes[2 * i, END] = starts[begin + i], ends[begin + i]
-            find_left(segments[s], ids, lanes[: 2 * count], True, cold)
+            find_left(segments[s], ids, lanes[: 2 * count], np.int64(1), cold)
             for i in range(count):
                 lengths[begin + i] = max(lengths[begin + i], lanes[2 * i, BEST])
 

@@ -17,6 +17,7 @@ import numpy as np
 from everygram.durable import flush, sync
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
+from everygram.storage.sizes import checksum_blocks
 
 # Bytes written, hashed or compared at a time.
 CHUNK = 1 << 22
@@ -102,14 +103,14 @@ def wrong_files(
 
 def block_checksums(files: dict[str, "Written"]) -> np.ndarray:
     """The content of checksums.bin for these files: u32."""
-    names = fmt.checksum_blocks({name: file.entry for name, file in files.items()})
+    names = checksum_blocks({name: file.entry for name, file in files.items()})
     return np.concatenate([files[name].blocks for name, _, _ in names])
 
 
 def checksums_of(folder: Path, files: dict[str, fmt.FileEntry]) -> Iterator[tuple[str, np.ndarray]]:
     """Each file's name and its checksums from checksums.bin."""
     checksums = np.fromfile(folder / fmt.CHECKSUMS, fmt.CHECKSUM)
-    for name, first, count in fmt.checksum_blocks(files):
+    for name, first, count in checksum_blocks(files):
         yield name, checksums[first : first + count]
 
 

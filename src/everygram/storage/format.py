@@ -12,6 +12,7 @@ An index is a directory::
     .everygram.lock          locked (flock) by the single writer; readers ignore it
     build.json               only during a build: the stages that are finished
     done.json                only at the end of a change: which change it is, and its report
+    plain/                   only during a change: the tokens and the suffix array of a self-index
     language_model/          what `prepare` made for the index as it is: see `prepared.py`
     segment-000001/          one folder per segment, numbered from 1, numbers are never reused
         tokens.bin           (of the kind suffix-array)
@@ -178,7 +179,6 @@ and version.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -444,34 +444,3 @@ class Manifest:
     def bytes(self) -> int:
         """Size of all files of all segments."""
         return sum(file.bytes for segment in self.segments for file in segment.files.values())
-
-
-def expected_sizes(segment: SegmentEntry, dtype: str) -> Iterator[tuple[str, int]]:
-    """The segment's files with sizes that follow from its counts, and these sizes in bytes."""
-    n = segment.stream_len
-    yield TOKENS, n * TOKEN_DTYPES[dtype].itemsize
-    yield SUFFIX_ARRAY, n * segment.position_bytes
-    if segment.kind == SELF_INDEX_KIND:
-        blocks = -(-n // segment.fence_spacing)
-        yield PSI_BLOCKS, (blocks + -(-blocks // FENCE_FANOUT)) * OFFSET.itemsize
-        samples = 2 * -(-n // segment.sample_every) + segment.num_documents
-        yield SAMPLES, samples * segment.position_bytes
-    keys = -(-n // segment.fence_spacing)
-    if segment.fence_fanout:
-        keys = fence_keys(n, segment.fence_spacing)
-    yield FENCES, keys * KEY.itemsize
-    yield DOCUMENT_OFFSETS, segment.num_documents * OFFSET.itemsize
-    yield METADATA_OFFSETS, (segment.num_documents + 1) * OFFSET.itemsize
-    yield DOCUMENT_NUMBERS, segment.num_documents * OFFSET.itemsize
-    yield DOCUMENT_COUNTS, document_counts_bytes(n, segment.num_documents)
-    blocks = sum(count for _, _, count in checksum_blocks(segment.files))
-    yield CHECKSUMS, blocks * CHECKSUM.itemsize
-
-
-def checksum_blocks(files: dict[str, FileEntry]) -> Iterator[tuple[str, int, int]]:
-    """The files in checksums.bin, in its order: name, first checksum, number of checksums."""
-    first = 0
-    for name in sorted(files.keys() - {CHECKSUMS}):
-        count = -(-files[name].bytes // CHECKSUM_BLOCK)
-        yield name, first, count
-        first += count

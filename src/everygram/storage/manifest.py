@@ -15,6 +15,7 @@ from everygram.storage import format as fmt
 from everygram.storage.disk import LFS_BEGINS, LFS_POINTER
 from everygram.storage.fields import SHA256, Fields
 from everygram.storage.self_index import key_bits
+from everygram.storage.sizes import expected_sizes
 
 # A position takes 5 bytes at most.
 MOST_TOKENS = 256**fmt.WIDE_POSITION_BYTES
@@ -172,7 +173,7 @@ def segment_entry(given: Fields, version: int, dtype: str) -> fmt.SegmentEntry:
             raise fields.refuse("num_tokens", f"more than {entry.position_bytes} bytes can number")
         if kind == fmt.SELF_INDEX_KIND:
             _check_self_index(fields, entry)
-        for name, size in fmt.expected_sizes(entry, dtype):
+        for name, size in expected_sizes(entry, dtype):
             if name in entry.files and entry.files[name].bytes != size:
                 found = entry.files[name].bytes
                 raise fields.refuse("files", f"{name}: {found:,} bytes, its counts give {size:,}")

@@ -31,8 +31,6 @@ from everygram.storage.self_index import MOST_PLACES, PIECE, ahead, key_bits, pl
 
 # Blocks that are coded at a time.
 BLOCKS = 1 << 12
-# Only while a self-index is being made: the place of the token before each suffix.
-LEFTS = "lefts.tmp"
 # Bytes per entry while entries are put together, and coded.
 ENTRY_BYTES = 16
 
@@ -55,7 +53,7 @@ def write_self_index(
     one another, and FormatError for more distinct tokens and positions than an entry has bits for.
     """
     with ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
-        stack.callback((folder / LEFTS).unlink, missing_ok=True)
+        stack.callback((folder / fmt.LEFTS).unlink, missing_ok=True)
 
         def opened(name: str) -> HashedFile:
             file = HashedFile(folder / name)
@@ -102,7 +100,7 @@ class _Stream:
         self._coding = coding
         self.padding = psi.MOST_WORDS
         self._marks_bit = psi.OFFSET_BITS + psi.LOW_BITS + psi.HIGH_BITS
-        self._n, self._every, self._lefts = stream_len, sample_every, folder / LEFTS
+        self._n, self._every, self._lefts = stream_len, sample_every, folder / fmt.LEFTS
         # Suffixes that begin with a separator come last, and are no Ψ of any other.
         self._followed = stream_len - num_documents
         self.width = fmt.position_bytes(stream_len)

@@ -50,6 +50,7 @@ class SelfIndex(Segment):
 
     def _map_stream(self, folder: Path, dtype: str) -> None:
         self._dtype = fmt.TOKEN_DTYPES[dtype]
+        self._own: np.ndarray | None = None
         self.psi = map_file(folder / fmt.PSI, fmt.KEY)
         self.psi_blocks = map_file(folder / fmt.PSI_BLOCKS, fmt.OFFSET)
         self.samples = map_file(folder / fmt.SAMPLES, np.dtype("u1"))
@@ -61,7 +62,7 @@ class SelfIndex(Segment):
             advise(self.psi_blocks, mmap.MADV_WILLNEED)
         # (Nothing is read there, but arrays are made.)
         row[rows.TOKENS] = row[rows.POSITIONS] = address_of(self.psi)
-        row[rows.SELF], row[rows.FOREIGN] = 1, 1
+        row[rows.SELF] = 1
         row[rows.PSI], row[rows.PSI_WORDS] = address_of(self.psi), self.psi.shape[0]
         row[rows.PSI_BLOCKS] = address_of(self.psi_blocks)
         row[rows.BLOCK_SHIFT] = self.fence_spacing.bit_length() - 1
@@ -107,7 +108,12 @@ class SelfIndex(Segment):
 
     def searched(self) -> np.ndarray:
         """The segment's row, though nobody has prepared it for searches."""
-        return self._row if self._row is not None else self.prepare(self.separator, ())
+        if self._row is not None:
+            return self._row
+        if self._own is None:
+            # (The vocabulary, and what is held in memory, are for a search to say.)
+            self._own, self._row = self.prepare(self.separator, ()), None
+        return self._own
 
     def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
         from everygram.kernels import reads
