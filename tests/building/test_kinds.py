@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import shutil
+import tempfile
 
 import pytest
 
@@ -480,6 +481,18 @@ def test_verify_finds_what_is_wrong_even_with_the_right_checksums(tmp_path):
             assert problems_of(tmp_path / "packed"), (name, place)
         (folder / name).write_bytes(data)
     rehash(tmp_path / "packed")
+    assert problems_of(tmp_path / "packed") == []
+
+
+def test_a_sound_index_is_not_called_damaged_without_room_to_check_it(tmp_path, monkeypatch, run):
+    whole = write_index(tmp_path / "s", some_documents("u8"), "u8")
+    everygram.convert(whole, tmp_path / "packed", kind="self-index")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(BuildError, match="cannot be checked: .*MB of temporary files .*TMPDIR"):
+        problems_of(tmp_path / "packed")
+    code, out, error = run("verify", tmp_path / "packed")
+    assert (code, out) == (1, "") and "TMPDIR" in error
+    monkeypatch.setattr(tempfile, "tempdir", None)
     assert problems_of(tmp_path / "packed") == []
 
 

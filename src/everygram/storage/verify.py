@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import psutil
 
-from everygram.errors import DamagedIndexError, FormatError
+from everygram.errors import BuildError, DamagedIndexError, FormatError
 from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
 from everygram.storage.attached import is_foreign, open_foreign
@@ -20,7 +20,7 @@ from everygram.storage.disk import position_entries, wrong_files
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import counted, fence_keys_of, fence_tree, unigram_table
 from everygram.storage.infini_gram import UNIGRAM
-from everygram.storage.plain import plain
+from everygram.storage.plain import plain, plain_bytes
 from everygram.storage.prepared import is_prepared, read_info
 from everygram.storage.prepared import problems as preparation_problems
 from everygram.storage.segment import Segment
@@ -38,7 +38,8 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
 
     Calls `progress(bytes read, bytes in all)`. Problems that prevent opening the index (a changed
     manifest, a file of the wrong size) are returned too, not raised; but FormatError is raised if
-    the folder is not an index. If a writer has changed the index and removed files meanwhile, the
+    the folder is not an index, and BuildError if there is no room for the temporary files that
+    checking a self-index takes. If a writer has changed the index and removed files meanwhile, the
     new version is checked.
     """
     if is_foreign(path):
@@ -185,10 +186,16 @@ def _wrong_content(segment: Segment) -> Iterator[str]:
     if found or segment.document_counts is None:
         return
     # (In the system's folder for them: the index need not be one's own.)
-    with TemporaryDirectory() as folder:
-        memory = psutil.virtual_memory().available // 2
-        arrays = plain(segment, Path(folder), memory, 1, lambda done, total: None)
-        yield from _wrong_counts(segment, *arrays)
+    try:
+        with TemporaryDirectory() as folder:
+            memory = psutil.virtual_memory().available // 2
+            arrays = plain(segment, Path(folder), memory, 1, lambda done, total: None)
+    except OSError as error:
+        raise BuildError(
+            f"{segment.folder}: cannot be checked: it takes {plain_bytes(segment) / 1e6:,.1f} MB "
+            f"of temporary files ({error}); name a folder that has room for them with TMPDIR"
+        ) from None
+    yield from _wrong_counts(segment, *arrays)
 
 
 def _wrong_documents(segment: Segment) -> Iterator[str]:
