@@ -22,7 +22,9 @@ from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
 from everygram.storage.segment_writer import (
     SegmentWriter,
+    compress_segment,
     finish_segment,
+    finish_self_index,
     write_document_counts,
 )
 
@@ -41,19 +43,46 @@ def write_index(
     deleted=(),
     metadata=None,
     counts=True,
+    kinds=None,
 ):
     """An index of id lists in that many segments (some empty of documents are left out).
 
+    kinds: the kinds of the segments in turn (see the fixture `kinds`).
     deleted: numbers of documents, a list for each segment of deleted ones. metadata: an object for
     each document. counts: whether there are document counts; or a list that says so for each
     segment.
     """
     # What a test reads at once need not outlive a power cut: nine tenths of the time.
     with mock.patch.object(os, "fsync"):
-        return _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts)
+        given = documents, dtype, segments, vocab_size, deleted, metadata, counts
+        return _write_index(path, *given, itertools.cycle(kinds or KINDS))
 
 
-def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts):
+# The kinds of segments that are written in turn, and samples per position where there are any.
+KINDS = [fmt.SUFFIX_ARRAY_KIND]
+SAMPLE_EVERY = 3
+IN_TURN = {
+    "suffix-array": [fmt.SUFFIX_ARRAY_KIND],
+    "self-index": [fmt.SELF_INDEX_KIND],
+    "mixture": [fmt.SELF_INDEX_KIND, fmt.SUFFIX_ARRAY_KIND],
+}
+
+
+@pytest.fixture(scope="module", params=IN_TURN)
+def kinds(request):
+    """Runs a module's tests over indexes of either kind, and of both in turn.
+
+    Those of self-indexes alone have blocks of two ranks.
+    """
+    block = 2 if request.param == "self-index" else fmt.PSI_BLOCK
+    with (
+        mock.patch.object(sys.modules[__name__], "KINDS", IN_TURN[request.param]),
+        mock.patch.object(fmt, "PSI_BLOCK", block),
+    ):
+        yield request.param
+
+
+def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts, kinds):
     if isinstance(counts, bool):
         counts = [counts] * (segments + len(deleted))
     cuts = [len(documents) * i // segments for i in range(segments + 1)]
@@ -63,11 +92,13 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata
             if start == end:
                 continue
             some, kept = documents[start:end], metadata and metadata[start:end]
-            entries.append(_write_segment(path, some, dtype, len(entries), start, counts, 1, kept))
+            given = path, some, dtype, len(entries), start, counts, 1, next(kinds), kept
+            entries.append(_write_segment(*given))
         for numbers in filter(None, deleted):
             gone = [documents[number] for number in numbers]
             numbers = np.array(numbers)
-            entries.append(_write_segment(path, gone, dtype, len(entries), numbers, counts, -1))
+            given = path, gone, dtype, len(entries), numbers, counts, -1
+            entries.append(_write_segment(*given, fmt.SUFFIX_ARRAY_KIND))
         publish(
             path,
             fmt.Manifest(
@@ -85,7 +116,7 @@ def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata
     return path
 
 
-def _write_segment(path, documents, dtype, before, numbers, counts, sign, metadata=None):
+def _write_segment(path, documents, dtype, before, numbers, counts, sign, kind, metadata=None):
     folder = path / fmt.segment_name(before + 1)
     writer = SegmentWriter(folder, dtype)
     for document, kept in zip(documents, metadata or [{}] * len(documents), strict=True):
@@ -96,9 +127,15 @@ def _write_segment(path, documents, dtype, before, numbers, counts, sign, metada
         files[fmt.DOCUMENT_COUNTS] = write_document_counts(
             folder, dtype, length, len(documents), 0, 1, lambda done, total: None
         )
-    return finish_segment(
-        folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
+    if kind == fmt.SUFFIX_ARRAY_KIND:
+        return finish_segment(
+            folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
+        )
+    del files[fmt.TOKENS]
+    files |= compress_segment(
+        folder, dtype, length, len(documents), SAMPLE_EVERY, 0, 1, lambda done, total: None
     )
+    return finish_self_index(folder, length, len(documents), SAMPLE_EVERY, files, numbers)
 
 
 def with_checksum(fields):

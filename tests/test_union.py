@@ -31,6 +31,8 @@ from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.views import Part
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 # Few letters, so that documents repeat and share n-grams; of é only half in a document, too.
 LETTERS = [*b"aAb ", *"é".encode()]
 DOCUMENT = st.lists(st.sampled_from(LETTERS), max_size=8)

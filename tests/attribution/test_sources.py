@@ -17,6 +17,8 @@ from conftest import write_index
 from everygram.attribution.relevance import level_of, relevance_of
 from everygram.kernels import INTERPRETED
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 OFFSETS = ("start", "end", "byte_start", "byte_end")
 PASSAGES = [
     "In the beginning the Universe was created, which made a lot of people very angry.",

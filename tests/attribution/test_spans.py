@@ -20,6 +20,8 @@ from everygram.errors import QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
 from everygram.tokenizer import tiktoken
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 # Few, so that documents repeat: words, spaces, ends of sentences, closing quotes; characters of two
 # and four bytes; a script without spaces; a combining mark, a joiner.
 LETTERS = [*"aab  ..\n”)", "é", "中", "字", "👍", "\u0301", "\u200d"]

@@ -18,6 +18,8 @@ from everygram.storage import directory
 from everygram.storage import format as fmt
 from naive import NaiveIndex
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 SEPARATOR = 255
 
 

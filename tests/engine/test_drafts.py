@@ -16,6 +16,8 @@ from everygram.errors import DamagedIndexError, QueryError
 from naive import NaiveIndex
 from naive_drafts import naive_draft
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 SEP = 255
 
 

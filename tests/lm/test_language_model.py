@@ -15,6 +15,8 @@ from campaign import sized
 from conftest import write_index
 from everygram.errors import QueryError
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 SEP = {"u8": 255, "u16": 65535, "u32": 2**32 - 1}
 VOCABULARY = 5
 # The vocabulary is 0 to 4: 4 is in no document.

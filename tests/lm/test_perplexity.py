@@ -17,6 +17,8 @@ from everygram.lm.perplexity import encoded, perplexities, perplexity_of
 from everygram.results.perplexity import Perplexity
 from everygram.tokenizer.base import ByteTokenizer, RefusedTextError
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 END = 255
 TEXTS = ["natural language", "", "the  lazy\ndog ", "é 日本", "zebra", " "]
 

@@ -16,6 +16,8 @@ from everygram.results.base import Value
 from everygram.results.samples import Sample
 from test_errors import GOOD, check
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 OPTIONS = st.tuples(
     st.sampled_from([0.25, 0.7, 1.0, 2.0]),
     st.none() | st.integers(1, 12),

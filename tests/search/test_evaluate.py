@@ -23,6 +23,8 @@ from everygram.tokenizer.vocabulary import TokenBytes
 from naive_search import Document
 from naive_text import random_spelling
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 LETTERS = ["a", "b", "A", " ", "é", "É", "日", "_", "."]
 WITHIN = ["document", 1, 2, 3, 5, 8, 100]
 

@@ -19,6 +19,8 @@ from everygram.storage import directory
 from everygram.tokenizer.vocabulary import TokenBytes
 from naive_text import Spelling, is_word, random_spelling, text_spans
 
+pytestmark = pytest.mark.usefixtures("kinds")
+
 LETTERS = [
     "a",
     "b",
