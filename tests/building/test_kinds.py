@@ -336,6 +336,20 @@ def test_a_conversion_that_is_interrupted_goes_on(tmp_path, way, stage, number):
     assert names == {fmt.MANIFEST, fmt.LOCK, *(fmt.segment_name(n) for n in (1, 2, 3))}
 
 
+def test_a_conversion_of_an_index_that_changes_meanwhile_says_so(tmp_path):
+    documents = some_documents("u8")
+    source = write_index(tmp_path / "s", documents, "u8", segments=2)
+
+    def compacted(now):
+        if now.stage == "compress" and len(directory.read_manifest(source).segments) == 2:
+            everygram.compact(source, full=True)
+
+    with pytest.raises(BuildError, match=r"'.*/s' was changed while it was converted .*--restart"):
+        everygram.convert(source, tmp_path / "index", kind="self-index", progress=compacted)
+    everygram.convert(source, tmp_path / "index", kind="self-index", restart=True)
+    check(tmp_path / "index", dict(enumerate(documents)), 255)
+
+
 def test_a_conversion_of_an_index_that_has_changed_is_refused(tmp_path):
     source = write_index(tmp_path / "s", some_documents("u8"), "u8", segments=2)
 
@@ -488,7 +502,7 @@ def test_a_sound_index_is_not_called_damaged_without_room_to_check_it(tmp_path, 
     whole = write_index(tmp_path / "s", some_documents("u8"), "u8")
     everygram.convert(whole, tmp_path / "packed", kind="self-index")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(BuildError, match="cannot be checked: .*MB of temporary files .*TMPDIR"):
+    with pytest.raises(BuildError, match=r"cannot be checked: .*MB of temporary files .*TMPDIR"):
         problems_of(tmp_path / "packed")
     code, out, error = run("verify", tmp_path / "packed")
     assert (code, out) == (1, "") and "TMPDIR" in error

@@ -15,10 +15,12 @@ from everygram.building.copying import checked, link
 from everygram.building.stages import LEFT_BYTES, Stages, disk, self_index_bytes
 from everygram.corpus.source import absolute
 from everygram.durable import sync, sync_directory
+from everygram.errors import BuildError, FormatError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState, Done
 from everygram.storage.directory import (
+    changed,
     holds_an_index,
     new_index,
     open_segments,
@@ -73,12 +75,21 @@ def remake(
                 raise holds_an_index(out)
             return report
         stages = Stages(out, left, begun, progress)
-        tokenizer_json = read_tokenizer_json(source, manifest.tokenizer)
         made = stages.state.made
-        for segment in open_segments(source, manifest)[len(made) :]:
-            made.append(_remade(stages, segment, manifest.dtype, sample_every, memory, threads))
-            stages.clock.leave()
-            stages.save()
+        try:
+            tokenizer_json = read_tokenizer_json(source, manifest.tokenizer)
+            for segment in open_segments(source, manifest)[len(made) :]:
+                made.append(_remade(stages, segment, manifest.dtype, sample_every, memory, threads))
+                stages.clock.leave()
+                stages.save()
+        except (FileNotFoundError, FormatError) as error:
+            # A writer removes the segments that it has merged.
+            if not changed(source, manifest):
+                raise
+            raise BuildError(
+                f"index '{source}' was changed while it was converted ({error}); run the same "
+                "command again with --restart, while nobody writes the index"
+            ) from None
         stages.clock.enter("publish")
         after = replace(manifest, segments=tuple(made), kind=kind, sample_every=sample_every)
         report = BuildReport(
