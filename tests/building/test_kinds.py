@@ -176,6 +176,19 @@ def test_a_converted_index_is_what_a_build_of_that_kind_makes(tmp_path):
         assert everygram.add(made, corpus).again == (str(corpus),)
 
 
+@pytest.mark.parametrize("every", [1, 2, 127, 1000, fmt.MOST_SAMPLE_EVERY])
+def test_samples_of_every_position_or_of_the_first_alone(tmp_path, every):
+    documents = [[97, 98] * 60, [], [98] * 9, [97]]
+    texts = [{"text": bytes(ids).decode()} for ids in documents]
+    everygram.build(texts, tmp_path / "index", kind="self-index", sample_every=every)
+    check(tmp_path / "index", dict(enumerate(documents)), 255)
+    with everygram.open(tmp_path / "index") as index:
+        assert index.count_text("ab", whole_words=True) == 0
+        assert index.count_text("b", whole_words=False) == 69
+        assert index.count_text("a", whole_words=True) == 1
+        assert [hit.document for hit in index.search('text:"ba" OR a').hits] == [0, 3]
+
+
 def test_document_numbers_that_are_not_consecutive_stay(tmp_path):
     everygram.build([{"text": text} for text in "abcdefgh"], tmp_path / "a")
     everygram.delete(tmp_path / "a", documents=[1, 2, 6])

@@ -195,10 +195,13 @@ def fill_caches(row: np.ndarray, positions: np.ndarray, caches: np.ndarray) -> N
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
     count = positions.shape[0]
     state = np.empty(count, np.int64)
+    least = n
     for i in range(count):
         caches[i, 0] = max(positions[i] - 1, 0) // every
         state[i] = rank_at_sample(row, caches[i, 0])
-    for step in range(every):
+        least = min(least, caches[i, 0])
+    # (The stream may end long before the next sample would come.)
+    for step in range(min(every, n - least * every)):
         for i in range(count):
             ask_for(blocks_of(row), state[i] >> shift, False)
         for i in range(count):
@@ -225,7 +228,7 @@ def read_text(
         count = min(TOGETHER, (end - 1) // every + 1 - first)
         for i in range(count):
             state[i] = rank_at_sample(row, first + i)
-        for step in range(every):
+        for step in range(min(every, end - first * every)):
             for i in range(count):
                 ask_for(blocks_of(row), state[i] >> shift, cold)
             for i in range(count):
