@@ -19,6 +19,7 @@ from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.errors import DamagedIndexError, EverygramError
 from everygram.kernels import INTERPRETED
+from everygram.search.evaluate import Evaluation
 from everygram.server.app import create_app
 from everygram.server.settings import Settings
 from everygram.storage import directory
@@ -202,6 +203,22 @@ def test_a_span_that_reaches_beyond_its_document(tmp_path):
         assert index.count([1, 2]) == 20
         with pytest.raises(DamagedIndexError, match="beyond its document"):
             index.attribute([1, 2], density=None, documents=100)
+
+
+def test_a_match_of_a_search_that_reaches_beyond_its_document(tmp_path, monkeypatch):
+    everygram.build([{"text": "ab"}] * 20, tmp_path / "index")
+    sound = Evaluation.rows
+
+    def moved(self, documents):
+        rows = sound(self, documents)
+        rows.tokens[:] += 1
+        return rows
+
+    with everygram.open(tmp_path / "index") as index:
+        assert len(index.search("ids:97,98").hits) == 10
+        monkeypatch.setattr(Evaluation, "rows", moved)
+        with pytest.raises(DamagedIndexError, match="beyond its document"):
+            index.search("ids:97,98")
 
 
 def test_an_occurrence_in_a_document_that_there_is_not(tmp_path):

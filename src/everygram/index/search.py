@@ -15,6 +15,7 @@ import numpy as np
 from everygram.arguments import integer, natural, number, short
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
+from everygram.engine.intervals import damaged
 from everygram.errors import CursorError, QueryError, TokenizerError
 from everygram.index.base import OpenIndex
 from everygram.index.documents import checked_pattern
@@ -284,6 +285,9 @@ def _hits(
     for i, (place, document) in enumerate(zip(chosen.tolist(), documents.tolist(), strict=True)):
         ids, metadata = engine.document_found(document)
         text = DocumentText(reading, ids) if reading.has_tokenizer else None
+        begin, end = np.searchsorted(rows.documents, [document, document + 1])
+        if rows.tokens[begin:end].max(initial=0) > ids.shape[0]:
+            raise damaged(engine.path, "a match that reaches beyond its document")
         spans = _spans(rows, document, text)
         windows = None
         if found.windows is not None:
