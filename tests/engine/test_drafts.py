@@ -115,7 +115,8 @@ def test_drafts_are_those_of_the_oracle(tmp_path_factory, data):
     if rng.random() < 0.5:  # copies
         documents += [document[: rng.randint(0, 60)] for document in documents]
     segments = data.draw(st.integers(1, 4))
-    deleted = sorted(rng.sample(range(len(documents)), data.draw(st.sampled_from([0, 0, 1, 2]))))
+    gone = min(len(documents), data.draw(st.sampled_from([0, 0, 1, 2])))
+    deleted = sorted(rng.sample(range(len(documents)), gone))
     path = write_index(
         tmp_path_factory.mktemp("drafts") / "i",
         documents,

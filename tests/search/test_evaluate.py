@@ -165,9 +165,9 @@ def test_any_expression_any_vocabulary(tmp_path, monkeypatch, seed):
     rng = random.Random(seed)
     for index in range(3):
         monkeypatch.setattr(candidates, "BLOCK", rng.choice([1, 10, 1 << 20]))
-        for name in ("LOOK_UP_ONE", "LOOK_UP_MORE"):
+        for name in ("LOOK_UP_ONE", "LOOK_UP_MORE", "LOOK_UP_TEXT"):
             monkeypatch.setattr(terms, name, rng.choice([0, 1, 3, 1 << 20]))
-        monkeypatch.setattr(terms.FoundText, "look_up", rng.choice([0, 1, 3, 1 << 20]))
+        monkeypatch.setattr(terms, "LOOK_UP_WALKED", 1 << 20)
         monkeypatch.setattr(terms, "FAR", rng.choice([0, 1, 32]))
         spelling = random_spelling(rng, rng.sample(LETTERS, rng.randint(2, 5)))
         size = len(spelling.bytes_of)
@@ -527,14 +527,15 @@ def test_an_index_without_documents(tmp_path):
             assert found.rows(found.documents).tokens.tolist() == []
 
 
-def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch):
+def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch, kinds):
     """Bytes of every file at random: nothing foreign is read."""
     monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
     rng = random.Random(7)
     texts = ["the cat", "a hat the", "", "cat and the rest"] * 5
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text, "n": 1} for text in texts])
     path = tmp_path / "index"
-    everygram.build(corpus, path, "train:300")
+    kind = "suffix-array" if kinds == "suffix-array" else "self-index"
+    everygram.build(corpus, path, "train:300", kind=kind, sample_every=4)
     everygram.delete(path, documents=[1, 5])
     for file in sorted(path.glob("segment-*/*.bin")) * (1 if INTERPRETED else 8):
         content = file.read_bytes()
@@ -544,7 +545,8 @@ def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch):
         file.write_bytes(damaged)
         for text in ("the AND cat", "the NEAR/3 tokens:a", "cat AND NOT n:1", 'text:"t"'):
             for within, cost in itertools.product(("document", 4), (0, 1 << 20)):
-                monkeypatch.setattr(terms.FoundText, "look_up", cost)
+                monkeypatch.setattr(terms, "LOOK_UP_TEXT", cost)
+                monkeypatch.setattr(terms, "LOOK_UP_WALKED", 1 << 20)
                 with contextlib.suppress(EverygramError), everygram.open(path) as index:
                     found = opened_search(index).evaluate(parse(text), within)
                     assert found.document_count >= 0
