@@ -535,7 +535,7 @@ def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch, kinds):
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text, "n": 1} for text in texts])
     path = tmp_path / "index"
     kind = "suffix-array" if kinds == "suffix-array" else "self-index"
-    everygram.build(corpus, path, "train:300", kind=kind, sample_every=4)
+    everygram.build(corpus, path, "train:300", kind=kind)
     everygram.delete(path, documents=[1, 5])
     for file in sorted(path.glob("segment-*/*.bin")) * (1 if INTERPRETED else 8):
         content = file.read_bytes()

@@ -50,6 +50,8 @@ class DocumentQueries(OpenIndex):
         engine, encoding, reading, _, _ = self._state
         asked = encoding.query(query, raw)
         intervals = engine.find_batch(asked)
+        # (Where nothing is, kinds of segments have different ranks in between.)
+        intervals[intervals[:, :, 0] == intervals[:, :, 1]] = 0
         count = int(engine.counts_of(intervals)[0])
         chosen = choose(count)
         return _matches(engine, reading, asked, intervals[0], count, chosen, context)

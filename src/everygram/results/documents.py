@@ -51,11 +51,11 @@ class UnionOccurrence(Occurrence):
 class Matches(Result):
     """Where a query occurs.
 
-    intervals: int64, shape (segments, 2), half-open ranges of ranks. count: the number of all
-    occurrences. segments, ranks, positions, documents, offsets: of the occurrences requested, each
-    int64, shape (k,) (see Occurrence). passages: their `parts`, if a context was asked for. In a
-    union of indexes, indexes: int64, shape (k,), whose the documents are, and index_names: what all
-    of its indexes are called.
+    intervals: int64, shape (segments, 2), half-open ranges of ranks, 0 to 0 for none. count: the
+    number of all occurrences. segments, ranks, positions, documents, offsets: of the occurrences
+    requested, each int64, shape (k,) (see Occurrence). passages: their `parts`, if a context was
+    asked for. In a union of indexes, indexes: int64, shape (k,), whose the documents are, and
+    index_names: what all of its indexes are called.
     """
 
     count: int
