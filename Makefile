@@ -28,7 +28,8 @@ test: $(VENV)/.tests-installed check
 	$(BIN)/pytest $(TOGETHER)
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests/kernels tests/engine \
 		tests/building/test_suffix_array.py tests/building/test_external_sort.py \
-		tests/building/test_preparation.py tests/storage/test_infini_gram.py
+		tests/building/test_preparation.py tests/storage/test_infini_gram.py \
+		tests/storage/test_self_index.py
 
 check: $(VENV)/.tests-installed
 	$(BIN)/ruff check .

@@ -68,7 +68,13 @@ IN_TURN = {
 }
 
 
-@pytest.fixture(scope="module", params=IN_TURN)
+# (Interpreted kernels are some hundred times slower.)
+FEWER = ["suffix-array", "mixture"]
+
+
+@pytest.fixture(
+    scope="module", params=FEWER if os.environ.get("NUMBA_DISABLE_JIT") == "1" else IN_TURN
+)
 def kinds(request):
     """Runs a module's tests over indexes of either kind, and of both in turn.
 
