@@ -86,6 +86,9 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
             documents=0,
         )
 
+    def find(ids: list[int], limit: int) -> Any:
+        return index.find(ids, limit=limit)
+
     def spans(result: Any) -> list[list[Any]]:
         return [
             [each.token_start, each.token_end, each.count, each.unigram_log_prob]
@@ -109,6 +112,10 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
         "infgram_ntd_batch": (index.infgram_ntd_batch, distributions),
         "score": (index.score, scores),
         "score, all cores": (index.score, scores),
+        "find": (find, lambda found: [found.count, found.ranks.tolist(), found.positions.tolist()]),
+        "document": (index.document, lambda found: found.token_ids.tolist()),
+        "count_text": (index.count_text, int),
+        "document_count": (index.document_count, lambda found: [int(found), found.count]),
         "longest_matches": (index.longest_matches, ends),
         "longest_matches, all cores": (index.longest_matches, ends),
         "attribute": (attribute, spans),
@@ -211,6 +218,8 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
     "everygram": everygram,
     "everygram, preloaded": partial(everygram, preload="all"),
     "everygram, fences preloaded": partial(everygram, preload="fences"),
+    "self-index, 32": partial(everygram, folder="self-index-32"),
+    "self-index, 128": partial(everygram, folder="self-index-128"),
     "everygram over its files": partial(everygram, folder="infini-gram"),
     "everygram, attached": partial(everygram, folder="infini-gram-attached"),
     "everygram.compat, over its files": partial(infini_gram, package=STANDS_IN),
