@@ -239,7 +239,7 @@ def kind_options(default: str, samples: str = "32") -> Callable[[F], F]:
             "--kind",
             type=click.Choice(["suffix-array", "self-index"]),
             help="Kind of segments: suffix-array, or self-index, which takes about a quarter of "
-            f"the disk and answers some times slower (default: {default}).",
+            f"the disk, counts about as fast, and reads texts slower (default: {default}).",
         ),
         click.option(
             "--sample-every",
