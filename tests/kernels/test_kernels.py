@@ -10,7 +10,7 @@ import pytest
 from conftest import write_index
 from everygram import kernels
 from everygram.building.suffix_array import suffix_array
-from everygram.kernels import compiled, following, lanes, search, suffixes
+from everygram.kernels import compiled, following, lanes, reads, search, suffixes
 from everygram.kernels import rows as layout
 from everygram.kernels.sort import first_disorder, invert
 from everygram.storage import format as fmt
@@ -408,7 +408,7 @@ def test_next_tokens_with_and_without_fences(tmp_path, monkeypatch, tokens):
 
 
 def test_positions_of_five_bytes():
-    position_in = getattr(layout.position_in, "py_func", layout.position_in)
+    position_in = getattr(reads.position_in, "py_func", reads.position_in)
     positions = np.array([0, 1, 2**32 - 1, 2**32, 2**40 - 1])
     entries = wide(positions).ravel()
     row = np.zeros(layout.COLUMNS, np.int64)

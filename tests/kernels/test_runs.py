@@ -11,6 +11,9 @@ from everygram.kernels.covers import around
 from everygram.kernels.runs import runs
 from everygram.search.pattern import Pattern, word_table
 
+# Of no segment: the tokens are given.
+NONE_GIVEN = np.empty(0, np.int64)
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("alphabet", [1, 2, 9, 200])
@@ -69,8 +72,20 @@ def test_what_stands_around_a_text_as_far_as_a_token_says():
         for tokens, at in (([1], 0), ([0, 1, 2], 1)):
             stream = np.array(tokens, np.uint8)
             dropped = np.zeros(3, np.int32)
-            left = is_word_before(stream, 255, at, len(before), blob, starts, dropped, table)
-            right = is_word_at(stream, len(tokens), at, len(before) + 1, blob, starts, table)
+            left = is_word_before(
+                NONE_GIVEN, NONE_GIVEN, stream, 255, at, len(before), blob, starts, dropped, table
+            )
+            right = is_word_at(
+                NONE_GIVEN,
+                NONE_GIVEN,
+                stream,
+                len(tokens),
+                at,
+                len(before) + 1,
+                blob,
+                starts,
+                table,
+            )
             for kind, found in zip(beside[0].tolist(), (left, right), strict=True):
                 assert kind in (OPEN, CUT) or kind == (WORD if found else NONE)
         assert (beside[0, 1] == OPEN) == (not behind)
