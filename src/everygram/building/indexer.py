@@ -80,7 +80,8 @@ def build(
         token. Without them it looks at every occurrence. `add` and `compact` keep to this.
     kind: "suffix-array" (the default), or "self-index", which takes about a quarter of the disk
         and counts about as fast, but reads texts slower. It is made of sorted suffixes, so that a
-        build takes as much disk as for the other, and more. `compact` keeps to this; `add` makes a suffix array.
+        build takes as much disk as for the other, and more. `compact` keeps to this; `add` makes a
+        suffix array.
     sample_every: of a self-index: positions per sample (default: 32). Fewer: positions and texts
         are read faster, and the index is larger.
     restart: discard the finished stages of an interrupted build.
