@@ -36,6 +36,8 @@ BATCH_CALLS = (
     "infgram_prob_batch",
     "infgram_ntd_batch",
 )
+# The occurrences that a `find` lists, and the tokens of the beginning of a document.
+FOUND, BEGINNING = 1000, 100
 # Without this limit, these calls would distribute their searches to threads, one per processor.
 ONE_CPU = (*BATCH_CALLS, "score", "longest_matches", "attribute, one processor")
 
@@ -95,6 +97,14 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
     def ends(result: Any) -> list[int]:
         return (np.arange(result.lengths.shape[0]) + result.lengths).tolist()
 
+    def places(found: Any) -> list[list[int]]:
+        columns = (found.ranks, found.positions, found.documents, found.offsets)
+        return np.stack(columns, axis=1).tolist()
+
+    def without(name: str, answer: Any) -> dict[str, Any]:
+        # (What says which index has answered.)
+        return {key: value for key, value in answer.as_dict().items() if key != name}
+
     return {
         "count": (index.count, int),
         "count_batch": (index.count_batch, lambda counts: counts.counts.tolist()),
@@ -113,6 +123,20 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
         "longest_matches, all cores": (index.longest_matches, ends),
         "attribute": (attribute, spans),
         "attribute, one processor": (attribute, spans),
+        "attribute a text": (index.attribute, partial(without, "index")),
+        "find": (partial(index.find, limit=FOUND), places),
+        "find, the interval": (
+            partial(index.find, limit=0),
+            lambda found: [high - low for low, high in found.intervals.tolist()],
+        ),
+        "document": (index.document, lambda found: found.token_ids.tolist()),
+        "document, its beginning": (
+            partial(index.document, context=BEGINNING),
+            lambda found: found.token_ids.tolist(),
+        ),
+        "document_count": (index.document_count, int),
+        "count_text": (index.count_text, int),
+        "search": (index.search, partial(without, "cursor")),
     }
 
 
@@ -155,10 +179,18 @@ def infini_gram(
     return {
         "count": (engine.count, lambda answer: answer["count"]),
         "find": (engine.find, lambda answer: answer["segment_by_shard"]),
+        "find, the interval": (
+            engine.find,
+            lambda answer: [high - low for low, high in answer["segment_by_shard"]],
+        ),
         "count_cnf": (engine.count_cnf, lambda answer: answer["count"]),
         "get_doc_by_rank": (engine.get_doc_by_rank, of_documents),
         "get_doc_by_ptr": (engine.get_doc_by_ptr, of_documents),
         "get_doc_by_ix": (engine.get_doc_by_ix, of_documents),
+        "document, its beginning": (
+            partial(engine.get_doc_by_ix, max_disp_len=BEGINNING),
+            lambda answer: answer["token_ids"],
+        ),
         "get_doc_by_rank_2": (engine.get_doc_by_rank_2, of_documents),
         # (Which documents it draws is another with each call.)
         "search_docs": (engine.search_docs, lambda answer: answer["cnt"]),
@@ -211,6 +243,8 @@ SIDES: dict[str, Callable[[Path], Calls]] = {
     "everygram": everygram,
     "everygram, preloaded": partial(everygram, preload="all"),
     "everygram, fences preloaded": partial(everygram, preload="fences"),
+    "everygram, self-index 32": partial(everygram, folder="everygram-self-index-32"),
+    "everygram, self-index 128": partial(everygram, folder="everygram-self-index-128"),
     "everygram over its files": partial(everygram, folder="infini-gram"),
     "everygram, attached": partial(everygram, folder="infini-gram-attached"),
     "everygram.compat, over its files": partial(infini_gram, package=STANDS_IN),
