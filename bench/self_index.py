@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 
 import everygram
+from attribution import delimiters_of
 from build import SEPARATOR
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
 from compat import targets_table
@@ -48,29 +49,21 @@ from everygram.storage import format as fmt
 from everygram.storage.disk import read_in
 from everygram.tokenizer.choose import load_tokenizer
 from everygram.tokenizer.vocabulary import TokenBytes
-from query import IN_USE, MATCHES, SCORE, Process, agrees, answered, draw
+from query import IN_USE, INFINI, MATCHES, OURS, SCORE, Process, agrees, answered, draw
 from query import number as shown
 from query_side import FOUND
 from search import words_of
 
-ARRAY, DENSE, SPARSE = "everygram", "everygram, self-index 32", "everygram, self-index 128"
-INFINI = "infini-gram"
-FOLDERS = {
-    ARRAY: "everygram",
-    DENSE: "everygram-self-index-32",
-    SPARSE: "everygram-self-index-128",
-    INFINI: "infini-gram",
-}
-SHOWN_AS = {ARRAY: "suffix-array", DENSE: "self-index, 32", SPARSE: "self-index, 128"}
+DENSE, SPARSE = "self-index, 32", "self-index, 128"
+FOLDERS = {OURS: OURS, DENSE: "self-index-32", SPARSE: "self-index-128", INFINI: INFINI}
 METADATA = ("metadata.bin", "metadata_offsets.bin")
-# Of infini-gram-mini, an FM-index of bytes (Xu et al. 2025): bytes per byte of text, and a count.
-MINI, MINI_SECONDS = 0.44, "0.1 to 0.4 s"
+# Of infini-gram-mini, an FM-index of bytes (Xu et al. 2025).
+PUBLISHED = "Published for infini-gram-mini: 0.44 of the text; a count takes 0.1 to 0.4 s."
 THREADS = (1, 2)
 NUM_DISTRIBUTIONS, NUM_TEXTS, NUM_SEARCHES = 300, 16, 40
 NUM_FOUND, NUM_DOCUMENTS, NUM_COUNTED, ATTRIBUTED = 100, 300, 200, 300
-WORD_COUNTS = (1_000, 20_000)
-# Answers that differ, kept in the JSON.
-KEPT = 5
+# How often searched words occur; how many answers that differ are kept in the JSON.
+WORD_COUNTS, KEPT = (1_000, 20_000), 5
 
 # The targets: bytes per token, of infini-gram's bytes, µs, × the time of sorting, × infini-gram's.
 MOST_BYTES = {DENSE: 1.9, SPARSE: 1.65}
@@ -130,17 +123,17 @@ def main() -> None:
     length = tokens.stat().st_size // 2
 
     steps = measured_steps(work, length, args.runs)
-    sides = [ARRAY, DENSE, SPARSE]
+    sides = [OURS, DENSE, SPARSE]
     if args.peers and (work / FOLDERS[INFINI]).exists():
         sides.append(INFINI)
     sizes = {side: files_of(work / FOLDERS[side]) for side in sides}
-    text = text_bytes(work / FOLDERS[ARRAY])
+    text = text_bytes(work / FOLDERS[OURS])
     python = None if args.peers is None else args.peers.absolute() / "bin" / "python"
     rows = measured_queries(work, args.held_out, python, sides, args.rounds, args.seed)
 
     print_provenance(facts)
     print(sizes_table(sizes, length, text))
-    print(f"\nPublished for infini-gram-mini: {MINI} of the text; a count takes {MINI_SECONDS}.\n")
+    print(f"\n{PUBLISHED}\n")
     if steps:
         print(f"{steps_table(steps, length)}\n")
     print(queries_table(rows, sides))
@@ -163,8 +156,8 @@ LIMITED, BACK = "to self-index, 32, 1 byte a token", "back to suffix-array"
 def measured_steps(work: Path, length: int, runs: int) -> list[dict[str, Any]]:
     """For each step and number of threads: its seconds, × those of sorting, and peak bytes per
     token, medians and of each run. Leaves both self-indexes in WORK."""
-    array, dense, sparse = (work / FOLDERS[side] for side in (ARRAY, DENSE, SPARSE))
-    tokenizer, temporary = str(array / "tokenizer.json"), work / "everygram-step"
+    array, dense, sparse = (work / FOLDERS[side] for side in (OURS, DENSE, SPARSE))
+    tokenizer, temporary = str(array / "tokenizer.json"), work / "self-index-step"
     ids = {"pretokenized": "u16", "separator_id": SEPARATOR, "document_counts": False}
     self_index = {"kind": "self-index", "sample_every": 32}
     # In this order: some need what another has made.
@@ -271,17 +264,17 @@ def sizes_table(sizes: dict[str, dict[str, int]], length: int, text: int) -> str
         for name in sorted(names)
     ]
     sums = [sum(files.values()) for files in sizes.values()]
-    bare = [
-        total - of.get(fmt.DOCUMENT_COUNTS, 0)
-        for total, of in zip(sums, sizes.values(), strict=True)
-    ]
+    counts = [files.get(fmt.DOCUMENT_COUNTS, 0) for files in sizes.values()]
+    bare = [total - of for total, of in zip(sums, counts, strict=True)]
     lines = [("together", sums, length), ("without document counts", bare, length)]
     if INFINI in sizes:
         lines += [("of infini-gram's", sums, sums[-1])]
         lines += [("without document counts, of infini-gram's", bare, sums[-1])]
     lines += [("of the text", sums, text)]
     rows += [[what, *(f"{each / unit:.3f}" for each in some)] for what, some, unit in lines]
-    return markdown_table(["bytes a token", *(SHOWN_AS.get(side, side) for side in sizes)], rows)
+    return markdown_table(
+        ["bytes a token", *("suffix-array" if side == OURS else side for side in sizes)], rows
+    )
 
 
 # Queries.
@@ -292,7 +285,7 @@ def measured_queries(
 ) -> list[dict[str, Any]]:
     """For every ask, a row per side that has it: µs, and how its answers compare."""
     stream = np.memmap(work / "tokens.u16", np.uint16, "r")
-    with everygram.open(work / FOLDERS[ARRAY]) as index:
+    with everygram.open(work / FOLDERS[OURS]) as index:
         queries = drawn(index, stream, held_out, np.random.default_rng(seed))
         end = {str(index.separator): str(index.vocab_size - 1)}
     file = work / "self-index-queries.json"
@@ -314,12 +307,12 @@ def measured_queries(
             # Every second round the other way round: no side always follows the same one.
             for side, call in calls[:: -1 if turn % 2 else 1]:
                 taken[side].append(processes[side].ask(ask.queries, call, "times"))
-        units = [max(1, len(each)) if ask.unit else 1 for each in answers[ARRAY]]
+        units = [max(1, len(each)) if ask.unit else 1 for each in answers[OURS]]
         for side, call in calls:
             micros = np.median(np.array(taken[side]), axis=0) / 1e3 / units
             p50, p90, p99 = np.percentile(micros, (50, 90, 99)).tolist()
             its_end = end if side == INFINI else None
-            compared = compare(ask, queries[ask.queries], answers[ARRAY], answers[side], its_end)
+            compared = compare(ask, queries[ask.queries], answers[OURS], answers[side], its_end)
             row = asdict(ask) | {"side": side, "answered_by": call, "number": len(micros)}
             rows.append(row | {"median": p50, "p90": p90, "p99": p99, **compared})
         print(f"{ask.call}: done", flush=True)
@@ -341,8 +334,8 @@ def drawn(
     texts = (index.decode(ids) for ids in occurring if 2 <= len(ids) <= 4)
     written = [text for text in texts if "\N{REPLACEMENT CHARACTER}" not in text]
     numbers = rng.integers(index.num_documents, size=NUM_DOCUMENTS).tolist()
-    long = [document.text for document in TextCorpus([held_out])]
-    full_stop = index.encode(".", raw=True).tolist()
+    long = [text[:4000] for d in TextCorpus([held_out]) if len(text := d.text) >= 4000]
+    stops = delimiters_of(index)
     return sets | {
         "ntd": sets["ntd"][:NUM_DISTRIBUTIONS],
         "infgram_ntd": sets["infgram_ntd"][:NUM_DISTRIBUTIONS],
@@ -354,8 +347,8 @@ def drawn(
         "counted": [[ids] for ids in occurring[:1000]],
         "texts": [[text] for text in written[:NUM_COUNTED]],
         "searches": [[f"{a} {('AND', 'NEAR/10')[i % 2]} {b}"] for i, (a, b) in enumerate(pairs)],
-        "spans": [[ids[:ATTRIBUTED], full_stop, 3, 1000, False] for (ids,) in sets[MATCHES]],
-        "attributed": [[text[:4000]] for text in long if len(text) >= 4000][:NUM_TEXTS],
+        "spans": [[ids[:ATTRIBUTED], stops, 3, 1000, False] for (ids,) in sets[MATCHES]],
+        "attributed": [[text] for text in long[:NUM_TEXTS]],
     }
 
 
@@ -391,7 +384,7 @@ def queries_table(rows: Sequence[dict[str, Any]], sides: Sequence[str]) -> str:
     lines = []
     for ask in ASKS:
         of = {row["side"]: row for row in rows if row["call"] == ask.call}
-        array, dense, sparse = (of[side] for side in (ARRAY, DENSE, SPARSE))
+        array, dense, sparse = (of[side] for side in (OURS, DENSE, SPARSE))
         per = f" / {ask.unit}" if ask.unit else ""
         cells = [f"`{ask.call}`{per}", number(array["median"]), number(dense["median"])]
         cells += ["–" if "batch" in ask.call else number(dense["p99"])]
@@ -425,17 +418,17 @@ def met(
         found.append({"what": what, "least" if least else "most": limit, "is": value, "met": met})
 
     for side, most in MOST_BYTES.items():
-        target(f"{SHOWN_AS[side]}: bytes a token", most, total[side] / length)
+        target(f"{side}: bytes a token", most, total[side] / length)
     target("self-index, 128: bytes a token, if all goes well", STRETCH, total[SPARSE] / length)
     if INFINI in sizes:
         for side in (DENSE, SPARSE):
             bare = total[side] - sizes[side].get(fmt.DOCUMENT_COUNTS, 0)
-            name = f"{SHOWN_AS[side]}: of infini-gram's bytes"
+            name = f"{side}: of infini-gram's bytes"
             target(name, SHARE, total[side] / total[INFINI])
             target(f"{name}, without document counts", SHARE, bare / total[INFINI])
     for ask in ASKS:
         if ask.most is not None:
-            ratio = median[ask.call, DENSE] / median[ask.call, ARRAY]
+            ratio = median[ask.call, DENSE] / median[ask.call, OURS]
             target(f"`{ask.call}`, × the suffix array's time", ask.most, ratio)
     target("`find`, µs per occurrence", FIND_MICROS, median["find", DENSE])
     target("`document`, µs per token", DOCUMENT_MICROS, median["document", DENSE])

@@ -343,16 +343,19 @@ def damage(content, rng):
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("tokenizer", ["bytes", "train:300"])
-def test_whatever_is_damaged_answers_or_says_so(tmp_path, tokenizer):
+@pytest.mark.parametrize(
+    ("tokenizer", "kind"),
+    [("bytes", "suffix-array"), ("bytes", "self-index"), ("train:300", "self-index")],
+)
+def test_whatever_is_damaged_answers_or_says_so(tmp_path, tokenizer, kind):
     """Of an index with deletions, each file of each segment damaged at random."""
-    rng = random.Random(tokenizer)
+    rng = random.Random(tokenizer + kind)
     texts = ["".join(rng.choices("ab c", k=rng.randrange(60))) for _ in range(60)]
     texts[7] = "ab " * 150
     corpus = write_jsonl(tmp_path / "0.jsonl", [{"text": text} for text in texts])
     more = write_jsonl(tmp_path / "1.jsonl", [{"text": text} for text in texts[:9]])
     path = tmp_path / "index"
-    everygram.build(corpus, path, tokenizer)
+    everygram.build(corpus, path, tokenizer, kind=kind)
     everygram.add(path, more)
     everygram.delete(path, documents=[3, 7, 8, 64])
     with everygram.open(path) as index:
