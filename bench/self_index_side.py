@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def small(folder: Path, to: str | None) -> Path:
     if to is None:
         return tokens
     kind = next(each for each in fmt.KINDS if each != to)
-    ids = {"pretokenized": "u16", "separator_id": SEPARATOR}
+    ids: dict[str, Any] = {"pretokenized": "u16", "separator_id": SEPARATOR}
     everygram.build(tokens, folder / "index", kind=kind, **ids)
     return folder / "index"
 
