@@ -36,6 +36,8 @@ BATCH_CALLS = (
     "infgram_prob_batch",
     "infgram_ntd_batch",
 )
+# The occurrences that a `find` lists, and the tokens of the beginning of a document.
+FOUND, BEGINNING = 1000, 100
 # Without this limit, these calls would distribute their searches to threads, one per processor.
 ONE_CPU = (*BATCH_CALLS, "score", "longest_matches", "attribute, one processor")
 
@@ -86,9 +88,6 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
             documents=0,
         )
 
-    def find(ids: list[int], limit: int) -> Any:
-        return index.find(ids, limit=limit)
-
     def spans(result: Any) -> list[list[Any]]:
         return [
             [each.token_start, each.token_end, each.count, each.unigram_log_prob]
@@ -97,6 +96,14 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
 
     def ends(result: Any) -> list[int]:
         return (np.arange(result.lengths.shape[0]) + result.lengths).tolist()
+
+    def places(found: Any) -> list[list[int]]:
+        columns = (found.ranks, found.positions, found.documents, found.offsets)
+        return np.stack(columns, axis=1).tolist()
+
+    def without(name: str, answer: Any) -> dict[str, Any]:
+        # (What says which index has answered.)
+        return {key: value for key, value in answer.as_dict().items() if key != name}
 
     return {
         "count": (index.count, int),
@@ -112,14 +119,24 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
         "infgram_ntd_batch": (index.infgram_ntd_batch, distributions),
         "score": (index.score, scores),
         "score, all cores": (index.score, scores),
-        "find": (find, lambda found: [found.count, found.ranks.tolist(), found.positions.tolist()]),
-        "document": (index.document, lambda found: found.token_ids.tolist()),
-        "count_text": (index.count_text, int),
-        "document_count": (index.document_count, lambda found: [int(found), found.count]),
         "longest_matches": (index.longest_matches, ends),
         "longest_matches, all cores": (index.longest_matches, ends),
         "attribute": (attribute, spans),
         "attribute, one processor": (attribute, spans),
+        "attribute a text": (index.attribute, partial(without, "index")),
+        "find": (partial(index.find, limit=FOUND), places),
+        "find, the interval": (
+            partial(index.find, limit=0),
+            lambda found: [high - low for low, high in found.intervals.tolist()],
+        ),
+        "document": (index.document, lambda found: found.token_ids.tolist()),
+        "document, its beginning": (
+            partial(index.document, context=BEGINNING),
+            lambda found: found.token_ids.tolist(),
+        ),
+        "document_count": (index.document_count, lambda found: [int(found), found.count]),
+        "count_text": (index.count_text, int),
+        "search": (index.search, partial(without, "cursor")),
     }
 
 
@@ -162,10 +179,18 @@ def infini_gram(
     return {
         "count": (engine.count, lambda answer: answer["count"]),
         "find": (engine.find, lambda answer: answer["segment_by_shard"]),
+        "find, the interval": (
+            engine.find,
+            lambda answer: [high - low for low, high in answer["segment_by_shard"]],
+        ),
         "count_cnf": (engine.count_cnf, lambda answer: answer["count"]),
         "get_doc_by_rank": (engine.get_doc_by_rank, of_documents),
         "get_doc_by_ptr": (engine.get_doc_by_ptr, of_documents),
         "get_doc_by_ix": (engine.get_doc_by_ix, of_documents),
+        "document, its beginning": (
+            partial(engine.get_doc_by_ix, max_disp_len=BEGINNING),
+            lambda answer: answer["token_ids"],
+        ),
         "get_doc_by_rank_2": (engine.get_doc_by_rank_2, of_documents),
         # (Which documents it draws is another with each call.)
         "search_docs": (engine.search_docs, lambda answer: answer["cnt"]),
