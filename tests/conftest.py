@@ -79,6 +79,8 @@ def kinds(request):
     """Runs a module's tests over indexes of either kind, and of both in turn.
 
     Those of self-indexes alone have blocks of two ranks.
+    A fixture of a wider scope than a test's that writes an index takes this one: else what it wrote
+    first, of the first kind, stays for all of them.
     """
     block = 2 if request.param == "self-index" else fmt.PSI_BLOCK
     with (

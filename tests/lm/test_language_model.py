@@ -151,7 +151,7 @@ DOCUMENTS_OF_WORDS = [[1, 2, 3, 1, 2, 0], [1, 2, 3, 3], [], [0, 1, 2, 3, 1, 2]]
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory):
+def words(tmp_path_factory, kinds):
     path = tmp_path_factory.mktemp("lm") / "index"
     with prepared(path, DOCUMENTS_OF_WORDS, vocab_size=VOCABULARY) as index:
         yield index

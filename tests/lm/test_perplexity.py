@@ -224,7 +224,7 @@ def test_what_work_raises_is_raised_in_its_turn():
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory):
+def index(tmp_path_factory, kinds):
     rng = np.random.default_rng(8)
     documents = [rng.integers(0, 5, rng.integers(0, 12)).tolist() for _ in range(40)]
     path = write_index(

@@ -267,7 +267,7 @@ def test_no_prompts_no_samples():
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory):
+def index(tmp_path_factory, kinds):
     """An index of random ids of 6, in one segment."""
     rng = np.random.default_rng(2)
     documents = [rng.integers(0, 6, rng.integers(0, 9)).tolist() for _ in range(60)]
