@@ -123,6 +123,7 @@ def everygram(work: Path, preload: tuple[str, ...] | str = (), folder: str = "ev
         "longest_matches, all cores": (index.longest_matches, ends),
         "attribute": (attribute, spans),
         "attribute, one processor": (attribute, spans),
+        "attribute, spans": (attribute, lambda result: [each[:3] for each in spans(result)]),
         "attribute a text": (index.attribute, partial(without, "index")),
         "find": (partial(index.find, limit=FOUND), places),
         "find, the interval": (
@@ -201,6 +202,11 @@ def infini_gram(
         "infgram_prob of each token": (score, lambda answers: list(map(counts, answers))),
         "creativity": (engine.creativity, lambda answer: answer["rs"]),
         "attribute": (engine.attribute, spans),
+        # (Their log-probabilities are only there if it was opened to precompute them.)
+        "attribute, spans": (
+            engine.attribute,
+            lambda answer: [each[:3] for each in spans(answer)],
+        ),
         # (Only infini-gram has an engine of C++ within.)
         "attribute, C++": (
             getattr(getattr(engine, "engine", None), "attribute", None),

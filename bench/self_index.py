@@ -60,7 +60,7 @@ METADATA = ("metadata.bin", "metadata_offsets.bin")
 # Of infini-gram-mini, an FM-index of bytes (Xu et al. 2025).
 PUBLISHED = "Published for infini-gram-mini: 0.44 of the text; a count takes 0.1 to 0.4 s."
 THREADS = (1, 2)
-NUM_DISTRIBUTIONS, NUM_TEXTS, NUM_SEARCHES = 300, 8, 40
+NUM_DISTRIBUTIONS, NUM_TEXTS, NUM_SEARCHES = 300, 16, 40
 NUM_FOUND, NUM_DOCUMENTS, NUM_COUNTED, ATTRIBUTED = 100, 300, 200, 300
 # How often searched words occur; how many answers that differ are kept in the JSON.
 WORD_COUNTS, KEPT = (1_000, 20_000), 5
@@ -101,7 +101,7 @@ ASKS = [
     Ask("counted", "document_count"),
     Ask("texts", "count_text"),
     Ask("searches", "search"),
-    Ask("spans", "attribute", "attribute"),
+    Ask("spans", "attribute, spans", "attribute, spans"),
     Ask("attributed", "attribute a text"),
 ]
 
