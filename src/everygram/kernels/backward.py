@@ -11,13 +11,9 @@ Arguments are those of `search`; `row` is one of a self-index (see `psi`).
 import numpy as np
 
 from everygram.kernels import array_at, called, words
+from everygram.kernels.fences import FANOUT
 from everygram.kernels.lanes import LANES
-from everygram.kernels.psi import (
-    ask_for_block,
-    blocks_of,
-    entries_below,
-    first_of,
-)
+from everygram.kernels.psi import ask_for_block, blocks_of, entries_below, first_of
 from everygram.kernels.rows import (
     BEST,
     BLOCK_SHIFT,
@@ -43,8 +39,6 @@ from everygram.kernels.rows import (
     ask_for,
 )
 
-# Keys per node of the fence tree.
-FANOUT = 16
 # Where a lane is: at a block, and at the end of its search; else at that level of the tree.
 AT_BLOCK, FOUND = -1, -2
 
@@ -89,9 +83,9 @@ def seek(row: np.ndarray, lanes: np.ndarray, lane: int, place: int, rank: int, c
         return
     # The lowest node that all blocks of the token are under.
     level = np.int64(0)
-    first, last = first >> 4, last >> 4
+    first, last = first // FANOUT, last // FANOUT
     while first != last:
-        first, last = first >> 4, last >> 4
+        first, last = first // FANOUT, last // FANOUT
         level += 1
     lanes[lane, SEEKS], lanes[lane, PLACE] = level, first
     ask_for_keys(row, level, first, cold)

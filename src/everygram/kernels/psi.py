@@ -57,6 +57,22 @@ def blocks_of(row: np.ndarray) -> np.ndarray:
     return array_at(row[PSI_BLOCKS], blocks + ((blocks - 1) >> NODE_SHIFT) + 1, np.uint64)
 
 
+@inlined
+def samples_of(row: np.ndarray) -> int:
+    """How many positions are sampled."""
+    return (row[N] + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
+
+
+@inlined
+def described(row: np.ndarray, block: int) -> tuple[int, int, int, int]:
+    """Of a block: its first word, the width of low parts, the bits of high parts, its samples."""
+    said = np.int64(blocks_of(row)[np.uint64(block)])
+    at = min(said & OFFSET_MASK, row[PSI_WORDS] - MOST_WORDS)
+    width = said >> OFFSET_BITS & ((1 << LOW_BITS) - 1)
+    high_bits = said >> (OFFSET_BITS + LOW_BITS) & ((1 << HIGH_BITS) - 1)
+    return at, width, high_bits, said >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)
+
+
 @called
 def ask_for_block(row: np.ndarray, block: int, cold: bool) -> None:
     """Request the words of a block."""
@@ -122,13 +138,9 @@ def lowest(word: int) -> int:
 @called
 def entry_at(row: np.ndarray, rank: int) -> int:
     """The entry of a rank."""
-    psi, blocks = psi_of(row), blocks_of(row)
-    shift = row[BLOCK_SHIFT]
+    psi, shift = psi_of(row), row[BLOCK_SHIFT]
     block, i = rank >> shift, rank & ((np.int64(1) << shift) - 1)
-    pointer = np.int64(blocks[np.uint64(block)])
-    at = min(pointer & OFFSET_MASK, row[PSI_WORDS] - MOST_WORDS)
-    width = pointer >> OFFSET_BITS & ((1 << LOW_BITS) - 1)
-    high_bits = pointer >> (OFFSET_BITS + LOW_BITS) & ((1 << HIGH_BITS) - 1)
+    at, width, high_bits, _ = described(row, block)
     # The run that the entry is in: its number and its first entry.
     word = psi[np.uint64(at)]
     number, before = np.int64(0), np.int64(0)
@@ -156,12 +168,8 @@ def entry_at(row: np.ndarray, rank: int) -> int:
 @called
 def entries_below(row: np.ndarray, block: int, entry: int) -> int:
     """How many entries of a block are below `entry`, which is above the block's first."""
-    psi, blocks = psi_of(row), blocks_of(row)
-    shift = row[BLOCK_SHIFT]
-    pointer = np.int64(blocks[np.uint64(block)])
-    at = min(pointer & OFFSET_MASK, row[PSI_WORDS] - MOST_WORDS)
-    width = pointer >> OFFSET_BITS & ((1 << LOW_BITS) - 1)
-    high_bits = pointer >> (OFFSET_BITS + LOW_BITS) & ((1 << HIGH_BITS) - 1)
+    psi, shift = psi_of(row), row[BLOCK_SHIFT]
+    at, width, high_bits, _ = described(row, block)
     fences = array_at(row[FENCES], row[NUM_FENCES], np.uint64)
     distance = entry - np.int64(fences[np.uint64(block)])
     first_word, second_word = psi[np.uint64(at)], np.uint64(0)
@@ -265,8 +273,7 @@ def first_token(row: np.ndarray, rank: int) -> int:
 def sample_in(row: np.ndarray, number: int) -> int:
     """Number `number` in samples.bin."""
     width = row[WIDTH]
-    count = (row[N] + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
-    samples = array_at(row[SAMPLES], (2 * count + row[DOCUMENTS]) * width, np.uint8)
+    samples = array_at(row[SAMPLES], (2 * samples_of(row) + row[DOCUMENTS]) * width, np.uint8)
     value = np.int64(0)
     for i in range(width):
         value |= np.int64(samples[np.uint64(number * width + i)]) << (8 * i)
@@ -276,30 +283,24 @@ def sample_in(row: np.ndarray, number: int) -> int:
 @called
 def sample_of(row: np.ndarray, rank: int) -> int:
     """The number of the sample of a rank, in the order of ranks; −1 if it has none."""
-    blocks = blocks_of(row)
-    shift = row[BLOCK_SHIFT]
+    psi, shift = psi_of(row), row[BLOCK_SHIFT]
     block, i = rank >> shift, rank & ((np.int64(1) << shift) - 1)
-    pointer = np.int64(blocks[np.uint64(block)])
-    marks = min(int(pointer >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)), 128)
-    if marks <= 0:
+    at, width, high_bits, samples = described(row, block)
+    if samples <= 0:
         return np.int64(-1)
-    psi = psi_of(row)
-    at = min(pointer & OFFSET_MASK, row[PSI_WORDS] - MOST_WORDS)
-    width = pointer >> OFFSET_BITS & ((1 << LOW_BITS) - 1)
-    high_bits = pointer >> (OFFSET_BITS + LOW_BITS) & ((1 << HIGH_BITS) - 1)
     runs = ones(psi[np.uint64(at)])
     at += 1
     if shift > 6:
         runs += ones(psi[np.uint64(at)])
         at += 1
     bit = (at << 6) + high_bits + runs * width
-    for mark in range(marks):
+    for mark in range(int(min(samples, 128))):
         if low_part(psi, bit + 8 * mark, 8) == i:
             node = block >> NODE_SHIFT
             number = ((row[N] - 1) >> shift) + 1
-            found = np.int64(blocks[np.uint64(number + node)]) + mark
+            found = np.int64(blocks_of(row)[np.uint64(number + node)]) + mark
             for other in range(node << NODE_SHIFT, block):
-                found += np.int64(blocks[np.uint64(other)]) >> (OFFSET_BITS + LOW_BITS + HIGH_BITS)
+                found += described(row, other)[3]
             return found
     return np.int64(-1)
 
@@ -317,12 +318,11 @@ def last_of(row: np.ndarray, document: int) -> int:
 def located(row: np.ndarray, rank: int) -> int:
     """The position of a rank: from the next sample, or the document's end. In [0, n)."""
     every, n = row[SAMPLE_EVERY], row[N]
-    count = (n + every - 1) // every
     position = np.int64(0)
     for step in range(every + 1):
         number = sample_of(row, rank)
         if number >= 0:
-            position = sample_in(row, min(number, count - 1)) * every - step
+            position = sample_in(row, min(number, samples_of(row) - 1)) * every - step
             break
         rank = followed_by(row, rank)
         if rank >= n:

@@ -12,6 +12,7 @@ from everygram.kernels.psi import (
     last_of,
     sample_in,
     sample_of,
+    samples_of,
     token_at_place,
 )
 from everygram.kernels.rows import (
@@ -139,8 +140,7 @@ def cached_text(row: np.ndarray, cache: np.ndarray, position: int) -> int:
 @called
 def rank_at_sample(row: np.ndarray, number: int) -> int:
     """The rank of the position of sample `number`, in [0, n)."""
-    count = (row[N] + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
-    return min(sample_in(row, count + number), row[N] - 1)
+    return min(sample_in(row, samples_of(row) + number), row[N] - 1)
 
 
 @called
@@ -156,8 +156,7 @@ def next_in_text(row: np.ndarray, rank: int, out: np.ndarray, at: int) -> int:
     document = following - n + 1
     if document >= row[DOCUMENTS]:
         return rank
-    count = (n + row[SAMPLE_EVERY] - 1) // row[SAMPLE_EVERY]
-    return min(sample_in(row, 2 * count + document), n - 1)
+    return min(sample_in(row, 2 * samples_of(row) + document), n - 1)
 
 
 @called
@@ -272,7 +271,7 @@ def read_tokens_at(row: np.ndarray, positions: np.ndarray, found: np.ndarray) ->
 def positions_at(row: np.ndarray, ranks: np.ndarray, cold: bool, positions: np.ndarray) -> None:
     """Set positions[i] (int64) to the position of ranks[i] (int64), of a self-index."""
     every, n, shift = row[SAMPLE_EVERY], row[N], row[BLOCK_SHIFT]
-    count = (n + every - 1) // every
+    count = samples_of(row)
     state = np.empty((TOGETHER, 3), np.int64)  # the rank, of which of `ranks`, steps so far
     begin, left = 0, 0
     while True:
