@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import itertools
@@ -10,19 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from campaign import CAMPAIGN
+from campaign import CAMPAIGN, sized
 
 # No test reaches the hub. (Its library looks when it is imported.)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import everygram
+from everygram.building import indexer, stages
 from everygram.building.external_sort import write_suffix_array
 from everygram.cli import app as cli
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
+from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment_writer import (
     SegmentWriter,
-    compress_segment,
     finish_segment,
     finish_self_index,
     write_document_counts,
@@ -66,28 +68,48 @@ IN_TURN = {
     "self-index": [fmt.SELF_INDEX_KIND],
     "mixture": [fmt.SELF_INDEX_KIND, fmt.SUFFIX_ARRAY_KIND],
 }
+# Ranks in a block of a self-index: so few that a small index has many.
+BLOCKS = {"self-index": 2, "mixture": 8}
 
 
-# (Interpreted kernels are some hundred times slower.)
-FEWER = ["suffix-array", "mixture"]
+@contextlib.contextmanager
+def written_as(name):
+    """What `write_index` writes is of these kinds in turn; what is built, of the first.
+
+    (A build that says its kind has its way. What is added to an index is a suffix array.)
+    """
+    kinds = IN_TURN[name]
+
+    def kind_given(kind, sample_every):
+        if kind is None and sample_every is None:
+            kind = kinds[0]
+        return stages.kind_given(kind, sample_every)
+
+    with (
+        mock.patch.object(sys.modules[__name__], "KINDS", kinds),
+        mock.patch.object(indexer, "kind_given", kind_given),
+        mock.patch.object(fmt, "PSI_BLOCK", BLOCKS.get(name, fmt.PSI_BLOCK)),
+    ):
+        yield name
 
 
-@pytest.fixture(
-    scope="module", params=FEWER if os.environ.get("NUMBA_DISABLE_JIT") == "1" else IN_TURN
-)
+@pytest.fixture(scope="module", params=sized(["suffix-array", "mixture"], list(IN_TURN)))
 def kinds(request):
     """Runs a module's tests over indexes of either kind, and of both in turn.
 
-    Those of self-indexes alone have blocks of two ranks.
+    (A mixture begins with a self-index: of one segment it is nothing else.)
     A fixture of a wider scope than a test's that writes an index takes this one: else what it wrote
     first, of the first kind, stays for all of them.
     """
-    block = 2 if request.param == "self-index" else fmt.PSI_BLOCK
-    with (
-        mock.patch.object(sys.modules[__name__], "KINDS", IN_TURN[request.param]),
-        mock.patch.object(fmt, "PSI_BLOCK", block),
-    ):
+    with written_as(request.param):
         yield request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kinds_everywhere():
+    """Where no kind is asked for: EVERYGRAM_KINDS, in a campaign; else suffix arrays."""
+    with written_as(os.environ.get("EVERYGRAM_KINDS", "suffix-array")):
+        yield
 
 
 def _write_index(path, documents, dtype, segments, vocab_size, deleted, metadata, counts, kinds):
@@ -140,7 +162,7 @@ def _write_segment(path, documents, dtype, before, numbers, counts, sign, kind, 
             folder, dtype, length, len(documents), files, lambda done, total: None, numbers, sign
         )
     del files[fmt.TOKENS]
-    files |= compress_segment(
+    files |= write_self_index(
         folder, dtype, length, len(documents), SAMPLE_EVERY, 0, 1, lambda done, total: None
     )
     return finish_self_index(folder, length, len(documents), SAMPLE_EVERY, files, numbers)

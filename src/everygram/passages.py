@@ -6,13 +6,16 @@ import threading
 import numpy as np
 
 from everygram.encoding import Reading
+from everygram.engine.documents import StoredTokens
 from everygram.errors import TokenizerError
 
+# A document's token ids: shape (n,).
+Ids = np.ndarray | StoredTokens
 # A passage: the text before a match, of it, and after it.
 Parts = tuple[str, str, str]
 
 
-def of_tokens(reading: Reading, ids: np.ndarray, begin: int, end: int, context: int) -> Parts:
+def of_tokens(reading: Reading, ids: Ids, begin: int, end: int, context: int) -> Parts:
     """Tokens [begin, end) of a document's `ids` and up to `context` tokens on each side, as text.
 
     Where a passage begins or ends inside the document it has whole characters only; those of the
@@ -25,7 +28,7 @@ def of_tokens(reading: Reading, ids: np.ndarray, begin: int, end: int, context: 
 
 
 def of_text(
-    reading: Reading, ids: np.ndarray, begin: int, end: int, context: int, skipped: int, size: int
+    reading: Reading, ids: Ids, begin: int, end: int, context: int, skipped: int, size: int
 ) -> Parts:
     """As `of_tokens`, of a text of `size` bytes in these tokens, after the first `skipped`."""
     start, stop = max(0, begin - context), min(ids.shape[0], end + context)
@@ -34,7 +37,7 @@ def of_text(
     return _whole(parts, start > 0, stop < ids.shape[0])
 
 
-def bytes_between(reading: Reading, ids: np.ndarray, start: int, end: int) -> int:
+def bytes_between(reading: Reading, ids: Ids, start: int, end: int) -> int:
     """How many bytes tokens [start, end) of a document have in its text.
 
     (At a document's start that may be fewer than none: the first byte that the next token spells

@@ -163,7 +163,7 @@ def test_texts_of_few_letters(tmp_path, seed):
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)
-def tokenized(request, tmp_path_factory):
+def tokenized(request, tmp_path_factory, kinds):
     """The texts of many scripts, by tokenizers of a family: two segments, two deleted documents."""
     folder = tmp_path_factory.mktemp("index")
     name, make = TOKENIZERS[request.param]

@@ -527,15 +527,14 @@ def test_an_index_without_documents(tmp_path):
             assert found.rows(found.documents).tokens.tolist() == []
 
 
-def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch, kinds):
+def test_a_damaged_index_answers_or_says_so(tmp_path, monkeypatch):
     """Bytes of every file at random: nothing foreign is read."""
     monkeypatch.setattr(directory, "CHECKED_AT_ONCE", 0)
     rng = random.Random(7)
     texts = ["the cat", "a hat the", "", "cat and the rest"] * 5
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text, "n": 1} for text in texts])
     path = tmp_path / "index"
-    kind = "suffix-array" if kinds == "suffix-array" else "self-index"
-    everygram.build(corpus, path, "train:300", kind=kind)
+    everygram.build(corpus, path, "train:300")
     everygram.delete(path, documents=[1, 5])
     for file in sorted(path.glob("segment-*/*.bin")) * (1 if INTERPRETED else 8):
         content = file.read_bytes()

@@ -154,7 +154,7 @@ def _growing(
         made = write_documents(
             folder / fmt.segment_name(number),
             manifest.dtype,
-            ((index.engine.document(each)[0], b"{}") for each in documents.tolist()),
+            ((index.engine.document(each)[0][:], b"{}") for each in documents.tolist()),
             memory,
             threads,
             sign=1,

@@ -182,7 +182,8 @@ class _Documents:
     def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
         """A document's ids, shape (len,), and its metadata."""
         if number not in self._documents:
-            self._documents[number] = self._engine.document_found(number)
+            ids, metadata = self._engine.document_found(number)
+            self._documents[number] = ids[:], metadata
         return self._documents[number]
 
     def shown(self, number: int, bounds: np.ndarray) -> list[_Shown]:

@@ -31,9 +31,9 @@ from everygram.storage.directory import (
 from everygram.storage.disk import Checksums, Written, chunks
 from everygram.storage.fields import Fields
 from everygram.storage.plain import plain_bytes
+from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment import Segment
 from everygram.storage.segment_writer import (
-    compress_segment,
     finish_segment,
     finish_self_index,
 )
@@ -167,7 +167,7 @@ def _remade(
     clock.enter("compress")
     needed = self_index_bytes(*counts, sample_every) + entry.stream_len * LEFT_BYTES
     stages.check_space("compressing", needed)
-    kept |= compress_segment(folder, dtype, *counts, sample_every, memory, threads, clock.report)
+    kept |= write_self_index(folder, dtype, *counts, sample_every, memory, threads, clock.report)
     clock.enter("write")
     return finish_self_index(folder, *counts, sample_every, kept, numbers)
 

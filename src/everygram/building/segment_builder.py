@@ -18,10 +18,10 @@ from everygram.building.external_sort import (
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Block, Unsorted
 from everygram.storage.disk import Written
+from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment import Segment
 from everygram.storage.segment_writer import (
     SegmentWriter,
-    compress_segment,
     finish_segment,
     finish_self_index,
     write_document_counts,
@@ -119,7 +119,7 @@ class SegmentBuilder:
     ) -> dict[str, Written]:
         """Write what makes a self-index of the segment."""
         remove_runs(self.folder)
-        return compress_segment(
+        return write_self_index(
             self.folder,
             self.dtype,
             unsorted.stream_len,

@@ -10,10 +10,26 @@ from everygram.engine.intervals import Intervals, damaged
 from everygram.engine.members import Members
 from everygram.errors import QueryError
 from everygram.storage import format as fmt
+from everygram.storage.segment import Segment
 
 # To skip deleted documents, the documents of occurrences are looked up in chunks that grow up to
 # this many.
 LOOKED_AT = 1 << 16
+
+
+class StoredTokens:
+    """A document's tokens, read when a part of them is asked for: `tokens[start:end]`, an array.
+
+    (Of a self-index a token takes time.) shape: (len,).
+    """
+
+    def __init__(self, segment: Segment, start: int, end: int, cold: bool) -> None:
+        self._segment, self._start, self._cold = segment, start, cold
+        self.shape = (end - start,)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start, end, _ = part.indices(self.shape[0])
+        return self._segment.text(self._start + start, self._start + end, self._cold)
 
 
 class Documents(Intervals):
@@ -187,8 +203,8 @@ class Documents(Intervals):
         """A document, for messages."""
         return f"document {number}" if self.members is None else self.members.called(number)
 
-    def document(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """A document's ids (a view of the index, shape (len,)) and its metadata."""
+    def document(self, number: int) -> tuple[StoredTokens, dict[str, Any]]:
+        """A document's tokens and its metadata."""
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise QueryError(f"document: expected a number, found {short(number)}")
         if not 0 <= number < self.next_document:
@@ -202,10 +218,11 @@ class Documents(Intervals):
                 local = int(segment.local_of(one)[0])
                 if local >= 0:
                     start, end = segment.document_bounds(local)
-                    return segment.text(start, end, self.pace.cold), segment.metadata(local)
+                    tokens = StoredTokens(segment, start, end, self.pace.cold)
+                    return tokens, segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
 
-    def document_found(self, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+    def document_found(self, number: int) -> tuple[StoredTokens, dict[str, Any]]:
         """`document`, of one that an occurrence is in: that there is none is damage."""
         try:
             return self.document(number)

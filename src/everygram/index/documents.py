@@ -182,8 +182,10 @@ def _matches(
     context: int | None,
 ) -> Matches:
     """Those of the occurrences in these intervals that are chosen, by number: int64, shape (k,)."""
-    segments, ranks, positions = engine.locate(intervals, chosen)
-    documents, offsets = engine.documents_at(segments, positions)
+    segments = ranks = positions = documents = offsets = np.empty(0, np.int64)
+    if chosen.shape[0]:
+        segments, ranks, positions = engine.locate(intervals, chosen)
+        documents, offsets = engine.documents_at(segments, positions)
     passages: list[Parts] | None = None
     if context is not None:
         passages = []

@@ -284,7 +284,7 @@ def _hits(
     numbers, indexes, names = engine.owned(documents)
     for i, (place, document) in enumerate(zip(chosen.tolist(), documents.tolist(), strict=True)):
         ids, metadata = engine.document_found(document)
-        text = DocumentText(reading, ids) if reading.has_tokenizer else None
+        text = DocumentText(reading, ids[:]) if reading.has_tokenizer else None
         begin, end = np.searchsorted(rows.documents, [document, document + 1])
         if rows.tokens[begin:end].max(initial=0) > ids.shape[0]:
             raise damaged(engine.path, "a match that reaches beyond its document")

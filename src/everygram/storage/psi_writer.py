@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from everygram.durable import sync_directory
 from everygram.errors import DamagedIndexError, FormatError
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
@@ -26,7 +27,7 @@ from everygram.storage.disk import (
     positions_in,
     write_array,
 )
-from everygram.storage.fences import fence_tree
+from everygram.storage.fences import fence_tree, unigram_table
 from everygram.storage.self_index import MOST_PLACES, PIECE, ahead, key_bits, places_of
 
 # Blocks that are coded at a time.
@@ -45,10 +46,10 @@ def write_self_index(
     threads: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Written]:
-    """Write psi.bin, psi_blocks.bin, samples.bin and fences.bin of a segment; returns them by name.
+    """Write what of a self-index is made of a segment's suffix array; returns these files by name.
 
-    Preconditions: its tokens.bin, suffix_array.bin, document_offsets.bin and unigrams.bin are in
-    the folder. They are not removed. The bytes written do not depend on `memory` (bytes) or
+    Preconditions: its tokens.bin, suffix_array.bin and document_offsets.bin are in the folder. They
+    are not removed. The bytes written do not depend on `memory` (bytes) or
     `threads`. Calls `progress(done, in all)`. Raises DamagedIndexError for files that contradict
     one another, and FormatError for more distinct tokens and positions than an entry has bits for.
     """
@@ -60,6 +61,8 @@ def write_self_index(
             stack.callback(file.abandon)
             return file
 
+        unigrams = unigram_table(map_tokens(folder, dtype, stream_len))
+        written = {fmt.UNIGRAMS: write_array(folder / fmt.UNIGRAMS, unigrams)}
         stream = _Stream(folder, dtype, stream_len, num_documents, sample_every)
         numbers, ranks = stream.look(pool, threads, progress)
         samples, psi, tree = opened(fmt.SAMPLES), opened(fmt.PSI), opened(fmt.FENCES)
@@ -78,12 +81,14 @@ def write_self_index(
         for piece in fence_tree(fences):
             tree.write(piece.data)
         described = stream.described(np.concatenate(blocks))
-        return {
+        written |= {
             fmt.PSI: psi.close(),
             fmt.PSI_BLOCKS: write_array(folder / fmt.PSI_BLOCKS, described),
             fmt.SAMPLES: samples.close(),
             fmt.FENCES: tree.close(),
         }
+        sync_directory(folder)
+        return written
 
 
 class _Stream:

@@ -108,23 +108,30 @@ class Segment:
         The other parts stay mapped: the system reads their pages from disk as searches need them.
         The row is valid while the segment lives. The first call makes it; later calls return it.
         """
-
         if self._row is not None:
             return self._row
-        from everygram.kernels import rows  # loads numba, which a build of few tokens does not need
-
         for part, names in self.parts.items():
             for name in names:
                 if part in preload:
                     setattr(self, name, in_memory(getattr(self, name)))
                 advise(getattr(self, name), mmap.MADV_RANDOM)
         advise(self.unigrams, mmap.MADV_RANDOM)
-        levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
+        if self.document_counts is not None:
+            advise(self.document_counts, mmap.MADV_RANDOM)
         # Every search reads these first: request them before the first search.
+        levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         upper = [self.fences[start:] for start, _ in levels]
         for array in (self.unigrams, next(a for a in upper if a.nbytes <= self.at_once)):
             if array.nbytes <= self.at_once:
                 advise(array, mmap.MADV_WILLNEED)
+        self._row = self._described(vocab_size)
+        return self._row
+
+    def _described(self, vocab_size: int) -> np.ndarray:
+        """The segment's row, of its arrays as they are now."""
+        from everygram.kernels import rows  # loads numba, which a build of few tokens does not need
+
+        levels = fmt.fence_levels(self.stream_len, self.fence_spacing)
         row = np.zeros(rows.COLUMNS, np.int64)
         row[rows.N] = self.stream_len
         row[rows.SIGN] = self.entry.sign
@@ -139,12 +146,10 @@ class Segment:
         row[rows.VOCAB_SIZE] = vocab_size
         row[rows.DOCUMENTS] = self.num_documents
         if self.document_counts is not None:
-            advise(self.document_counts, mmap.MADV_RANDOM)
             row[rows.COUNTS] = address_of(self.document_counts)
         row[rows.NUM_LEVELS] = len(levels)
         row[rows.LEVELS : rows.LEVELS + 2 * len(levels)] = np.ravel(levels)
         self._describe_stream(row)
-        self._row = row
         return row
 
     def _describe_stream(self, row: np.ndarray) -> None:

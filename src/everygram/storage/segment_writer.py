@@ -24,7 +24,6 @@ from everygram.storage.disk import (
 )
 from everygram.storage.document_counts import document_counts
 from everygram.storage.fences import fence_keys_of, fence_tree, segment_key_bits, unigram_table
-from everygram.storage.psi_writer import write_self_index
 from everygram.storage.segment import Segment
 from everygram.storage.self_index import key_bits
 
@@ -189,29 +188,6 @@ def finish_segment(
     return _finished(folder, entry, files, numbers)
 
 
-def compress_segment(
-    folder: Path,
-    dtype: str,
-    stream_len: int,
-    num_documents: int,
-    sample_every: int,
-    memory: int,
-    threads: int,
-    progress: Callable[[int, int], None],
-) -> dict[str, Written]:
-    """Write the files of a self-index that are made of the suffix array; returns them by name.
-
-    Arguments as of `write_self_index`. Preconditions: `tokens.bin`, `suffix_array.bin` and
-    `document_offsets.bin` exist; they are not removed.
-    """
-    tokens = map_tokens(folder, dtype, stream_len)
-    unigrams = write_array(folder / fmt.UNIGRAMS, unigram_table(tokens))
-    counts = stream_len, num_documents, sample_every
-    written = write_self_index(folder, dtype, *counts, memory, threads, progress)
-    sync_directory(folder)
-    return written | {fmt.UNIGRAMS: unigrams}
-
-
 def finish_self_index(
     folder: Path,
     stream_len: int,
@@ -223,7 +199,7 @@ def finish_self_index(
     """Remove what a self-index goes without, and write its remaining files; returns its entry.
 
     numbers: as in `finish_segment`. Precondition: `files` has all others, with what
-    `compress_segment` returned.
+    `write_self_index` returned.
     """
     plain = fmt.FILES_OF_KIND[fmt.SUFFIX_ARRAY_KIND]
     for name in plain:

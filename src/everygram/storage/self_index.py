@@ -112,7 +112,7 @@ class SelfIndex(Segment):
             return self._row
         if self._own is None:
             # (The vocabulary, and what is held in memory, are for a search to say.)
-            self._own, self._row = self.prepare(self.separator, ()), None
+            self._own = self._described(self.separator)
         return self._own
 
     def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
