@@ -114,9 +114,9 @@ def compact(
     full: merge all segments, drop every deleted document, and add the document counts that segments
         of older versions do not have (unless the index was built without). The one segment is of
         the index's kind.
-    kind, sample_every: as in `build`: the index's from now on (default: what they are). If that is
-        a change, segments that are of another kind, or have other samples, are merged with all
-        later ones.
+    kind, sample_every: as in `build`: the index's from now on (default: what they are). If one is
+        given, segments that are of another kind, or have other samples, are merged with all later
+        ones.
     memory, threads, restart, progress: as in `build`. If a compaction was interrupted, run it
         again: it continues after the last finished stage, unless the index has changed.
 
@@ -149,7 +149,7 @@ def compact(
         ]
         before = manifest
         manifest = replace(manifest, kind=fmt.kind_of(every), sample_every=every)
-        remade = full or manifest != before
+        remade = full or kind is not None or manifest != before
         first = _first_merged(parts, full, remade, manifest)
         kept, merged = parts[:first], parts[first:]
         entries = [part.segment.entry for part in kept]
