@@ -64,7 +64,7 @@ class Compaction:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A segment, and which of its documents are deleted (bool, shape (D,))."""
 
     segment: Segment
@@ -79,7 +79,7 @@ class _Part:
     def gaps(self) -> np.ndarray:
         """Positions [start, end) of its deleted documents: int64, shape (G, 2)."""
         ends = np.append(self.segment.document_offsets.astype(np.int64), self.segment.stream_len)
-        positions: np.ndarray = ends[_stretches(self.deleted)]
+        positions: np.ndarray = ends[stretches(self.deleted)]
         return positions
 
     @property
@@ -143,7 +143,7 @@ def compact(
         negative = [segment for segment in segments if segment.entry.sign < 0]
         gone = _joined(map(_numbers, negative))
         parts = [
-            _Part(segment, np.isin(_numbers(segment), gone))
+            Part(segment, np.isin(_numbers(segment), gone))
             for segment in segments
             if segment.entry.sign > 0
         ]
@@ -219,7 +219,7 @@ def _reported(path: Path, given: Fields) -> Compaction:
         )
 
 
-def _first_merged(parts: list[_Part], full: bool, remade: bool, manifest: fmt.Manifest) -> int:
+def _first_merged(parts: list[Part], full: bool, remade: bool, manifest: fmt.Manifest) -> int:
     """The index of the first part that is merged, with all later ones; len(parts) if none is.
 
     remade: whether parts are merged that are of another kind than the manifest says.
@@ -238,7 +238,7 @@ def _first_merged(parts: list[_Part], full: bool, remade: bool, manifest: fmt.Ma
 
 
 def _merge(
-    stages: Stages, manifest: fmt.Manifest, parts: list[_Part], memory: int, threads: int
+    stages: Stages, manifest: fmt.Manifest, parts: list[Part], memory: int, threads: int
 ) -> fmt.SegmentEntry | None:
     """Make one segment of the documents of `parts` that are not deleted; None if all are."""
     clock = stages.clock
@@ -263,7 +263,7 @@ def _merge(
     def read(builder: SegmentBuilder) -> None:
         writer = builder.writer
         for part, (tokens, _) in zip(parts, arrays, strict=True):
-            for first, last in _stretches(~part.deleted).tolist():
+            for first, last in stretches(~part.deleted).tolist():
                 builder.copy(part.segment, tokens, first, last)
                 clock.documents, clock.tokens = writer.num_documents, writer.stream_len
                 clock.report(writer.stream_len, kept)
@@ -278,7 +278,7 @@ def _merge(
 
 
 def _arrays(
-    stages: Stages, parts: list[_Part], memory: int, threads: int
+    stages: Stages, parts: list[Part], memory: int, threads: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The tokens and the suffix array of each part; none once they are merged."""
     segments = [part.segment for part in parts]
@@ -291,7 +291,7 @@ def _arrays(
     return [plain(segment, stages.path, memory, threads, report) for segment in segments]
 
 
-def _deleted_documents(parts: list[_Part]) -> Iterator[tuple[np.ndarray, bytes]]:
+def _deleted_documents(parts: list[Part]) -> Iterator[tuple[np.ndarray, bytes]]:
     """The deleted documents of `parts`, by number, as a segment of sign −1 contains them."""
     for part in parts:
         for local in np.flatnonzero(part.deleted).tolist():
@@ -307,7 +307,7 @@ def _joined(numbers: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.empty(0, np.int64), *numbers])
 
 
-def _stretches(chosen: np.ndarray) -> np.ndarray:
+def stretches(chosen: np.ndarray) -> np.ndarray:
     """[first, last) of each run of chosen places (bool): int64, shape (K, 2)."""
     edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
     return edges.reshape(-1, 2)

@@ -1,0 +1,1 @@
+"""What curators of training data ask: contamination, repeats, frequency, statistics."""
