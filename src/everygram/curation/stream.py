@@ -74,7 +74,7 @@ def sorted_stream(
         _check_space(folder, parts, whole)
         if whole:
             (part,) = parts
-            tokens, array = plain(part.segment, folder, memory, threads, progress)
+            tokens, array = plain(part.segment.own, folder, memory, threads, progress)
             offsets = part.segment.document_offsets
         else:
             tokens, array, offsets = _merged(parts, folder, memory, threads, progress)
@@ -116,7 +116,7 @@ def _merged(
     runs, streams = None, [np.empty(0)] * len(parts)
     if not foreign:
         # Without the deleted documents a suffix array is still sorted: nothing is sorted again.
-        arrays = [plain(segment, folder, memory, threads, progress) for segment in segments]
+        arrays = [plain(each.own, folder, memory, threads, progress) for each in segments]
         streams = [tokens for tokens, _ in arrays]
         runs = SortedRuns(made, [array for _, array in arrays], [part.gaps for part in parts])
     with SegmentBuilder(made, dtype, memory, threads, runs) as builder:

@@ -234,6 +234,11 @@ class Segment:
         return positions_in(self.suffix_array[ranks]) >> self.shift
 
     @property
+    def own(self) -> "Segment":
+        """The segment that has the files, of one that is seen under other numbers."""
+        return self
+
+    @property
     def token_dtype(self) -> np.dtype[Any]:
         """The type of its token ids."""
         return self.tokens.dtype

@@ -37,6 +37,11 @@ class _View(Segment):
         return self._of.positions_of(ranks, cold)
 
     @property
+    def own(self) -> Segment:
+        """As `Segment.own`."""
+        return self._of.own
+
+    @property
     def token_dtype(self) -> np.dtype[Any]:
         """As `Segment.token_dtype`."""
         return self._of.token_dtype
