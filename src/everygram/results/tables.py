@@ -1,0 +1,31 @@
+"""Results with rows as tables of other libraries, which are extras."""
+
+from importlib import import_module
+from typing import Any
+
+from everygram.errors import MissingExtraError
+
+
+class Table:
+    """A result whose rows other libraries take as a table."""
+
+    def columns(self) -> dict[str, Any]:
+        """Each column by name: a list or an array, all of one length."""
+        raise NotImplementedError
+
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.Table`. Raises MissingExtraError without the extra parquet."""
+        return _library("pyarrow", "parquet").table(self.columns())
+
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`. Raises MissingExtraError without the extra pandas."""
+        return _library("pandas", "pandas").DataFrame(self.columns())
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise MissingExtraError(
+            f"a table of {name} needs the extra: pip install 'everygram[{extra}]'"
+        ) from None
