@@ -20,7 +20,6 @@ import everygram
 from everygram.cli import compiling
 from everygram.cli.options import REMOTE_URL, parse_ids
 from everygram.errors import EverygramError, QueryError
-from everygram.storage import format as fmt
 
 if TYPE_CHECKING:
     from everygram.encoding import Query
@@ -200,6 +199,8 @@ def interpret(index: Path, reads_text: bool) -> None:
     reads_text: the command reads texts or positions, which takes many steps in a self-index: then
     they are compiled.
     """
+    from everygram.storage import format as fmt
+
     many = reads_text and any(index.glob(f"*/{fmt.PSI}"))
     if click.get_current_context().obj and not many:
         os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
