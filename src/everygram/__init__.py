@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
+    from everygram.curation.frequency import frequency as frequency
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -181,6 +182,7 @@ _HOMES = {
         "export",
         "export_infini_gram",
     ),
+    "curation.frequency": ("frequency",),
     "client": (
         "AsyncClient",
         "Client",
