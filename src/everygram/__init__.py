@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
     from everygram.curation.frequency import frequency as frequency
+    from everygram.curation.statistics import stats as stats
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -183,6 +184,7 @@ _HOMES = {
         "export_infini_gram",
     ),
     "curation.frequency": ("frequency",),
+    "curation.statistics": ("stats",),
     "client": (
         "AsyncClient",
         "Client",

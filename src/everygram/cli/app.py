@@ -56,6 +56,14 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "frequency": (
+        "frequency:frequency",
+        "Count concepts, alone, in pairs, and beside scores of an evaluation.",
+    ),
+    "stats": (
+        "statistics:stats",
+        "Show what an index holds: documents, lengths, vocabulary, copies.",
+    ),
     "perplexity": (
         "perplexity:perplexity",
         "Show how well a language model predicts a corpus.",

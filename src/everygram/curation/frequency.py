@@ -10,10 +10,11 @@ from everygram import arguments
 from everygram.arguments import flag, natural, short
 from everygram.curation.concepts import Concepts, concepts_of, read_pairs, scores_of
 from everygram.curation.concepts import Given as GivenConcepts
-from everygram.curation.occurrences import Finder, Occurring
+from everygram.curation.occurrences import Finder, Occurring, nested
 from everygram.curation.opened import Given as GivenIndex
 from everygram.curation.opened import opened
 from everygram.curation.performance import compared, performance_of
+from everygram.curation.scanning import counted
 from everygram.curation.together import pairs_of
 from everygram.errors import OptionError
 from everygram.index import Index
@@ -21,6 +22,9 @@ from everygram.results.frequency import Frequencies
 
 # Concepts of which every two may be looked at.
 MOST = 5_000
+# How many tokens are read in the time in which one text is looked up; and how many times as long it
+# takes to read one of a self-index.
+LOOK_UP, WALK = 50_000, 3
 Progress = Callable[[int, int], None]
 
 
@@ -57,7 +61,7 @@ def frequency(
         (concept, score), or a .csv or .jsonl with `concept` and `score_field`. bins_per_decade: of
         log10 of the count. Intervals are of that many resamples, the same for the same seed.
     compare: another index, in which the same is counted.
-    progress: called with concepts done and in all.
+    progress: called with how much is done, and how much there is in all.
 
     Raises OptionError, of a file's content CorpusError, and as `Index.count_text`.
     """
@@ -99,14 +103,31 @@ def _counted(
     progress: Progress,
 ) -> Frequencies:
     """The counts in one index. named: pairs by place; None: every two; False: no pairs."""
-    engine, _, _, manifest, texts = index._state
+    engine, _, reading, manifest, texts = index._state
     finder = Finder(engine, texts, ignore_case, whole_words)
     if within is not None:
         within = min(within, max((each.stream_len for each in engine.segments), default=1))
     names = tuple(listed)
     counts, document_counts = np.zeros((2, len(names)), np.int64)
     found: list[Occurring] = []
-    for place, of_concept in enumerate(listed.values()):
+    different = [finder.different(of_concept) for of_concept in listed.values()]
+    # Those that need no places may be read for, all at once.
+    plain = [] if named is not False else [not nested(each) for each in different]
+    number = sum(len(each) for each, alone in zip(different, plain, strict=False) if alone)
+    read = number * LOOK_UP > manifest.num_tokens * (WALK if engine.walked else 1)
+    if read:
+        asked = [
+            (text, place)
+            for place, alone in enumerate(plain)
+            if alone
+            for text in different[place]
+        ]
+        of = reading.token_bytes
+        given = engine, of, asked, len(names), ignore_case, whole_words, progress
+        counts, document_counts = counted(*given)
+    for place, of_concept in enumerate(different):
+        if read and plain[place]:
+            continue
         one = finder.find(of_concept, within)
         counts[place], document_counts[place] = one.counts.sum(), one.documents.shape[0]
         if named is not False:

@@ -52,10 +52,9 @@ class Finder:
             texts = tuple("".join(map(folded, text)) for text in texts)
         return list(dict.fromkeys(texts))
 
-    def find(self, texts: tuple[str, ...], window: int | None = None) -> Occurring:
-        """Where a concept of these texts occurs. window: with spans, that none of so many tokens
-        reaches from one document to the next."""
-        different = self.different(texts)
+    def find(self, different: list[str], window: int | None = None) -> Occurring:
+        """Where a concept of these texts occurs, as `different` has them. window: with spans, that
+        none of so many tokens reaches from one document to the next."""
         found = [
             self._texts.occurrences(Pattern(text, self._ignore_case), self._whole_words)
             for text in different
