@@ -44,9 +44,13 @@ test-integrations: $(INTEGRATIONS)/.installed
 test-infini-gram: $(VENV)/.tests-installed bench/.peers/.installed
 	$(BIN)/pytest tests_infini_gram
 
-# Of these `make test` runs a sample (tests/campaign.py).
+# Of these `make test` runs a sample (tests/campaign.py); and every query of indexes that are
+# self-indexes where a test says nothing of kinds.
 campaign: $(VENV)/.tests-installed
-	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building
+	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building tests/engine
+	EVERYGRAM_KINDS=self-index $(BIN)/pytest $(TOGETHER) tests/search tests/attribution \
+		tests/analysis tests/compat tests/integrations tests/lm tests/results tests/test_index.py \
+		tests/test_novelty.py tests/test_passages.py tests/test_union.py
 
 # Of the page, at three widths, light and dark, to be looked at.
 screenshots: $(VENV)/.tests-installed

@@ -20,6 +20,7 @@ import everygram
 from everygram.building import indexer, stages
 from everygram.building.external_sort import write_suffix_array
 from everygram.cli import app as cli
+from everygram.kernels import INTERPRETED
 from everygram.storage import format as fmt
 from everygram.storage.directory import new_index, publish
 from everygram.storage.psi_writer import write_self_index
@@ -93,7 +94,11 @@ def written_as(name):
         yield name
 
 
-@pytest.fixture(scope="module", params=sized(["suffix-array", "mixture"], list(IN_TURN)))
+# (Interpreted kernels are some hundred times slower. A mixture has both kinds.)
+RUN_OVER = ["mixture"] if INTERPRETED else sized(["suffix-array", "mixture"], list(IN_TURN))
+
+
+@pytest.fixture(scope="module", params=RUN_OVER)
 def kinds(request):
     """Runs a module's tests over indexes of either kind, and of both in turn.
 

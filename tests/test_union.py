@@ -543,15 +543,15 @@ def test_a_union_shows_what_writers_change_in_any_member(folder):
     wiki, books, takedown = (folder / name for name in ("wiki", "books", "takedown"))
     with everygram.open([wiki, books], minus=takedown) as union:
         assert union.latest() is union and not union.refresh()
-        before = {segment.folder: segment.tokens for segment in union.engine.segments}
+        before = {segment.folder: segment.unigrams for segment in union.engine.segments}
         assert union.count("the") == 1
         everygram.add(books, [{"text": "the end"}])
         later = union.latest()
         assert (union.count("the"), later.count("the")) == (1, 2)
         # Only what is new has been opened.
-        after = {segment.folder: segment.tokens for segment in later.engine.segments}
+        after = {segment.folder: segment.unigrams for segment in later.engine.segments}
         assert len(after) == len(before) + 1
-        assert all(after[segment] is tokens for segment, tokens in before.items())
+        assert all(after[segment] is array for segment, array in before.items())
         assert union.refresh() and not union.refresh()
         assert union.document(3, index=1).text == "the end"
         # Numbers of later members stay what they were.
@@ -585,13 +585,13 @@ def test_a_union_of_open_indexes_opens_nothing(folder):
     union = UnionIndex.of(indexes)
     segments = [segment for index in indexes for segment in index.engine.segments]
     for one, view in zip(segments, union.engine.segments, strict=True):
-        assert view.tokens is one.tokens and view.suffix_array is one.suffix_array
+        assert view.unigrams is one.unigrams and view.fences is one.fences
     assert union.renewed(indexes) is union
     everygram.add(folder / "books", [{"text": "the end"}])
     indexes[1] = indexes[1].latest()
     later = union.renewed(indexes)
     assert (union.count("the"), later.count("the")) == (4, 5)
-    assert later.engine.segments[2].tokens is indexes[1].engine.segments[1].tokens
+    assert later.engine.segments[2].unigrams is indexes[1].engine.segments[1].unigrams
 
 
 def test_a_union_is_opened_again_where_it_arrives(folder, monkeypatch):
@@ -611,21 +611,26 @@ def test_a_union_is_opened_again_where_it_arrives(folder, monkeypatch):
 def test_members_are_read_into_memory_and_checked(folder):
     paths = [folder / "wiki", folder / "books"]
     with everygram.open(paths, preload=["tokens"]) as union:
-        assert not any(isinstance(each.tokens.base, np.memmap) for each in union.engine.segments)
+        for segment in (each.own for each in union.engine.segments):
+            (name,) = segment.parts["tokens"]
+            assert not isinstance(getattr(segment, name).base, np.memmap)
         assert union.count("the") == 4
     with pytest.raises(QueryError, match="preload: expected some of"):
         everygram.open(paths, preload="metadata")
-    tokens = folder / "books" / "segment-000001" / "tokens.bin"
-    tokens.write_bytes(tokens.read_bytes().replace(b"m", b"n"))
-    with pytest.raises(everygram.DamagedIndexError, match=r"books.*tokens\.bin"):
+    # (Either kind has one of these.)
+    segment = folder / "books" / "segment-000001"
+    (file,) = (segment / name for name in (fmt.TOKENS, fmt.PSI) if (segment / name).exists())
+    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    with pytest.raises(everygram.DamagedIndexError, match=rf"books.*{file.name}"):
         everygram.open(paths, verify=True)
-    with pytest.raises(everygram.DamagedIndexError, match=r"books.*tokens\.bin"):
+    with pytest.raises(everygram.DamagedIndexError, match=rf"books.*{file.name}"):
         everygram.open(folder / "wiki", minus=folder / "books")
 
 
 def test_damage_of_what_is_taken_away_is_damage(folder):
     """A part of it is made: of arrays that contradict one another none is."""
-    wiki, takedown = folder / "wiki", folder / "takedown"
+    wiki, takedown = folder / "wiki", folder / "plain"
+    everygram.build(folder / "takedown.jsonl", takedown, kind="suffix-array")
     everygram.delete(takedown, documents=0)
     with everygram.open(takedown) as index:
         (segment,) = (each for each in index.engine.segments if each.entry.sign > 0)

@@ -319,9 +319,9 @@ def test_what_cannot_be_converted_together(tmp_path):
     for given, error, said in (
         ([first, other], FormatError, "has u32 tokens, .* u16: expected the same in all"),
         ([first, first], CorpusError, "the same file is read already; name it once"),
-        ([first, tmp_path / "none"], FormatError, "expected an index folder.*found no folder"),
-        (tmp_path, FormatError, "expected an index folder of infini-gram's.*found no such files"),
-        (tmp_path / "index", OptionError, "is everygram's already: expected the kind that it is"),
+        ([first, tmp_path / "none"], FormatError, "or an index folder.*found no such folder"),
+        (tmp_path, FormatError, "or an index folder of infini-gram's.*found no such files"),
+        (tmp_path / "index", OptionError, "kind: expected the kind that everygram.s index"),
         ([first, tmp_path / "index"], OptionError, "is an everygram index: expected it alone"),
         ([], CorpusError, "expected at least one index folder"),
         (3, OptionError, "folders: expected a path, or a list of paths, found 3"),

@@ -1011,8 +1011,9 @@ def test_shards_that_are_open_are_not_opened_again(folder):
     second = InfiniGramEngine(both, END, prev_shards_by_index_dir=known)
     assert [*second.get_new_shards_by_index_dir()] == [str(folder / "b")]
     assert second.count([4])["count"] == WHOLE["union"].count([4])
-    opened = second.index.engine.segments[0].tokens
-    assert np.shares_memory(opened, first.index.engine.segments[0].tokens)
+    one, other = (each.index.engine.segments[0].own for each in (first, second))
+    (name,) = one.parts["tokens"]
+    assert np.shares_memory(getattr(one, name), getattr(other, name))
     alone = InfiniGramEngine(str(folder / "a"), END, prev_shards_by_index_dir=known)
     assert alone.index is first.index
     for wrong in (None, [], {"x": [1]}, {"x": 1}):

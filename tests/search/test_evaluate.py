@@ -10,14 +10,16 @@ import pytest
 import everygram
 from campaign import sized
 from conftest import write_index, write_jsonl
+from everygram.engine import covers
 from everygram.errors import EverygramError, QueryError, TokenizerError
 from everygram.kernels import INTERPRETED
-from everygram.search import candidates, terms
+from everygram.search import candidates, parts, terms
 from everygram.search.evaluate import ExpressionSearch
 from everygram.search.expression import from_cnf, parse
 from everygram.search.nodes import And, Near, Not, Or, Term, Where, has_word
 from everygram.search.text import TextSearch
 from everygram.storage import directory
+from everygram.storage import format as fmt
 from everygram.storage.segment import Segment
 from everygram.tokenizer.vocabulary import TokenBytes
 from naive_search import Document
@@ -566,3 +568,23 @@ def test_several_indexes_as_one(tmp_path):
             asked = "the AND cat", "cat OR (hat AND n:a)", "hat AND NOT n:a"
             found = [search.evaluate(parse(text)).documents.tolist() for text in asked]
             assert found == expected
+
+
+def test_samples_are_of_the_same_documents_whatever_the_kind(tmp_path, monkeypatch):
+    """How long it takes to look up a text differs; what is drawn, and so what is found, does not."""
+    monkeypatch.setattr(covers, "BACK", 1000)
+    monkeypatch.setattr(parts, "FEW", 1)
+    rng = random.Random(8)
+    words = ["contribute", "trib", "con", "tribute", "kernel", "in", "a"]
+    texts = [" ".join(rng.choices(words, k=20)) for _ in range(80)]
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in texts])
+    for kind in fmt.KINDS:
+        everygram.build(corpus, tmp_path / kind, "train:300", kind=kind)
+    for text in ('text:"ontrib" OR kernel', 'text:"ontrib" AND text:"n a"', 'text:"rib"'):
+        for most in (1, 20, 60):
+            shown = []
+            for kind in fmt.KINDS:
+                with everygram.open(tmp_path / kind) as index:
+                    found = index.search(text, max_clause_freq=most, seed=most)
+                    shown.append(found.as_dict() | {"cursor": None})
+            assert shown[0] == shown[1]

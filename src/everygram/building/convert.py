@@ -204,8 +204,8 @@ def convert_index(
     """As `convert`, for one everygram index."""
     if kind is None:
         raise OptionError(
-            f"index '{index}' is everygram's already: expected the kind that it is to have, "
-            f"{' or '.join(fmt.KINDS)}; name it with kind"
+            f"kind: expected the kind that everygram's index '{index}' is to have, "
+            f"{' or '.join(fmt.KINDS)}; found none"
         )
     if tokenizer is not None or not arguments.flag("document_counts", document_counts):
         what = "document_counts" if tokenizer is None else "tokenizer"

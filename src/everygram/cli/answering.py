@@ -47,6 +47,7 @@ def answer(
     as_dict: Callable[[Any], dict[str, Any]] = lambda result: result.as_dict(),
     group: int | None = None,
     few_steps: bool = False,
+    reads_text: bool = False,
 ) -> None:
     """Answer one query, or each line of standard input, and print the results.
 
@@ -55,6 +56,7 @@ def answer(
     ask_all: gives the results of several; without it each is asked alone.
     group: how many lines are asked together (default: GROUP).
     few_steps: a single short query takes so few steps that it is answered by interpreted code.
+    reads_text: as of `interpret`.
     """
     if (query is None) == (ids is None):
         given = "neither" if query is None else "both"
@@ -75,7 +77,7 @@ def answer(
                 click.echo("\n".join(json.dumps(each, ensure_ascii=False) for each in answers))
         sys.exit(1 if failed else 0)
     if few_steps and len(os.fsencode(given)) <= FEW_BYTES:
-        interpret()
+        interpret(index, reads_text)
     with opened(index) as asked:
         with compiling.announced():
             found = as_dict(ask(asked, given if ids is None else parse_ids(ids)))
@@ -191,9 +193,16 @@ def _decoded(line: bytes) -> str:
     return line.removesuffix(b"\r").decode(sys.stdin.encoding, "surrogateescape")
 
 
-def interpret() -> None:
-    """Have kernels interpreted, if this process was started for this one command."""
-    if click.get_current_context().obj:
+def interpret(index: Path, reads_text: bool) -> None:
+    """Have kernels interpreted, if this process was started for this one command.
+
+    reads_text: the command reads texts or positions, which takes many steps in a self-index: then
+    they are compiled.
+    """
+    from everygram.storage import format as fmt
+
+    many = reads_text and any(index.glob(f"*/{fmt.PSI}"))
+    if click.get_current_context().obj and not many:
         os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 

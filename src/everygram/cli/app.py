@@ -151,9 +151,9 @@ def main(alone: bool = False) -> None:
 # Keywords of functions that are no words of English, and others where a message begins with them.
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
-    r"max_record|vocab_size|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
+    r"max_record|vocab_size|sample_every|document_counts|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
     r"(?![\w'\"`./=-])"
-    r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test|steps|weights)"
+    r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test|steps|weights|kind)"
     r"(?=: | goes )"
 )
 

@@ -96,6 +96,7 @@ def find(
         show=show_matches,
         ask=lambda index, query: index.find(query, **choice, context=context, raw=raw),
         few_steps=sample is None and limit is not None and offset + limit <= FEW_OCCURRENCES,
+        reads_text=True,
     )
 
 
@@ -170,11 +171,12 @@ def document(
                 )
             ),
             few_steps=occurrence <= FEW_OCCURRENCES and not as_text,
+            reads_text=True,
         )
         return
     if query is not None or ids is not None or text_field is not None or as_text:
         raise click.UsageError("expected a query or --number, not both")
-    interpret()
+    interpret(index, reads_text=True)
     with opened(index) as asked:
         with compiling.announced():
             found = asked.document(number, occurrence=occurrence, context=context).as_dict()

@@ -24,7 +24,7 @@ WIDTHS = (1, 2, 4)
 @json_option
 def info(index: Path, as_json: bool) -> None:
     """Show an index's counts, dtype, tokenizer and versions."""
-    interpret()
+    interpret(index, reads_text=False)
     with opened(index) as found:
         print_answer(found.info(), show_info, as_json)
 
@@ -42,7 +42,7 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
     is wrong.
     """
     if quick:
-        interpret()
+        interpret(index, reads_text=False)
     from everygram.progress import Clock
     from everygram.storage.verify import verify as verify_all
 

@@ -149,6 +149,7 @@ def ntd(top: int, every: bool, max_support: int | None, raw: bool, **asked: Any)
         as_dict=lambda result: _listed(result, top, every),
         group=DISTRIBUTIONS,
         few_steps=True,
+        reads_text=True,
     )
 
 
@@ -205,6 +206,7 @@ def infgram_ntd(top: int, every: bool, max_support: int | None, raw: bool, **ask
         as_dict=lambda result: _listed(result, top, every),
         group=DISTRIBUTIONS,
         few_steps=True,
+        reads_text=True,
     )
 
 

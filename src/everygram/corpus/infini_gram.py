@@ -136,10 +136,10 @@ def _shards(folder: Path) -> list[ShardFiles]:
             return files.shards_of(folder)
     except OSError as error:
         raise CorpusError(f"'{folder}': cannot be read: {error.strerror}") from None
-    found = "no such files" if folder.is_dir() else "no folder"
+    found = "no such files" if folder.is_dir() else "no such folder"
     raise FormatError(
-        f"'{folder}': expected an index folder of infini-gram's, with {files.TOKENIZED}.0, "
-        f"{files.TABLE}.0 and {files.OFFSET}.0; found {found}"
+        f"'{folder}': expected an index of everygram's, or an index folder of infini-gram's with "
+        f"{files.TOKENIZED}.0, {files.TABLE}.0 and {files.OFFSET}.0; found {found}"
     )
 
 

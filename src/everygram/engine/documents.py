@@ -23,13 +23,13 @@ class StoredTokens:
     (Of a self-index a token takes time.) shape: (len,).
     """
 
-    def __init__(self, segment: Segment, start: int, end: int, cold: bool) -> None:
-        self._segment, self._start, self._cold = segment, start, cold
+    def __init__(self, engine: "Documents", segment: Segment, start: int, end: int) -> None:
+        self._engine, self._segment, self._start = engine, segment, start
         self.shape = (end - start,)
 
     def __getitem__(self, part: slice) -> np.ndarray:
         start, end, _ = part.indices(self.shape[0])
-        return self._segment.text(self._start + start, self._start + end, self._cold)
+        return self._engine.text_at(self._segment, self._start + start, self._start + end)
 
 
 class Documents(Intervals):
@@ -39,6 +39,26 @@ class Documents(Intervals):
     next_document: int
     # The indexes whose segments these are, if there are several.
     members: Members | None
+
+    def text_at(self, segment: Segment, start: int, end: int) -> np.ndarray:
+        """The tokens at positions [start, end) of a segment."""
+        if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+            return segment.text(start, end)
+
+        def read(begin: int, stop: int, cold: bool) -> np.ndarray:
+            return segment.text(start + begin, start + stop, cold)
+
+        return self.pace.read(read, end - start)
+
+    def positions_at(self, segment: Segment, ranks: np.ndarray) -> np.ndarray:
+        """The positions at these ranks of a segment: int64, same shape."""
+        if segment.entry.kind == fmt.SUFFIX_ARRAY_KIND:
+            return segment.positions_of(ranks)
+
+        def read(begin: int, stop: int, cold: bool) -> np.ndarray:
+            return segment.positions_of(ranks[begin:stop], cold)
+
+        return self.pace.read(read, ranks.shape[0])
 
     def locate(
         self, intervals: np.ndarray, occurrences: np.ndarray
@@ -57,9 +77,7 @@ class Documents(Intervals):
         positions = np.empty(occurrences.shape[0], np.int64)
         for number in np.unique(segments).tolist():
             of_segment = segments == number
-            positions[of_segment] = self.segments[number].positions_of(
-                ranks[of_segment], self.pace.cold
-            )
+            positions[of_segment] = self.positions_at(self.segments[number], ranks[of_segment])
         return segments, ranks, positions
 
     def locate_many(
@@ -89,9 +107,7 @@ class Documents(Intervals):
         segments[:] = place % intervals.shape[1]
         for segment in np.unique(segments).tolist():
             of_segment = segments == segment
-            positions[of_segment] = self.segments[segment].positions_of(
-                ranks[of_segment], self.pace.cold
-            )
+            positions[of_segment] = self.positions_at(self.segments[segment], ranks[of_segment])
         return segments, positions
 
     def _all_of(self, intervals: np.ndarray, sizes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -114,7 +130,7 @@ class Documents(Intervals):
     def documents_of(self, segment: int, ranks: np.ndarray) -> np.ndarray:
         """The numbers of the documents in which the suffixes of these ranks start: int64."""
         opened = self.segments[segment]
-        return opened.numbers_of(opened.documents_at(opened.positions_of(ranks, self.pace.cold)))
+        return opened.numbers_of(opened.documents_at(self.positions_at(opened, ranks)))
 
     def deleted(self, documents: np.ndarray) -> np.ndarray:
         """Which of these numbers belong to deleted documents: bool, same shape."""
@@ -178,7 +194,7 @@ class Documents(Intervals):
             numbers = segment.numbers_of(np.arange(segment.num_documents))
             for local in np.flatnonzero(~self.deleted(numbers)).tolist():
                 start, end = segment.document_bounds(local)
-                ids = segment.text(start, end, self.pace.cold)
+                ids = self.text_at(segment, start, end)
                 yield int(numbers[local]), ids, segment.metadata(local)
 
     def number_of(self, number: int, index: int | None) -> int:
@@ -218,8 +234,7 @@ class Documents(Intervals):
                 local = int(segment.local_of(one)[0])
                 if local >= 0:
                     start, end = segment.document_bounds(local)
-                    tokens = StoredTokens(segment, start, end, self.pace.cold)
-                    return tokens, segment.metadata(local)
+                    return StoredTokens(self, segment, start, end), segment.metadata(local)
         raise QueryError(f"{self.called(number)}: it was deleted")
 
     def document_found(self, number: int) -> tuple[StoredTokens, dict[str, Any]]:

@@ -8,6 +8,8 @@ from resource import RUSAGE_SELF, getrusage
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +20,8 @@ _thread = threading.local()
 # disk meanwhile, the next COLD_SEARCHES searches request everything that they may read at once.
 DISK_NS = 50_000
 COLD_SEARCHES = 64
+# Positions, or ranks, of a self-index that are read together before it is known whether they wait.
+COLD_READS = 1024
 # Queries of a batch that one thread processes at a time.
 CHUNK = 512
 # Threads are used from this many chunks on: handing out fewer takes longer than searching.
@@ -49,6 +53,20 @@ class Pace:
         else:
             self._left = max(0, self._left - searches)
         self.cold = self._left > 0
+
+    def read(self, read: Callable[[int, int, bool], np.ndarray], number: int) -> np.ndarray:
+        """What read(begin, end, cold) reads of [0, number) of a self-index, in order.
+
+        (To request what is in memory takes twenty times as long as to read it.)
+        """
+        begin, found = 0, list[np.ndarray]()
+        while begin < number or not found:
+            end = min(number, begin + COLD_READS) if self.cold else number
+            start = perf_counter_ns()
+            found.append(read(begin, end, self.cold))
+            self.timed(start, end - begin)
+            begin = end
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def spread(work: Callable[[int, int], T], number: int, chunk: int = CHUNK) -> list[T]:

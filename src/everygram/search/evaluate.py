@@ -140,7 +140,7 @@ class ExpressionSearch:
         most = None if isinstance(within, str) else within
         if most is not None:
             _check_windows(node)
-        found = self._terms_of(node)
+        found = self._terms_of(node, max_clause_freq is not None)
         terms = tuple(dict.fromkeys(terms_of(node)))
         drawn = self._drawn(node, found, max_clause_freq, seed)
         parts = []
@@ -230,8 +230,11 @@ class ExpressionSearch:
         segments = enumerate(self._engine.segments)
         return [number for number, segment in segments if segment.entry.sign > 0]
 
-    def _terms_of(self, node: Node) -> dict[Term, Found]:
-        """All terms of an expression, to be looked for."""
+    def _terms_of(self, node: Node, sampled: bool = False) -> dict[Term, Found]:
+        """All terms of an expression, to be looked for.
+
+        sampled: how many documents are drawn depends on their bounds, and on nothing else.
+        """
         terms = list(dict.fromkeys(every_term(node)))
         vocabulary = self._engine.vocabulary
         found: dict[Term, Found] = {}
@@ -244,7 +247,7 @@ class ExpressionSearch:
             else:
                 words = term.kind == "words"
                 pattern = Pattern(term.value, ignore_case=words)
-                found[term] = FoundText(self._engine, self._texts, pattern, words)
+                found[term] = FoundText(self._engine, self._texts, pattern, words, sampled)
         if not listed:
             return found
         asked = []

@@ -119,6 +119,8 @@ class Parts:
     ) -> None:
         """words: a table of word characters if whole words are looked for."""
         self._engine = engine
+        # How many times as long it takes to read a token before a suffix as one in it.
+        self.back = engine.back
         self._of = of
         self._intervals, self._sizes = singles.intervals, singles.sizes
         self._chained = singles.chained
@@ -250,7 +252,7 @@ class Parts:
         firsts, nexts = self._sizes[begun.tokens[:, 0]], self._sizes[tokens]
         left = int(firsts.sum())
         right = int(np.where(over, nexts, np.minimum(nexts, FEW + nexts**0.6)).sum())
-        right *= self._engine.back
+        right *= self.back
         pairs = firsts.shape[0] * nexts.shape[0] * SEARCH
         off = np.minimum(firsts, RUN * (1 + np.minimum(firsts**0.6, nexts.shape[0])))
         least = min(left, right, pairs)

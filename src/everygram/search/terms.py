@@ -191,12 +191,20 @@ class FoundText(Found):
     """A text, however tokens divide it."""
 
     def __init__(
-        self, engine: Engine, texts: TextSearch, pattern: Pattern, whole_words: bool
+        self,
+        engine: Engine,
+        texts: TextSearch,
+        pattern: Pattern,
+        whole_words: bool,
+        alike: bool = False,
     ) -> None:
+        """alike: its bounds are those in segments of any kind, even if it takes longer."""
         super().__init__(engine, LOOK_UP_TEXT)
         self._spelled = texts.spelled(pattern, whole_words)
         self._sizes = np.diff(self._spelled.starts)
         parts = texts.parts(pattern, self._spelled)
+        if alike:
+            parts.back = 1
         begun = parts.beginnings()
         # (What a document's start loses is told from the tokens, as they are read.)
         self._parts = [part for part in parts if not part.lost]

@@ -170,7 +170,7 @@ def read(folder: Path) -> Attached | None:
     path = folder / INFO
     try:
         data = read_file(path, folder, MOST_INFO)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror}") from None

@@ -264,8 +264,8 @@ WIDE_POSITION_BYTES = 5
 FENCE_SPACING = 16
 # Keys per node of the fence tree; the same as in `kernels.fences`.
 FENCE_FANOUT = 16
-# Entries of Ψ in one block of a self-index, a power of 2: two words of bits.
-PSI_BLOCK = 1 << 7
+# Entries of Ψ in one block of a self-index, a power of 2: as many as two words have bits.
+PSI_BLOCK = MOST_PSI_BLOCK = 1 << 7
 # Words of zeros that end psi.bin: more than any block has; the same as in `kernels.psi`.
 PSI_ZEROS = 192
 # A self-index has a sample for every so many positions, by default.

@@ -196,10 +196,10 @@ def _kind(fields: Fields, version: int) -> tuple[str, int]:
 def _check_self_index(fields: Fields, entry: fmt.SegmentEntry) -> None:
     """Raise ValueError unless the widths of a self-index are some that one can have."""
     spacing = entry.fence_spacing
-    if spacing & (spacing - 1) or spacing > fmt.PSI_BLOCK:
+    if spacing & (spacing - 1) or spacing > fmt.MOST_PSI_BLOCK:
         raise fields.refuse(
             "fence_spacing",
-            f"expected a power of 2 up to {fmt.PSI_BLOCK} in a self-index, found {spacing:,}",
+            f"expected a power of 2 up to {fmt.MOST_PSI_BLOCK} in a self-index, found {spacing:,}",
         )
     if entry.fence_fanout != fmt.FENCE_FANOUT:
         raise fields.refuse("fence_fanout", f"expected {fmt.FENCE_FANOUT} in a self-index")
