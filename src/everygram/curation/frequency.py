@@ -19,6 +19,7 @@ from everygram.curation.together import pairs_of
 from everygram.errors import OptionError
 from everygram.index import Index
 from everygram.results.frequency import Frequencies
+from everygram.search.pattern import Pattern
 
 # Concepts of which every two may be looked at.
 MOST = 5_000
@@ -122,6 +123,8 @@ def _counted(
             if alone
             for text in different[place]
         ]
+        for text, _ in asked:
+            Pattern(text)  # (checked as if it was looked up)
         of = reading.token_bytes
         given = engine, of, asked, len(names), ignore_case, whole_words, progress
         counts, document_counts = counted(*given)

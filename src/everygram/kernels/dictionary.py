@@ -15,8 +15,8 @@ import numpy as np
 from everygram.kernels import called, kernel
 from everygram.kernels.characters import is_word
 
-# What is known of a byte that was read.
-BEGINS, WORD = 1, 2
+# What is known of a byte that was read: it begins a character, of a word; or it is in none.
+BEGINS, WORD, ALONE = 1, 2, 4
 # Stands where a token spells nothing that is known: no text has it.
 STRANGE = 0xFF
 
@@ -114,7 +114,7 @@ def folded(
     while at < size:
         code, length = code_at(data, at, size)
         if code < 0:
-            out[end], known[end] = data[at], 0
+            out[end], known[end] = data[at], ALONE
             at, end = at + 1, end + 1
             continue
         mark = BEGINS
@@ -174,9 +174,7 @@ def count(
         for begin in range(size):
             mark = known[begin]
             if mark & BEGINS == 0:
-                # (Inside a character, or no character: then it is no word character.)
-                if out[begin] & 0xC0 != 0x80:
-                    after_word = False
+                after_word = after_word and mark & ALONE == 0
                 continue
             inside, after_word = after_word, mark & WORD != 0
             if inside and words.shape[0]:
