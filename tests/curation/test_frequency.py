@@ -32,9 +32,7 @@ LETTERS = ["a", "b", "A", " ", "é", "É", "s", "ſ", "k", "\u212a", "日", "�
 
 def spans_of(data, texts, ignore_case, whole_words):
     """The spans in bytes of any of the texts that lie in no other of them."""
-    found = {
-        span for text in texts for span in text_spans(data, text, ignore_case, whole_words)
-    }
+    found = {span for text in texts for span in text_spans(data, text, ignore_case, whole_words)}
     return sorted(
         (begin, end)
         for begin, end in found
@@ -94,7 +92,12 @@ def test_any_vocabulary_any_concept(tmp_path, monkeypatch, seed):
                 found = [finder.find(each, within) for each in different]
                 for each, expected in zip(found, spans, strict=True):
                     counts = {n: len(some) for n, some in expected.items() if some}
-                    assert dict(zip(*map(np.ndarray.tolist, (each.documents, each.counts)), strict=True)) == counts
+                    assert (
+                        dict(
+                            zip(*map(np.ndarray.tolist, (each.documents, each.counts)), strict=True)
+                        )
+                        == counts
+                    )
                 check_pairs(rng, found, spans, within)
             alone = [each[:1] for each in different]
             asked = [(text, owner) for owner, some in enumerate(alone) for text in some]
@@ -391,7 +394,11 @@ def test_files_that_are_refused(corpora, tmp_path, name, content, says):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("r.csv", "concept,score\nParis,high\n", "line 2: expected a number.*'score', found 'high'"),
+        (
+            "r.csv",
+            "concept,score\nParis,high\n",
+            "line 2: expected a number.*'score', found 'high'",
+        ),
         ("r.jsonl", '{"concept": "Paris"}\n', "line 1: expected a number"),
         ("r.jsonl", "[1]\n", "line 1: expected an object"),
         ("r.jsonl", "{\n", "line 1: not JSON"),

@@ -36,8 +36,8 @@ SHOWN = 20
     "concepts",
     type=PATH,
     shell_complete=completes("file"),
-    help="The concepts: a file with one a line, or a .csv with the column concept (or name) and, for "
-    "other names of it, aliases, with | between them.",
+    help="The concepts: a file with one a line, or a .csv with the column concept (or name) and, if "
+    "they have other names, aliases, with | between them.",
 )
 @click.option("--ignore-case", is_flag=True, help="Upper case and lower case are the same.")
 @click.option(
@@ -226,7 +226,7 @@ def _performance(found: "Frequencies") -> list[str]:
     assert made is not None
     what = "count" if made.by == "count" else "documents"
     lines = [
-        f"scores    {counted(made.items, 'item')} of {counted(made.concepts, 'concept')}, by {what}",
+        f"scores    {counted(made.items, 'item')} of {counted(made.concepts, 'concept')} by {what}",
         f"{what:>22}{'items':>9}{'score':>10}   95 %",
     ]
 

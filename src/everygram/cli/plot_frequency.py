@@ -46,7 +46,9 @@ def _long_tail(axes: "Axes", found: "Frequencies", name: str) -> None:
         (line,) = axes.plot(
             np.arange(1, some.shape[0] + 1), some, ".-", color=color, markersize=4, linewidth=1
         )
-        line.set_label(f"{absent:,} do not occur" if len(drawn) == 1 else f"{label}: {absent:,} not")
+        line.set_label(
+            f"{absent:,} do not occur" if len(drawn) == 1 else f"{label}: {absent:,} not"
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("rank of the concept")

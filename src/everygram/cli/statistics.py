@@ -27,8 +27,8 @@ SHOWN = 30
 @click.option(
     "--by",
     metavar="FIELD",
-    help="Also count documents and tokens by the values of this field of the metadata (a.b: field b "
-    "inside a).",
+    help="Also count documents and tokens by the values of this field of the metadata (a.b: field "
+    "b inside a).",
 )
 @json_option
 def stats(index: Path, by: str | None, as_json: bool) -> None:
@@ -49,8 +49,9 @@ def show(answer: dict[str, Any]) -> str:
         f"tokens      {answer['num_tokens']:,}",
         f"segments    {answer['num_segments']:,}",
         f"empty       {counted(answer['empty'], 'document')}",
-        f"identical   {counted(same['documents'], 'document')} in {counted(same['groups'], 'group')}"
-        f": {same['copies']:,} more than one of each, of {counted(same['tokens'], 'token')}",
+        f"identical   {counted(same['documents'], 'document')} in "
+        f"{counted(same['groups'], 'group')}: {same['copies']:,} more than one of each, of "
+        f"{counted(same['tokens'], 'token')}",
         f"vocabulary  {vocabulary['types']:,} of {vocabulary['size']:,} ids occur, "
         f"{vocabulary['once']:,} of them once",
     ]

@@ -58,7 +58,7 @@ def read_concepts(path: Path) -> Concepts:
         rows = _rows_of_csv(path, content)
         pairs = [(_named(path, row, number), _aliases(row)) for number, row in rows]
     else:
-        pairs = [(line.strip(), ()) for line in content.splitlines() if line.strip()]
+        pairs = [(line.strip(), []) for line in content.splitlines() if line.strip()]
     return _joined(pairs, CorpusError(f"{path}: expected concepts, found none"))
 
 
@@ -124,6 +124,8 @@ def _joined(pairs: Iterable[tuple[str, Sequence[str]]], none: Exception) -> Conc
 def _content(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at byte "
@@ -135,7 +137,7 @@ def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]
     reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
     try:
         for row in reader:
-            row.pop(None, None)  # type: ignore[call-overload]
+            row.pop(None, None)
             yield reader.line_num, row
     except csv.Error as error:
         raise CorpusError(f"{path}: line {reader.line_num}: not CSV: {error}") from None

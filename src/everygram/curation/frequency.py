@@ -99,7 +99,7 @@ def _counted(
     listed: Concepts,
     ignore_case: bool,
     whole_words: bool,
-    named: list[tuple[int, int]] | None | bool,
+    named: list[tuple[int, int]] | bool | None,
     within: int | None,
     progress: Progress,
 ) -> Frequencies:
@@ -118,10 +118,7 @@ def _counted(
     read = number * LOOK_UP > manifest.num_tokens * (WALK if engine.walked else 1)
     if read:
         asked = [
-            (text, place)
-            for place, alone in enumerate(plain)
-            if alone
-            for text in different[place]
+            (text, place) for place, alone in enumerate(plain) if alone for text in different[place]
         ]
         for text, _ in asked:
             Pattern(text)  # (checked as if it was looked up)
@@ -151,7 +148,7 @@ def _counted(
     )
 
 
-def _named(listed: Concepts, pairs: Any) -> list[tuple[int, int]] | None | bool:
+def _named(listed: Concepts, pairs: Any) -> list[tuple[int, int]] | bool | None:
     """Pairs by place in the list; None: every two; False: no pairs."""
     if type(pairs).__name__ in arguments.BOOLEANS:
         if pairs and len(listed) > MOST:

@@ -15,10 +15,10 @@ from everygram.search.text import NONE, Occurrences, TextSearch
 
 @dataclass(frozen=True)
 class Spans:
-    """Where a concept occurs, in order: where spans begin and end, in tokens, and in which document.
+    """Where a concept occurs, in order: where spans begin and end, and in which documents.
 
     documents: int64, of all segments' documents, deleted ones included, from 0. begins, ends:
-    int64: places in the segments one after another, each document so far from the next one that no
+    int64: tokens of the segments one after another, each document so far from the next one that no
     window reaches over. All of shape (k,); all ascend.
     """
 

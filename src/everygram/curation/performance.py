@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,9 +77,7 @@ def compared(found: Frequencies, other: Frequencies, name: str) -> Frequencies:
         _defined(float(_pearson(*logs, np.ones((1, both.shape[0])))[0])),
         _defined(
             float(
-                _spearman(
-                    a.astype(np.float64), b.astype(np.float64), np.ones((1, a.shape[0]))
-                )[0]
+                _spearman(a.astype(np.float64), b.astype(np.float64), np.ones((1, a.shape[0])))[0]
             )
         ),
     )
@@ -103,7 +102,7 @@ def _edges(most: int, per_decade: int) -> list[tuple[int, int]]:
         edge = int(np.ceil(10**whole * 10.0 ** (rest / per_decade))) if rest else 10**whole
         if edge > edges[-1]:
             edges.append(edge)
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _binned(
@@ -140,8 +139,9 @@ def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         spread_x = _positive(weights @ (x * x) / number - mean_x**2, x)
         spread_y = _positive(weights @ (y * y) / number - mean_y**2, y)
         together = weights @ (x * y) / number - mean_x * mean_y
-        found: np.ndarray = together / np.sqrt(spread_x * spread_y)
-    return np.clip(found, -1, 1)
+        # (Of rounding, one could be a little more than 1.)
+        found: np.ndarray = np.clip(together / np.sqrt(spread_x * spread_y), -1, 1)
+    return found
 
 
 def _positive(spread: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def counted(
     whole_words: bool,
     progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Occurrences of each owner's texts, and documents that have any: int64, shape (owners,), twice.
+    """Occurrences of each owner's texts, and documents that have any: int64, shape (k,), twice.
 
     texts: with their owners, none twice with one, those of an owner one after another; folded
     already if case is ignored. Calls `progress(tokens read, tokens to be read in all)`.
@@ -122,8 +122,8 @@ def _divided(texts: list[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]
 
 
 def _parts(engine: Engine) -> Iterator[tuple[Segment, np.ndarray, np.ndarray, int]]:
-    """Documents that are not deleted, some of a segment at a time: where the tokens of each begin and
-    end (int64), and how many there are about."""
+    """Documents that are not deleted, some of a segment at a time: where the tokens of each begin
+    and end (int64), and how many these are."""
     for segment in engine.segments:
         if segment.entry.sign < 0:
             continue

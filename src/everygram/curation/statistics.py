@@ -138,9 +138,7 @@ def _byte_tokens(index: Index, counts: np.ndarray) -> ByteTokens | None:
     )
 
 
-def _identical(
-    live: list[tuple[Segment, np.ndarray, np.ndarray]], progress: Progress
-) -> Copies:
+def _identical(live: list[tuple[Segment, np.ndarray, np.ndarray]], progress: Progress) -> Copies:
     """Documents of the same tokens, told by digests that no two different ones have been found for
     (BLAKE2b, 256 bits)."""
     every = np.concatenate([np.empty(0, np.int64), *(lengths for _, _, lengths in live)])
@@ -170,15 +168,15 @@ def _identical(
     )
 
 
-def _groups(
-    live: list[tuple[Segment, np.ndarray, np.ndarray]], field: str
-) -> tuple[Group, ...]:
+def _groups(live: list[tuple[Segment, np.ndarray, np.ndarray]], field: str) -> tuple[Group, ...]:
     documents: dict[str | None, int] = defaultdict(int)
     tokens: dict[str | None, int] = defaultdict(int)
     for segment, local, lengths in live:
         for place, length in zip(local.tolist(), lengths.tolist(), strict=True):
             found = value_of(segment.metadata(place), field)
-            value = found if isinstance(found, str) else written(found) if found is not ABSENT else None
+            value = (
+                found if isinstance(found, str) else written(found) if found is not ABSENT else None
+            )
             documents[value] += 1
             tokens[value] += length
     order = sorted(documents, key=lambda value: (-tokens[value], value is None, value or ""))

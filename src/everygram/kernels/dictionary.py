@@ -1,13 +1,13 @@
 """Many texts at once, in documents that are read from their first byte to their last.
 
-The texts are a trie over bytes: `table`, int32, shape (nodes * width,): the node that byte b leads to
-from node k is table[k * width + classes[b]], 0 for none, as is class −1 (int16, shape (256,)). Node k
-ends texts of the owners owners[owners_from[k]:owners_from[k + 1]] (int64). A text is tried wherever a
-character begins.
+The texts are a trie over bytes: `table`, int32, shape (nodes * width,): the node that byte b leads
+to from node k is table[k * width + classes[b]], 0 for none, as is class −1 (int16, shape (256,)).
+Node k ends texts of the owners owners[owners_from[k]:owners_from[k + 1]] (int64). A text is tried
+wherever a character begins.
 
-blob, starts, dropped, vanishes: what tokens spell (see `covers`). folds: int32: for each of the first
-code points another one that is read in its place, or empty. words: bits of word characters, or empty:
-then texts are whole words.
+blob, starts, dropped, vanishes: what tokens spell (see `covers`). folds: int32: for each of the
+first code points another one that is read in its place, or empty. words: bits of word characters;
+texts are whole words unless it is empty.
 """
 
 import numpy as np
@@ -152,7 +152,7 @@ def count(
 ) -> None:
     """Count for each owner the occurrences of its texts, and the documents that have any.
 
-    tokens: of documents, of the token dtype; document d is tokens[begins[d]:ends[d]], int64. counts,
+    tokens: of the token dtype; document d is tokens[begins[d]:ends[d]], both int64. counts,
     document_counts: int64, shape (owners,), are added to.
     """
     last = np.full(counts.shape[0], -1, np.int64)

@@ -47,9 +47,7 @@ class Occurrences:
     def __len__(self) -> int:
         return sum(of_segment.shape[0] for of_segment in self._places)
 
-    def _alive(
-        self, number: int, places: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _alive(self, number: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The places that are not in deleted documents, the numbers of their documents, and how
         many are in each."""
         segment = self._engine.segments[number]
