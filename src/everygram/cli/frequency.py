@@ -36,7 +36,7 @@ SHOWN = 20
     "concepts",
     type=PATH,
     shell_complete=completes("file"),
-    help="The concepts: a file with one a line, or a .csv with the column concept (or name) and, if "
+    help="The concepts: a file with one a line; or a .csv with the column concept (or name) and, if "
     "they have other names, aliases, with | between them.",
 )
 @click.option("--ignore-case", is_flag=True, help="Upper case and lower case are the same.")
@@ -243,10 +243,11 @@ def _performance(found: "Frequencies") -> list[str]:
         ("rank_correlation", "rank correlation", ""),
     ):
         value, interval = getattr(made, name), getattr(made, f"{name}_interval")
-        between = "" if interval is None else f"   95 %: {interval[0]:.4f} to {interval[1]:.4f}"
+        between = "" if interval is None else f"   95 %: {_number(interval[0])} to {_number(interval[1])}"
         lines.append(f"{label:<18}{_number(value)}{between}   {more}".rstrip())
     return lines
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    # (Of rounding, without −0.)
+    return "undefined" if value is None else f"{round(value, 4) + 0.0:.4f}"

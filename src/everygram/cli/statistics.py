@@ -43,15 +43,13 @@ def stats(index: Path, by: str | None, as_json: bool) -> None:
 
 def show(answer: dict[str, Any]) -> str:
     """What an index holds, in words."""
-    lengths, vocabulary, same = answer["lengths"], answer["vocabulary"], answer["identical"]
+    lengths, vocabulary = answer["lengths"], answer["vocabulary"]
     lines = [
         f"documents   {answer['num_documents']:,}",
         f"tokens      {answer['num_tokens']:,}",
         f"segments    {answer['num_segments']:,}",
         f"empty       {counted(answer['empty'], 'document')}",
-        f"identical   {counted(same['documents'], 'document')} in "
-        f"{counted(same['groups'], 'group')}: {same['copies']:,} more than one of each, of "
-        f"{counted(same['tokens'], 'token')}",
+        f"identical   {_identical(answer['identical'])}",
         f"vocabulary  {vocabulary['types']:,} of {vocabulary['size']:,} ids occur, "
         f"{vocabulary['once']:,} of them once",
     ]
@@ -71,7 +69,8 @@ def show(answer: dict[str, Any]) -> str:
             f"{percent:>14}{length:>12,}" for percent, length in lengths["percentiles"].items()
         ]
         lines.append(f"{'tokens':>22}{'documents':>12}{'tokens in all':>16}")
-        for each in lengths["bins"]:
+        least = min(place for place, each in enumerate(lengths["bins"]) if each["documents"])
+        for each in lengths["bins"][least:]:
             low, high = each["low"], each["high"] - 1
             label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
             lines.append(f"{label:>22}{each['documents']:>12,}{each['tokens']:>16,}")
@@ -83,3 +82,12 @@ def show(answer: dict[str, Any]) -> str:
         if len(answer["groups"]) > SHOWN:
             lines.append(f"{'…':>14}  {counted(len(answer['groups']) - SHOWN, 'more value')}")
     return "\n".join(lines)
+
+
+def _identical(same: dict[str, Any]) -> str:
+    if not same["groups"]:
+        return "no documents"
+    return (
+        f"{counted(same['documents'], 'document')} in {counted(same['groups'], 'group')}: "
+        f"{same['copies']:,} more than one of each, of {counted(same['tokens'], 'token')}"
+    )
