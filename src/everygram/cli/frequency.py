@@ -114,7 +114,7 @@ def frequency(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Count how often concepts occur, and in how many documents.
+    """Count concepts, alone, in pairs, and beside scores of an evaluation.
 
     A concept is a name, with aliases if it has any, counted as texts, however tokens divide them.
     Its count is that of all occurrences of any of them, without those that lie inside an occurrence
@@ -243,7 +243,9 @@ def _performance(found: "Frequencies") -> list[str]:
         ("rank_correlation", "rank correlation", ""),
     ):
         value, interval = getattr(made, name), getattr(made, f"{name}_interval")
-        between = "" if interval is None else f"   95 %: {_number(interval[0])} to {_number(interval[1])}"
+        between = (
+            "" if interval is None else f"   95 %: {_number(interval[0])} to {_number(interval[1])}"
+        )
         lines.append(f"{label:<18}{_number(value)}{between}   {more}".rstrip())
     return lines
 

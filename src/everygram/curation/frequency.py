@@ -69,7 +69,7 @@ def frequency(
     ignore_case = flag("ignore_case", ignore_case)
     whole_words = flag("whole_words", whole_words)
     window = None if within is None else natural("within", within, 1)
-    if by not in ("count", "document_count"):
+    if arguments.string("by", by) not in ("count", "document_count"):
         raise OptionError(f"by: expected 'count' or 'document_count', found {short(by)}")
     bins = natural("bins_per_decade", bins_per_decade, 1)
     if bins > 100:

@@ -1,6 +1,6 @@
 """Scores against counts, and counts against those of another corpus: bins, lines, correlations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +10,8 @@ from everygram.results.frequency import Bin, Comparison, Frequencies, Performanc
 
 # Of the bootstrap's samples, what lies between these percentiles.
 PERCENTILES = (2.5, 97.5)
+# Items of all samples that are held at a time.
+HELD = 1 << 22
 Interval = tuple[float, float]
 
 
@@ -29,33 +31,42 @@ def performance_of(
     places, values = scores
     counts = (found.counts if by == "count" else found.document_counts)[places]
     _, owners = np.unique(places, return_inverse=True)
-    weights = _resampled(owners, resamples, seed)
+    bounds = [(0, 1), *_edges(int(counts.max()), bins_per_decade)]
+    bins = [(each, those) for each in bounds if (those := _inside(counts, *each)).shape[0]]
     some = np.flatnonzero(counts)
-    x, y, of = np.log10(counts[some]), values[some], weights[:, some]
-    one = np.ones((1, some.shape[0]))
-    slope, intercept = (float(each[0]) for each in _line(x, y, one))
-    pearson, spearman = float(_pearson(x, y, one)[0]), float(_spearman(x, y, one)[0])
-    made = Performance(
-        by,
-        values.shape[0],
-        int(owners.max()) + 1,
-        resamples,
-        seed,
-        _binned(counts, values, weights, 0, 1),
-        tuple(
-            each
-            for low, high in _edges(int(counts.max()), bins_per_decade)
-            if (each := _binned(counts, values, weights, low, high)) is not None
-        ),
-        _defined(slope),
-        _interval(_line(x, y, of)[0]),
-        _defined(intercept),
-        _defined(pearson),
-        _interval(_pearson(x, y, of)),
-        _defined(spearman),
-        _interval(_spearman(x, y, of)),
+    x, y = np.log10(counts[some]), values[some]
+
+    def figures(weights: np.ndarray) -> np.ndarray:
+        """Of each sample: float64, shape (4 + bins, samples)."""
+        of = weights[:, some]
+        means = [_mean(values[those], weights[:, those]) for _, those in bins]
+        return np.array([*_line(x, y, of), _pearson(x, y, of), _spearman(x, y, of), *means])
+
+    slope, intercept, pearson, spearman, *means = figures(np.ones((1, values.shape[0])))[:, 0]
+    drawn = _resampled(owners, resamples, seed)
+    intervals = [_interval(each) for each in np.hstack([figures(each) for each in drawn])]
+    made = [
+        Bin(low, high, those.shape[0], float(mean), interval or (float(mean), float(mean)))
+        for ((low, high), those), mean, interval in zip(bins, means, intervals[4:], strict=True)
+    ]
+    zero = made.pop(0) if made and not made[0].low else None
+    performance = Performance(
+        by=by,
+        items=values.shape[0],
+        concepts=int(owners.max()) + 1,
+        resamples=resamples,
+        seed=seed,
+        zero=zero,
+        bins=tuple(made),
+        slope=_defined(slope),
+        slope_interval=intervals[0],
+        intercept=_defined(intercept),
+        correlation=_defined(pearson),
+        correlation_interval=intervals[2],
+        rank_correlation=_defined(spearman),
+        rank_correlation_interval=intervals[3],
     )
-    return replace(found, performance=made)
+    return replace(found, performance=performance)
 
 
 def compared(found: Frequencies, other: Frequencies, name: str) -> Frequencies:
@@ -63,32 +74,33 @@ def compared(found: Frequencies, other: Frequencies, name: str) -> Frequencies:
     a, b = found.counts, other.counts
     both = np.flatnonzero((a > 0) & (b > 0))
     logs = np.log10(a[both]), np.log10(b[both])
+    pearson = _pearson(*logs, np.ones((1, both.shape[0])))[0]
+    spearman = _spearman(a.astype(np.float64), b.astype(np.float64), np.ones((1, a.shape[0])))[0]
     made = Comparison(
-        name,
-        found.concepts,
-        other.num_documents,
-        other.num_tokens,
-        b,
-        other.document_counts,
-        both.shape[0],
-        int(((a > 0) & (b == 0)).sum()),
-        int(((a == 0) & (b > 0)).sum()),
-        int(((a == 0) & (b == 0)).sum()),
-        _defined(float(_pearson(*logs, np.ones((1, both.shape[0])))[0])),
-        _defined(
-            float(
-                _spearman(a.astype(np.float64), b.astype(np.float64), np.ones((1, a.shape[0])))[0]
-            )
-        ),
+        name=name,
+        concepts=found.concepts,
+        num_documents=other.num_documents,
+        num_tokens=other.num_tokens,
+        counts=b,
+        document_counts=other.document_counts,
+        both=both.shape[0],
+        first_only=int(((a > 0) & (b == 0)).sum()),
+        second_only=int(((a == 0) & (b > 0)).sum()),
+        neither=int(((a == 0) & (b == 0)).sum()),
+        correlation=_defined(pearson),
+        rank_correlation=_defined(spearman),
     )
     return replace(found, comparison=made)
 
 
-def _resampled(owners: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """How often each item is in each sample: float64, shape (resamples, items)."""
-    size = int(owners.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), resamples)
-    return drawn.astype(np.float64)[:, owners]
+def _resampled(owners: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each item is in each sample, some samples at a time: float64, shape (samples,
+    items)."""
+    size, random = int(owners.max()) + 1, np.random.default_rng(seed)
+    chances, most = np.full(size, 1 / size), max(1, HELD // owners.shape[0])
+    for begin in range(0, resamples, most):
+        drawn = random.multinomial(size, chances, min(most, resamples - begin))
+        yield drawn.astype(np.float64)[:, owners]
 
 
 def _edges(most: int, per_decade: int) -> list[tuple[int, int]]:
@@ -105,19 +117,16 @@ def _edges(most: int, per_decade: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _binned(
-    counts: np.ndarray, values: np.ndarray, weights: np.ndarray, low: int, high: int
-) -> Bin | None:
-    """The items of counts from `low` up to below `high`; None if there are none."""
-    those = np.flatnonzero((counts >= low) & (counts < high))
-    if not those.shape[0]:
-        return None
-    of = weights[:, those]
-    sums = of.sum(1)
+def _inside(counts: np.ndarray, low: int, high: int) -> np.ndarray:
+    """The items of counts from `low` up to below `high`: int64."""
+    return np.flatnonzero((counts >= low) & (counts < high))
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean of each sample: float64, shape (samples,); nan where there is nothing in it."""
     with np.errstate(invalid="ignore"):
-        means = (of @ values[those]) / sums
-    mean = float(values[those].mean())
-    return Bin(low, high, those.shape[0], mean, _interval(means) or (mean, mean))
+        found: np.ndarray = weights @ values / weights.sum(1)
+    return found
 
 
 def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,4 +191,4 @@ def _interval(samples: np.ndarray) -> Interval | None:
 
 
 def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return None if np.isnan(value) else float(value)
