@@ -141,6 +141,10 @@ FUNCTIONS = {
     "upgrade": lambda path: everygram.upgrade(path),
     "prepare": lambda path: everygram.prepare(path),
     "open": lambda path: everygram.open(path).close(),
+    "frequency, index": lambda path: everygram.frequency(path, ["a"]),
+    "frequency, concepts": lambda path: everygram.frequency("index", path),
+    "stats": lambda path: everygram.stats(path),
+    "top_ngrams": lambda path: everygram.top_ngrams(path),
 }
 QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document", "search"]
 COMMANDS = {
@@ -185,6 +189,22 @@ COMMANDS = {
     "analyse, STREAMS": lambda path: ["analyse", "drafts", "index", path],
     "analyse, --csv": lambda path: ["analyse", "drafts", "index", "corpus.jsonl", "--csv", path],
     "novelty, --plot": lambda path: ["novelty", "index", "corpus.jsonl", "--plot", path],
+    "frequency, INDEX": lambda path: ["frequency", path, "corpus.jsonl"],
+    "frequency, CONCEPTS": lambda path: ["frequency", "index", path],
+    "frequency, --results": lambda path: [
+        "frequency", "index", "corpus.jsonl", "--results", path
+    ],
+    "frequency, --pairs-of": lambda path: [
+        "frequency", "index", "corpus.jsonl", "--pairs-of", path
+    ],
+    "frequency, --compare": lambda path: [
+        "frequency", "index", "corpus.jsonl", "--compare", path
+    ],
+    "frequency, --out": lambda path: ["frequency", "index", "corpus.jsonl", "--out", path],
+    "frequency, --plot": lambda path: ["frequency", "index", "corpus.jsonl", "--plot", path],
+    "stats": lambda path: ["stats", path],
+    "top-ngrams": lambda path: ["top-ngrams", path],
+    "top-ngrams, --out": lambda path: ["top-ngrams", "index", "--out", path],
     "interpolate, INDEX": lambda path: [
         "interpolate", path, "--tune", "scored", "--test", "scored"
     ],

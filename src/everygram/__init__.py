@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
+    from everygram.curation.frequency import frequency as frequency
     from everygram.curation.frequent import top_ngrams as top_ngrams
+    from everygram.curation.statistics import stats as stats
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -186,6 +188,8 @@ _HOMES = {
         "export",
         "export_infini_gram",
     ),
+    "curation.frequency": ("frequency",),
+    "curation.statistics": ("stats",),
     "client": (
         "AsyncClient",
         "Client",

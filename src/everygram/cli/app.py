@@ -57,6 +57,14 @@ COMMANDS = {
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
     "top-ngrams": ("frequent:top_ngrams", "List the most frequent n-grams of an index."),
+    "frequency": (
+        "frequency:frequency",
+        "Count concepts, alone, in pairs, and beside scores of an evaluation.",
+    ),
+    "stats": (
+        "statistics:stats",
+        "Show what an index holds: documents, lengths, vocabulary, copies.",
+    ),
     "perplexity": (
         "perplexity:perplexity",
         "Show how well a language model predicts a corpus.",

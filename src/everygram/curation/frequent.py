@@ -8,6 +8,7 @@ import numpy as np
 from everygram import arguments
 from everygram.arguments import Size, natural
 from everygram.building.stages import resources
+from everygram.curation.opened import Given, opened
 from everygram.curation.stream import SortedStream, sorted_stream, values_of
 from everygram.errors import DamagedIndexError, OptionError
 from everygram.index import Index
@@ -24,7 +25,7 @@ Counted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def top_ngrams(
-    index: Index,
+    index: Given,
     n: int = 5,
     *,
     top: int = 1_000,
@@ -39,7 +40,7 @@ def top_ngrams(
 ) -> FrequentNgrams:
     """The `top` most frequent n-grams of n tokens, or of each length from n to max_n.
 
-    index: an open one, or a union. An n-gram is inside one document, and no deleted one counts.
+    index: an open one, a union, or a path. An n-gram is inside one document, and no deleted one counts.
     maximal: only n-grams that occur at least twice and are no part of a longer one with as many
         occurrences: not all of these have one token before, or one token behind them.
     order: "occurrences", or "documents": what is compared, and what `min_count` is the least of.
@@ -51,10 +52,6 @@ def top_ngrams(
     temporary files, if the index is not one segment with a suffix array. Raises OptionError,
     DamagedIndexError, BuildError.
     """
-    if not isinstance(index, Index):
-        raise OptionError(
-            f"index: expected an open index (everygram.open), found {arguments.short(index)}"
-        )
     n = natural("n", n, 1)
     longest = n if max_n is None else natural("max_n", max_n, n)
     if longest > LONGEST:
@@ -70,16 +67,19 @@ def top_ngrams(
     memory, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     clock.enter("merge")
-    with sorted_stream(index, memory, threads, clock.report) as stream:
+    with (
+        opened(index) as found,
+        sorted_stream(found, memory, threads, clock.report) as stream,
+    ):
         clock.documents, clock.tokens = stream.numbers.shape[0], stream.tokens.shape[0]
-        names, source_of = _sources(index, stream, field)
+        names, source_of = _sources(found, stream, field)
         kept, sizes = _heaps(len(names), longest - n + 1, top)
         clock.enter("ngrams")
         by_documents = order == DOCUMENTS
         _count(stream, source_of, n, kept, sizes, by_documents, maximal, least, threads, clock)
-        ngrams = _read(index, stream, n, kept, sizes, names)
-    clock.leave()
-    return FrequentNgrams(tuple(ngrams), order, index.num_tokens, clock.seconds)
+        ngrams = _read(found, stream, n, kept, sizes, names)
+        clock.leave()
+        return FrequentNgrams(tuple(ngrams), order, found.num_tokens, clock.seconds)
 
 
 def _sources(

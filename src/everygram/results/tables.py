@@ -1,6 +1,7 @@
 """Results with rows as tables of other libraries, which are extras."""
 
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 from everygram.errors import MissingExtraError
@@ -20,6 +21,13 @@ class Table:
     def to_pandas(self) -> Any:
         """The rows as a `pandas.DataFrame`. Raises MissingExtraError without the extra pandas."""
         return _library("pandas", "pandas").DataFrame(self.columns())
+
+
+def parquet(table: Table) -> bytes:
+    """The rows as a Parquet file. Raises MissingExtraError without the extra parquet."""
+    made, out = table.to_arrow(), BytesIO()
+    _library("pyarrow.parquet", "parquet").write_table(made, out)
+    return out.getvalue()
 
 
 def _library(name: str, extra: str) -> Any:

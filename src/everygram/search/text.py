@@ -22,22 +22,34 @@ NONE = np.empty(0, np.int64)
 
 
 class Occurrences:
-    """Where a text occurs, in the order of segments and positions. Held in 8 bytes for each."""
+    """Where a text occurs, in the order of segments and positions. Held in 8 bytes for each.
+
+    documents, in_each: int64, shape (d,): the numbers of those in which it occurs, of each segment
+    ascending, and how often in each.
+    """
 
     def __init__(self, engine: Engine, spelled: Spelled, places: list[np.ndarray]) -> None:
         """places: as `engine.places_of` has them, in any order; they are sorted."""
         self._engine, self._spelled, self._places = engine, spelled, places
-        self.document_count = 0
+        documents, in_each = [NONE], [NONE]
         for number, of_segment in enumerate(places):
             of_segment.sort()
-            self._places[number], documents = self._alive(number, of_segment)
-            self.document_count += documents
+            self._places[number], numbers, counts = self._alive(number, of_segment)
+            documents.append(numbers)
+            in_each.append(counts)
+        self.documents, self.in_each = np.concatenate(documents), np.concatenate(in_each)
+
+    @property
+    def document_count(self) -> int:
+        """In how many documents."""
+        return int(self.documents.shape[0])
 
     def __len__(self) -> int:
         return sum(of_segment.shape[0] for of_segment in self._places)
 
-    def _alive(self, number: int, places: np.ndarray) -> tuple[np.ndarray, int]:
-        """The places that are not in deleted documents, and in how many documents these are."""
+    def _alive(self, number: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The places that are not in deleted documents, the numbers of their documents, and how
+        many are in each."""
         segment = self._engine.segments[number]
         offsets = segment.document_offsets
         if places.shape[0] < offsets.shape[0]:
@@ -51,10 +63,11 @@ class Occurrences:
             counts = counts[documents]
         if counts.min(initial=1) < 0 or counts.sum() != places.shape[0]:
             raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend from 0")
-        gone = self._engine.deleted(segment.numbers_of(documents))
+        numbers = segment.numbers_of(documents)
+        gone = self._engine.deleted(numbers)
         if gone.any():
             places = places[np.repeat(~gone, counts)]
-        return places, int((~gone).sum())
+        return places, numbers[~gone], counts[~gone]
 
     def rows(self, which: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Those of these numbers (int64, any order): int64, shape (k, 6).
