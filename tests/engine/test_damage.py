@@ -396,7 +396,7 @@ def test_files_overwritten_while_a_text_is_matched(tmp_path):
 
 def test_a_vocabulary_of_one_id_and_long_matches(tmp_path):
     """A key holds 64 tokens of it: a search for more takes another way, and may find less."""
-    path = write_index(tmp_path / "index", [[0] * 1000, [0] * 200], "u8", 1, 1, [[1]])
+    path = write_index(tmp_path / "index", [[0] * (25 * REPEATED), [0] * 200], "u8", 1, 1, [[1]])
     rng = random.Random(2)
     files = sorted(path.glob("segment-*/*.bin"))
     for _, file in itertools.product(range(ROUNDS or sized(4, 40)), files):

@@ -36,8 +36,8 @@ SHOWN = 20
     "concepts",
     type=PATH,
     shell_complete=completes("file"),
-    help="The concepts: a file with one a line; or a .csv with the column concept (or name) and, if "
-    "they have other names, aliases, with | between them.",
+    help="The concepts: a file with one a line; or a .csv with the column concept (or name) and, "
+    "if they have other names, aliases, with | between them.",
 )
 @click.option("--ignore-case", is_flag=True, help="Upper case and lower case are the same.")
 @click.option(

@@ -40,7 +40,7 @@ def top_ngrams(
 ) -> FrequentNgrams:
     """The `top` most frequent n-grams of n tokens, or of each length from n to max_n.
 
-    index: an open one, a union, or a path. An n-gram is inside one document, and no deleted one counts.
+    index: an open one, a union, or a path. An n-gram is inside one document that is not deleted.
     maximal: only n-grams that occur at least twice and are no part of a longer one with as many
         occurrences: not all of these have one token before, or one token behind them.
     order: "occurrences", or "documents": what is compared, and what `min_count` is the least of.
