@@ -144,6 +144,7 @@ FUNCTIONS = {
     "frequency, index": lambda path: everygram.frequency(path, ["a"]),
     "frequency, concepts": lambda path: everygram.frequency("index", path),
     "stats": lambda path: everygram.stats(path),
+    "top_ngrams": lambda path: everygram.top_ngrams(path),
 }
 QUERIES = ["count", "prob", "ntd", "infgram-prob", "infgram-ntd", "find", "document", "search"]
 COMMANDS = {
@@ -202,6 +203,8 @@ COMMANDS = {
     "frequency, --out": lambda path: ["frequency", "index", "corpus.jsonl", "--out", path],
     "frequency, --plot": lambda path: ["frequency", "index", "corpus.jsonl", "--plot", path],
     "stats": lambda path: ["stats", path],
+    "top-ngrams": lambda path: ["top-ngrams", path],
+    "top-ngrams, --out": lambda path: ["top-ngrams", "index", "--out", path],
     "interpolate, INDEX": lambda path: [
         "interpolate", path, "--tune", "scored", "--test", "scored"
     ],

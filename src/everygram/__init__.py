@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
     from everygram.curation.frequency import frequency as frequency
+    from everygram.curation.frequent import top_ngrams as top_ngrams
     from everygram.curation.statistics import stats as stats
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
     from everygram.results.drafts import Draft as Draft
+    from everygram.results.frequent import FrequentNgram as FrequentNgram
+    from everygram.results.frequent import FrequentNgrams as FrequentNgrams
     from everygram.results.ngrams import Count as Count
     from everygram.results.ngrams import Counts as Counts
     from everygram.results.ngrams import Distribution as Distribution
@@ -108,6 +111,8 @@ _HOMES = {
         "BuildReport",
         "Progress",
     ),
+    "curation.frequent": ("top_ngrams",),
+    "results.frequent": ("FrequentNgram", "FrequentNgrams"),
     "results.ngrams": (
         "Count",
         "Counts",

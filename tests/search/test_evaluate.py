@@ -571,7 +571,7 @@ def test_several_indexes_as_one(tmp_path):
 
 
 def test_samples_are_of_the_same_documents_whatever_the_kind(tmp_path, monkeypatch):
-    """How long it takes to look up a text differs; what is drawn, and so what is found, does not."""
+    """How long a text takes to look up differs; what is drawn, and so what is found, does not."""
     monkeypatch.setattr(covers, "BACK", 1000)
     monkeypatch.setattr(parts, "FEW", 1)
     rng = random.Random(8)

@@ -56,6 +56,7 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "top-ngrams": ("frequent:top_ngrams", "List the most frequent n-grams of an index."),
     "frequency": (
         "frequency:frequency",
         "Count concepts, alone, in pairs, and beside scores of an evaluation.",
@@ -151,7 +152,7 @@ def main(alone: bool = False) -> None:
 # Keywords of functions that are no words of English, and others where a message begins with them.
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
-    r"max_record|vocab_size|sample_every|document_counts|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
+    r"max_record|vocab_size|sample_every|document_counts|max_n|min_count|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
     r"(?![\w'\"`./=-])"
     r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test|steps|weights|kind)"
     r"(?=: | goes )"

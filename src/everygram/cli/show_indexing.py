@@ -26,6 +26,7 @@ STAGES = {
     "publish": "publishing",
     "grow": "growing trees",
     "replay": "replaying",
+    "ngrams": "counting n-grams",
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0

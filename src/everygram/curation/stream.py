@@ -20,6 +20,7 @@ from everygram.errors import BuildError, OptionError
 from everygram.index import Index
 from everygram.storage import format as fmt
 from everygram.storage.disk import map_file, map_positions, map_tokens
+from everygram.storage.metadata import ABSENT, value_of, written
 from everygram.storage.plain import plain, plain_bytes
 
 
@@ -80,6 +81,25 @@ def sorted_stream(
             tokens, array, offsets = _merged(parts, folder, memory, threads, progress)
         numbers = np.concatenate([part.numbers[~part.deleted] for part in parts])
         yield SortedStream(tokens, array, offsets.astype(np.int64), numbers)
+
+
+def values_of(index: Index, field: str, numbers: np.ndarray) -> list[str | None]:
+    """What a field of the metadata (a.b: b inside a) has, as a text; None where there is none.
+
+    numbers: int64, of documents in the index's engine. Raises OptionError if no document has it.
+    """
+    values: list[str | None] = [None] * numbers.shape[0]
+    for segment in index.engine.segments:
+        if segment.entry.sign < 0:
+            continue
+        local = segment.local_of(numbers)
+        for place in np.flatnonzero(local >= 0).tolist():
+            value = value_of(segment.metadata(int(local[place])), field)
+            if value is not ABSENT:
+                values[place] = value if isinstance(value, str) else written(value)
+    if numbers.shape[0] and all(value is None for value in values):
+        raise OptionError(f"by: no document's metadata has the field {field!r}")
+    return values
 
 
 def _foreign(parts: list[Part]) -> bool:
