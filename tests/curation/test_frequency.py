@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import pickle
 import random
 import re
 
@@ -230,6 +231,9 @@ def test_tables_and_rows(corpora):
     assert found.to_pandas().to_dict("records") == rows
     assert found.pairs.to_arrow().to_pylist() == found.as_dict()["pairs"]["rows"]
     assert len(found.pairs) > 2
+    again = everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=7)
+    assert found == again == pickle.loads(pickle.dumps(found))
+    assert found != everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=8)
     named = [("Paris", "city"), ("city", "Atlantis")]
     some = everygram.frequency(folder / "one", CONCEPTS, pairs=named, within=7).pairs.as_dict()
     known = {(row["first"], row["second"]): row for row in found.pairs.as_dict()["rows"]}

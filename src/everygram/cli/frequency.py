@@ -243,9 +243,9 @@ def _performance(found: "Frequencies") -> list[str]:
         ("rank_correlation", "rank correlation", ""),
     ):
         value, interval = getattr(made, name), getattr(made, f"{name}_interval")
-        between = (
-            "" if interval is None else f"   95 %: {_number(interval[0])} to {_number(interval[1])}"
-        )
+        between = ""
+        if interval is not None:
+            between = f"   95 %: {_number(interval[0])} to {_number(interval[1])}"
         lines.append(f"{label:<18}{_number(value)}{between}   {more}".rstrip())
     return lines
 

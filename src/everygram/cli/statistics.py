@@ -32,7 +32,7 @@ SHOWN = 30
 )
 @json_option
 def stats(index: Path, by: str | None, as_json: bool) -> None:
-    """Show what an index holds: documents, their lengths, vocabulary, copies.
+    """Show what an index holds: documents, lengths, vocabulary, copies.
 
     Deleted documents are not counted, and separators are no tokens.
     """

@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from everygram.results.base import Value
 from everygram.results.tables import Table
 
 
@@ -26,8 +27,8 @@ class ConceptCount:
         }
 
 
-@dataclass(frozen=True)
-class Pairs(Table):
+@dataclass(frozen=True, eq=False)
+class Pairs(Value, Table):
     """Pairs of concepts that occur together, by place in the list of concepts.
 
     firsts, seconds: int64, shape (k,). counts: pairs of occurrences, one of each concept, in one
@@ -142,8 +143,8 @@ class Performance(Table):
         )
 
 
-@dataclass(frozen=True)
-class Comparison(Table):
+@dataclass(frozen=True, eq=False)
+class Comparison(Value, Table):
     """The same concepts in two corpora.
 
     counts, document_counts: int64, shape (k,), in the other corpus, of num_tokens and num_documents
@@ -182,8 +183,8 @@ class Comparison(Table):
         )
 
 
-@dataclass(frozen=True)
-class Frequencies(Table, Sequence[ConceptCount]):
+@dataclass(frozen=True, eq=False)
+class Frequencies(Value, Table, Sequence[ConceptCount]):
     """How often each concept occurs in an index: a sequence of `ConceptCount`.
 
     concepts: their names. counts, document_counts: int64, shape (k,). num_documents, num_tokens: of
@@ -206,8 +207,10 @@ class Frequencies(Table, Sequence[ConceptCount]):
 
     @overload
     def __getitem__(self, place: int) -> ConceptCount: ...
+
     @overload
     def __getitem__(self, place: slice) -> list[ConceptCount]: ...
+
     def __getitem__(self, place: int | slice) -> ConceptCount | list[ConceptCount]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
