@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "stats": (
         "statistics:stats",
-        "Show what an index holds: documents, lengths, vocabulary, copies.",
+        "Show what an index holds: documents, their lengths, vocabulary, copies.",
     ),
     "perplexity": (
         "perplexity:perplexity",
