@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
+    from everygram.curation.contamination import contamination as contamination
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
     from everygram.results.attribution import SourceDocument as SourceDocument
     from everygram.results.attribution import SpanDocument as SpanDocument
     from everygram.results.attribution import Surroundings as Surroundings
+    from everygram.results.contamination import BenchmarkSummary as BenchmarkSummary
+    from everygram.results.contamination import ContaminatedItem as ContaminatedItem
+    from everygram.results.contamination import Contamination as Contamination
+    from everygram.results.contamination import Example as Example
     from everygram.results.documents import Document as Document
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
@@ -122,6 +127,12 @@ _HOMES = {
         "Scores",
     ),
     "results.novelty": ("Novelty",),
+    "results.contamination": (
+        "BenchmarkSummary",
+        "ContaminatedItem",
+        "Contamination",
+        "Example",
+    ),
     "results.documents": (
         "Document",
         "Matches",
@@ -189,6 +200,7 @@ _HOMES = {
         "Upgrade",
         "upgrade",
     ),
+    "curation.contamination": ("contamination",),
 }
 _NAMES = [name for names in _HOMES.values() for name in names]
 # `from everygram import *` leaves Python's own `open` as it is.

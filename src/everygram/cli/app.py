@@ -56,6 +56,10 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "contamination": (
+        "contamination:contamination",
+        "Find which items of benchmarks a corpus has.",
+    ),
     "perplexity": (
         "perplexity:perplexity",
         "Show how well a language model predicts a corpus.",
@@ -143,9 +147,10 @@ def main(alone: bool = False) -> None:
 # Keywords of functions that are no words of English, and others where a message begins with them.
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
-    r"max_record|vocab_size|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
+    r"max_record|vocab_size|max_support|max_clause_freq|missing_ok|dry_run|work_dir|min_share|"
+    r"min_coverage|min_length|max_documents)"
     r"(?![\w'\"`./=-])"
-    r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test|steps|weights)"
+    r"|^(split|quoting|memory|threads|where|fields|preset|matching|documents|union|tune|test|steps|weights)"
     r"(?=: | goes )"
 )
 
