@@ -172,7 +172,7 @@ def _numbered(intervals: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.
 
     (N-grams of one size are the same if their intervals are; what occurs has an interval.)
     """
-    keys = np.column_stack([sizes, intervals.reshape(intervals.shape[0], -1)])
+    keys = np.column_stack([sizes, intervals.reshape(sizes.shape[0], 2 * intervals.shape[1])])
     order = np.lexsort(keys.T)
     new = np.ones(order.shape[0], np.bool_)
     new[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)

@@ -1,0 +1,6 @@
+"""placeholder"""
+
+
+def page(result: object) -> str:
+    """x"""
+    return "<html"
