@@ -1,5 +1,6 @@
 """What curation commands answer, in words."""
 
+import re
 from typing import Any
 
 from everygram.cli.show import counted
@@ -50,8 +51,9 @@ def _item(item: dict[str, Any], unit: str, what: str, named: bool) -> list[str]:
 
 def _quoted(example: dict[str, Any]) -> str:
     """A match with what is around it, on one line."""
-    match = " ".join(example["match"].split())
+    before, match, after = (
+        re.sub(r"\s+", " ", example[side]) for side in ("before", "match", "after")
+    )
     if len(match) > MATCH:
         match = f"{match[: MATCH // 2]} … {match[-MATCH // 2 :]}"
-    before, after = (" ".join(example[side].split()) for side in ("before", "after"))
-    return f"{before[-40:]} »{match}« {after[:40]}".strip()
+    return f"{before[-40:]}»{match}«{after[:40]}".strip()
