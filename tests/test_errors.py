@@ -191,6 +191,7 @@ def test_every_function_takes_or_refuses_anything(made, opened, tmp_path, monkey
             return shutil.copytree(made / "index", tmp_path / f"index-{next(numbers)}")
         return {
             "corpus": made / "corpus.jsonl",
+            "items": made / "corpus.jsonl",
             "folders": made / "v4",
             "folder": made / "v4",
             "out": tmp_path / f"out-{next(numbers)}",

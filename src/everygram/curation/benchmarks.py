@@ -116,7 +116,8 @@ def benchmarks_of(given: Any, fields: Sequence[str] | None) -> list[Benchmark]:
     given: a name (file, folder, pattern, address, `datasets:NAME`), or a list of paths; or items: a
     table, or an iterable of texts or of mappings. Raises CorpusError, OptionError.
     """
-    if isinstance(fields, str) or not all(isinstance(each, str) and each for each in fields or ()):
+    listed = fields is None or isinstance(fields, list | tuple)
+    if not listed or not all(isinstance(each, str) and each for each in fields or ()):
         raise OptionError(f"fields: expected a list of names of fields, found {short(fields)}")
     wanted = tuple(dict.fromkeys(fields or (FIELD,)))
     if isinstance(given, str | os.PathLike):
@@ -129,6 +130,8 @@ def benchmarks_of(given: Any, fields: Sequence[str] | None) -> list[Benchmark]:
     held = names_or_held(given, FIELD)
     if isinstance(held, Held):
         return [Benchmark("items", [held], wanted)]
+    if not held:
+        raise CorpusError("no items given: expected a file, or texts or records, found none")
     return [_named(os.fspath(name), wanted) for name in held]
 
 

@@ -276,18 +276,10 @@ class _Run:
 
             for some in _batches(benchmark.items(tell)):
                 parts = _parts(made, some, whole=True)
-                flat = [part.ids for item in parts for part in item]
-                offsets = np.cumsum([0, *(each.shape[0] for each in flat)], dtype=np.int64)
-                units = np.concatenate([*flat, np.empty(0, np.uint32)]).astype(np.uint32)
-                covered = np.concatenate([[0], np.cumsum(grams.covered(units, offsets))])
-                of_part = covered[offsets[1:]] > covered[offsets[:-1]]
-                of_item = np.cumsum([0, *map(len, parts)])
-                before_item = np.concatenate([[0], np.cumsum(of_part)])
-                suspect = before_item[of_item[1:]] > before_item[of_item[:-1]]
-                looked = np.flatnonzero(suspect).tolist()
+                parts, looked, size = _suspected(grams, parts)
                 self._measure(made, summary, some, parts, keep_all=False, looked=looked)
                 self.clock.documents += len(some)
-                self.clock.tokens += units.shape[0]
+                self.clock.tokens += size
                 self.clock.report(before + at, total)
             before += benchmark.total_bytes
             self.summaries.append(summary.made())
@@ -445,3 +437,33 @@ def _parts(haystack: Haystack, items: list[Item], whole: bool = False) -> list[l
         [*islice(encoded, len(item.texts))] if item.ids is None else [Part(item.ids)]
         for item in items
     ]
+
+
+def _suspected(grams: Grams, items: list[list[Part]]) -> tuple[list[list[Part]], list[int], int]:
+    """Items with the runs of their ids that are in any of the n-grams; those that have any, by
+    place; and the ids of all."""
+    flat = [part.ids for parts in items for part in parts]
+    offsets = np.cumsum([0, *(each.shape[0] for each in flat)], dtype=np.int64)
+    units = np.concatenate([*flat, np.empty(0, np.uint32)]).astype(np.uint32)
+    covered = grams.covered(units, offsets)
+    # Runs end with their text.
+    begins, ends = covered.copy(), covered.copy()
+    begins[1:] &= ~covered[:-1] & 1
+    ends[:-1] &= ~covered[1:] & 1
+    firsts, lasts = offsets[:-1][np.diff(offsets) > 0], offsets[1:][np.diff(offsets) > 0] - 1
+    begins[firsts], ends[lasts] = covered[firsts], covered[lasts]
+    runs = np.stack([np.flatnonzero(begins), np.flatnonzero(ends) + 1], axis=1)
+    bounds = np.searchsorted(runs[:, 0], offsets).tolist()
+    made: list[list[Part]] = []
+    looked: list[int] = []
+    place = 0
+    for number, parts in enumerate(items):
+        some = []
+        for part in parts:
+            own = runs[bounds[place] : bounds[place + 1]] - offsets[place]
+            if own.shape[0] and number not in looked[-1:]:
+                looked.append(number)
+            some.append(Part(part.ids, runs=own))
+            place += 1
+        made.append(some)
+    return made, looked, units.shape[0]

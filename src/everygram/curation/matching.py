@@ -18,10 +18,15 @@ LOOKED_AT = 1 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A text of an item: its ids, and how they may be spelled otherwise inside a document."""
+    """A text of an item: its ids, and how they may be spelled otherwise inside a document.
+
+    runs: where alone its ids may be in an n-gram that is found: int64, shape (k, 2), begins and
+    ends (None: anywhere).
+    """
 
     ids: np.ndarray
     other: np.ndarray | None = None
+    runs: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class _Stream:
     def __init__(self, items: Sequence[Sequence[Part]], n: int, least: int, engine: Engine) -> None:
         separator = np.array([engine.vocabulary.separator], engine.vocabulary.dtype)
         pieces: list[np.ndarray] = []
-        # Of each text in each spelling: item, n, first place, shift, length.
+        # Of each text in each spelling, or each run of one: item, n, first place, shift, length.
         rows: list[tuple[int, int, int, int, int]] = []
         # Of each text as it is first spelled: item, first place, length, n-grams.
         texts: list[tuple[int, int, int, int]] = []
@@ -86,11 +91,14 @@ class _Stream:
                     continue
                 length = part.ids.shape[0]
                 texts.append((number, base, length, length - size + 1))
-                for ids in (part.ids, part.other):
-                    if ids is not None:
-                        shift = length - ids.shape[0]
-                        rows.append((number, min(size, ids.shape[0]), base, shift, ids.shape[0]))
-                        pieces += [ids.astype(separator.dtype), separator]
+                runs = [[0, length]] if part.runs is None else part.runs.tolist()
+                for begin, end in runs:
+                    rows.append((number, size, base + begin, 0, end - begin))
+                    pieces += [part.ids[begin:end].astype(separator.dtype), separator]
+                if part.other is not None:
+                    other = part.other.shape[0]
+                    rows.append((number, min(size, other), base, length - other, other))
+                    pieces += [part.other.astype(separator.dtype), separator]
                 base += length
         self.num_places = base
         self.rows = np.array(rows, np.int64).reshape(-1, 5)
