@@ -12,7 +12,7 @@ import everygram
 from conftest import write_index, write_jsonl
 from everygram.curation.haystack import Grams
 from everygram.curation.matching import Part, documents_with, measure
-from everygram.curation.words import Words, places
+from everygram.curation.words import Words, normal, places
 from everygram.errors import CorpusError, OptionError, TokenizerError
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -178,8 +178,42 @@ def test_words():
     assert words.of("…—!_ \n").shape == (0,)
     text = "Ein  schöner-Tag."
     assert [text[a:b] for a, b in places(text)] == ["Ein", "schöner", "Tag"]
-    words.fixed = True
+    words.fix()
     assert words.of("unseen strasse").tolist() == [0, ids[0][0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_words_of_long_texts(seed):
+    draw = random.Random(seed)
+    pieces = [
+        "one",
+        "Two",
+        "THREE",
+        "3rd",
+        "é",
+        "e\u0301",
+        "ß",
+        "日本",
+        "½",
+        "_",
+        " ",
+        "-",
+        "\n",
+        "’",
+        "ǅ",
+        "K",
+    ]
+    text = "".join(draw.choices(pieces, k=900))
+    words, naive = Words(), {}
+    words.of("".join(draw.choices(pieces, k=60)) + " one two threethree ss")
+    words.fix()
+    for begin, end in places(text):
+        word = text[begin:end]
+        naive.setdefault(word, words.known.get(normal(word), 0))
+    wanted = [naive[text[begin:end]] for begin, end in places(text)]
+    assert words.of(text).tolist() == wanted
+    assert 0 in wanted
+    assert max(wanted) > 0
 
 
 @pytest.fixture(scope="module")

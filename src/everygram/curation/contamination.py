@@ -228,7 +228,7 @@ class _Run:
         if self.rule.normalize:
             words = Words()
             texts = [[words.of(text) for text in item.texts] for items in read for item in items]
-            words.fixed = True
+            words.fix()
             sizes = [
                 size
                 for each in texts

@@ -255,7 +255,8 @@ def words_of(
     with TemporaryDirectory(prefix="everygram-") as name:
         path = Path(name) / "words"
         _write(path, kept(), threads)
-        words.fixed = True
+        if grams is None:
+            words.fix()
         with Index(path) as made:
             yield WordsOf(index, made, words, np.array(kept_numbers, np.int64))
 
