@@ -14,9 +14,8 @@ from everygram.cli.reading import without_build
 from everygram.cli.show_curation import show_contamination
 from everygram.cli.show_indexing import build_progress
 from everygram.cli.writing import check_place, whole, write_whole
+from everygram.curation.rule import PRESETS
 from everygram.errors import CorpusError, OptionError
-
-PRESETS = ("gpt3", "palm", "llama2", "infini-gram", "8-gram", "50-token")
 
 
 @click.command(
@@ -54,7 +53,7 @@ PRESETS = ("gpt3", "palm", "llama2", "infini-gram", "8-gram", "50-token")
 )
 @click.option(
     "--preset",
-    type=click.Choice(PRESETS),
+    type=click.Choice([*PRESETS]),
     help="The rule of a paper, from which the options below then differ.",
 )
 @click.option("--n", type=click.IntRange(1), metavar="N", help="Tokens of an n-gram. [default: 13]")

@@ -6,18 +6,18 @@ In: an index and benchmarks; or an index of benchmarks and documents. Out: `Cont
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from everygram import arguments
-from everygram.arguments import short
 from everygram.building.stages import resources
 from everygram.curation.benchmarks import Benchmark, Item, benchmarks_of
 from everygram.curation.haystack import Grams, Haystack, Tokens, check_open, texts_of, words_of
 from everygram.curation.matching import Found, Part, documents_with, looked_at, measure
+from everygram.curation.rule import Rule, rule_of
 from everygram.curation.words import UNKNOWN, Words
 from everygram.errors import OptionError
 from everygram.index import Index
@@ -33,64 +33,6 @@ from everygram.results.contamination import (
 
 # Items, and characters of them, that are looked for together.
 TOGETHER, CHARS = 1 << 14, 1 << 23
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When an item is contaminated: where the corpus has an n-gram of it, and enough of it.
-
-    n: tokens, or words with `normalize`. min_share: of its n-grams; min_coverage: of its tokens,
-    those inside n-grams that were found. min_length: a shorter item is not looked for; one with
-    fewer than n tokens is looked for as a whole. max_documents: n-grams in more documents than so
-    many mean nothing (None: all mean something).
-    """
-
-    n: int = 13
-    normalize: bool = False
-    min_share: float = 0.0
-    min_coverage: float = 0.0
-    min_length: int = 5
-    max_documents: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n", arguments.natural("n", self.n, 1))
-        object.__setattr__(self, "normalize", arguments.flag("normalize", self.normalize))
-        for name in ("min_share", "min_coverage"):
-            value = arguments.number(name, getattr(self, name))
-            if not 0 <= value <= 1:
-                raise OptionError(f"{name}: expected a share from 0 to 1, found {short(value)}")
-            object.__setattr__(self, name, value)
-        least = arguments.natural("min_length", self.min_length, 1)
-        object.__setattr__(self, "min_length", min(least, self.n))
-        if self.max_documents is not None:
-            most = arguments.natural("max_documents", self.max_documents, 1)
-            object.__setattr__(self, "max_documents", most)
-
-    def hit(self, found: bool, share: float, coverage: float) -> bool:
-        """Whether an item is contaminated."""
-        return found and share >= self.min_share and coverage >= self.min_coverage
-
-
-# Rules of papers: GPT-3 (Brown et al. 2020), PaLM (Chowdhery et al. 2022), Llama 2 (Touvron et al.
-# 2023, without its budget of skipped tokens), infini-gram (Liu et al. 2024).
-PRESETS = {
-    "gpt3": Rule(13, normalize=True),
-    "palm": Rule(8, min_share=0.7),
-    "llama2": Rule(11, min_coverage=0.8),
-    "infini-gram": Rule(13, min_share=0.8),
-    "8-gram": Rule(8),
-    "50-token": Rule(50),
-}
-
-
-def rule_of(preset: str | None, **given: Any) -> Rule:
-    """A preset's rule with what is given besides; None is not given. Raises OptionError."""
-    rule = Rule()
-    if preset is not None:
-        if not isinstance(preset, str) or preset not in PRESETS:
-            raise OptionError(f"preset: expected {', '.join(PRESETS)}, found {short(preset)}")
-        rule = PRESETS[preset]
-    return replace(rule, **{name: value for name, value in given.items() if value is not None})
 
 
 def contamination(
@@ -127,7 +69,7 @@ def contamination(
     n-grams, and `min_coverage` of its tokens are. n-grams in more than `max_documents` documents
     mean nothing. A text shorter than n tokens is left out; where all texts of an item are, each is
     looked for as a whole, if it has `min_length` (5) tokens or more. preset: a paper's rule
-    (`PRESETS`), of which what is given besides differs.
+    (`everygram contamination --help` lists them), of which what is given besides differs.
 
     documents: the other way round: the index is one of benchmarks, `items` are the documents of a
     corpus, which are read once and held against it; those without any of its n-grams are counted,
