@@ -58,7 +58,7 @@ COMMANDS = {
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
     "contamination": (
         "contamination:contamination",
-        "Find which items of benchmarks a corpus has.",
+        "Find which items of benchmarks a corpus has, and how much of each.",
     ),
     "perplexity": (
         "perplexity:perplexity",
