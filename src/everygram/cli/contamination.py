@@ -49,44 +49,44 @@ from everygram.errors import CorpusError, OptionError
     "--fields",
     metavar="A,B.C",
     help="Fields of a record that have its texts (a.b: field b inside a), each a string or a list "
-    "of strings. Each text is looked for by itself. [default: text]",
+    "of strings. Each text is looked for by itself (default: text).",
 )
 @click.option(
     "--preset",
     type=click.Choice([*PRESETS]),
     help="The rule of a paper, from which the options below then differ.",
 )
-@click.option("--n", type=click.IntRange(1), metavar="N", help="Tokens of an n-gram. [default: 13]")
+@click.option("--n", type=click.IntRange(1), metavar="N", help="Tokens of an n-gram (default: 13).")
 @click.option(
     "--normalize/--tokens",
     default=None,
-    help="Compare words without case, white space and punctuation, or tokens. [default: tokens]",
+    help="Compare words without case, white space and punctuation, or tokens (default: tokens).",
 )
 @click.option(
     "--min-share",
     type=click.FloatRange(0, 1),
     metavar="X",
-    help="An item is a hit only if this share of its n-grams is found. [default: 0, any]",
+    help="An item is a hit only if this share of its n-grams is found (default: 0, any).",
 )
 @click.option(
     "--min-coverage",
     type=click.FloatRange(0, 1),
     metavar="X",
-    help="An item is a hit only if this share of its tokens is inside n-grams that are found. "
-    "[default: 0, any]",
+    help="An item is a hit only if this share of its tokens is inside n-grams that are found "
+    "(default: 0, any).",
 )
 @click.option(
     "--min-length",
     type=click.IntRange(1),
     metavar="N",
     help="Leave out items of fewer than N tokens; those of fewer than an n-gram are looked for as "
-    "a whole. [default: 5]",
+    "a whole (default: 5).",
 )
 @click.option(
     "--max-documents",
     type=click.IntRange(1),
     metavar="N",
-    help="N-grams in more than N documents mean nothing. [default: all mean something]",
+    help="N-grams in more than N documents mean nothing (default: all mean something).",
 )
 @click.option(
     "--examples",
