@@ -185,6 +185,21 @@ COMMANDS = {
     "attribute, --html": lambda path: ["attribute", "index", "--ids", "1", "--html", path],
     "novelty, INDEX": lambda path: ["novelty", path, "corpus.jsonl"],
     "novelty, FILE": lambda path: ["novelty", "index", path],
+    "contamination, INDEX": lambda path: ["contamination", path, "corpus.jsonl"],
+    "contamination, BENCHMARK": lambda path: ["contamination", "index", path],
+    "contamination, --out": lambda path: ["contamination", "index", "corpus.jsonl", "--out", path],
+    "contamination, --clean": lambda path: [
+        "contamination", "index", "corpus.jsonl", "--clean", path
+    ],
+    "contamination, --dirty": lambda path: [
+        "contamination", "index", "corpus.jsonl", "--dirty", path
+    ],
+    "contamination, --drop": lambda path: [
+        "contamination", "index", "corpus.jsonl", "--drop", path
+    ],
+    "contamination, --report": lambda path: [
+        "contamination", "index", "corpus.jsonl", "--report", path
+    ],
     "analyse, INDEX": lambda path: ["analyse", "drafts", path, "corpus.jsonl"],
     "analyse, STREAMS": lambda path: ["analyse", "drafts", "index", path],
     "analyse, --csv": lambda path: ["analyse", "drafts", "index", "corpus.jsonl", "--csv", path],

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
+    from everygram.curation.contamination import contamination as contamination
     from everygram.curation.frequency import frequency as frequency
     from everygram.curation.frequent import top_ngrams as top_ngrams
     from everygram.curation.statistics import stats as stats
@@ -62,6 +63,10 @@ if TYPE_CHECKING:
     from everygram.results.attribution import SourceDocument as SourceDocument
     from everygram.results.attribution import SpanDocument as SpanDocument
     from everygram.results.attribution import Surroundings as Surroundings
+    from everygram.results.contamination import BenchmarkSummary as BenchmarkSummary
+    from everygram.results.contamination import ContaminatedItem as ContaminatedItem
+    from everygram.results.contamination import Contamination as Contamination
+    from everygram.results.contamination import Example as Example
     from everygram.results.documents import Document as Document
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
@@ -129,6 +134,12 @@ _HOMES = {
         "Scores",
     ),
     "results.novelty": ("Novelty",),
+    "results.contamination": (
+        "BenchmarkSummary",
+        "ContaminatedItem",
+        "Contamination",
+        "Example",
+    ),
     "results.documents": (
         "Document",
         "Matches",
@@ -198,6 +209,7 @@ _HOMES = {
         "Upgrade",
         "upgrade",
     ),
+    "curation.contamination": ("contamination",),
 }
 _NAMES = [name for names in _HOMES.values() for name in names]
 # `from everygram import *` leaves Python's own `open` as it is.

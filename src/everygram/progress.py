@@ -15,12 +15,12 @@ MEMORY_SAMPLE_SECONDS = 0.05
 class Progress:
     """Where a build is.
 
-    `stage` is "train", "check" (the segments to compact, or to verify), "order" (of those),
-    "read", "sort", "merge", "count" (documents), "compress" (into a self-index), "plain" (a
-    self-index's tokens and suffixes made), "prepare", "write", "publish", or "grow" (trees of a
-    forest); `done` of `total` is its own measure (bytes of files, or tokens). documents and
-    tokens count what has been read; `seconds` is since the start, `stage_seconds` what this stage
-    has taken.
+    `stage` is "train", "check" (the segments to compact, or to verify), "order" (of those), "read",
+    "sort", "merge", "count" (documents), "compress" (into a self-index), "plain" (a self-index's
+    tokens and suffixes made), "prepare", "write", "publish", "grow" (trees of a forest), "words"
+    (documents of an index, read as words) or "search" (items looked for); `done` of `total` is its
+    own measure (bytes of files, or tokens). documents and tokens count what has been read;
+    `seconds` is since the start, `stage_seconds` what this stage has taken.
     """
 
     stage: str

@@ -180,10 +180,11 @@ def write_documents(
     memory: int,
     threads: int,
     sign: int,
-    numbers: np.ndarray,
+    numbers: np.ndarray | int,
     document_counts: bool,
 ) -> fmt.SegmentEntry:
-    """Write a segment of documents (ids, metadata) with these numbers, at least one document."""
+    """Write a segment of documents (ids, metadata) with these numbers, or from one on; at least one
+    document."""
     with SegmentBuilder(folder, dtype, memory, threads) as builder:
         builder.begin()
         for ids, metadata in documents:

@@ -63,7 +63,11 @@ COMMANDS = {
     ),
     "stats": (
         "statistics:stats",
-        "Show what an index holds: documents, their lengths, vocabulary, copies.",
+        "Show what an index holds: documents, lengths, vocabulary, copies.",
+    ),
+    "contamination": (
+        "contamination:contamination",
+        "Find which items of benchmarks a corpus has, and how much of each.",
     ),
     "perplexity": (
         "perplexity:perplexity",
@@ -152,9 +156,11 @@ def main(alone: bool = False) -> None:
 # Keywords of functions that are no words of English, and others where a message begins with them.
 KEYWORDS = re.compile(
     r"(?<![\w'\"`./=-])(text_field|id_field|metadata_fields|on_error|pretokenized|separator_id|"
-    r"max_record|vocab_size|sample_every|document_counts|max_n|min_count|max_support|max_clause_freq|missing_ok|dry_run|work_dir)"
+    r"max_record|vocab_size|sample_every|document_counts|max_n|min_count|max_support|"
+    r"max_clause_freq|missing_ok|dry_run|work_dir|min_share|min_coverage|min_length|max_documents)"
     r"(?![\w'\"`./=-])"
-    r"|^(split|quoting|memory|threads|where|matching|documents|union|tune|test|steps|weights|kind)"
+    r"|^(split|quoting|memory|threads|where|fields|preset|matching|documents|union|tune|test|steps|"
+    r"weights|kind)"
     r"(?=: | goes )"
 )
 

@@ -27,6 +27,8 @@ STAGES = {
     "grow": "growing trees",
     "replay": "replaying",
     "ngrams": "counting n-grams",
+    "words": "reading words",
+    "search": "looking for items",
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0
@@ -348,6 +350,6 @@ def _rates(progress: Progress) -> str:
             counted(progress.tokens, "token"),
         )
         return f"{documents}, {tokens}, {rate:.1f} MB/s"
-    if not progress.done:
+    if not progress.done or progress.stage in ("words", "search"):
         return ""
     return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"

@@ -1,5 +1,6 @@
 """Files that commands write beside their answers: pages and figures."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from everygram.errors import OptionError
+
+# Tells files that are written at the same time.
+_NUMBERS = itertools.count()
 
 
 def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) -> None:
@@ -37,7 +41,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     If that fails, the one that was there stays as it was.
     """
     # (A name of its own, for that of `path` may be as long as names can be.)
-    temporary = path.with_name(f".everygram-{os.getpid()}.tmp")
+    temporary = path.with_name(f".everygram-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         file = temporary.open("xb")
         try:

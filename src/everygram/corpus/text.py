@@ -86,7 +86,7 @@ class TextCorpus(Corpus[TextDocument]):
                 self.files.append(File(name, name))
             else:
                 listed = lister(os.fspath(name))
-                chosen, passed = text_files(listed, _format, self._has_text)
+                chosen, passed = text_files(listed, file_format, self._has_text)
                 self.passed_over |= passed
                 if not chosen:
                     raise nothing_left(name, passed)
@@ -98,7 +98,7 @@ class TextCorpus(Corpus[TextDocument]):
             ("split", split, ["text"]),
             ("quoting", quoting, [*TABLES]),
         ):
-            if value is not None and not any(_format(file) in kinds for file in self.files):
+            if value is not None and not any(file_format(file) in kinds for file in self.files):
                 raise OptionError(
                     f"{option} goes with {' and '.join(kinds)} files, found only "
                     f"{', '.join(self.formats)}; leave it out"
@@ -122,7 +122,7 @@ class TextCorpus(Corpus[TextDocument]):
     @property
     def formats(self) -> dict[str, int]:
         """How many files there are of each format."""
-        return dict(Counter(_format(file) for file in self.files))
+        return dict(Counter(file_format(file) for file in self.files))
 
     @property
     def estimated_text_bytes(self) -> int:
@@ -145,7 +145,7 @@ class TextCorpus(Corpus[TextDocument]):
     def compressed(self) -> bool:
         """Whether files may hold more text than they have bytes."""
         return any(
-            _format(file) in ("Parquet", "Arrow", "hub") or suffixes(file.name)[1] != ""
+            file_format(file) in ("Parquet", "Arrow", "hub") or suffixes(file.name)[1] != ""
             for file in self.files
         )
 
@@ -159,7 +159,7 @@ class TextCorpus(Corpus[TextDocument]):
                 yield from self._documents(file, before)
             except CorpusError as error:
                 file.check_unchanged()
-                known = _format(file) not in ("text", "hub")
+                known = file_format(file) not in ("text", "hub")
                 self._skip(_explained(file, error) if known else error)
             except OSError as error:
                 file.check_unchanged()
@@ -172,7 +172,7 @@ class TextCorpus(Corpus[TextDocument]):
         def tell(done: int) -> None:
             self.bytes_read = before + min(done, file.size)
 
-        kind = _format(file)
+        kind = file_format(file)
         finish: Callable[[Any, str], TextDocument] = self._document
         found: Iterator[tuple[str, Callable[[], Any]]]
         if kind != "text":
@@ -249,7 +249,7 @@ def records_of(file: File, as_lines: bool = False) -> Records | None:
 
     as_lines: what is no file of records by its name has JSON lines.
     """
-    kind = _format(file)
+    kind = file_format(file)
     if kind == "text":
         if not as_lines:
             return None
@@ -323,7 +323,7 @@ def _keep(record: dict[str, Any], field: str, kept: dict[str, Any]) -> bool:
     return True
 
 
-def _format(file: File) -> str:
+def file_format(file: File) -> str:
     """The format of a file, by its name."""
     if isinstance(file, Held):
         return "in memory"
@@ -336,7 +336,7 @@ def _format(file: File) -> str:
 def _is_known(file: File) -> bool:
     """Whether a file that was named itself is one of text."""
     named = file.name == STANDARD_INPUT or suffixes(file.name)[0] in TEXTS
-    return named or _format(file) != "text"
+    return named or file_format(file) != "text"
 
 
 def _expands(suffix: str) -> int:
