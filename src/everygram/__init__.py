@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
+    from everygram.curation.deduplication import deduplicate as deduplicate
+    from everygram.curation.duplicates import duplicates as duplicates
     from everygram.errors import BuildError as BuildError
     from everygram.errors import CorpusError as CorpusError
     from everygram.errors import CursorError as CursorError
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from everygram.results.ngrams import NextToken as NextToken
     from everygram.results.ngrams import Prob as Prob
     from everygram.results.ngrams import Probs as Probs
+    from everygram.results.duplicates import Deduplication as Deduplication
+    from everygram.results.duplicates import Duplicates as Duplicates
     from everygram.results.novelty import Novelty as Novelty
     from everygram.results.search import Hit as Hit
     from everygram.results.search import Hits as Hits
@@ -122,6 +126,10 @@ _HOMES = {
         "Scores",
     ),
     "results.novelty": ("Novelty",),
+    "results.duplicates": (
+        "Deduplication",
+        "Duplicates",
+    ),
     "results.documents": (
         "Document",
         "Matches",
@@ -176,6 +184,8 @@ _HOMES = {
         "compact",
     ),
     "building.convert": ("convert",),
+    "curation.duplicates": ("duplicates",),
+    "curation.deduplication": ("deduplicate",),
     "building.export": (
         "Export",
         "export",
