@@ -56,6 +56,11 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "duplicates": ("duplicates:duplicates", "Find what repeats word for word in an index."),
+    "deduplicate": (
+        "duplicates:deduplicate",
+        "Write the documents of an index without what repeats.",
+    ),
     "perplexity": (
         "perplexity:perplexity",
         "Show how well a language model predicts a corpus.",

@@ -22,6 +22,8 @@ STAGES = {
     "count": "counting documents",
     "compress": "compressing",
     "prepare": "counting contexts",
+    "repeats": "finding repeats",
+    "strike": "striking repeats",
     "write": "writing the index",
     "publish": "publishing",
     "grow": "growing trees",

@@ -34,9 +34,7 @@ def check_new(path: Path) -> None:
     inner = path.with_suffix("").suffix.lower() if ending != ".jsonl" else ending
     if ending not in OPENING or inner != ".jsonl":
         compressed = ", ".join(f".jsonl{each}" for each in OPENING if each != ".jsonl")
-        raise OptionError(
-            f"out: expected a name that ends in .jsonl, {compressed}, found '{path}'"
-        )
+        raise OptionError(f"out: expected a name that ends in .jsonl, {compressed}, found '{path}'")
     if os.path.lexists(path):
         raise OptionError(f"out: expected a new file, found '{path}'; choose another name")
     if not path.parent.is_dir():

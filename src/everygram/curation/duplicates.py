@@ -171,7 +171,9 @@ def placed(
         begins = stream.offsets[local] + 1
         sizes = np.diff(spelled.starts)
         # (Tables have a row for each id that a sound index has.)
-        reading.numbers(stream.tokens[stream.tokens != stream.separator].max(keepdims=True, initial=0))
+        reading.numbers(
+            stream.tokens[stream.tokens != stream.separator].max(keepdims=True, initial=0)
+        )
         tables = sizes, spelled.characters, spelled.whole, spelled.dropped, spelled.vanishes
         place(stream.tokens, positions, begins, *tables, 0, positions.shape[0], places)
     # (Where a text has tokens that are parts of characters, its whole text says what they are.)

@@ -94,9 +94,7 @@ def find(
     return Ranges(positions, renumbered(groups), counts)
 
 
-def identical(
-    stream: SortedStream, threads: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def identical(stream: SortedStream, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Documents with the same tokens as another: places in the stream, ascending; groups; counts.
 
     int64 each. Groups are numbered in the order of their first documents.
