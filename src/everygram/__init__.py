@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
     from everygram.results.drafts import Draft as Draft
+    from everygram.results.duplicates import Deduplication as Deduplication
+    from everygram.results.duplicates import Duplicates as Duplicates
     from everygram.results.ngrams import Count as Count
     from everygram.results.ngrams import Counts as Counts
     from everygram.results.ngrams import Distribution as Distribution
@@ -74,8 +76,6 @@ if TYPE_CHECKING:
     from everygram.results.ngrams import NextToken as NextToken
     from everygram.results.ngrams import Prob as Prob
     from everygram.results.ngrams import Probs as Probs
-    from everygram.results.duplicates import Deduplication as Deduplication
-    from everygram.results.duplicates import Duplicates as Duplicates
     from everygram.results.novelty import Novelty as Novelty
     from everygram.results.search import Hit as Hit
     from everygram.results.search import Hits as Hits

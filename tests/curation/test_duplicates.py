@@ -1,4 +1,4 @@
-"""What repeats, against brute force over lists of documents; and that nothing repeats without it."""
+"""What repeats, against brute force; and that nothing repeats in what is left without it."""
 
 import json
 import random
@@ -63,7 +63,7 @@ def rows_of(found):
 
 
 def same_division(groups, grams):
-    """Whether the numbers divide ranges as their first n-grams do, and are numbered as they come."""
+    """Whether numbers divide ranges as their first n-grams do, and ascend as they come."""
     numbers = {}
     return groups.tolist() == [numbers.setdefault(gram, len(numbers)) for gram in grams]
 
@@ -146,7 +146,7 @@ def test_ranges_are_those_of_deduplicate_text_datasets(tmp_path, seed):
     rng = random.Random(seed)
     texts = ["".join(rng.choices("abcd ", k=rng.randrange(80))) for _ in range(20)]
     texts[5], texts[9] = texts[2] + "!" + texts[3], texts[4]
-    everygram.build(write_jsonl(tmp_path / "c", [{"text": t} for t in texts]), tmp_path / "i")
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": t} for t in texts]), tmp_path / "i")
     # (Each document has an end of its own, as its separators are numbered.)
     stream, places = bytearray(), []
     for number, text in enumerate(texts):
@@ -179,8 +179,8 @@ def texts_index(request, tmp_path_factory, kinds):
         {"text": t, "n": n, "source": "even" if n % 2 == 0 else 1} for n, t in enumerate(texts)
     ]
     del records[7]["source"]
-    everygram.build(write_jsonl(folder / "a", records[:20]), folder / "i", request.param)
-    everygram.add(folder / "i", write_jsonl(folder / "b", records[20:]))
+    everygram.build(write_jsonl(folder / "a.jsonl", records[:20]), folder / "i", request.param)
+    everygram.add(folder / "i", write_jsonl(folder / "b.jsonl", records[20:]))
     everygram.delete(folder / "i", documents=[4, 21])
     return folder / "i", {n: record for n, record in enumerate(records) if n not in (4, 21)}
 
@@ -294,7 +294,7 @@ def test_ids_are_deduplicated_as_by_brute_force(tmp_path, keep_first):
 
 def test_a_first_copy_is_kept(tmp_path):
     texts = ["x the same long text y", "z the same long text", "the same long text"]
-    everygram.build(write_jsonl(tmp_path / "c", [{"text": t} for t in texts]), tmp_path / "i")
+    everygram.build(write_jsonl(tmp_path / "c.jsonl", [{"text": t} for t in texts]), tmp_path / "i")
     everygram.deduplicate(tmp_path / "i", tmp_path / "o.jsonl", 10, keep_first=True)
     lines = [json.loads(line)["text"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert lines == [texts[0], "z"]

@@ -39,8 +39,8 @@ repeat_options = together(
         "--unit",
         type=click.Choice(["tokens", "bytes"]),
         default="tokens",
-        help="Of --min-length. bytes: n-grams of as many tokens as spell N bytes. They repeat where "
-        "their tokens do: the same bytes in other tokens are not found.",
+        help="Of --min-length. bytes: n-grams of as many tokens as spell N bytes. They repeat "
+        "where their tokens do: the same bytes in other tokens are not found.",
     ),
     click.option(
         "--keep-first",

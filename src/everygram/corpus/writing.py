@@ -21,10 +21,10 @@ else:
 # How files of each ending are opened for their bytes.
 OPENING: dict[str, Callable[[Path], Any]] = {
     ".jsonl": lambda path: path.open("xb"),
-    ".gz": lambda path: gzip.open(path, "xb"),
+    ".gz": lambda path: gzip.open(path, "xb"),  # noqa: SIM115
     ".zst": lambda path: zstd.open(path, "xb"),
-    ".xz": lambda path: lzma.open(path, "xb"),
-    ".bz2": lambda path: bz2.open(path, "xb"),
+    ".xz": lambda path: lzma.open(path, "xb"),  # noqa: SIM115
+    ".bz2": lambda path: bz2.open(path, "xb"),  # noqa: SIM115
 }
 
 

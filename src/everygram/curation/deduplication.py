@@ -239,7 +239,8 @@ def _texts_and_ids(
     lefts: Iterator[Any], reading: Reading, threads: int
 ) -> Iterator[Iterator[tuple[bytes, np.ndarray]]]:
     """What is left of each document, as bytes to keep, and its ids."""
-    if reading.tokenizer is None:
+    tokenizer = reading.tokenizer
+    if tokenizer is None:
         yield ((ids.tobytes(), ids) for ids in lefts)
         return
     texts: list[str] = []
@@ -250,7 +251,7 @@ def _texts_and_ids(
             yield document
 
     def both() -> Iterator[tuple[bytes, np.ndarray]]:
-        for document in encoded(noted(), reading.tokenizer, threads):
+        for document in encoded(noted(), tokenizer, threads):
             # (Some are encoded ahead, in order.)
             yield texts.pop(0).encode(errors="surrogatepass"), document.ids
 

@@ -204,7 +204,9 @@ def _by(
     inside = np.zeros(size, np.int64)
     np.add.at(inside, local, ranges.positions[:, 1] - ranges.positions[:, 0])
     found: dict[str, dict[str, int]] = {}
-    columns = zip(stream.numbers.tolist(), *(c.tolist() for c in (lengths, number, inside)))
+    columns = zip(
+        stream.numbers.tolist(), *(c.tolist() for c in (lengths, number, inside)), strict=True
+    )
     for document, length, count, repeated in columns:
         value = value_of(engine.document(document)[1], field)
         name = value if isinstance(value, str) else WITHOUT if value is ABSENT else written(value)

@@ -77,7 +77,7 @@ def find(
                 raise DamagedIndexError(DAMAGED)
             progress(pieces[1][done], n)
         list(pool.map(flag, *pieces))
-        begins, ends = _stretches(n, threads)
+        begins, _ = _stretches(n, threads)
         bounds = np.searchsorted(stream.offsets, [*begins, n])
         cuts = np.append(stream.offsets, n)[bounds].tolist()
         positions = np.concatenate(
