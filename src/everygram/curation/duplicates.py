@@ -14,12 +14,13 @@ from everygram.curation.repeats import Ranges, Rule, find, identical
 from everygram.curation.stream import SortedStream, sorted_stream
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
-from everygram.errors import OptionError, TokenizerError
+from everygram.errors import DamagedIndexError, OptionError, TokenizerError
 from everygram.index import Index
 from everygram.index import open as open_index
 from everygram.passages import DocumentText
 from everygram.progress import Clock, Progress
 from everygram.results.duplicates import Copies, Duplicates
+from everygram.storage.lcps import DAMAGED
 from everygram.storage.metadata import ABSENT, value_of, written
 
 PathLike = str | os.PathLike[str]
@@ -161,6 +162,7 @@ def placed(
 ) -> np.ndarray:
     """Ranges in characters and bytes of their documents' texts: int64, shape (r, 4)."""
     places = np.full((positions.shape[0], 4), -1, np.int64)
+    begins = stream.offsets[local] + 1
     try:
         spelled = reading.token_bytes
     except TokenizerError:
@@ -168,20 +170,16 @@ def placed(
     else:
         from everygram.kernels.duplicates import place
 
-        begins = stream.offsets[local] + 1
-        sizes = np.diff(spelled.starts)
-        # (Tables have a row for each id that a sound index has.)
-        reading.numbers(
-            stream.tokens[stream.tokens != stream.separator].max(keepdims=True, initial=0)
-        )
-        tables = sizes, spelled.characters, spelled.whole, spelled.dropped, spelled.vanishes
-        place(stream.tokens, positions, begins, *tables, 0, positions.shape[0], places)
-    # (Where a text has tokens that are parts of characters, its whole text says what they are.)
+        tables = spelled.blob, spelled.starts, spelled.characters, spelled.whole
+        given = stream.tokens, positions, begins, *tables, spelled.dropped, spelled.vanishes
+        if not place(*given, 0, positions.shape[0], places):
+            raise DamagedIndexError(DAMAGED)
+    # (Where a text is not UTF-8, the whole text says what is shown of it.)
     left = np.flatnonzero(places[:, 1] < 0)
     for each in np.split(left, np.flatnonzero(np.diff(local[left])) + 1) if left.size else ():
         document = int(local[each[0]])
         text = DocumentText(reading, ids_of(stream, document))
-        begin = stream.offsets[document] + 1
+        begin = begins[each[0]]
         places[each] = text.ranges(positions[each, 0] - begin, positions[each, 1] - begin)
     return places
 

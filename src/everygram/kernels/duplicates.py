@@ -232,12 +232,36 @@ def identify(
         rank = end
 
 
+@inlined
+def continued(left: int, byte: int) -> int:
+    """How a character of UTF-8 goes on: its bytes that are left, after one more; −1: it does not.
+
+    left: 0 between characters; else their number, plus 4 times a code for what the next may be:
+    1: from A0 on, 2: up to 9F, 3: from 90 on, 4: up to 8F.
+    """
+    if left == 0:
+        if byte < 0x80:
+            return 0
+        if byte < 0xC2 or byte > 0xF4:
+            return -1
+        if byte < 0xE0:
+            return 1
+        if byte < 0xF0:
+            return 2 + 4 * (1 if byte == 0xE0 else 2 if byte == 0xED else 0)
+        return 3 + 4 * (3 if byte == 0xF0 else 4 if byte == 0xF4 else 0)
+    code = left >> 2
+    least = 0xA0 if code == 1 else 0x90 if code == 3 else 0x80
+    most = 0x9F if code == 2 else 0x8F if code == 4 else 0xBF
+    return (left & 3) - 1 if least <= byte <= most else -1
+
+
 @kernel
 def place(
     tokens: np.ndarray,
     ranges: np.ndarray,
     begins: np.ndarray,
-    sizes: np.ndarray,
+    blob: np.ndarray,
+    starts: np.ndarray,
     characters: np.ndarray,
     whole: np.ndarray,
     dropped: np.ndarray,
@@ -245,31 +269,47 @@ def place(
     first: int,
     last: int,
     out: np.ndarray,
-) -> None:
+) -> bool:
     """Set out[i] (int64: start, end in characters; start, end in bytes) of ranges[first:last].
 
-    begins: int64: where the documents of ranges begin, of each its first token. sizes, characters,
-    whole, dropped, vanishes: of tokens, as `TokenBytes` has them. out[i] is −1 where there are
-    tokens up to the range's end that are no whole characters.
+    begins: int64: where the documents of ranges begin, of each its first token. blob, starts,
+    characters, whole, dropped, vanishes: of tokens, as `TokenBytes` has them. The end in characters
+    is −1 where the text up to there is not UTF-8. Returns whether all tokens are known.
     """
-    at, letters, octets, lost, sound = np.int64(-1), np.int64(0), np.int64(0), np.int64(0), True
+    at, letters, octets, lost, left = (
+        np.int64(-1),
+        np.int64(0),
+        np.int64(0),
+        np.int64(0),
+        np.int64(0),
+    )
     for i in range(first, last):
         if i == first or begins[i] != begins[i - 1]:
             at = begins[i]
-            letters, octets, lost, sound = np.int64(0), np.int64(0), np.int64(0), True
-            p = at
-            while p < ranges[i, 1]:
+            letters, octets, lost, left = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for p in range(at, ranges[i, 1]):
+                if tokens[p] >= whole.shape[0]:
+                    return False
                 lost += np.int64(dropped[tokens[p]])
                 if not vanishes[tokens[p]]:
                     break
-                p += 1
         for side in range(2):
             while at < ranges[i, side]:
-                token = tokens[at]
-                sound &= whole[token]
+                token = np.int64(tokens[at])
+                if token >= whole.shape[0]:
+                    return False
+                if left > 0 or not whole[token]:
+                    for byte in range(starts[token], starts[token + 1]):
+                        if left >= 0:
+                            left = np.int64(continued(left, np.int64(blob[byte])))
                 letters += np.int64(characters[token])
-                octets += np.int64(sizes[token])
+                octets += starts[token + 1] - starts[token]
                 at += 1
             # (Nothing but spaces is lost: each is a character and a byte.)
-            out[i, side] = max(letters - lost, 0) if sound else -1
-            out[i, 2 + side] = max(octets - lost, 0) if sound else -1
+            out[i, side] = max(letters - lost, 0)
+            out[i, 2 + side] = max(octets - lost, 0)
+            if left > 0 and side == 0:
+                out[i, side] -= 1  # the character that the range begins within
+            if left < 0:
+                out[i, side] = -1
+    return True
