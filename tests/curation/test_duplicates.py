@@ -9,7 +9,10 @@ import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.curation.duplicates import placed
+from everygram.curation.stream import SortedStream
 from everygram.errors import OptionError
+from everygram.passages import DocumentText
 
 pytestmark = pytest.mark.usefixtures("kinds")
 
@@ -342,3 +345,22 @@ def test_tables(texts_index):
         *("document", "start", "end", "token_start", "token_end"),
         *("byte_start", "byte_end", "group", "count"),
     ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_places_where_bytes_are_not_utf8(text_index, seed):
+    """Random bytes, of which some are characters: as the text of the whole document has them."""
+    rng = random.Random(seed)
+    reading = text_index._state.reading
+    parts = [*(part.encode() for part in "aé日😀"), b"\xe6\x97", b"\xed\xa0\x80", b"\xf4\x90"]
+    for _ in range(60):
+        data = b"".join(rng.choices(parts, k=rng.randrange(1, 9)))
+        tokens = np.frombuffer(b"\xff" + data, np.uint8)
+        cuts = sorted(rng.sample(range(len(data) + 1), min(len(data) + 1, 4)))
+        positions = np.array(list(zip(cuts[::2], cuts[1::2], strict=False))).reshape(-1, 2) + 1
+        none = np.zeros(1, np.int64)
+        stream = SortedStream(tokens, np.empty(0, np.uint32), none, none)
+        found = placed(stream, reading, positions, np.zeros(positions.shape[0], np.int64))
+        text = DocumentText(reading, tokens[1:])
+        expected = text.ranges(positions[:, 0] - 1, positions[:, 1] - 1)
+        assert found.tolist() == [list(row) for row in expected]

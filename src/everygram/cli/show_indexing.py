@@ -24,6 +24,7 @@ STAGES = {
     "prepare": "counting contexts",
     "repeats": "finding repeats",
     "strike": "striking repeats",
+    "export": "writing documents",
     "write": "writing the index",
     "publish": "publishing",
     "grow": "growing trees",

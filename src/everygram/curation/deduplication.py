@@ -17,7 +17,7 @@ from everygram.building.stages import disk, resources
 from everygram.building.tokenize import encoded
 from everygram.corpus.documents import TextDocument
 from everygram.corpus.writing import check_new, written
-from everygram.curation.duplicates import check_unit, ids_of, opened, weights_of, within
+from everygram.curation.duplicates import check_unit, ids_of, merging, opened, weights_of, within
 from everygram.curation.repeats import Ranges, Rule, find
 from everygram.curation.stream import SortedStream, sorted_stream
 from everygram.encoding import Reading
@@ -80,8 +80,7 @@ def deduplicate(
         rule = Rule(least, weights_of(reading, unit), keep_first, bridge, False, NO_BOUNDS)
         passes = struck_ranges = struck_tokens = 0
         with TemporaryDirectory(prefix="everygram-") as folder:
-            clock.enter("plain")
-            with sorted_stream(asked, limit, threads, clock.report) as stream:
+            with sorted_stream(asked, limit, threads, merging(clock)) as stream:
                 size = stream.offsets.shape[0]
                 tokens = stream.tokens.shape[0] - size
                 numbers = np.arange(size)
@@ -100,7 +99,7 @@ def deduplicate(
                     numbers, stream = _struck(
                         stream, numbers, ranges, reading, rest, min_left, *given
                     )
-                clock.enter("write")
+                clock.enter("export")
                 _write(asked, path, text_field, numbers, rest)
                 left = stream.tokens.shape[0] - numbers.shape[0]
         clock.leave()

@@ -81,10 +81,9 @@ def duplicates(
                 "across: expected a union of several indexes, found one; name each of them"
             )
         weights = weights_of(reading, unit)
-        clock.enter("plain")
         with (
             disk(Path(os.path.realpath(os.curdir))),
-            sorted_stream(asked, limit, threads, clock.report) as stream,
+            sorted_stream(asked, limit, threads, merging(clock)) as stream,
         ):
             clock.enter("repeats")
             bases = np.zeros(1, np.int64) if members is None else members.bases
@@ -133,6 +132,20 @@ def opened(index: object) -> Iterator[Index]:
         one = open_index(arguments.path("index", index))
     with one:
         yield one
+
+
+def merging(clock: Clock) -> Callable[[int, int], None]:
+    """What reports how one sorted stream is made, as a stage of its own, if one is made."""
+
+    def report(done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            clock.enter("merge")
+            begun = True
+        clock.report(done, total)
+
+    begun = False
+    return report
 
 
 def check_unit(unit: object) -> None:
