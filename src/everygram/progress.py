@@ -17,10 +17,10 @@ class Progress:
 
     `stage` is "train", "check" (the segments to compact, or to verify), "order" (of those),
     "read", "sort", "merge", "count" (documents), "compress" (into a self-index), "plain" (a
-    self-index's tokens and suffixes made), "prepare", "repeats" (found), "strike" (these), "export",
-    "write", "publish", or "grow" (trees of a forest); `done` of `total` is its own measure (bytes of files,
-    or tokens). documents and tokens count what has been read; `seconds` is since the start,
-    `stage_seconds` what this stage has taken.
+    self-index's tokens and suffixes made), "prepare", "repeats" (found), "strike" (these),
+    "export" (documents), "write", "publish", or "grow" (trees of a forest); `done` of `total` is
+    its own measure (bytes of files, or tokens). documents and tokens count what has been read;
+    `seconds` is since the start, `stage_seconds` what this stage has taken.
     """
 
     stage: str

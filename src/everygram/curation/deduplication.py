@@ -79,29 +79,29 @@ def deduplicate(
         reading = asked._state.reading
         rule = Rule(least, weights_of(reading, unit), keep_first, bridge, False, NO_BOUNDS)
         passes = struck_ranges = struck_tokens = 0
-        with TemporaryDirectory(prefix="everygram-") as folder:
-            with sorted_stream(asked, limit, threads, merging(clock)) as stream:
-                size = stream.offsets.shape[0]
-                tokens = stream.tokens.shape[0] - size
-                numbers = np.arange(size)
-                while True:
-                    clock.enter("repeats")
-                    ranges = find(stream, rule, threads, clock.report)
-                    passes += 1
-                    if not ranges.positions.shape[0]:
-                        break
-                    struck_ranges += ranges.positions.shape[0]
-                    struck_tokens += int(np.diff(ranges.positions).sum())
-                    clock.enter("strike")
-                    dtype = asked.manifest.dtype
-                    made = Path(folder) / fmt.segment_name(passes)
-                    given = made, dtype, limit, threads, clock
-                    numbers, stream = _struck(
-                        stream, numbers, ranges, reading, rest, min_left, *given
-                    )
-                clock.enter("export")
-                _write(asked, path, text_field, numbers, rest)
-                left = stream.tokens.shape[0] - numbers.shape[0]
+        with (
+            TemporaryDirectory(prefix="everygram-") as folder,
+            sorted_stream(asked, limit, threads, merging(clock)) as stream,
+        ):
+            size = stream.offsets.shape[0]
+            tokens = stream.tokens.shape[0] - size
+            numbers = np.arange(size)
+            while True:
+                clock.enter("repeats")
+                ranges = find(stream, rule, threads, clock.report)
+                passes += 1
+                if not ranges.positions.shape[0]:
+                    break
+                struck_ranges += ranges.positions.shape[0]
+                struck_tokens += int(np.diff(ranges.positions).sum())
+                clock.enter("strike")
+                dtype = asked.manifest.dtype
+                made = Path(folder) / fmt.segment_name(passes)
+                given = made, dtype, limit, threads, clock
+                numbers, stream = _struck(stream, numbers, ranges, reading, rest, min_left, *given)
+            clock.enter("export")
+            _write(asked, path, text_field, numbers, rest)
+            left = stream.tokens.shape[0] - numbers.shape[0]
         clock.leave()
     return Deduplication(
         path=path,
