@@ -79,7 +79,7 @@ def some_documents(rng, number=25, most=30, ids=3):
 
 
 @pytest.mark.parametrize("dtype", ["u8", "u16", "u32"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_ranges_are_those_of_brute_force(tmp_path, dtype, seed):
     rng = random.Random(seed)
     documents = some_documents(rng)
@@ -89,9 +89,9 @@ def test_ranges_are_those_of_brute_force(tmp_path, dtype, seed):
     dead = {number for numbers in gone for number in numbers}
     live = {(0, n): ids for n, ids in enumerate(documents) if n not in dead}
     with everygram.open(tmp_path / "index") as index:
-        for least in (1, 2, 3, 5, 8, 40):
+        for least in (1, 3, 6, 40):
             for keep_first in (False, True):
-                for bridge in (0, 1, 3):
+                for bridge in (0, 2):
                     found = everygram.duplicates(
                         index,
                         least,
@@ -110,7 +110,7 @@ def test_ranges_are_those_of_brute_force(tmp_path, dtype, seed):
         assert same_division(found.copies.groups, [tuple(documents[n]) for n, _ in copies])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_repeats_across_indexes(tmp_path, seed):
     rng = random.Random(seed)
     live = {}

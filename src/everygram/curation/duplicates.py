@@ -137,6 +137,8 @@ def opened(index: object) -> Iterator[Index]:
 def merging(clock: Clock) -> Callable[[int, int], None]:
     """What reports how one sorted stream is made, as a stage of its own, if one is made."""
 
+    begun = False
+
     def report(done: int, total: int) -> None:
         nonlocal begun
         if not begun:
@@ -144,7 +146,6 @@ def merging(clock: Clock) -> Callable[[int, int], None]:
             begun = True
         clock.report(done, total)
 
-    begun = False
     return report
 
 
