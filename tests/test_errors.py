@@ -195,7 +195,7 @@ def test_every_function_takes_or_refuses_anything(made, opened, tmp_path, monkey
             "items": made / "corpus.jsonl",
             "folders": made / "v4",
             "folder": made / "v4",
-            "out": tmp_path / f"out-{next(numbers)}",
+            "out": tmp_path / f"out-{next(numbers)}{'.jsonl' * (name == 'deduplicate')}",
         }[parameter]
 
     with mock.patch.object(os, "fsync"):

@@ -140,6 +140,10 @@ FUNCTIONS = {
     "compact": lambda path: everygram.compact(path),
     "upgrade": lambda path: everygram.upgrade(path),
     "prepare": lambda path: everygram.prepare(path),
+    "duplicates": lambda path: everygram.duplicates(path),
+    "duplicates, of several": lambda path: everygram.duplicates(["index", path]),
+    "deduplicate, index": lambda path: everygram.deduplicate(path, f"{new()}.jsonl"),
+    "deduplicate, out": lambda path: everygram.deduplicate("index", path),
     "open": lambda path: everygram.open(path).close(),
     "frequency, index": lambda path: everygram.frequency(path, ["a"]),
     "frequency, concepts": lambda path: everygram.frequency("index", path),
@@ -245,6 +249,12 @@ COMMANDS = {
     "analyse, --work-dir": lambda path: [
         "analyse", "scaling", "index", "corpus.jsonl", "--steps", "2", "--work-dir", path
     ],
+    "duplicates": lambda path: ["duplicates", path],
+    "duplicates, of several": lambda path: ["duplicates", "index", path],
+    "duplicates, --out": lambda path: ["duplicates", "index", "--out", path],
+    "duplicates, --documents": lambda path: ["duplicates", "index", "--documents", path],
+    "deduplicate, INDEX": lambda path: ["deduplicate", path, "--out", f"{new()}.jsonl"],
+    "deduplicate, --out": lambda path: ["deduplicate", "index", "--out", path],
     "perplexity, INDEX": lambda path: [
         "perplexity", path, "corpus.jsonl", "--model", "infgram-floor"
     ],

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from everygram.client import AsyncClient as AsyncClient
     from everygram.client import Client as Client
     from everygram.curation.contamination import contamination as contamination
+    from everygram.curation.deduplication import deduplicate as deduplicate
+    from everygram.curation.duplicates import duplicates as duplicates
     from everygram.curation.frequency import frequency as frequency
     from everygram.curation.frequent import top_ngrams as top_ngrams
     from everygram.curation.statistics import stats as stats
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from everygram.results.documents import Matches as Matches
     from everygram.results.documents import Occurrence as Occurrence
     from everygram.results.drafts import Draft as Draft
+    from everygram.results.duplicates import Deduplication as Deduplication
+    from everygram.results.duplicates import Duplicates as Duplicates
     from everygram.results.frequent import FrequentNgram as FrequentNgram
     from everygram.results.frequent import FrequentNgrams as FrequentNgrams
     from everygram.results.ngrams import Count as Count
@@ -140,6 +144,10 @@ _HOMES = {
         "Contamination",
         "Example",
     ),
+    "results.duplicates": (
+        "Deduplication",
+        "Duplicates",
+    ),
     "results.documents": (
         "Document",
         "Matches",
@@ -194,6 +202,8 @@ _HOMES = {
         "compact",
     ),
     "building.convert": ("convert",),
+    "curation.duplicates": ("duplicates",),
+    "curation.deduplication": ("deduplicate",),
     "building.export": (
         "Export",
         "export",

@@ -56,6 +56,15 @@ COMMANDS = {
         "Trace a text to the documents that its words come from.",
     ),
     "novelty": ("novelty:novelty", "Show how much of each file of texts is new to an index."),
+    "contamination": (
+        "contamination:contamination",
+        "Find which items of benchmarks a corpus has, and how much of each.",
+    ),
+    "duplicates": ("duplicates:duplicates", "Find what repeats word for word in an index."),
+    "deduplicate": (
+        "duplicates:deduplicate",
+        "Write the documents of an index without what repeats.",
+    ),
     "top-ngrams": ("frequent:top_ngrams", "List the most frequent n-grams of an index."),
     "frequency": (
         "frequency:frequency",
@@ -64,10 +73,6 @@ COMMANDS = {
     "stats": (
         "statistics:stats",
         "Show what an index holds: documents, lengths, vocabulary, copies.",
-    ),
-    "contamination": (
-        "contamination:contamination",
-        "Find which items of benchmarks a corpus has, and how much of each.",
     ),
     "perplexity": (
         "perplexity:perplexity",

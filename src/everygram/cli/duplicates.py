@@ -1,0 +1,220 @@
+"""The commands about what repeats in indexes: duplicates and deduplicate."""
+
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import everygram
+from everygram.cli.answering import print_answer
+from everygram.cli.options import (
+    PATH,
+    completes,
+    examples,
+    index_argument,
+    json_option,
+    resource_options,
+    together,
+)
+from everygram.cli.show import counted
+from everygram.cli.show_indexing import build_progress
+from everygram.cli.writing import check_place, whole
+from everygram.errors import OptionError
+
+if TYPE_CHECKING:
+    from everygram.results.duplicates import Copies, Duplicates
+
+repeat_options = together(
+    click.option(
+        "--min-length",
+        type=click.IntRange(1),
+        metavar="N",
+        default=50,
+        help="Length of the n-grams that repeat, in units.",
+    ),
+    click.option(
+        "--unit",
+        type=click.Choice(["tokens", "bytes"]),
+        default="tokens",
+        help="Of --min-length. bytes: n-grams of as many tokens as spell N bytes. They repeat "
+        "where their tokens do: the same bytes in other tokens are not found.",
+    ),
+    click.option(
+        "--keep-first",
+        is_flag=True,
+        help="The first occurrence of an n-gram, by document and place, is no repeat.",
+    ),
+    click.option(
+        "--bridge",
+        type=click.IntRange(0),
+        metavar="N",
+        default=0,
+        help="Join ranges with up to N tokens between them.",
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        "everygram duplicates my-index --out ranges.jsonl",
+        "everygram duplicates my-index --min-length 100 --unit bytes --by source",
+        "everygram duplicates wiki books --across --json > ranges.jsonl",
+        "everygram duplicates my-index --keep-first --documents copies.jsonl",
+    )
+)
+@click.argument(
+    "index",
+    type=PATH,
+    nargs=-1,
+    required=True,
+    metavar="INDEX...",
+    shell_complete=completes("dir"),
+    help="The index's folder; several are looked through as one.",
+)
+@repeat_options
+@click.option("--across", is_flag=True, help="Only n-grams that occur in more than one INDEX.")
+@click.option(
+    "--by",
+    metavar="A.B",
+    help="Also sum up by the values of this field of the metadata (a.b: field b inside a).",
+)
+@click.option("--out", type=PATH, metavar="FILE", help="Write the ranges here, as JSON lines.")
+@click.option(
+    "--documents",
+    type=PATH,
+    metavar="FILE",
+    help="Write the documents that are identical with another here, as JSON lines.",
+)
+@resource_options
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the ranges as JSON lines in place of the sums."
+)
+def duplicates(
+    index: tuple[Path, ...],
+    out: Path | None,
+    documents: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find what repeats word for word in an index.
+
+    A range is reported where every token stands in an n-gram of --min-length that occurs at least
+    twice in the documents. (A range that is longer may occur once as a whole.) Its count is that of
+    the n-gram with which it begins, and ranges with the same one are one group. All occurrences are
+    reported, as by deduplicate-text-datasets, unless --keep-first is given.
+    """
+    for name, path in (("--out", out), ("--documents", documents)):
+        if path is not None:
+            check_place(name, path, (".jsonl",), ".jsonl")
+    if out is not None and out == documents:
+        raise OptionError("--documents: expected another file than --out")
+    gc.enable()
+    with build_progress() as progress:
+        given = index[0] if len(index) == 1 else list(index)
+        found = everygram.duplicates(given, progress=progress, **options)
+    for path, table in ((out, found), (documents, found.copies)):
+        if path is not None:
+            with whole(path) as file:
+                file.writelines(line.encode() for line in _lines(table))
+    if as_json and out is None:
+        sys.stdout.writelines(_lines(found))
+    else:
+        print_answer(found.as_dict(), _show, as_json)
+
+
+def _lines(table: "Duplicates | Copies") -> Any:
+    return (json.dumps(row) + "\n" for row in table.rows())
+
+
+def _share(part: int, of: int) -> str:
+    return f"{part:,} of {of:,} ({part / max(1, of):.1%})"
+
+
+def _show(answer: dict[str, Any]) -> str:
+    """What repeats, in sum."""
+    rows = [
+        ("ranges", f"{answer['ranges']:,}, which begin with {answer['groups']:,} n-grams"),
+        ("tokens", _share(answer["repeated_tokens"], answer["num_tokens"])),
+        ("documents", _share(answer["repeated_documents"], answer["num_documents"])),
+        (
+            "identical",
+            f"{counted(answer['identical_documents'], 'document')} in "
+            f"{counted(answer['identical_groups'], 'group')}",
+        ),
+    ]
+    lines = [f"{name:<10}{value}" for name, value in rows]
+    if answer["by_length"]:
+        lines.append(f"{'length':<22}{'ranges':>12}{'tokens':>14}")
+        for name, sums in answer["by_length"].items():
+            lines.append(f"{name:<22}{sums['ranges']:>12,}{sums['tokens']:>14,}")
+    if answer["by"]:
+        lines.append(f"{'source':<22}{'ranges':>12}{'tokens':>14}   of")
+        most = sorted(answer["by"].items(), key=lambda item: -item[1]["repeated_tokens"])
+        for name, sums in most[:20]:
+            numbers = f"{sums['ranges']:>12,}{sums['repeated_tokens']:>14,}   {sums['tokens']:,}"
+            lines.append(f"{name[:21]:<22}{numbers}")
+        if len(most) > 20:
+            lines.append(f"and {len(most) - 20:,} more values")
+    return "\n".join(lines)
+
+
+@click.command(
+    epilog=examples(
+        "everygram deduplicate my-index --out corpus.jsonl.zst",
+        "everygram deduplicate my-index --out corpus.jsonl --keep-first --min-left 20",
+    )
+)
+@index_argument
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="FILE",
+    help="A new file: .jsonl, or that with .gz, .zst, .xz or .bz2.",
+)
+@repeat_options
+@click.option(
+    "--min-left",
+    type=click.IntRange(0),
+    metavar="N",
+    default=1,
+    help="Leave out documents that lost something and have fewer tokens left.",
+)
+@click.option(
+    "--text-field",
+    metavar="NAME",
+    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
+)
+@resource_options
+@json_option
+def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Write the documents of an index without what repeats.
+
+    As 'everygram export' does, with their metadata, but without the ranges that 'everygram
+    duplicates' reports with the same options. What is left is encoded and looked through again
+    until nothing repeats: an index of the file, with the same tokenizer, has no such ranges.
+    Without --keep-first every copy is struck.
+    """
+    gc.enable()
+    with build_progress() as progress:
+        done = everygram.deduplicate(index, out, progress=progress, **options)
+    print_answer(done.as_dict(), _show_done, as_json)
+
+
+def _show_done(answer: dict[str, Any]) -> str:
+    """What was written, and what struck."""
+    passes = "1 pass" if answer["passes"] == 1 else f"{answer['passes']} passes"
+    rows = [
+        ("struck", f"{counted(answer['struck_ranges'], 'range')}, in {passes}"),
+        ("tokens", f"{answer['num_tokens']:,} left of {answer['tokens']:,}"),
+        (
+            "documents",
+            f"{answer['num_documents']:,} left of {answer['documents']:,}, "
+            f"{answer['changed_documents']:,} of them shorter",
+        ),
+        ("written", answer["path"]),
+    ]
+    return "\n".join(f"{name:<10}{value}" for name, value in rows)
