@@ -31,7 +31,7 @@ OPENING: dict[str, Callable[[Path], Any]] = {
 def check_new(path: Path) -> None:
     """Raise OptionError unless a new file of records can be at a path."""
     ending = path.suffix.lower()
-    inner = path.with_suffix("").suffix.lower() if ending != ".jsonl" else ending
+    inner = Path(path.stem).suffix.lower() if ending != ".jsonl" else ending
     if ending not in OPENING or inner != ".jsonl":
         compressed = ", ".join(f".jsonl{each}" for each in OPENING if each != ".jsonl")
         raise OptionError(f"out: expected a name that ends in .jsonl, {compressed}, found '{path}'")

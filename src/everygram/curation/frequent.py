@@ -59,7 +59,7 @@ def top_ngrams(
         raise OptionError(f"{name}: expected at most {LONGEST} tokens, found {longest:,}")
     top, least = natural("top", top, 1), natural("min_count", min_count, 1)
     maximal = arguments.flag("maximal", maximal)
-    if order not in (OCCURRENCES, DOCUMENTS):
+    if arguments.string("order", order) not in (OCCURRENCES, DOCUMENTS):
         raise OptionError(
             f"order: expected {OCCURRENCES} or {DOCUMENTS}, found {arguments.short(order)}"
         )
