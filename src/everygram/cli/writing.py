@@ -38,8 +38,12 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of the one that was there when all of it is written.
 
-    If that fails, the one that was there stays as it was.
+    If that fails, the one that was there stays as it was. (A device, or a pipe, is written to.)
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("wb") as file:
+            yield file
+        return
     # (A name of its own, for that of `path` may be as long as names can be.)
     temporary = path.with_name(f".everygram-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
