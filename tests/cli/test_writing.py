@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +10,11 @@ from everygram.cli.writing import whole, write_whole
 
 
 def test_a_device_and_a_pipe_are_written_to_and_stay_what_they_are(tmp_path):
-    before = os.stat("/dev/null")
+    before = Path("/dev/null").stat()
     link = tmp_path / "link"
     link.symlink_to("/dev/null")
     write_whole(link, b"text")
-    assert link.is_symlink() and os.stat("/dev/null").st_rdev == before.st_rdev
+    assert link.is_symlink() and Path("/dev/null").stat().st_rdev == before.st_rdev
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
