@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ else:
 
 # How files of each ending are opened for their bytes.
 OPENING: dict[str, Callable[[Path], Any]] = {
-    ".jsonl": lambda path: path.open("xb"),
-    ".gz": lambda path: gzip.open(path, "xb"),  # noqa: SIM115
-    ".zst": lambda path: zstd.open(path, "xb"),
-    ".xz": lambda path: lzma.open(path, "xb"),  # noqa: SIM115
-    ".bz2": lambda path: bz2.open(path, "xb"),  # noqa: SIM115
+    ".jsonl": partial(open, mode="xb"),
+    ".gz": partial(gzip.open, mode="xb"),
+    ".zst": partial(zstd.open, mode="xb"),
+    ".xz": partial(lzma.open, mode="xb"),
+    ".bz2": partial(bz2.open, mode="xb"),
 }
 
 

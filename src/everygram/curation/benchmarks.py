@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,7 @@ class Benchmark:
         """Of its file's bytes, if it is one file here."""
         if len(self.files) != 1 or not self.files[0].readable:
             return None
-        path = self.files[0].name
-        if not os.path.isfile(path):  # noqa: PTH113
+        if not Path(self.files[0].name).is_file():
             return None
         digest = hashlib.sha256()
         with self.files[0].open() as file:

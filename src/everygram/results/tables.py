@@ -1,5 +1,6 @@
 """Results with rows as tables of other libraries, which are extras."""
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from io import BytesIO
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 from everygram.errors import MissingExtraError
 
 
-class Table:
+class Table(ABC):
     """A result whose rows other libraries take as a table."""
 
+    @abstractmethod
     def columns(self) -> dict[str, Any]:
         """Each column by name: a list or an array, all of one length."""
-        raise NotImplementedError
 
     def to_arrow(self) -> Any:
         """The rows as a `pyarrow.Table`. Raises MissingExtraError without the extra parquet."""
