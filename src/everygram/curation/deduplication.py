@@ -17,7 +17,8 @@ from everygram.building.stages import disk, resources
 from everygram.building.tokenize import encoded
 from everygram.corpus.documents import TextDocument
 from everygram.corpus.writing import check_new, written
-from everygram.curation.duplicates import check_unit, ids_of, merging, opened, weights_of, within
+from everygram.curation.duplicates import check_unit, ids_of, merging, weights_of, within
+from everygram.curation.opened import opened
 from everygram.curation.repeats import Ranges, Rule, find
 from everygram.curation.stream import SortedStream, sorted_stream
 from everygram.encoding import Reading

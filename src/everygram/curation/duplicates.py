@@ -1,8 +1,7 @@
 """What repeats in an index: `duplicates`."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,13 @@ import numpy as np
 from everygram import arguments
 from everygram.arguments import Size, short
 from everygram.building.stages import disk, resources
+from everygram.curation.opened import opened
 from everygram.curation.repeats import Ranges, Rule, find, identical
 from everygram.curation.stream import SortedStream, sorted_stream
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
 from everygram.errors import DamagedIndexError, OptionError, TokenizerError
 from everygram.index import Index
-from everygram.index import open as open_index
 from everygram.passages import DocumentText
 from everygram.progress import Clock, Progress
 from everygram.results.duplicates import Copies, Duplicates
@@ -117,21 +116,6 @@ def duplicates(
                 indexes=indexes,
                 by=None if by is None else _by(engine, stream, ranges, local, by),
             )
-
-
-@contextmanager
-def opened(index: object) -> Iterator[Index]:
-    """An open index as it is; one at a path, or a union of several, for as long as it is used."""
-    if isinstance(index, Index):
-        yield index
-        return
-    if isinstance(index, list | tuple):
-        paths = [arguments.path(f"index[{place}]", each) for place, each in enumerate(index)]
-        one = open_index(paths)
-    else:
-        one = open_index(arguments.path("index", index))
-    with one:
-        yield one
 
 
 def merging(clock: Clock) -> Callable[[int, int], None]:

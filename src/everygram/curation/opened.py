@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from everygram import arguments
 from everygram.index import Index
 from everygram.index import open as open_index
 
@@ -16,5 +17,10 @@ def opened(index: Given) -> Iterator[Index]:
     if isinstance(index, Index):
         yield index
         return
-    with open_index(index) as found:
-        yield found
+    if isinstance(index, list | tuple):
+        paths = [arguments.path(f"index[{place}]", each) for place, each in enumerate(index)]
+        one = open_index(paths)
+    else:
+        one = open_index(arguments.path("index", index))
+    with one:
+        yield one
