@@ -110,10 +110,13 @@ def kinds(request):
         yield request.param
 
 
+# Where no kind is asked for: EVERYGRAM_KINDS, in a campaign; else suffix arrays.
+KIND_EVERYWHERE = os.environ.get("EVERYGRAM_KINDS", "suffix-array")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def kinds_everywhere():
-    """Where no kind is asked for: EVERYGRAM_KINDS, in a campaign; else suffix arrays."""
-    with written_as(os.environ.get("EVERYGRAM_KINDS", "suffix-array")):
+    with written_as(KIND_EVERYWHERE):
         yield
 
 
@@ -206,11 +209,12 @@ def texts():
 
 @pytest.fixture(scope="session")
 def text_index(tmp_path_factory, texts):
-    """A bytes index of a few documents with metadata."""
+    """A bytes index of a few documents with metadata, of one kind whoever asks for it first."""
     folder = tmp_path_factory.mktemp("text")
     records = [{"text": text, "id": i, "lang": "en"} for i, text in enumerate(texts)]
     corpus = write_jsonl(folder / "corpus.jsonl", records)
-    everygram.build(corpus, folder / "index")
+    with written_as(KIND_EVERYWHERE):
+        everygram.build(corpus, folder / "index")
     with everygram.open(folder / "index") as index:
         yield index
 
