@@ -5,11 +5,16 @@ of its own, which first asks the same of 200 documents: nothing is compiled whil
 Steps take turns, ROUNDS times; the table has medians. Peak bytes: of memory, mapped files aside,
 over what the process held before.
 
+With `--peers`, the first PEER_DOCUMENTS of the corpus are held against the benchmark by datatrove's
+filter too (13 words, without case and punctuation; one core), and what each of both finds is told.
+
 usage: python bench/curation.py --work WORK --corpus DATA/medium.jsonl \\
-           --held-out DATA/validation.jsonl --rounds 3
+           --tokenizer DATA/gpt2.tokenizer.json --held-out DATA/validation.jsonl \\
+           --peers bench/.peers --rounds 3
 """
 
 import argparse
+import itertools
 import json
 import random
 import statistics
@@ -26,7 +31,8 @@ from build import SEPARATOR
 from common import corpus_facts, markdown_table, print_provenance, provenance, write_json
 from everygram.progress import PeakMemory
 
-SMALL, ITEMS, ITEM_TOKENS, CONCEPTS = 200, 10_000, 100, 10_000
+SMALL, ITEMS, ITEM_TOKENS, CONCEPTS, PEER_DOCUMENTS = 200, 10_000, 100, 10_000, 1_000
+WORDS, DATATROVE = "1,000 documents, by words", "1,000 documents, datatrove"
 # What must hold: a step, its measure, and the most it may be (the least, for tokens per second).
 TARGETS = [
     ("duplicates, 50 tokens", "× the sort", 1.5),
@@ -90,21 +96,31 @@ def steps_of(path: Path, work: Path, given: dict[str, Any]) -> dict[str, Step]:
         made = everygram.contamination(index, given["items"], examples=0)
         return {"rows": sum(each.hit for each in made.items)}
 
-    def documents() -> dict[str, Any]:
+    def documents(read: Any, **rule: bool) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=work) as folder:
             bench = Path(folder) / "bench"
             everygram.build(held_out, bench, str(given["tokenizer"]))
             start = time.perf_counter()
             with everygram.open(bench) as benchmarks:
-                made = everygram.contamination(benchmarks, str(corpus), documents=True, examples=0)
+                made = everygram.contamination(benchmarks, read, documents=True, examples=0, **rule)
             seconds = time.perf_counter() - start
-        return {"seconds": seconds, "rows": len(made.items)}
+        return {
+            "seconds": seconds,
+            "rows": len(made.items),
+            "hit": [each.item for each in made.items],
+        }
+
+    def by_words() -> dict[str, Any]:
+        with corpus.open(encoding="utf-8") as file:
+            lines = itertools.islice(file, PEER_DOCUMENTS)
+            return documents([json.loads(line)["text"] for line in lines], normalize=True)
 
     return {
         "sort": sort,
         "duplicates, 50 tokens": duplicates,
         "contamination, 10,000 items": contamination,
-        "documents against benchmarks": documents,
+        "documents against benchmarks": lambda: documents(str(corpus)),
+        WORDS: by_words,
         "top-ngrams, n = 5": lambda: {"rows": len(everygram.top_ngrams(index, 5))},
         "top-ngrams, n = 1 to 10": lambda: {"rows": len(everygram.top_ngrams(index, 1, max_n=10))},
         "frequency, 10,000 concepts": lambda: {
@@ -138,12 +154,22 @@ def side(name: str, work: Path, given: dict[str, Any]) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak.bytes - before.bytes} | found))
 
 
+def peers_table(seconds: dict[str, float], hit: dict[str, list[int]]) -> str:
+    """What of the same documents both sides call hit, and in which time."""
+    rows = []
+    for name, other in ((WORDS, DATATROVE), (DATATROVE, WORDS)):
+        alone = set(hit[name]) - set(hit[other])
+        rows.append([name, f"{seconds[name]:.2f}", f"{len(hit[name])}", f"{len(alone)}"])
+    return markdown_table(["side", "s", "documents hit", "of them, by it alone"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--held-out", required=True)
+    parser.add_argument("--peers", type=Path, help="what bench/peers.sh made; default: without")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -158,16 +184,26 @@ def main() -> None:
         given |= {"items": items_of(index, Path(asked.held_out)), "concepts": concepts_of(index)}
     given_file.write_text(json.dumps(given))
     names = ["sort", *dict.fromkeys(name for name, _, _ in TARGETS), "stats"]
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    commands = {}
+    for name in [*names, WORDS]:
+        commands[name] = [sys.executable, __file__, "--step", name, "--work", str(asked.work)]
+        for option in ("corpus", "tokenizer", "held-out"):
+            commands[name] += [f"--{option}", getattr(asked, option.replace("-", "_"))]
+    if asked.peers:
+        peer = Path(__file__).with_name("datatrove_side.py")
+        first = [str(PEER_DOCUMENTS), "13"]
+        given = [str(asked.peers / "bin/python"), str(peer), asked.held_out, asked.corpus, *first]
+        commands[DATATROVE] = given
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for _ in range(asked.rounds):
-        for name in names:
-            command = [sys.executable, __file__, "--step", name, "--work", str(asked.work)]
-            for option in ("corpus", "tokenizer", "held-out"):
-                command += [f"--{option}", getattr(asked, option.replace("-", "_"))]
+        for name, command in commands.items():
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             taken[name].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"{name}: {taken[name][-1]}", file=sys.stderr)
-    seconds = {name: statistics.median(each["seconds"] for each in taken[name]) for name in names}
+            told = {key: value for key, value in taken[name][-1].items() if key != "hit"}
+            print(f"{name}: {told}", file=sys.stderr)
+    seconds = {
+        name: statistics.median(each["seconds"] for each in runs) for name, runs in taken.items()
+    }
     facts = provenance() | corpus_facts(asked.work / "tokens.u16")
     print_provenance(facts)
     rows = [
@@ -197,6 +233,9 @@ def main() -> None:
         shown.append([name, measure, f"{wanted}", f"{value}", "yes" if met else "**no**"])
     print()
     print(markdown_table(["step", "measure", "wanted", "found", "met"], shown, words=2))
+    if asked.peers:
+        print()
+        print(peers_table(seconds, {name: taken[name][0]["hit"] for name in (WORDS, DATATROVE)}))
     write_json(asked.json, {**facts, "steps": taken})
 
 
