@@ -11,7 +11,9 @@ import pytest
 import everygram
 from conftest import write_index, write_jsonl
 from everygram.curation.haystack import Grams
-from everygram.curation.matching import Part, documents_with, measure
+from everygram.curation.matching import measure
+from everygram.curation.sequences import Part
+from everygram.curation.variants import documents_with
 from everygram.curation.words import Words, normal, places
 from everygram.errors import CorpusError, OptionError, TokenizerError
 
@@ -121,7 +123,7 @@ def test_random_ids(tmp_path, seed):
     ]
     with everygram.open(path) as index:
         for n, least, most in ((5, 3, None), (4, 4, None), (4, 1, 2), (1, 1, 3), (70, 2, None)):
-            found = measure(index.engine, given, n, least, most)
+            found = measure(index.engine, given, n, least, most, grams=True)
             for row, texts in enumerate(items):
                 wanted = naive(live, texts, n, least, most)
                 for name in ("units", "places", "covered", "found", "distinct", "longest"):

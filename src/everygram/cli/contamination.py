@@ -89,6 +89,13 @@ from everygram.errors import CorpusError, OptionError
     help="N-grams in more than N documents mean nothing (default: all mean something).",
 )
 @click.option(
+    "--skips",
+    type=click.IntRange(0),
+    metavar="N",
+    help="N tokens of a match may differ in place, but not its first 10, and not its last (default: "
+    "0; 4 with --preset llama2).",
+)
+@click.option(
     "--examples",
     "num_examples",
     type=click.IntRange(0),

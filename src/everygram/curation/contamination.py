@@ -3,9 +3,8 @@
 In: an index and benchmarks; or an index of benchmarks and documents. Out: `Contamination`.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
@@ -15,13 +14,16 @@ import numpy as np
 from everygram import arguments
 from everygram.building.stages import resources
 from everygram.curation.benchmarks import Benchmark, Item, benchmarks_of
-from everygram.curation.haystack import Grams, Haystack, Tokens, check_open, texts_of, words_of
-from everygram.curation.matching import Found, Part, documents_with, looked_at, measure
+from everygram.curation.haystack import Grams, Haystack, Tokens, texts_of, words_of
+from everygram.curation.matching import Found, measure
+from everygram.curation.opened import Given, opened
 from everygram.curation.rule import Rule, rule_of
+from everygram.curation.sequences import Part, looked_at
+from everygram.curation.skipping import behind, exact_of
+from everygram.curation.variants import documents_with
 from everygram.curation.words import UNKNOWN, Words
 from everygram.errors import OptionError
 from everygram.index import Index
-from everygram.index import open as open_index
 from everygram.progress import Clock, Progress
 from everygram.results.contamination import (
     THRESHOLDS,
@@ -36,7 +38,7 @@ TOGETHER, CHARS = 1 << 14, 1 << 23
 
 
 def contamination(
-    index: Index | str | os.PathLike[str],
+    index: Given,
     items: Any,
     n: int | None = None,
     *,
@@ -47,6 +49,7 @@ def contamination(
     min_coverage: float | None = None,
     min_length: int | None = None,
     max_documents: int | None = None,
+    skips: int | None = None,
     documents: bool = False,
     examples: int = 3,
     context: int = 20,
@@ -68,8 +71,10 @@ def contamination(
     documents are read once. An item is a hit if an n-gram of it is found, and `min_share` of its
     n-grams, and `min_coverage` of its tokens are. n-grams in more than `max_documents` documents
     mean nothing. A text shorter than n tokens is left out; where all texts of an item are, each is
-    looked for as a whole, if it has `min_length` (5) tokens or more. preset: a paper's rule
-    (`everygram contamination --help` lists them), of which what is given besides differs.
+    looked for as a whole, if it has `min_length` (5) tokens or more. skips: as many tokens of a match
+    may differ in place, but not its first 10 (or n, if that is less), and not its last. preset: a
+    paper's rule (`everygram contamination --help` lists them), of which what is given besides
+    differs.
 
     documents: the other way round: the index is one of benchmarks, `items` are the documents of a
     corpus, which are read once and held against it; those without any of its n-grams are counted,
@@ -90,6 +95,7 @@ def contamination(
         min_coverage=min_coverage,
         min_length=min_length,
         max_documents=max_documents,
+        skips=skips,
     )
     other_way = arguments.flag("documents", documents)
     shown = arguments.natural("examples", examples), arguments.natural("context", context)
@@ -100,9 +106,7 @@ def contamination(
     _, threads = resources(None, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     benchmarks = benchmarks_of(items, fields)
-    opened = open_index(index) if isinstance(index, str | os.PathLike) else nullcontext(index)
-    with opened as asked:
-        asked = check_open(asked)
+    with opened(index) as asked:
         if other_way:
             rule = replace(rule, min_length=rule.n)
         run = _Run(asked, rule, shown, drop, each, clock)
@@ -176,7 +180,7 @@ class _Run:
                 for each in texts
                 for size in looked_at([one.shape[0] for one in each], *self._sizes)
             ]
-            grams = Grams([one for each in texts for one in each], sizes, UNKNOWN)
+            grams = self._grams([one for each in texts for one in each], sizes)
             self.clock.enter("words")
             made = words_of(self.index, words, grams, self._report, threads)
             haystack = stack.enter_context(made)
@@ -204,7 +208,7 @@ class _Run:
         else:
             known = [ids for _, ids, _ in self.index.engine.documents()]
         sizes = [n if each.shape[0] >= n else 0 for each in known]
-        grams = Grams(known, sizes, UNKNOWN if self.rule.normalize else -1)
+        grams = self._grams(known, sizes)
         del known
         self.clock.enter("read")
         total, before = sum(each.total_bytes for each in benchmarks), 0
@@ -225,6 +229,14 @@ class _Run:
                 self.clock.report(before + at, total)
             before += benchmark.total_bytes
             self.summaries.append(summary.made())
+
+    def _grams(self, sequences: list[np.ndarray], sizes: list[int]) -> Grams:
+        """The n-grams of sequences; or with skips all that a match can begin with."""
+        gap, skips = UNKNOWN if self.rule.normalize else -1, self.rule.skips
+        if not skips:
+            return Grams(sequences, sizes, gap)
+        exact = exact_of(np.array(sizes, np.int64)).tolist()
+        return Grams(sequences, exact, gap, behind(self.rule.n, skips))
 
     @property
     def _sizes(self) -> tuple[int, int]:
@@ -251,6 +263,8 @@ class _Run:
             [parts[place] for place in places],
             *self._sizes,
             self.rule.max_documents,
+            self.rule.skips,
+            self.drop,
         )
         with np.errstate(invalid="ignore"):
             coverage = np.nan_to_num(found.covered / found.units)
@@ -300,12 +314,17 @@ class _Run:
     def _examples(self, haystack: Haystack, found: Found) -> dict[int, tuple[Example, ...]]:
         """Some places of the longest match of each item that has one."""
         engine, source = haystack.engine, haystack.source
-        wanted = np.minimum(found.counts, self.examples)
-        items = np.repeat(np.arange(wanted.shape[0]), wanted)
-        if not items.shape[0]:
+        # (Of a match that is spelled in several ways, the first few ways have enough.)
+        counts = engine.counts_of(found.intervals)
+        before = np.cumsum(counts) - counts
+        before -= before[np.searchsorted(found.variants, found.variants)]
+        wanted = np.clip(self.examples - before, 0, counts)
+        variants = np.repeat(np.arange(wanted.shape[0]), wanted)
+        if not variants.shape[0]:
             return {}
-        occurrences = np.arange(items.shape[0]) - np.repeat(np.cumsum(wanted) - wanted, wanted)
-        segments, positions = engine.locate_many(found.intervals, items, occurrences)
+        occurrences = np.arange(variants.shape[0]) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+        segments, positions = engine.locate_many(found.intervals, variants, occurrences)
+        items = found.variants[variants]
         documents, offsets = engine.documents_at(segments, positions)
         originals = haystack.numbers(documents)
         numbers, indexes, names = source.owned(originals)

@@ -13,14 +13,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from everygram import passages
-from everygram.arguments import short
 from everygram.building.segment_builder import write_documents
-from everygram.curation.matching import Part
+from everygram.curation.sequences import Part
 from everygram.curation.words import UNKNOWN, Words, places
 from everygram.encoding import Reading
 from everygram.engine.engine import Engine
 from everygram.engine.pace import cores, spread
-from everygram.errors import OptionError, TokenizerError
+from everygram.errors import TokenizerError
 from everygram.index import Index
 from everygram.kernels import common
 from everygram.storage import format as fmt
@@ -155,9 +154,12 @@ def texts_of(index: Index) -> Iterator[tuple[int, str]]:
 class Grams:
     """N-grams of sequences of ids, against which others are held."""
 
-    def __init__(self, sequences: Sequence[np.ndarray], sizes: Sequence[int], gap: int) -> None:
-        """sizes: the n of each. gap: an id that is in none of those that are held against them."""
-        self._gap = gap
+    def __init__(
+        self, sequences: Sequence[np.ndarray], sizes: Sequence[int], gap: int, behind: int = 0
+    ) -> None:
+        """sizes: the n of each. gap: an id that is in none of those that are held against them.
+        behind: so many units behind an n-gram go with it."""
+        self._gap, self._behind = gap, behind
         lengths = np.array([each.shape[0] for each in sequences], np.int64)
         self._units = np.concatenate([*sequences, np.empty(0, np.uint32)]).astype(np.uint32)
         begins, of_n = np.cumsum(lengths) - lengths, np.array(sizes, np.int64)
@@ -178,7 +180,8 @@ class Grams:
             self._tables.append((n, slots, bits))
 
     def covered(self, units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Which units (uint32) of sequences are in one of the n-grams: uint8, shape as units."""
+        """Which units (uint32) of sequences are in one of the n-grams, or behind it: uint8, shape
+        as units."""
         covered = np.zeros(units.shape[0], np.uint8)
         number = offsets.shape[0] - 1
         chunk = max(1, -(-number // (4 * cores())))
@@ -186,7 +189,8 @@ class Grams:
         def look(begin: int, end: int) -> None:
             some = offsets[begin : end + 1]
             for n, slots, bits in self._tables:
-                common.cover(units, some, self._gap, self._units, n, slots, bits, covered)
+                of = self._units, n, slots, bits
+                common.cover(units, some, self._gap, *of, self._behind, covered)
 
         spread(look, number, chunk)
         return covered
@@ -216,8 +220,9 @@ def words_of(
 ) -> Iterator[WordsOf]:
     """The documents of an index as words, for as long as the context lasts.
 
-    grams: keep only what of the documents is in one of these n-grams, so that what is longer than
-    one is found as before; words that are not known are in none. Without, everything is kept.
+    grams: keep only what of the documents is in one of these n-grams, or goes with it, so that what
+    is longer than one is found as before; words that are not known are in none. Without, everything
+    is kept.
     """
     kept_numbers: list[int] = []
     numbers: list[int] = []
@@ -235,8 +240,9 @@ def words_of(
             del numbers[: len(some)]
             offsets = np.cumsum([0, *(each.shape[0] for each in some)], dtype=np.int64)
             units = np.concatenate(some)
+            covered = np.ones(units.shape[0], np.bool_)
             if grams is not None:
-                covered = grams.covered(units, offsets)
+                covered = grams.covered(units, offsets).view(np.bool_)
                 # What is left out becomes one unknown word, so that nothing new stands together.
                 units = np.where(covered, units, np.uint32(UNKNOWN))
             for number, begin, end in zip(
@@ -244,11 +250,11 @@ def words_of(
             ):
                 ids = units[begin:end]
                 if grams is not None:
-                    known = ids != UNKNOWN
+                    known = covered[begin:end].copy()
+                    if not known.any():
+                        continue
                     known[1:] |= known[:-1]
                     ids = ids[known]
-                    if not ids.any():
-                        continue
                 kept_numbers.append(number)
                 yield ids, b"{}"
 
@@ -294,10 +300,3 @@ def _write(path: Path, documents: Iterator[tuple[np.ndarray, bytes]], threads: i
             ),
             None,
         )
-
-
-def check_open(index: object) -> Index:
-    """The index. Raises OptionError for what is none."""
-    if not isinstance(index, Index):
-        raise OptionError(f"index: expected an open index or its folder, found {short(index)}")
-    return index

@@ -15,7 +15,8 @@ class Rule:
     n: tokens, or words with `normalize`. min_share: of its n-grams; min_coverage: of its tokens,
     those inside n-grams that were found. min_length: a shorter item is not looked for; one with
     fewer than n tokens is looked for as a whole. max_documents: n-grams in more documents than so
-    many mean nothing (None: all mean something).
+    many mean nothing (None: all mean something). skips: an n-gram is also found where up to so many of its
+    tokens differ, and of those behind it (see `skipping`).
     """
 
     n: int = 13
@@ -24,6 +25,7 @@ class Rule:
     min_coverage: float = 0.0
     min_length: int = 5
     max_documents: int | None = None
+    skips: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", arguments.natural("n", self.n, 1))
@@ -38,6 +40,7 @@ class Rule:
         if self.max_documents is not None:
             most = arguments.natural("max_documents", self.max_documents, 1)
             object.__setattr__(self, "max_documents", most)
+        object.__setattr__(self, "skips", arguments.natural("skips", self.skips))
 
     def hit(self, found: bool, share: float, coverage: float) -> bool:
         """Whether an item is contaminated."""
@@ -45,11 +48,11 @@ class Rule:
 
 
 # Rules of papers: GPT-3 (Brown et al. 2020), PaLM (Chowdhery et al. 2022), Llama 2 (Touvron et al.
-# 2023, without its budget of skipped tokens), infini-gram (Liu et al. 2024).
+# 2023, who look for nothing shorter), infini-gram (Liu et al. 2024).
 PRESETS = {
     "gpt3": Rule(13, normalize=True),
     "palm": Rule(8, min_share=0.7),
-    "llama2": Rule(11, min_coverage=0.8),
+    "llama2": Rule(11, min_coverage=0.8, min_length=11, skips=4),
     "infini-gram": Rule(13, min_share=0.8),
     "8-gram": Rule(8),
     "50-token": Rule(50),

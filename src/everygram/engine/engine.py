@@ -28,11 +28,12 @@ from everygram.engine.drafts import Drafts
 from everygram.engine.members import Members
 from everygram.engine.queries import Vocabulary
 from everygram.engine.scans import Scans
+from everygram.engine.skips import Skips
 from everygram.engine.texts import Texts
 from everygram.storage.segment import Segment
 
 
-class Engine(Texts, Documents, DocumentCounts, Drafts, Covers, Scans):
+class Engine(Texts, Documents, DocumentCounts, Drafts, Covers, Scans, Skips):
     """All queries over the segments of an index. Methods may be called from several threads."""
 
     def __init__(

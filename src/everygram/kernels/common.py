@@ -65,9 +65,11 @@ def cover(
     n: int,
     slots: np.ndarray,
     bits: np.ndarray,
+    behind: int,
     covered: np.ndarray,
 ) -> None:
-    """Set `covered` (uint8, as `units`) to 1 where units are in an n-gram that a table has.
+    """Set `covered` (uint8, as `units`) to 1 where units are in an n-gram that a table has, or up
+    to `behind` units behind one.
 
     offsets: int64, shape (k + 1,): of k sequences, none of whose n-grams reaches into another. None
     has the unit `gap`, either. table: the units that `put` took, with n, `slots` and `bits`.
@@ -97,8 +99,9 @@ def cover(
             slot, start = found & last, i + 1 - n
             while slots[slot] >= 0:
                 if same(table, slots[slot], units, start, n):
-                    for place in range(max(start, done), i + 1):
+                    upto = min(i + 1 + behind, offsets[k + 1])
+                    for place in range(max(start, done), upto):
                         covered[place] = 1
-                    done = i + 1
+                    done = upto
                     break
                 slot = (slot + np.uint64(1)) & last
