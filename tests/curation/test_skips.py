@@ -182,9 +182,9 @@ def test_where_a_match_may_differ(tmp_path):
         (other(15, 20, 25, 30, 35), 35),
         (other(15, 20, 25, 30, 31), 30),
         (other(36, 37, 38, 39), 36),
-        (text[:10] + [50], 0),
-        (text[:11] + [50], 11),
-        (text[:10] + [50, 50, 50, 50] + text[14:15], 15),
+        ([*text[:10], 50], 0),
+        ([*text[:11], 50], 11),
+        ([*text[:10], 50, 50, 50, 50, text[14]], 15),
     ]
     for number, (document, longest) in enumerate(cases):
         path = write_index(tmp_path / str(number), [document], "u8", vocab_size=60)

@@ -92,8 +92,8 @@ from everygram.errors import CorpusError, OptionError
     "--skips",
     type=click.IntRange(0),
     metavar="N",
-    help="N tokens of a match may differ in place, but not its first 10, and not its last (default: "
-    "0; 4 with --preset llama2).",
+    help="N tokens of a match may differ, but not its first 10, nor its last (default: 0; of "
+    "--preset llama2: 4).",
 )
 @click.option(
     "--examples",

@@ -71,10 +71,9 @@ def contamination(
     documents are read once. An item is a hit if an n-gram of it is found, and `min_share` of its
     n-grams, and `min_coverage` of its tokens are. n-grams in more than `max_documents` documents
     mean nothing. A text shorter than n tokens is left out; where all texts of an item are, each is
-    looked for as a whole, if it has `min_length` (5) tokens or more. skips: as many tokens of a match
-    may differ in place, but not its first 10 (or n, if that is less), and not its last. preset: a
-    paper's rule (`everygram contamination --help` lists them), of which what is given besides
-    differs.
+    looked for as a whole, if it has `min_length` (5) tokens or more. skips (0): so many tokens of a
+    match may differ, but not its first 10 (or n, if that is less), nor its last. preset: a paper's
+    rule (`everygram contamination --help` lists them), of which what is given besides differs.
 
     documents: the other way round: the index is one of benchmarks, `items` are the documents of a
     corpus, which are read once and held against it; those without any of its n-grams are counted,

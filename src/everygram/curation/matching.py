@@ -72,7 +72,7 @@ def measure(
         looked = Exact(engine, stream, query, lengths, max_documents)
     hits = looked.hits
     of = rows[row[hits]]
-    item, size, base, shift = of[:, 0], of[:, 1], of[:, 2], of[:, 3]
+    item, base, shift = of[:, 0], of[:, 2], of[:, 3]
     # Where what was found begins and ends among the places.
     begins = base + np.maximum(within[hits] + shift, 0) * (within[hits] > 0)
     ends = base + within[hits] + looked.spans + shift

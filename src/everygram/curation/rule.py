@@ -15,8 +15,8 @@ class Rule:
     n: tokens, or words with `normalize`. min_share: of its n-grams; min_coverage: of its tokens,
     those inside n-grams that were found. min_length: a shorter item is not looked for; one with
     fewer than n tokens is looked for as a whole. max_documents: n-grams in more documents than so
-    many mean nothing (None: all mean something). skips: an n-gram is also found where up to so many of its
-    tokens differ, and of those behind it (see `skipping`).
+    many mean nothing (None: all mean something). skips: so many tokens of a match may differ (see
+    `skipping`).
     """
 
     n: int = 13

@@ -17,8 +17,9 @@ EXACT = 10
 
 
 def exact_of(sizes: np.ndarray) -> np.ndarray:
-    """The first tokens of spans of at least so many that must all be the same: int64, shape (k,)."""
-    return np.minimum(sizes, EXACT)
+    """Of spans of so many tokens or more, those first that must be the same: int64, shape (k,)."""
+    exact: np.ndarray = np.minimum(sizes, EXACT)
+    return exact
 
 
 def behind(n: int, skips: int) -> int:

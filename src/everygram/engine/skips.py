@@ -1,4 +1,4 @@
-"""Texts that go on as documents do, but for a few tokens: see `kernels.skips` for what a span is."""
+"""Texts that go on as documents do, but for a few tokens. `kernels.skips` says what a span is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,10 +46,11 @@ class Skips(Intervals):
         places, limits = seeds.places, seeds.limits
         ends = np.zeros(seeds.text.ids.shape[0], np.int64)
         found = self._find(seeds, 0)
-        before = np.zeros_like(found)
+        sizes = np.full(found.shape[:2], -1, np.int64)
         inner = np.zeros(places.shape[0], np.bool_)
         inner[1:] = (limits[1:] == limits[:-1]) & (places[1:] - places[:-1] == 1)
-        before[inner] = self._find(seeds[inner], 1)
+        before = self._find(seeds[inner], 1)
+        sizes[inner] = before[:, :, 1] - before[:, :, 0]
         gone, gone_from = self._gone()
         # (What is found at one place is noted for others of its text: that is one thread's.)
         first_of_text = np.flatnonzero(np.diff(limits, prepend=-1))
@@ -66,8 +67,7 @@ class Skips(Intervals):
                 some.exact,
                 some.least,
                 found[part],
-                before[part],
-                inner[part],
+                sizes[part],
                 skips,
                 gone,
                 gone_from,
@@ -85,6 +85,7 @@ class Skips(Intervals):
         of its tokens in all segments: int64, shape (m, segments, 2).
         """
         intervals = self._find(seeds, 0)
+        gone, gone_from = self._gone()
 
         def look(begin: int, end: int) -> np.ndarray:
             some = seeds[begin:end]
@@ -97,6 +98,8 @@ class Skips(Intervals):
                 some.least,
                 intervals[begin:end],
                 skips,
+                gone,
+                gone_from,
             )
             made[:, 0] += begin
             return made
@@ -115,17 +118,11 @@ class Skips(Intervals):
             )
         except QueryError as error:
             raise damaged(self.path, f"an occurrence with other tokens than ids: {error}") from None
-        # (Of each segment that has them; and those that only deleted documents have.)
-        keys = np.column_stack(
-            [
-                np.concatenate(owners),
-                self.find_batch(spelled).reshape(len(spelled), 2 * len(self.segments)),
-            ]
-        )
-        keys = np.unique(keys, axis=0)
-        of, where = keys[:, 0], keys[:, 1:].reshape(-1, len(self.segments), 2)
-        live = self.counts_of(where) > 0
-        return of[live], where[live]
+        # (Several segments may have one.)
+        number = len(self.segments)
+        ranks = self.find_batch(spelled).reshape(len(spelled), 2 * number)
+        keys = np.unique(np.column_stack([np.concatenate(owners), ranks]), axis=0)
+        return keys[:, 0], np.ascontiguousarray(keys[:, 1:]).reshape(-1, number, 2)
 
     def _find(self, seeds: Seeds, before: int) -> np.ndarray:
         """The ranks of seeds, with so many tokens before each, in segments with counts to add:
@@ -156,5 +153,5 @@ class Skips(Intervals):
 
 
 def _shared(work: Callable[[int, int], T], number: int) -> list[T]:
-    """`spread`, for work that takes longer here than there."""
-    return spread(work, number, max(1, number // (16 * cores())))
+    """`spread`, in few chunks for each core: what one has of a seed is read once."""
+    return spread(work, number, max(16, number // (4 * cores())))

@@ -12,15 +12,20 @@ Arguments that all share:
   ends, the tokens of the seed, and those that a span must have. limits are over places + exact.
 - `intervals`: int64, shape (k, s, 2): the ranks of each seed.
 
-In the order of suffixes, those that share all tokens that were looked at stand together, and their
-spans are the same: one of them is read.
+- `gone`: int64, shape (d, 2), ranges of positions that do not count; those of segment i are
+  gone[gone_from[i]:gone_from[i + 1]], ascending.
+
+Some seeds, such as ten spaces, are in many texts, and stand in a segment a million times. So the
+places of one seed are looked at together: what stands behind its occurrences is read once, WINDOW
+tokens of each. In the order of suffixes, those that share all tokens that a span has looked at
+stand together, and theirs is the same: one of them is compared.
 """
 
 import numpy as np
 
 from everygram.kernels import array_at, called, inlined, kernel
 from everygram.kernels.psi import entry_at, followed_by, located, token_at_place
-from everygram.kernels.reads import ask_for_token, position_in
+from everygram.kernels.reads import ask_for_token, position_in, read_ahead
 from everygram.kernels.rows import (
     DOCUMENTS,
     KEY_BITS,
@@ -32,8 +37,12 @@ from everygram.kernels.rows import (
     N,
 )
 
-# Suffixes whose tokens are requested together.
-TOGETHER = 32
+# Suffixes whose tokens are requested together, and those that are held together.
+TOGETHER, HELD = 32, 1 << 16
+# Tokens behind a seed that are read of each occurrence.
+WINDOW = 16
+# What stands before an occurrence where that is not known, and where it does not count.
+STRANGE, GONE = -1, -2
 
 
 @inlined
@@ -134,16 +143,113 @@ def next_other(
 
 
 @called
-def is_gone(gone: np.ndarray, first: int, last: int, position: int) -> bool:
-    """Whether one of the ranges gone[first:last] (int64, shape (d, 2), ascending) has a position."""
-    lo, hi = first, last
+def is_gone(gone: np.ndarray, position: int) -> bool:
+    """Whether a position is in one of the ranges."""
+    lo, hi = 0, gone.shape[0]
     while lo < hi:
         middle = (lo + hi) >> 1
         if gone[middle, 1] <= position:
             lo = middle + 1
         else:
             hi = middle
-    return lo < last and gone[lo, 0] <= position
+    return lo < gone.shape[0] and gone[lo, 0] <= position
+
+
+@called
+def load(
+    row: np.ndarray,
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    lo: int,
+    hi: int,
+    first: int,
+    gone: np.ndarray,
+    window: np.ndarray,
+    before: np.ndarray,
+    shared: np.ndarray,
+) -> None:
+    """Read what stands around the seeds at ranks [lo, hi), of `first` tokens.
+
+    gone: of this segment. For rank lo + i, window[i] (int64, shape (WINDOW,)) becomes the tokens
+    behind the seed, before[i] (int64) the token before it, STRANGE or GONE, and shared[i] (int64)
+    how many tokens it has in common with the rank before, as far as they are read.
+    """
+    walked, separator, n = row[SELF] != 0, row[SEPARATOR], row[N]
+    ahead = np.empty((TOGETHER if walked else 0, first + WINDOW), np.int64)
+    for base in range(lo, hi, TOGETHER):
+        count = min(hi - base, TOGETHER)
+        if walked:
+            read_ahead(row, base, count, ahead)
+        else:
+            for i in range(count):
+                ask_for_token(row, tokens, sa, base + i, first, False)
+        for i in range(count):
+            to, position = base + i - lo, np.int64(-1)
+            before[to], shared[to] = STRANGE, first
+            if walked:
+                for k in range(WINDOW):
+                    window[to, k] = ahead[i, first + k]
+            else:
+                position = position_in(row, sa, base + i)
+                if 0 < position <= n:
+                    before[to] = np.int64(tokens[np.uint64(position - 1)])
+                for k in range(WINDOW):
+                    at = position + first + k
+                    window[to, k] = np.int64(tokens[np.uint64(at)]) if at < n else separator
+            if to:
+                k = 0
+                while k < WINDOW and window[to, k] == window[to - 1, k]:
+                    k += 1
+                shared[to] = first + k
+            if gone.shape[0]:
+                if walked:
+                    position = located(row, base + i)
+                if is_gone(gone, position):
+                    before[to] = GONE
+
+
+@called
+def compare(
+    window: np.ndarray,
+    ids: np.ndarray,
+    place: int,
+    limit: int,
+    first: int,
+    enough: int,
+    skips: int,
+    separator: int,
+) -> tuple[int, int, int]:
+    """As `follow`, in what was read of an occurrence; no tokens looked at: that is too little."""
+    same, length, looked, differ = np.int64(-1), np.int64(first), np.int64(first), 0
+    until = limit - place
+    while looked < until and length < enough:
+        if looked == first + WINDOW:
+            return same, length, np.int64(0)
+        token = window[looked - first]
+        looked += 1
+        if token == np.int64(ids[place + looked - 1]):
+            length = looked
+            continue
+        if same < 0:
+            same = looked - 1
+        differ += 1
+        if differ > skips or token == separator:
+            break
+    return length if same < 0 else same, length, looked
+
+
+@inlined
+def group(intervals: np.ndarray, exact: np.ndarray, order: np.ndarray, s: int, begin: int) -> int:
+    """The end of the places in `order` that have the seed of the one at `begin` in segment s."""
+    one, end = order[begin], begin + 1
+    while end < order.shape[0]:
+        other = order[end]
+        if intervals[other, s, 0] != intervals[one, s, 0] or exact[other] != exact[one]:
+            break
+        if intervals[other, s, 1] != intervals[one, s, 1]:
+            break
+        end += 1
+    return end
 
 
 @kernel
@@ -155,8 +261,7 @@ def reach(
     exact: np.ndarray,
     least: np.ndarray,
     intervals: np.ndarray,
-    before: np.ndarray,
-    inner: np.ndarray,
+    sizes: np.ndarray,
     skips: int,
     gone: np.ndarray,
     gone_from: np.ndarray,
@@ -164,63 +269,78 @@ def reach(
 ) -> None:
     """Set ends[p] (int64, as long as `ids`) to where the longest span from a place p ends.
 
-    Only spans of `least` tokens or more count, and only where the segments are not `gone`: int64,
-    shape (d, 2), ranges of positions, those of segment i at gone_from[i]:gone_from[i + 1].
+    Only spans of `least` tokens or more count.
 
-    inner: bool, shape (k,): whether the place before belongs to the same text. before: int64, shape
-    (k, s, 2): then, the ranks of the seed with the token before it, if that place has a seed (else
-    empty). An occurrence with that token before it is a part of the span found there: it is not
-    read again. So a text costs what its different alignments with the segment cost.
+    sizes: int64, shape (k, s): how often the token before the place and the seed stand together, if
+    both are of one text and the place before has a seed; else −1. An occurrence with that token
+    before it is a part of the span found there: it is not followed again. So a text costs what its
+    different alignments with the segment cost.
     """
-    longest = np.int64(0)
-    for i in range(places.shape[0]):
+    longest, number = np.int64(0), places.shape[0]
+    for i in range(number):
         longest = max(longest, limits[i] - places[i])
     read = np.empty(longest, np.int64)
+    window, before = np.empty((HELD, WINDOW), np.int64), np.empty(HELD, np.int64)
+    shared = np.empty(HELD, np.int64)
     for s in range(segments.shape[0]):
         row = segments[s]
-        n, walked = row[N], row[SELF] != 0
+        n = row[N]
         sa = array_at(row[POSITIONS], n * row[WIDTH], np.uint8)
         tokens = array_at(row[TOKENS], n, ids.dtype)
-        for i in range(places.shape[0]):
-            lo, hi = max(0, intervals[i, s, 0]), min(n, intervals[i, s, 1])
-            left, last_left = max(0, before[i, s, 0]), min(n, before[i, s, 1])
-            if hi - lo == last_left - left:
-                continue
-            place, first, asked, left_rank = places[i], exact[i], lo, np.int64(-1)
-            rank = lo
-            while rank < hi:
-                if not walked and rank >= asked:
-                    asked = min(hi, rank + TOGETHER)
-                    for ahead in range(rank, asked):
-                        ask_for_token(row, tokens, sa, ahead, first, False)
-                position = np.int64(-1)
-                if walked:
-                    # (The ranks with that token before them are, in their order, followed by
-                    # those without it.)
-                    while left < last_left and left_rank < rank:
-                        left_rank = followed_by(row, left)
-                        left += 1
-                    part = left_rank == rank
-                else:
-                    position = position_in(row, sa, rank)
-                    part = inner[i] and 0 < position <= n
-                    part = part and tokens[position - 1] == ids[place - 1]
-                if part:
-                    rank += 1
-                    continue
-                same, length, looked = follow(
-                    row, tokens, sa, rank, ids, place, limits[i], first, longest + 1, skips, read
-                )
-                if length >= least[i] and gone_from[s] < gone_from[s + 1]:
-                    if walked:
-                        position = located(row, rank)
-                    if is_gone(gone, gone_from[s], gone_from[s + 1], position):
-                        rank += 1
+        own = gone[gone_from[s] : gone_from[s + 1]]
+        order = np.argsort(intervals[:, s, 0])
+        begin = 0
+        while begin < number:
+            end = group(intervals, exact, order, s, begin)
+            one = order[begin]
+            lo, hi = max(0, intervals[one, s, 0]), min(n, intervals[one, s, 1])
+            wanted = False
+            for j in range(begin, end):
+                wanted |= sizes[order[j], s] != hi - lo
+            if not wanted:
+                hi = lo
+            first = exact[one]
+            for base in range(lo, hi, HELD):
+                top = min(hi, base + HELD)
+                load(row, tokens, sa, base, top, first, own, window, before, shared)
+                for j in range(begin, end):
+                    i = order[j]
+                    if sizes[i, s] == hi - lo:
                         continue
-                if length >= least[i]:
-                    for at in range(place, place + same - first + 1):
-                        ends[at] = max(ends[at], place + length)
-                rank = next_other(row, tokens, sa, rank, hi, first, looked, read)
+                    place, limit = places[i], limits[i]
+                    part = np.int64(ids[place - 1]) if sizes[i, s] >= 0 else GONE
+                    at = 0
+                    while at < top - base:
+                        if before[at] == part or before[at] == GONE:
+                            at += 1
+                            continue
+                        same, length, looked = compare(
+                            window[at], ids, place, limit, first, longest + 1, skips, row[SEPARATOR]
+                        )
+                        if looked:
+                            at += 1
+                            while at < top - base and shared[at] >= looked:
+                                at += 1
+                        else:
+                            rank = base + at
+                            same, length, looked = follow(
+                                row,
+                                tokens,
+                                sa,
+                                rank,
+                                ids,
+                                place,
+                                limit,
+                                first,
+                                longest + 1,
+                                skips,
+                                read,
+                            )
+                            at = next_other(row, tokens, sa, rank, top, first, looked, read) - base
+                        if length >= least[i]:
+                            for p in range(place, place + same - first + 1):
+                                ends[p] = max(ends[p], place + length)
+            begin = end
 
 
 @kernel
@@ -233,6 +353,8 @@ def spans(
     least: np.ndarray,
     intervals: np.ndarray,
     skips: int,
+    gone: np.ndarray,
+    gone_from: np.ndarray,
 ) -> np.ndarray:
     """What stands in the segments where spans of `least` tokens or more begin.
 
@@ -241,35 +363,68 @@ def spans(
     the span goes.
     """
     found = np.empty((64, 4), np.int64)
-    number, longest = 0, np.int64(0)
-    for i in range(places.shape[0]):
+    total, number, longest = 0, places.shape[0], np.int64(0)
+    for i in range(number):
         longest = max(longest, limits[i] - places[i])
     read = np.empty(longest, np.int64)
+    window, before = np.empty((HELD, WINDOW), np.int64), np.empty(HELD, np.int64)
+    shared = np.empty(HELD, np.int64)
     for s in range(segments.shape[0]):
         row = segments[s]
-        n, walked = row[N], row[SELF] != 0
+        n = row[N]
         sa = array_at(row[POSITIONS], n * row[WIDTH], np.uint8)
         tokens = array_at(row[TOKENS], n, ids.dtype)
-        for i in range(places.shape[0]):
-            lo, hi = max(0, intervals[i, s, 0]), min(n, intervals[i, s, 1])
-            place, first, asked = places[i], exact[i], lo
-            rank = lo
-            while rank < hi:
-                if not walked and rank >= asked:
-                    asked = min(hi, rank + TOGETHER)
-                    for ahead in range(rank, asked):
-                        ask_for_token(row, tokens, sa, ahead, first, False)
-                _, length, looked = follow(
-                    row, tokens, sa, rank, ids, place, limits[i], first, least[i], skips, read
-                )
-                if length >= least[i]:
-                    if number == found.shape[0]:
-                        larger = np.empty((2 * number, 4), np.int64)
-                        larger[:number] = found
-                        found = larger
-                    position = located(row, rank) if walked else position_in(row, sa, rank)
-                    found[number, 0], found[number, 1] = i, s
-                    found[number, 2], found[number, 3] = position, length
-                    number += 1
-                rank = next_other(row, tokens, sa, rank, hi, first, looked, read)
-    return found[:number]
+        own = gone[gone_from[s] : gone_from[s + 1]]
+        order = np.argsort(intervals[:, s, 0])
+        begin = 0
+        while begin < number:
+            end = group(intervals, exact, order, s, begin)
+            one = order[begin]
+            lo, hi = max(0, intervals[one, s, 0]), min(n, intervals[one, s, 1])
+            first = exact[one]
+            for base in range(lo, hi, HELD):
+                top = min(hi, base + HELD)
+                load(row, tokens, sa, base, top, first, own, window, before, shared)
+                for j in range(begin, end):
+                    i = order[j]
+                    place, limit = places[i], limits[i]
+                    at = 0
+                    while at < top - base:
+                        if before[at] == GONE:
+                            at += 1
+                            continue
+                        rank = base + at
+                        _, length, looked = compare(
+                            window[at], ids, place, limit, first, least[i], skips, row[SEPARATOR]
+                        )
+                        if looked:
+                            at += 1
+                            while at < top - base and shared[at] >= looked:
+                                at += 1
+                        else:
+                            _, length, looked = follow(
+                                row,
+                                tokens,
+                                sa,
+                                rank,
+                                ids,
+                                place,
+                                limit,
+                                first,
+                                least[i],
+                                skips,
+                                read,
+                            )
+                            at = next_other(row, tokens, sa, rank, top, first, looked, read) - base
+                        if length < least[i]:
+                            continue
+                        if total == found.shape[0]:
+                            larger = np.empty((2 * total, 4), np.int64)
+                            larger[:total] = found
+                            found = larger
+                        position = located(row, rank) if row[SELF] else position_in(row, sa, rank)
+                        found[total, 0], found[total, 1] = i, s
+                        found[total, 2], found[total, 3] = position, length
+                        total += 1
+            begin = end
+    return found[:total]
