@@ -38,7 +38,8 @@ from everygram.kernels.rows import (
 )
 
 # Suffixes whose tokens are requested together, and those that are held together.
-TOGETHER, HELD = 32, 1 << 16
+# (Caches hold these.)
+TOGETHER, HELD = 32, 1 << 12
 # Tokens behind a seed that are read of each occurrence.
 WINDOW = 16
 # What stands before an occurrence where that is not known, and where it does not count.
@@ -166,13 +167,15 @@ def load(
     gone: np.ndarray,
     window: np.ndarray,
     before: np.ndarray,
+    further: np.ndarray,
     shared: np.ndarray,
 ) -> None:
     """Read what stands around the seeds at ranks [lo, hi), of `first` tokens.
 
-    gone: of this segment. For rank lo + i, window[i] (int64, shape (WINDOW,)) becomes the tokens
-    behind the seed, before[i] (int64) the token before it, STRANGE or GONE, and shared[i] (int64)
-    how many tokens it has in common with the rank before, as far as they are read.
+    gone: of this segment. For rank lo + i, window[i] (token dtype, shape (WINDOW,)) becomes the
+    tokens behind the seed, before[i] (int64) the token before it, STRANGE or GONE, further[i]
+    (int32) the next rank − lo for which that is another, and shared[i] (int32) how many tokens it
+    has in common with the rank before, as far as they are read.
     """
     walked, separator, n = row[SELF] != 0, row[SEPARATOR], row[N]
     ahead = np.empty((TOGETHER if walked else 0, first + WINDOW), np.int64)
@@ -195,7 +198,7 @@ def load(
                     before[to] = np.int64(tokens[np.uint64(position - 1)])
                 for k in range(WINDOW):
                     at = position + first + k
-                    window[to, k] = np.int64(tokens[np.uint64(at)]) if at < n else separator
+                    window[to, k] = tokens[np.uint64(at)] if at < n else separator
             if to:
                 k = 0
                 while k < WINDOW and window[to, k] == window[to - 1, k]:
@@ -206,6 +209,9 @@ def load(
                     position = located(row, base + i)
                 if is_gone(gone, position):
                     before[to] = GONE
+    for i in range(hi - lo - 1, -1, -1):
+        last = i + 1 == hi - lo
+        further[i] = i + 1 if last or before[i] != before[i + 1] else further[i + 1]
 
 
 @called
@@ -225,7 +231,7 @@ def compare(
     while looked < until and length < enough:
         if looked == first + WINDOW:
             return same, length, np.int64(0)
-        token = window[looked - first]
+        token = np.int64(window[looked - first])
         looked += 1
         if token == np.int64(ids[place + looked - 1]):
             length = looked
@@ -280,8 +286,8 @@ def reach(
     for i in range(number):
         longest = max(longest, limits[i] - places[i])
     read = np.empty(longest, np.int64)
-    window, before = np.empty((HELD, WINDOW), np.int64), np.empty(HELD, np.int64)
-    shared = np.empty(HELD, np.int64)
+    window, before = np.empty((HELD, WINDOW), ids.dtype), np.empty(HELD, np.int64)
+    further, shared = np.empty(HELD, np.int32), np.empty(HELD, np.int32)
     for s in range(segments.shape[0]):
         row = segments[s]
         n = row[N]
@@ -302,17 +308,17 @@ def reach(
             first = exact[one]
             for base in range(lo, hi, HELD):
                 top = min(hi, base + HELD)
-                load(row, tokens, sa, base, top, first, own, window, before, shared)
+                load(row, tokens, sa, base, top, first, own, window, before, further, shared)
                 for j in range(begin, end):
                     i = order[j]
                     if sizes[i, s] == hi - lo:
                         continue
                     place, limit = places[i], limits[i]
                     part = np.int64(ids[place - 1]) if sizes[i, s] >= 0 else GONE
-                    at = 0
+                    at = np.int64(0)
                     while at < top - base:
                         if before[at] == part or before[at] == GONE:
-                            at += 1
+                            at = np.int64(further[at])
                             continue
                         same, length, looked = compare(
                             window[at], ids, place, limit, first, longest + 1, skips, row[SEPARATOR]
@@ -367,8 +373,8 @@ def spans(
     for i in range(number):
         longest = max(longest, limits[i] - places[i])
     read = np.empty(longest, np.int64)
-    window, before = np.empty((HELD, WINDOW), np.int64), np.empty(HELD, np.int64)
-    shared = np.empty(HELD, np.int64)
+    window, before = np.empty((HELD, WINDOW), ids.dtype), np.empty(HELD, np.int64)
+    further, shared = np.empty(HELD, np.int32), np.empty(HELD, np.int32)
     for s in range(segments.shape[0]):
         row = segments[s]
         n = row[N]
@@ -384,14 +390,14 @@ def spans(
             first = exact[one]
             for base in range(lo, hi, HELD):
                 top = min(hi, base + HELD)
-                load(row, tokens, sa, base, top, first, own, window, before, shared)
+                load(row, tokens, sa, base, top, first, own, window, before, further, shared)
                 for j in range(begin, end):
                     i = order[j]
                     place, limit = places[i], limits[i]
-                    at = 0
+                    at = np.int64(0)
                     while at < top - base:
                         if before[at] == GONE:
-                            at += 1
+                            at = np.int64(further[at])
                             continue
                         rank = base + at
                         _, length, looked = compare(
