@@ -24,6 +24,7 @@ from everygram.curation.variants import documents_with
 from everygram.curation.words import UNKNOWN, Words
 from everygram.errors import OptionError
 from everygram.index import Index
+from everygram.lm.ordered import in_order
 from everygram.progress import Clock, Progress
 from everygram.results.contamination import (
     THRESHOLDS,
@@ -33,8 +34,9 @@ from everygram.results.contamination import (
     Example,
 )
 
-# Items, and characters of them, that are looked for together.
-TOGETHER, CHARS = 1 << 14, 1 << 23
+# Items, and characters of them, that are looked for together; and characters of documents, of which
+# a thread reads some while others are looked up.
+TOGETHER, CHARS, READ = 1 << 14, 1 << 23, 1 << 21
 
 
 def contamination(
@@ -219,9 +221,11 @@ class _Run:
                 nonlocal at
                 at = done
 
-            for some in _batches(benchmark.items(tell)):
-                parts = _parts(made, some, whole=True)
-                parts, looked, size = _suspected(grams, parts)
+            def look(some: list[Item]) -> tuple[list[Item], list[list[Part]], list[int], int]:
+                return some, *_suspected(grams, _parts(made, some, whole=True))
+
+            batches = _batches(benchmark.items(tell), READ)
+            for some, parts, looked, size in in_order(look, batches, threads):
                 self._measure(made, summary, some, parts, keep_all=False, looked=looked)
                 self.clock.documents += len(some)
                 self.clock.tokens += size
@@ -377,14 +381,14 @@ def _reaching(shares: list[np.ndarray]) -> tuple[int, ...]:
     return tuple(int((every >= threshold).sum()) for threshold in THRESHOLDS)
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Items, some at a time."""
+def _batches(items: Iterator[Item], chars: int = CHARS) -> Iterator[list[Item]]:
+    """Items, some at a time: about so many characters, or ids."""
     while first := [*islice(items, 1)]:
         some, size = first, 0
         for item in islice(items, TOGETHER - 1):
             some.append(item)
             size += sum(map(len, item.texts)) if item.ids is None else item.ids.shape[0]
-            if size >= CHARS:
+            if size >= chars:
                 break
         yield some
 

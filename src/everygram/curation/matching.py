@@ -97,7 +97,7 @@ def measure(
         of_items(stream.texts[:, 0], stream.texts[:, 3]),
         of_items(of_place[is_covered]),
         of_items(of_place[is_found]),
-        of_items(np.unique(np.stack([item, looked.grams]), axis=1)[0]),
+        of_items(_pairs(item, looked.grams)[0]),
         longest,
         counts,
         document_counts,
@@ -163,8 +163,15 @@ class Exact:
         """Of what was found, the items (int64, shape (m,)) and intervals (int64, shape (m,
         segments, 2)), each n-gram once for an item."""
         items = self._items[self.hits]
-        pairs, at = np.unique(np.stack([items, self.grams]), axis=1, return_index=True)
-        return pairs[0], self._intervals[at]
+        of, at = _pairs(items, self.grams)
+        return of, self._intervals[at]
+
+
+def _pairs(items: np.ndarray, grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of an item and an n-gram once: the items, ascending, and where it is: int64."""
+    width = int(grams.max(initial=0)) + 1
+    pairs, at = np.unique(items * width + grams, return_index=True)
+    return pairs // width, at
 
 
 def _numbered(intervals: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
