@@ -334,6 +334,28 @@ def test_the_rule(planted):
     assert hit(n=6) == {"verbatim", "case", "spaces", "tokens", "partial", "short"}
 
 
+def test_pandas(planted):
+    folder, _, _ = planted
+    found = everygram.contamination(folder / "index", str(folder / "items.jsonl"), 13, fields=["q"])
+    table = found.to_pandas()
+    assert found.to_arrow().num_rows == len(table) == 36
+    assert [*table.columns] == [
+        *("benchmark", "item", "hit", "tokens", "ngrams", "coverage", "share", "longest", "hits"),
+        *("count", "document_count", "documents"),
+    ]
+    assert table["documents"].map(list).tolist() == [
+        [one.document for one in each.documents] for each in found.items
+    ]
+    del table["documents"]
+    assert table.to_dict("records") == [
+        {name: getattr(each, name) for name in table.columns} for each in found.items
+    ]
+    assert table["hit"].dtype == bool
+    assert 0 < table["hit"].sum() < 36
+    none = everygram.contamination(folder / "index", ["new text"], 13, documents=True)
+    assert none.to_pandas().shape == (0, 12)
+
+
 def test_stop_ngrams(tmp_path):
     common = "the same old words again "
     records = [{"text": f"{common * 2}{i} and a rare end of document {i}"} for i in range(5)]
