@@ -13,11 +13,14 @@ from everygram.cli.answering import print_answer
 from everygram.cli.options import (
     PATH,
     completes,
+    content_option,
     examples,
+    format_option,
     index_argument,
     json_option,
     resource_options,
     together,
+    work_option,
 )
 from everygram.cli.show import counted
 from everygram.cli.show_indexing import build_progress
@@ -88,6 +91,7 @@ repeat_options = together(
     metavar="FILE",
     help="Write the documents that are identical with another here, as JSON lines.",
 )
+@work_option
 @resource_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the ranges as JSON lines in place of the sums."
@@ -165,15 +169,18 @@ def _show(answer: dict[str, Any]) -> str:
     epilog=examples(
         "everygram deduplicate my-index --out corpus.jsonl.zst",
         "everygram deduplicate my-index --out corpus.jsonl --keep-first --min-left 20",
+        "everygram deduplicate my-index --out corpus.jsonl.gz --work /scratch/work",
+        "everygram deduplicate my-index --format infini-gram --out v4_deduplicated",
     )
 )
 @index_argument
+@format_option
 @click.option(
     "--out",
     type=PATH,
     required=True,
-    metavar="FILE",
-    help="A new file: .jsonl, or that with .gz, .zst, .xz or .bz2.",
+    help="A new file: .jsonl, or that with .gz, .zst, .xz or .bz2; with --format infini-gram, a "
+    "new folder.",
 )
 @repeat_options
 @click.option(
@@ -183,14 +190,11 @@ def _show(answer: dict[str, Any]) -> str:
     default=1,
     help="Leave out documents that lost something and have fewer tokens left.",
 )
-@click.option(
-    "--text-field",
-    metavar="NAME",
-    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
-)
+@content_option
+@work_option
 @resource_options
 @json_option
-def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
+def deduplicate(index: Path, file_format: str, out: Path, as_json: bool, **options: Any) -> None:
     """Write the documents of an index without what repeats.
 
     As 'everygram export' does, with their metadata, but without the ranges that 'everygram
@@ -200,7 +204,7 @@ def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
     """
     gc.enable()
     with build_progress() as progress:
-        done = everygram.deduplicate(index, out, progress=progress, **options)
+        done = everygram.deduplicate(index, out, format=file_format, progress=progress, **options)
     print_answer(done.as_dict(), _show_done, as_json)
 
 

@@ -15,6 +15,7 @@ from everygram.cli.options import (
     index_argument,
     json_option,
     resource_options,
+    work_option,
 )
 from everygram.cli.show_indexing import build_progress
 from everygram.cli.writing import check_place, whole
@@ -72,6 +73,7 @@ SHOWN = 50
     shell_complete=completes("file"),
     help="Write a JSON line per n-gram.",
 )
+@work_option
 @resource_options
 @json_option
 def top_ngrams(index: Path, out: Path | None, as_json: bool, **asked: Any) -> None:

@@ -12,6 +12,7 @@ from everygram.cli.show import counted, sized
 from everygram.progress import NOTICE, BuildPlan, BuildReport, Progress
 
 STAGES = {
+    "anew": "discarding the work on another index, or with other options",
     "train": "training the tokenizer",
     "check": "checking checksums",
     "order": "checking order",

@@ -1,5 +1,6 @@
 """The most frequent n-grams of an index, exactly, for any n: one pass over its sorted suffixes."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from everygram.arguments import Size, natural
 from everygram.building.stages import resources
 from everygram.curation.opened import Given, opened
 from everygram.curation.stream import SortedStream, sorted_stream, values_of
+from everygram.curation.work import work_on
 from everygram.errors import DamagedIndexError, OptionError
 from everygram.index import Index
 from everygram.progress import Clock, Progress
@@ -34,6 +36,7 @@ def top_ngrams(
     order: str = OCCURRENCES,
     min_count: int = 1,
     by: str | None = None,
+    work: str | os.PathLike[str] | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -46,10 +49,11 @@ def top_ngrams(
     order: "occurrences", or "documents": what is compared, and what `min_count` is the least of.
     by: a field of the metadata (a.b: b inside a): the most frequent for each of its values, counted
         in documents that have it.
-    memory: for merging, where an index has several segments (bytes, or a text as "4GiB").
+    work: as in `duplicates`. memory: for merging, where an index has several segments (bytes, or a
+        text as "4GiB").
 
-    Reads every token once; takes some 10 bytes per token of disk, where the system has its
-    temporary files, if the index is not one segment with a suffix array. Raises OptionError,
+    Reads every token once; takes some 10 bytes per token of disk, in `work` or where the system has
+    its temporary files, if the index is not one segment with a suffix array. Raises OptionError,
     DamagedIndexError, BuildError.
     """
     n = natural("n", n, 1)
@@ -66,15 +70,13 @@ def top_ngrams(
     field = None if by is None else arguments.string("by", by)
     memory, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
-    clock.enter("merge")
-    with (
-        opened(index) as found,
-        sorted_stream(found, memory, threads, clock.report) as stream,
-    ):
-        clock.documents, clock.tokens = stream.numbers.shape[0], stream.tokens.shape[0]
+    folder = None if work is None else arguments.path("work", work)
+    with opened(index) as found, work_on(found, folder, clock) as files:
+        stream = sorted_stream(found, files, memory, threads)
         names, source_of = _sources(found, stream, field)
         kept, sizes = _heaps(len(names), longest - n + 1, top)
         clock.enter("ngrams")
+        clock.documents, clock.tokens = stream.numbers.shape[0], stream.tokens.shape[0]
         by_documents = order == DOCUMENTS
         _count(stream, source_of, n, kept, sizes, by_documents, maximal, least, threads, clock)
         ngrams = _read(found, stream, n, kept, sizes, names)
@@ -89,6 +91,8 @@ def _sources(
     if field is None:
         return [None], np.zeros(stream.numbers.shape[0], np.int64)
     values = values_of(index, field, stream.numbers)
+    if values and all(value is None for value in values):
+        raise OptionError(f"by: no document's metadata has the field {field!r}")
     names = sorted(set(values), key=lambda name: (name is not None, name))
     places = {name: place for place, name in enumerate(names)}
     return names, np.array([places[value] for value in values], np.int64)

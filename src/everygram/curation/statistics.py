@@ -20,7 +20,7 @@ from everygram.results.statistics import (
     Statistics,
     VocabularyUse,
 )
-from everygram.storage.metadata import ABSENT, value_of, written
+from everygram.storage.metadata import text_of
 from everygram.storage.segment import Segment
 
 PERCENTS = (0, 1, 5, 25, 50, 75, 95, 99, 100)
@@ -173,10 +173,7 @@ def _groups(live: list[tuple[Segment, np.ndarray, np.ndarray]], field: str) -> t
     tokens: dict[str | None, int] = defaultdict(int)
     for segment, local, lengths in live:
         for place, length in zip(local.tolist(), lengths.tolist(), strict=True):
-            found = value_of(segment.metadata(place), field)
-            value = (
-                found if isinstance(found, str) else written(found) if found is not ABSENT else None
-            )
+            value = text_of(segment.metadata(place), field)
             documents[value] += 1
             tokens[value] += length
     order = sorted(documents, key=lambda value: (-tokens[value], value is None, value or ""))
