@@ -182,6 +182,9 @@ class _Passes:
     ) -> SortedStream:
         """What is left of a stream without ranges, sorted again."""
         stages = work.stages("sorted")
+        if work.kept(NUMBERS) is None and stages.state.segment is not None:  # damaged
+            shutil.rmtree(stages.path)
+            stages = work.stages("sorted")
 
         def read(builder: SegmentBuilder) -> None:
             kept: list[int] = []
@@ -195,8 +198,7 @@ class _Passes:
         builder = SegmentBuilder(stages.folder, self._dtype, memory, threads)
         left = sort(stages, self._dtype, stream.numbers, builder, read, 0, "strike")
         numbers = work.kept(NUMBERS)
-        if numbers is None:
-            raise BuildError(f"'{work.path}' was damaged: remove the folder to start over")
+        assert numbers is not None
         return replace(left, numbers=numbers)
 
     def _left(
