@@ -6,12 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.cli.app import app
 from everygram.curation.duplicates import placed
 from everygram.curation.stream import SortedStream
-from everygram.errors import OptionError
+from everygram.errors import BuildError, OptionError
 from everygram.passages import DocumentText
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -265,6 +267,67 @@ def test_what_is_deduplicated_has_no_repeats(texts_index, tmp_path, unit, keep_f
         assert (once.passes, once.struck_tokens, once.num_documents) == (1, 0, len(left))
         lines = (tmp_path / f"once-{number}.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == left
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2"])
+def test_every_compression(texts_index, tmp_path, ending):
+    path, _ = texts_index
+    everygram.deduplicate(path, tmp_path / f"o{ending}", 6)
+    tokenizer = path / "tokenizer.json"
+    tokenizer = tokenizer if tokenizer.exists() else "bytes"
+    everygram.build(tmp_path / f"o{ending}", tmp_path / "i", tokenizer)
+    with everygram.open(tmp_path / "i") as index:
+        assert len(everygram.duplicates(index, 6)) == 0
+        left = list(everygram.export(index))
+        # `export` writes the same file, to the byte, of what is left.
+        export = ["export", str(tmp_path / "i"), "--out", str(tmp_path / f"e{ending}")]
+        assert CliRunner().invoke(app, export).exit_code == 0
+    contents = [(tmp_path / f"{name}{ending}").read_bytes() for name in "oe"]
+    if ending != ".jsonl.gz":  # (which has the time in it)
+        assert contents[0] == contents[1]
+    everygram.build(tmp_path / f"e{ending}", tmp_path / "again", tokenizer)
+    with everygram.open(tmp_path / "again") as index:
+        assert list(everygram.export(index)) == left
+
+
+def test_a_folder_for_infini_gram(texts_index, tmp_path):
+    path, records = texts_index
+    given = {"unit": "bytes", "keep_first": True}
+    lines = everygram.deduplicate(path, tmp_path / "o.jsonl", 9, **given)
+    done = everygram.deduplicate(path, tmp_path / "v4", 9, format="infini-gram", **given)
+    differing = {"path", "seconds", "peak_bytes"}
+    assert {n: v for n, v in lines.as_dict().items() if n not in differing} == {
+        n: v for n, v in done.as_dict().items() if n not in differing
+    }
+    tokenizer = path / "tokenizer.json"
+    tokenizer = tokenizer if tokenizer.exists() else "bytes"
+    everygram.convert(tmp_path / "v4", tmp_path / "converted", tokenizer)
+    everygram.build(tmp_path / "o.jsonl", tmp_path / "built", tokenizer)
+    with (
+        everygram.open(tmp_path / "converted") as one,
+        everygram.open(tmp_path / "built") as other,
+    ):
+        assert len(everygram.duplicates(one, 9, unit="bytes")) == 0
+        found = [list(everygram.export(index)) for index in (one, other)]
+    assert len(found[0]) == done.num_documents
+    for ours, theirs in zip(*found, strict=True):
+        number = ours["linenum"]
+        assert ours["metadata"] == {n: v for n, v in records[number].items() if n != "text"}
+        assert {"text": ours["text"], **ours["metadata"]} == theirs
+
+
+def test_folders_that_cannot_be(texts_index, tmp_path):
+    path, _ = texts_index
+    with pytest.raises(OptionError, match="out: expected a new folder"):
+        everygram.deduplicate(path, tmp_path, format="infini-gram")
+    with pytest.raises(OptionError, match="format: expected one of jsonl, infini-gram, found 'x'"):
+        everygram.deduplicate(path, tmp_path / "o", format="x")
+    with pytest.raises(OptionError, match="text_field: goes with format jsonl"):
+        everygram.deduplicate(path, tmp_path / "o", format="infini-gram", text_field="t")
+    write_index(tmp_path / "i", [[1, 2], [1, 2]], "u8", 1, 5)
+    with pytest.raises(BuildError, match="nothing is left of any document"):
+        everygram.deduplicate(tmp_path / "i", tmp_path / "o", 2, format="infini-gram")
+    assert not (tmp_path / "o").exists()
 
 
 def is_within(part, whole):

@@ -54,10 +54,10 @@ def run(paths, out, work=None, die=0, given=GIVEN, call="deduplicate"):
     # (Blocks of so few tokens that there are several.)
     with mock.patch.object(external_sort, "MIN_BLOCK", 200):
         if call == "deduplicate":
-            everygram.deduplicate(paths, out, work=work, progress=seen, **given)
+            everygram.deduplicate(paths, out, work_dir=work, progress=seen, **given)
         else:
             rest = {name: given[name] for name in given if name != "keep_first"}
-            found = everygram.duplicates(paths, work=work, progress=seen, **rest)
+            found = everygram.duplicates(paths, work_dir=work, progress=seen, **rest)
             out.write_text(json.dumps([found.as_dict(), list(found.rows())]))
     return stages
 
@@ -185,7 +185,9 @@ def test_one_folder_serves_all_that_sort(tmp_path):
     paths = made(tmp_path)
     work, found = tmp_path / "work", []
     assert run(paths, tmp_path / "found", work, call="duplicates")[:3] == ["read", "sort", "merge"]
-    top = everygram.top_ngrams(paths, 3, work=work, progress=lambda each: found.append(each.stage))
+    top = everygram.top_ngrams(
+        paths, 3, work_dir=work, progress=lambda each: found.append(each.stage)
+    )
     assert set(found) == {"ngrams"}
     assert top.ngrams == everygram.top_ngrams(paths, 3).ngrams
     assert run(paths, tmp_path / "out.jsonl", work)[0] == "repeats"
@@ -197,21 +199,23 @@ def test_one_folder_serves_all_that_sort(tmp_path):
 
 def test_other_folders_are_refused(tmp_path):
     paths = made(tmp_path)
-    with pytest.raises(OptionError, match=r"work: expected an empty or a new folder.*'0\.jsonl'"):
-        everygram.duplicates(paths, work=tmp_path)
+    with pytest.raises(
+        OptionError, match=r"work_dir: expected an empty or a new folder.*'0\.jsonl'"
+    ):
+        everygram.duplicates(paths, work_dir=tmp_path)
     before = sorted(paths[0].iterdir())
-    with pytest.raises(OptionError, match="work: expected an empty or a new folder"):
-        everygram.duplicates(paths, work=paths[0])
+    with pytest.raises(OptionError, match="work_dir: expected an empty or a new folder"):
+        everygram.duplicates(paths, work_dir=paths[0])
     assert sorted(paths[0].iterdir()) == before
     with pytest.raises(BuildError, match="cannot write"):
-        everygram.duplicates(paths, work=tmp_path / "0.jsonl")
+        everygram.duplicates(paths, work_dir=tmp_path / "0.jsonl")
 
     def inside(progress):
         with pytest.raises(BuildError, match="is being written by another process"):
-            everygram.duplicates(paths, work=tmp_path / "work")
+            everygram.duplicates(paths, work_dir=tmp_path / "work")
         inside.asked = True
 
-    everygram.duplicates(paths, work=tmp_path / "work", progress=inside)
+    everygram.duplicates(paths, work_dir=tmp_path / "work", progress=inside)
     assert inside.asked
 
 
@@ -220,7 +224,7 @@ def test_all_that_was_struck(tmp_path):
     write_index(tmp_path / "i", [[1, 2, 3], [1, 2, 3]], "u8", 2, 5)
     out = tmp_path / "out.jsonl"
     for _ in range(2):
-        done = everygram.deduplicate(tmp_path / "i", out, 2, work=tmp_path / "work")
+        done = everygram.deduplicate(tmp_path / "i", out, 2, work_dir=tmp_path / "work")
         assert (done.num_documents, done.dropped_documents, done.passes) == (0, 2, 2)
         assert out.read_bytes() == b""
         out.unlink()

@@ -43,7 +43,8 @@ repeat_options = together(
         type=click.Choice(["tokens", "bytes"]),
         default="tokens",
         help="Of --min-length. bytes: n-grams of as many tokens as spell N bytes. They repeat "
-        "where their tokens do: the same bytes in other tokens are not found.",
+        "where their tokens do: the same bytes in other tokens are not found (but in an index "
+        "built with --tokenizer bytes).",
     ),
     click.option(
         "--keep-first",
@@ -169,7 +170,7 @@ def _show(answer: dict[str, Any]) -> str:
     epilog=examples(
         "everygram deduplicate my-index --out corpus.jsonl.zst",
         "everygram deduplicate my-index --out corpus.jsonl --keep-first --min-left 20",
-        "everygram deduplicate my-index --out corpus.jsonl.gz --work /scratch/work",
+        "everygram deduplicate my-index --out corpus.jsonl.gz --work-dir /large/disk/work",
         "everygram deduplicate my-index --format infini-gram --out v4_deduplicated",
     )
 )

@@ -230,7 +230,7 @@ threads_option = click.option(
 )
 resource_options = together(memory_option, threads_option)
 work_option = click.option(
-    "--work",
+    "--work-dir",
     type=PATH,
     metavar="FOLDER",
     shell_complete=completes("dir"),

@@ -51,7 +51,7 @@ def deduplicate(
     min_left: int = 1,
     format: str = JSONL,
     text_field: str | None = None,
-    work: PathLike | None = None,
+    work_dir: PathLike | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -69,9 +69,9 @@ def deduplicate(
     min_left: a document of which something was struck and fewer tokens are left is left out.
     format: "jsonl", or "infini-gram": a folder as `export_infini_gram` makes it.
     text_field: as in `export`, of JSON lines.
-    work: as in `duplicates`. Each finished pass is kept there, too, until `out` is written.
-    memory, threads, progress: as in `build`. The disk of temporary files (or of `work`) holds up to
-        31 bytes per token.
+    work_dir: as in `duplicates`. Each finished pass is kept there, too, until `out` is written.
+    memory, threads, progress: as in `build`. The disk of temporary files, or of `work_dir`, holds up
+        to 31 bytes per token.
 
     Raises as `duplicates` and `export` do, and BuildError where what repeats spells no text, or
     where nothing is left for infini-gram.
@@ -90,7 +90,7 @@ def deduplicate(
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     path = arguments.path("out", out)
     (check_new if format == JSONL else check_new_folder)(path)
-    folder = None if work is None else arguments.path("work", work)
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
     with opened(index) as asked, PeakMemory() as peak, work_on(asked, folder, clock) as files:
         first = sorted_stream(asked, files, limit, threads)
         asks = [*asdict(question).values(), min_left]

@@ -35,7 +35,7 @@ def duplicates(
     bridge: int = 0,
     across: bool = False,
     by: str | None = None,
-    work: PathLike | None = None,
+    work_dir: PathLike | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -55,7 +55,7 @@ def duplicates(
     bridge: ranges with up to so many tokens between them are one.
     across: n-grams count that occur in more than one index of a union.
     by: a field of the metadata (`a.b`: b inside a) by whose values results are summed up.
-    work: a folder, made if it is not there, for what is sorted or merged first, in place of the
+    work_dir: a folder, made if it is not there, for what is sorted or merged first, in place of the
         system's folder of temporary files. It stays there: a run that was killed goes on from what
         is finished, and later ones over the same indexes find it. What was made there of other
         indexes, or of these before they changed, is removed.
@@ -70,7 +70,7 @@ def duplicates(
     across = arguments.flag("across", across)
     if by is not None:
         arguments.string("by", by)
-    folder = None if work is None else arguments.path("work", work)
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
     limit, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     with opened(index) as asked:

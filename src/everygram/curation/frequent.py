@@ -36,7 +36,7 @@ def top_ngrams(
     order: str = OCCURRENCES,
     min_count: int = 1,
     by: str | None = None,
-    work: str | os.PathLike[str] | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -49,12 +49,12 @@ def top_ngrams(
     order: "occurrences", or "documents": what is compared, and what `min_count` is the least of.
     by: a field of the metadata (a.b: b inside a): the most frequent for each of its values, counted
         in documents that have it.
-    work: as in `duplicates`. memory: for merging, where an index has several segments (bytes, or a
-        text as "4GiB").
+    work_dir: as in `duplicates`.
+    memory: for merging, where an index has several segments (bytes, or a text as "4GiB").
 
-    Reads every token once; takes some 10 bytes per token of disk, in `work` or where the system has
-    its temporary files, if the index is not one segment with a suffix array. Raises OptionError,
-    DamagedIndexError, BuildError.
+    Reads every token once; takes some 10 bytes per token of disk, in `work_dir` or where the system
+    has its temporary files, if the index is not one segment with a suffix array. Raises
+    OptionError, DamagedIndexError, BuildError.
     """
     n = natural("n", n, 1)
     longest = n if max_n is None else natural("max_n", max_n, n)
@@ -70,7 +70,7 @@ def top_ngrams(
     field = None if by is None else arguments.string("by", by)
     memory, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
-    folder = None if work is None else arguments.path("work", work)
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
     with opened(index) as found, work_on(found, folder, clock) as files:
         stream = sorted_stream(found, files, memory, threads)
         names, source_of = _sources(found, stream, field)

@@ -140,7 +140,7 @@ def values_of(index: Index, field: str, numbers: np.ndarray) -> list[str | None]
 def _check_space(work: Work, needed: int) -> None:
     free = shutil.disk_usage(work.path).free
     if free < needed:
-        other = "choose another folder for the work" if work.keeps else "set TMPDIR to another disk"
+        other = "choose another work_dir" if work.keeps else "set TMPDIR to another disk"
         raise BuildError(
             f"no space left at '{work.path}': one sorted stream of the index needs "
             f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free; free some, {other}, or "

@@ -106,7 +106,7 @@ def work_on(index: Index, path: Path | None, clock: Clock) -> Iterator[Work]:
         for each in sorted(path.iterdir()):
             if each.name != fmt.LOCK and not (each.is_dir() and FOLDER.fullmatch(each.name)):
                 raise OptionError(
-                    f"work: expected an empty or a new folder, or one of an earlier run, found "
+                    f"work_dir: expected an empty or a new folder, or one of an earlier run, found "
                     f"'{path}', with {each.name!r} in it"
                 )
         lock = take_lock(path)
