@@ -17,6 +17,7 @@ import pytest
 import everygram
 from conftest import write_index, write_jsonl
 from everygram.building import external_sort
+from everygram.curation import stream
 from everygram.curation.work import Work
 from everygram.errors import BuildError, OptionError
 from everygram.progress import Clock
@@ -42,17 +43,20 @@ GIVEN = {"min_length": 5, "keep_first": True, "memory": 1, "threads": 1}
 
 
 def run(paths, out, work=None, die=0, given=GIVEN, call="deduplicate"):
-    """The stages that a run entered; it is killed as it enters number `die`."""
+    """The stages that a run entered; it is killed as it enters number `die`, or, by "block", when
+    the first block of what is left is sorted."""
     stages = []
 
     def seen(progress):
+        if die == "block" and "strike" in stages and progress.stage == "sort" and progress.done:
+            os.kill(os.getpid(), signal.SIGKILL)
         if stages[-1:] != [progress.stage] or progress.done == progress.total == 0:
             stages.append(progress.stage)
             if len(stages) == die:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     # (Blocks of so few tokens that there are several.)
-    with mock.patch.object(external_sort, "MIN_BLOCK", 200):
+    with mock.patch.object(external_sort, "MIN_BLOCK", 100):
         if call == "deduplicate":
             everygram.deduplicate(paths, out, work_dir=work, progress=seen, **given)
         else:
@@ -101,6 +105,27 @@ def test_a_killed_run_goes_on(tmp_path, kind, call):
             before = {"merge": ["sort"]}
         assert again == before.get(stages[place], []) + stages[place:], name
         assert out.read_bytes() == expected
+
+
+def test_blocks_that_are_sorted_are_not_sorted_again(tmp_path):
+    paths = made(tmp_path)
+    out, work = tmp_path / "out.jsonl", tmp_path / "work"
+    sort, blocks = external_sort.BlockSorter._sort, []
+
+    def noted(self, cut, readable):
+        blocks.append((self._folder.parent.parent.name, cut.start))
+        return sort(self, cut, readable)
+
+    with mock.patch.object(external_sort.BlockSorter, "_sort", noted):
+        stages = run(paths, out)
+        expected, every = out.read_bytes(), list(blocks)
+        assert len([place for number, place in every if number == "1"]) > 2
+        out.unlink()
+        killed(paths, out, work, "block", "deduplicate")
+        blocks.clear()
+        assert run(paths, out, work) == stages[5:]
+    assert blocks == [each for each in every if each != ("1", 0)]
+    assert out.read_bytes() == expected
 
 
 def passes_of(work):
@@ -217,6 +242,16 @@ def test_other_folders_are_refused(tmp_path):
 
     everygram.duplicates(paths, work_dir=tmp_path / "work", progress=inside)
     assert inside.asked
+
+
+def test_a_disk_without_room(tmp_path):
+    paths = made(tmp_path)
+    usage = mock.Mock(return_value=mock.Mock(free=100))
+    with mock.patch.object(stream.shutil, "disk_usage", usage):
+        with pytest.raises(BuildError, match=r"one sorted stream of the index needs .* set TMPDIR"):
+            everygram.duplicates(paths)
+        with pytest.raises(BuildError, match="are free; free some, choose another work_dir, or"):
+            everygram.duplicates(paths, work_dir=tmp_path / "work")
 
 
 def test_all_that_was_struck(tmp_path):

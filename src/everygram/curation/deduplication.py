@@ -70,8 +70,8 @@ def deduplicate(
     format: "jsonl", or "infini-gram": a folder as `export_infini_gram` makes it.
     text_field: as in `export`, of JSON lines.
     work_dir: as in `duplicates`. Each finished pass is kept there, too, until `out` is written.
-    memory, threads, progress: as in `build`. The disk of temporary files, or of `work_dir`, holds up
-        to 31 bytes per token.
+    memory, threads, progress: as in `build`. The disk of temporary files, or of `work_dir`, holds
+        up to 31 bytes per token.
 
     Raises as `duplicates` and `export` do, and BuildError where what repeats spells no text, or
     where nothing is left for infini-gram.

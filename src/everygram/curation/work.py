@@ -86,8 +86,11 @@ class Work:
 
 
 def digest_of(question: object) -> str:
-    """16 hex digits that name a question, which JSON has."""
-    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:16]
+    """16 hex digits that name a question, which JSON has, to this version of everygram."""
+    from importlib.metadata import version  # slow to import
+
+    asked = json.dumps([version("everygram"), question], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -111,6 +114,6 @@ def work_on(index: Index, path: Path | None, clock: Clock) -> Iterator[Work]:
                 )
         lock = take_lock(path)
         try:
-            yield Work(path, True, clock).inner("index", index.manifest.digest)
+            yield Work(path, True, clock).inner("index", digest_of(index.manifest.digest))
         finally:
             os.close(lock)
