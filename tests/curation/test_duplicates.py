@@ -1,6 +1,7 @@
 """What repeats, against brute force; and that nothing repeats in what is left without it."""
 
 import json
+import pickle
 import random
 from collections import Counter
 
@@ -309,6 +310,12 @@ def test_a_first_copy_is_kept(tmp_path):
     everygram.build(tmp_path / "p.jsonl.gz", tmp_path / "p")
     with everygram.open(tmp_path / "p") as index:
         assert [record["text"] for record in everygram.export(index)] == ["x y", "z"]
+
+
+def test_a_result_travels(texts_index):
+    found, again = (everygram.duplicates(texts_index[0], 6, by="n") for _ in range(2))
+    assert found == again == pickle.loads(pickle.dumps(found))
+    assert found != everygram.duplicates(texts_index[0], 7, by="n")
 
 
 def test_nothing_repeats_in_nothing(tmp_path):
