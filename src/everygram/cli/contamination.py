@@ -4,7 +4,7 @@ import gc
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +13,18 @@ from everygram.cli.options import PATH, completes, examples, index_argument
 from everygram.cli.reading import without_build
 from everygram.cli.show_curation import show_contamination
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, whole, write_whole
+from everygram.cli.writing import (
+    check_not_read,
+    check_place,
+    check_records,
+    records,
+    write_whole,
+)
 from everygram.curation.rule import PRESETS
 from everygram.errors import CorpusError, OptionError
+
+if TYPE_CHECKING:
+    from everygram.corpus.files import File
 
 
 @click.command(
@@ -103,9 +112,24 @@ from everygram.errors import CorpusError, OptionError
     default=20,
     help="Show N tokens on each side of it.",
 )
-@click.option("--out", type=PATH, metavar="FILE", help="Write a JSON line per item.")
-@click.option("--clean", type=PATH, metavar="FILE", help="Write the records that are no hits.")
-@click.option("--dirty", type=PATH, metavar="FILE", help="Write the records that are hits.")
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    help="Write a JSON line per item, compressed if the name ends in .gz, .zst, .xz or .bz2.",
+)
+@click.option(
+    "--clean",
+    type=PATH,
+    metavar="FILE",
+    help="Write the records that are no hits, as JSON lines, too.",
+)
+@click.option(
+    "--dirty",
+    type=PATH,
+    metavar="FILE",
+    help="Write the records that are hits, as JSON lines, too.",
+)
 @click.option(
     "--drop",
     type=PATH,
@@ -138,15 +162,19 @@ def contamination(
     """
     import everygram
 
-    _check_files({"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop})
+    given = {"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop, "--report": report}
+    _check_files(given)
+    for option, path in given.items():
+        if path is not None and option not in ("--drop", "--report"):
+            check_records(option, path)
     if report is not None:
         check_place("--report", report, (".html", ".htm"), ".html")
     if drop is not None and documents:
         raise OptionError("--drop: goes with an index of the corpus; with --documents, use --clean")
     gc.enable()
     with ExitStack() as stack:
-        kept = None if clean is None else stack.enter_context(whole(clean))
-        left = None if dirty is None else stack.enter_context(whole(dirty))
+        kept = None if clean is None else stack.enter_context(records(clean))
+        left = None if dirty is None else stack.enter_context(records(dirty))
 
         def write(record: Any, hit: bool) -> None:
             file = left if hit else kept
@@ -154,6 +182,7 @@ def contamination(
                 file.write(_line(record))
 
         try:
+            check_not_read(given, (file.name for name in benchmarks for file in _files(name)))
             with opened(index) as asked, build_progress() as progress:
                 found = everygram.contamination(
                     asked,
@@ -170,7 +199,7 @@ def contamination(
         except CorpusError as error:
             raise CorpusError(without_build(str(error))) from None
     if out is not None:
-        with whole(out) as file:
+        with records(out) as file:
             for item in found.items:
                 file.write(_line(item.as_dict()))
     if drop is not None and found.drop is not None:
@@ -192,6 +221,16 @@ def _check_files(given: dict[str, Path | None]) -> None:
         if path in seen:
             raise OptionError(f"{option}: expected another file than {seen[path]}, found '{path}'")
         seen[path] = option
+
+
+def _files(name: str) -> "list[File]":
+    """The files here that are read by a name."""
+    # (Imported here: `--help` needs none of it.)
+    from everygram.corpus.files import STDIN, is_address, list_files
+
+    if name == STDIN or is_address(name) or name.startswith("datasets:"):
+        return []
+    return list_files(name)
 
 
 def _line(record: Any) -> bytes:
