@@ -532,9 +532,13 @@ def test_command(planted, run, tmp_path):
         "delete", folder / "index", "--documents", names["drop"], "--dry-run", "--json"
     )
     assert (code, json.loads(out)["documents"]) == (0, sorted(hit))
-    code, out, _ = run("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    alone = ("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    code, out, _ = run(*alone)
     assert code == 0
     assert "hit" in out
+    code, out, _ = run(*alone, "--normalize", "--drop", "-")
+    assert (code, out) == (0, names["drop"].read_text())
+    assert run(*alone, "--drop", "-", "--json")[0] == 2
     twice = ("--clean", "a.jsonl", "--dirty", "a.jsonl")
     code, _, error = run("contamination", folder / "index", folder / "items.jsonl", *twice)
     assert code == 2

@@ -371,3 +371,24 @@ def test_places_where_bytes_are_not_utf8(text_index, seed):
         text = DocumentText(reading, tokens[1:])
         expected = text.ranges(positions[:, 0] - 1, positions[:, 1] - 1)
         assert found.tolist() == [list(row) for row in expected]
+
+
+def test_the_command_shows_what_repeats(tmp_path, run):
+    line = "the same words in every document of these"
+    source = "a long name of a source: "
+    for name, texts in (("one", [f"{line} x", "y"]), ("two", ["z", f"and {line}"])):
+        records = [{"text": text, "source": f"{source}{name}"} for text in texts]
+        path = write_jsonl(tmp_path / f"{name}.jsonl", records)
+        everygram.build(path, tmp_path / name, "bytes")
+    both = tmp_path / "one", tmp_path / "two"
+    code, out, _ = run("duplicates", *both, "--across", "--min-length", 20, "--by", "source")
+    assert code == 0
+    assert f"  {source}one\n" in out
+    assert f"  {source}two\n" in out
+    *_, head, last = out.splitlines()
+    assert head.split() == ["count", *"ranges whose first n-gram occurs most often".split()]
+    assert last.split(maxsplit=1) == ["2", repr(line)]
+    write_index(tmp_path / "ids", [[1, 2, 3], [1, 2, 3]], "u8", 1, 5)
+    code, out, _ = run("duplicates", tmp_path / "ids", "--min-length", 2)
+    assert code == 0
+    assert "count" not in out

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         "everygram contamination my-index mmlu.parquet --fields question,choices --preset palm",
         "everygram contamination my-index test.csv --normalize --report report.html",
         "everygram contamination my-index test.jsonl --clean clean.jsonl --dirty dirty.jsonl",
-        "everygram contamination my-index test.jsonl --drop numbers.txt &&",
-        "    everygram delete my-index --documents numbers.txt",
+        "everygram contamination my-index test.jsonl --drop - |",
+        "    everygram delete my-index --documents -",
         "everygram contamination benchmarks --documents corpus.jsonl.zst --clean kept.jsonl",
     )
 )
@@ -63,9 +63,13 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     type=click.Choice([*PRESETS]),
-    help="The rule of a paper, from which the options below then differ.",
+    help="The rule of a paper, from which the options below then differ. gpt3: an n-gram of 13 "
+    "words. palm: 70% of 8-grams. llama2: 80% of tokens in matches of more than 10. infini-gram: "
+    "80% of 13-grams. 8-gram, 50-token: an n-gram of 8 or 50 tokens.",
 )
-@click.option("--n", type=click.IntRange(1), metavar="N", help="Tokens of an n-gram (default: 13).")
+@click.option(
+    "--n", type=click.IntRange(1), metavar="N", help="Tokens (or words) of an n-gram (default: 13)."
+)
 @click.option(
     "--normalize/--tokens",
     default=None,
@@ -135,7 +139,7 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="FILE",
     help="Write the numbers of the corpus's documents that have an n-gram of a hit, as 'everygram "
-    "delete --documents' takes them.",
+    "delete --documents' takes them; - prints them, and nothing else.",
 )
 @click.option("--report", type=PATH, metavar="PAGE", help="Write a report, one page of HTML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
@@ -162,6 +166,9 @@ def contamination(
     """
     import everygram
 
+    printed = drop == Path("-")
+    if printed and as_json:
+        raise click.UsageError("--drop - prints numbers alone: expected it without --json")
     given = {"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop, "--report": report}
     _check_files(given)
     for option, path in given.items():
@@ -202,10 +209,14 @@ def contamination(
         with records(out) as file:
             for item in found.items:
                 file.write(_line(item.as_dict()))
-    if drop is not None and found.drop is not None:
-        write_whole(drop, "".join(f"{number}\n" for number in found.drop.tolist()).encode())
     if report is not None:
         write_whole(report, found.to_html().encode())
+    if drop is not None and found.drop is not None:
+        numbers = "".join(f"{number}\n" for number in found.drop.tolist())
+        if printed:
+            click.echo(numbers, nl=False)
+            return
+        write_whole(drop, numbers.encode())
     print_answer(found.as_dict(), show_contamination, as_json)
 
 
