@@ -386,7 +386,7 @@ def test_the_command_shows_what_repeats(tmp_path, run):
     assert f"  {source}one\n" in out
     assert f"  {source}two\n" in out
     *_, head, last = out.splitlines()
-    assert head.split() == ["count", *"ranges whose first n-gram occurs most often".split()]
+    assert head.endswith("  ranges whose first n-gram occurs most often")
     assert last.split(maxsplit=1) == ["2", repr(line)]
     write_index(tmp_path / "ids", [[1, 2, 3], [1, 2, 3]], "u8", 1, 5)
     code, out, _ = run("duplicates", tmp_path / "ids", "--min-length", 2)
