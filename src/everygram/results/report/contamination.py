@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Items that are listed, those with the most in the corpus first; characters of a match, and of
 # what is beside it; characters of an item that are seen before it is opened.
-LISTED, MATCH, BESIDE, TITLE = 500, 4_000, 1_000, 100
+LISTED, MATCH, BESIDE, TITLE = 500, 4_000, 1_000, 80
 STYLE = """
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .9rem .15rem 0; text-align: right; font-size: .95rem; }
