@@ -1,9 +1,12 @@
 """Contamination against brute force, and planted contamination with known truth."""
 
+import gzip
 import itertools
 import json
+import pickle
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +17,11 @@ from everygram.curation.haystack import Grams
 from everygram.curation.matching import Part, documents_with, measure
 from everygram.curation.words import Words, normal, places
 from everygram.errors import CorpusError, OptionError, TokenizerError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 pytestmark = pytest.mark.usefixtures("kinds")
 
@@ -85,8 +93,12 @@ def naive(documents, texts, n, least, most=None):
     }
 
 
+OPENING = {".gz": gzip.open, ".zst": zstd.open}
+
+
 def lines_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with OPENING.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def words_of(text):
@@ -492,7 +504,13 @@ def test_errors(planted, options, error, message):
 
 def test_command(planted, run, tmp_path):
     folder, _, _ = planted
-    names = {name: tmp_path / name for name in ("clean", "dirty", "drop", "out", "page.html")}
+    names = {
+        "clean": tmp_path / "clean.jsonl",
+        "dirty": tmp_path / "dirty.jsonl.gz",
+        "drop": tmp_path / "drop",
+        "out": tmp_path / "out.jsonl.zst",
+        "page.html": tmp_path / "page.html",
+    }
     code, out, _ = run(
         "contamination",
         folder / "index",
@@ -514,11 +532,61 @@ def test_command(planted, run, tmp_path):
         "delete", folder / "index", "--documents", names["drop"], "--dry-run", "--json"
     )
     assert (code, json.loads(out)["documents"]) == (0, sorted(hit))
-    code, out, _ = run("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    alone = ("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    code, out, _ = run(*alone)
     assert code == 0
     assert "hit" in out
-    code, _, error = run(
-        "contamination", folder / "index", folder / "items.jsonl", "--clean", "a", "--dirty", "a"
-    )
+    code, out, _ = run(*alone, "--normalize", "--drop", "-")
+    assert (code, out) == (0, names["drop"].read_text())
+    assert run(*alone, "--drop", "-", "--json")[0] == 2
+    twice = ("--clean", "a.jsonl", "--dirty", "a.jsonl")
+    code, _, error = run("contamination", folder / "index", folder / "items.jsonl", *twice)
     assert code == 2
     assert "expected another file" in error
+
+
+@pytest.mark.parametrize("option", ["--out", "--clean", "--dirty", "--drop"])
+@pytest.mark.parametrize("name", ["items.jsonl", "folder", "*.jsonl"])
+def test_what_is_read_is_not_written_over(planted, run, tmp_path, option, name):
+    folder, _, _ = planted
+    below = tmp_path / "folder"
+    below.mkdir()
+    items = below / "items.jsonl"
+    items.write_bytes((folder / "items.jsonl").read_bytes())
+    named = below if name == "folder" else below / name
+    code, _, error = run("contamination", folder / "index", named, "--fields", "q", option, items)
+    assert code == 2
+    assert f"{option}: expected another file than those that are read" in error
+    assert items.read_bytes() == (folder / "items.jsonl").read_bytes()
+
+
+def test_a_result_has_texts_and_travels(planted):
+    folder, _, _ = planted
+
+    def ask():
+        return everygram.contamination(
+            folder / "index", str(folder / "items.jsonl"), fields=["q", "q"], drop=True
+        )
+
+    found = ask()
+    given = lines_of(folder / "items.jsonl")
+    assert [each.text for each in found.items] == [each["q"] for each in given]
+    assert found == ask() == pickle.loads(pickle.dumps(found))
+    assert found.drop.shape[0] > 1
+
+
+def test_a_long_text_is_cut(planted):
+    folder, _, _ = planted
+    texts = ["a " * 400, "b " * 400]
+    found = everygram.contamination(folder / "index", [{"x": texts}], fields=["x"])
+    assert found.items[0].text == f"{texts[0]}\n\n{texts[1]}"[:1000] + "…"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.zst", "a"])
+def test_records_are_written_under_names_of_json_lines(planted, run, tmp_path, name):
+    folder, _, _ = planted
+    out = tmp_path / name
+    code, _, error = run("contamination", folder / "index", folder / "items.jsonl", "--clean", out)
+    assert code == 2
+    assert "--clean: expected a name that ends in .jsonl, .jsonl.gz" in error
+    assert not out.exists()

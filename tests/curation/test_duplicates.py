@@ -1,6 +1,7 @@
 """What repeats, against brute force; and that nothing repeats in what is left without it."""
 
 import json
+import pickle
 import random
 from collections import Counter
 
@@ -374,6 +375,12 @@ def test_a_first_copy_is_kept(tmp_path):
         assert [record["text"] for record in everygram.export(index)] == ["x y", "z"]
 
 
+def test_a_result_travels(texts_index):
+    found, again = (everygram.duplicates(texts_index[0], 6, by="n") for _ in range(2))
+    assert found == again == pickle.loads(pickle.dumps(found))
+    assert found != everygram.duplicates(texts_index[0], 7, by="n")
+
+
 def test_nothing_repeats_in_nothing(tmp_path):
     write_index(tmp_path / "i", [[], [1], []], "u8", 1, 5, [[1]])
     found = everygram.duplicates(tmp_path / "i", 1)
@@ -427,3 +434,24 @@ def test_places_where_bytes_are_not_utf8(text_index, seed):
         text = DocumentText(reading, tokens[1:])
         expected = text.ranges(positions[:, 0] - 1, positions[:, 1] - 1)
         assert found.tolist() == [list(row) for row in expected]
+
+
+def test_the_command_shows_what_repeats(tmp_path, run):
+    line = "the same words in every document of these"
+    source = "a long name of a source: "
+    for name, texts in (("one", [f"{line} x", "y"]), ("two", ["z", f"and {line}"])):
+        records = [{"text": text, "source": f"{source}{name}"} for text in texts]
+        path = write_jsonl(tmp_path / f"{name}.jsonl", records)
+        everygram.build(path, tmp_path / name, "bytes")
+    both = tmp_path / "one", tmp_path / "two"
+    code, out, _ = run("duplicates", *both, "--across", "--min-length", 20, "--by", "source")
+    assert code == 0
+    assert f"  {source}one\n" in out
+    assert f"  {source}two\n" in out
+    *_, head, last = out.splitlines()
+    assert head.endswith("  ranges whose first n-gram occurs most often")
+    assert last.split(maxsplit=1) == ["2", repr(line)]
+    write_index(tmp_path / "ids", [[1, 2, 3], [1, 2, 3]], "u8", 1, 5)
+    code, out, _ = run("duplicates", tmp_path / "ids", "--min-length", 2)
+    assert code == 0
+    assert "count" not in out

@@ -386,6 +386,7 @@ def test_what_is_refused(corpora, monkeypatch, given, error, says, look_up):
     [
         ("c.txt", b"\n \n", "expected concepts, found none"),
         ("c.csv", b"text\nx\n", "line 2: expected a concept in the column concept or name"),
+        ("c.jsonl", b'{"concept": "x"}\n', "expected a .csv with a column concept, or a text"),
         ("c.txt", b"a\xff\n", "expected UTF-8, found byte 0xff at byte 2"),
     ],
 )
@@ -403,7 +404,9 @@ def test_files_that_are_refused(corpora, tmp_path, name, content, says):
             "concept,score\nParis,high\n",
             "line 2: expected a number.*'score', found 'high'",
         ),
-        ("r.jsonl", '{"concept": "Paris"}\n', "line 1: expected a number"),
+        ("r.jsonl", '{"concept": "Paris"}\n', "line 1: no field 'score'; there are 'concept'"),
+        ("r.csv", "concept,em\nParis,1\n", "line 2: no field 'score'.*'em'; .*--score-field"),
+        ("r.jsonl", '{"concept": "Paris", "score": null}\n', "line 1: expected a number"),
         ("r.jsonl", "[1]\n", "line 1: expected an object"),
         ("r.jsonl", "{\n", "line 1: not JSON"),
         ("r.csv", "concept,score\n", "expected results of an evaluation, found none"),
@@ -415,6 +418,32 @@ def test_results_that_are_refused(corpora, tmp_path, name, content, says):
         everygram.frequency(corpora[0] / "one", ["Paris"], results=tmp_path / name)
 
 
+def test_characters_that_end_lines_elsewhere_are_in_json(corpora, tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"concept": "Paris", "note": "a\u2028b", "score": 1}\r\n')
+    found = everygram.frequency(corpora[0] / "one", ["Paris"], results=tmp_path / "r.jsonl")
+    assert found.performance.items == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--pairs-out"])
+@pytest.mark.parametrize("name", ["concepts.csv", "pairs.csv", "results.csv"])
+def test_what_is_read_is_not_written_over(corpora, tmp_path, run, option, name):
+    contents = {
+        "concepts.csv": "concept\nParis\nRome\n",
+        "pairs.csv": "first,second\nParis,Rome\n",
+        "results.csv": "concept,score\nParis,1\n",
+    }
+    paths = {each: tmp_path / each for each in contents}
+    for each, path in paths.items():
+        path.write_text(contents[each])
+    more = ("--pairs-of", paths["pairs.csv"], "--results", paths["results.csv"])
+    asked = ("frequency", corpora[0] / "one", paths["concepts.csv"], *more)
+    code, _, error = run(*asked, option, paths[name])
+    assert code == 2
+    assert f"{option}: expected another file than those that are read" in error
+    assert paths[name].read_text() == contents[name]
+    assert run(*asked, option, tmp_path / "new.csv")[0] == 0
+
+
 def test_usage(corpora, tmp_path, run):
     path = tmp_path / "c.txt"
     path.write_text("Paris\n")
@@ -424,5 +453,6 @@ def test_usage(corpora, tmp_path, run):
         ["--pairs-out", tmp_path / "x.csv"],
         ["--out", tmp_path / "x.txt"],
         ["--plot", tmp_path / "x.gif"],
+        ["--pairs", "--out", tmp_path / "x.csv", "--pairs-out", tmp_path / "x.csv"],
     ):
         assert run("frequency", corpora[0] / "one", path, *more)[0] == 2

@@ -3,6 +3,7 @@
 import gc
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,16 @@ from everygram.cli.options import (
     together,
     work_option,
 )
-from everygram.cli.show import counted
+from everygram.cli.show import counted, printable
 from everygram.cli.show_indexing import build_progress
 from everygram.cli.writing import check_place, whole
 from everygram.errors import OptionError
 
 if TYPE_CHECKING:
     from everygram.results.duplicates import Copies, Duplicates
+
+# Groups whose text is shown, and characters of it.
+MOST, TEXT = 5, 70
 
 repeat_options = together(
     click.option(
@@ -127,7 +131,27 @@ def duplicates(
     if as_json and out is None:
         sys.stdout.writelines(_lines(found))
     else:
-        print_answer(found.as_dict(), _show, as_json)
+        most = [] if as_json else _most(found, index)
+        print_answer(found.as_dict(), partial(_show, by=options["by"], most=most), as_json)
+
+
+def _most(found: "Duplicates", paths: tuple[Path, ...]) -> list[tuple[int, str]]:
+    """The groups that occur most often: how often, and the text of the first range of each."""
+    import numpy as np
+
+    if found.places is None:
+        return []
+    order = np.argsort(-found.counts, kind="stable")
+    _, first = np.unique(found.groups[order], return_index=True)
+    chosen = order[np.sort(first)][:MOST].tolist()
+    whose = [0] * len(chosen) if found.indexes is None else found.indexes[chosen].tolist()
+    most = []
+    for row, number in zip(chosen, whose, strict=True):
+        with everygram.open(paths[number]) as index:
+            text = index.document(int(found.documents[row])).text or ""
+        start, end = found.places[row, :2].tolist()
+        most.append((int(found.counts[row]), text[start : min(end, start + TEXT)]))
+    return most
 
 
 def _lines(table: "Duplicates | Copies") -> Any:
@@ -138,8 +162,8 @@ def _share(part: int, of: int) -> str:
     return f"{part:,} of {of:,} ({part / max(1, of):.1%})"
 
 
-def _show(answer: dict[str, Any]) -> str:
-    """What repeats, in sum."""
+def _show(answer: dict[str, Any], by: str | None, most: list[tuple[int, str]]) -> str:
+    """What repeats, in sum. by: the field of the metadata; most: as of `_most`."""
     rows = [
         ("ranges", f"{answer['ranges']:,}, which begin with {answer['groups']:,} n-grams"),
         ("tokens", _share(answer["repeated_tokens"], answer["num_tokens"])),
@@ -156,13 +180,16 @@ def _show(answer: dict[str, Any]) -> str:
         for name, sums in answer["by_length"].items():
             lines.append(f"{name:<22}{sums['ranges']:>12,}{sums['tokens']:>14,}")
     if answer["by"]:
-        lines.append(f"{'source':<22}{'ranges':>12}{'tokens':>14}   of")
-        most = sorted(answer["by"].items(), key=lambda item: -item[1]["repeated_tokens"])
-        for name, sums in most[:20]:
-            numbers = f"{sums['ranges']:>12,}{sums['repeated_tokens']:>14,}   {sums['tokens']:,}"
-            lines.append(f"{name[:21]:<22}{numbers}")
-        if len(most) > 20:
-            lines.append(f"and {len(most) - 20:,} more values")
+        lines.append(f"{'ranges':>34}{'tokens':>14}{'of':>14}  {by}")
+        values = sorted(answer["by"].items(), key=lambda item: -item[1]["repeated_tokens"])
+        for name, sums in values[:20]:
+            numbers = f"{sums['ranges']:>34,}{sums['repeated_tokens']:>14,}{sums['tokens']:>14,}"
+            lines.append(f"{numbers}  {printable(name)}")
+        if len(values) > 20:
+            lines.append(f"and {len(values) - 20:,} more values")
+    if most:
+        lines.append(f"{'count':>34}  ranges whose first n-gram occurs most often")
+        lines += [f"{count:>34,}  {text!r}" for count, text in most]
     return "\n".join(lines)
 
 

@@ -2,10 +2,10 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from everygram.errors import OptionError
 
@@ -26,6 +26,55 @@ def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) 
         raise OptionError(
             f"{option}: expected a file to write, found '{path}', in a folder that is not there"
         )
+
+
+def check_not_read(written: dict[str, Path | None], read: Iterable[str]) -> None:
+    """Raise OptionError where a file that a command reads would be written over.
+
+    written: the options' files. read: what is read, by its names.
+    """
+    # (Of a name that is too long for a file, this is no error.)
+    sources = [name for name in read if os.path.exists(name)]  # noqa: PTH110
+    for option, path in written.items():
+        if path is None or not path.is_file():
+            continue
+        for name in sources:
+            if path.samefile(name):
+                raise OptionError(
+                    f"{option}: expected another file than those that are read, found '{path}'"
+                )
+
+
+def check_records(option: str, path: Path) -> None:
+    """Raise OptionError where no file of JSON lines can be (a device, or a pipe, is fine)."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return
+    ending = path.suffix.lower()
+    plain = path.with_suffix("") if ending in _compressions() else path
+    if plain.suffix.lower() != ".jsonl":
+        endings = ", ".join(f".jsonl{each}" for each in ("", *_compressions()))
+        raise OptionError(f"{option}: expected a name that ends in {endings}, found '{path}'")
+    check_place(option, path, (ending,), ending)
+
+
+def _compressions() -> dict[str, Any]:
+    """What compresses a file that is written, by the ending of its name."""
+    # (Imported here: few commands need it.)
+    from everygram.corpus.writing import OPENING
+
+    return {ending: opening for ending, opening in OPENING.items() if ending != ".jsonl"}
+
+
+@contextmanager
+def records(path: Path) -> Iterator[BinaryIO]:
+    """A file of JSON lines to write, as `whole`, compressed if its name ends so."""
+    with whole(path) as file:
+        opening = _compressions().get(path.suffix.lower())
+        if opening is None:
+            yield file
+            return
+        with opening(file) as compressed:
+            yield compressed
 
 
 def write_whole(path: Path, content: bytes) -> None:

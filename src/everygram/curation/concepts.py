@@ -19,6 +19,8 @@ from everygram.errors import CorpusError, OptionError
 Concepts = dict[str, tuple[str, ...]]
 # Between aliases in a cell, and how columns of names may be called.
 BETWEEN, NAMES, ALIASES = "|", ("concept", "name"), "aliases"
+# Endings of files that have no concept a line.
+OTHERS = (".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
 Given = str | os.PathLike[str] | Mapping[str, Sequence[str]] | Sequence[str]
 
 
@@ -53,6 +55,10 @@ def concepts_of(given: Given) -> Concepts:
 def read_concepts(path: Path) -> Concepts:
     """The concepts of a file: one a line; or of a .csv, with the columns `concept` (or `name`) and,
     if there are any, `aliases`, between which | stands. Raises CorpusError."""
+    if path.suffix.lower() in OTHERS:
+        raise CorpusError(
+            f"{path}: expected a .csv with a column concept, or a text file with a concept a line"
+        )
     content = _content(path)
     if path.suffix.lower() == ".csv":
         rows = _rows_of_csv(path, content)
@@ -144,7 +150,8 @@ def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]
 
 
 def _rows_of_json(path: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(content.splitlines(), 1):
+    # (JSON may hold characters that `splitlines` takes for ends of lines.)
+    for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -172,11 +179,16 @@ def _aliases(row: Mapping[str, str]) -> list[str]:
 
 
 def _score(path: Path, row: Mapping[str, Any], number: int, field: str) -> float:
-    found = _number(row.get(field))
+    if field not in row:
+        raise CorpusError(
+            f"{path}: line {number}: no field {field!r}; there are {', '.join(map(repr, row))}; "
+            "name that of the scores with --score-field"
+        )
+    found = _number(row[field])
     if found is None:
         raise CorpusError(
             f"{path}: line {number}: expected a number, true or false in {field!r}, found "
-            f"{short(row.get(field))}"
+            f"{short(row[field])}"
         )
     return found
 

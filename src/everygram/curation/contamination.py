@@ -33,6 +33,8 @@ from everygram.results.contamination import (
 
 # Items, and characters of them, that are looked for together.
 TOGETHER, CHARS = 1 << 14, 1 << 23
+# Characters of its texts that an item in a result has.
+TEXT = 1_000
 
 
 def contamination(
@@ -288,6 +290,7 @@ class _Run:
                     count=int(found.counts[row]),
                     document_count=int(found.document_counts[row]),
                     documents=examples.get(row, ()),
+                    text=_beginning(items[place].texts),
                 )
             )
         for place, item in enumerate(items):
@@ -357,6 +360,12 @@ def _reaching(shares: list[np.ndarray]) -> tuple[int, ...]:
     """How many shares reach each threshold."""
     every = np.concatenate([np.empty(0), *shares])
     return tuple(int((every >= threshold).sum()) for threshold in THRESHOLDS)
+
+
+def _beginning(texts: tuple[str, ...]) -> str:
+    """Texts with an empty line between them, up to TEXT characters."""
+    found = "\n\n".join(text[: TEXT + 1] for text in texts)
+    return found if len(found) <= TEXT else f"{found[:TEXT]}…"
 
 
 def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:

@@ -184,7 +184,7 @@ def _scores(listed: Concepts, results: Any, score_field: str) -> tuple[np.ndarra
     if missing:
         raise OptionError(
             f"results: expected concepts of the list, found {short(next(iter(missing)))}"
-            + (f" and {len(missing) - 1:,} others that are not in it" if len(missing) > 1 else "")
+            + (f" and {len(missing) - 1:,} more that are not in it" if len(missing) > 1 else "")
         )
     return (
         np.array([places[name] for name, _ in pairs], np.int64),

@@ -9,7 +9,7 @@ import numpy as np
 from everygram import arguments
 from everygram.curation.opened import Given, opened
 from everygram.engine.engine import Engine
-from everygram.errors import TokenizerError
+from everygram.errors import OptionError, TokenizerError
 from everygram.index import Index
 from everygram.results.statistics import (
     ByteTokens,
@@ -41,7 +41,10 @@ def stats(index: Given, *, by: str | None = None, progress: Progress | None = No
     by = None if by is None else arguments.string("by", by)
     tell = arguments.function("progress", progress) or (lambda done, total: None)
     with opened(index) as found:
-        return _stats(found, by, tell)
+        made = _stats(found, by, tell)
+    if made.groups and all(group.value is None for group in made.groups):
+        raise OptionError(f"by: no document's metadata has the field {by!r}")
+    return made
 
 
 def _stats(index: Index, by: str | None, progress: Progress) -> Statistics:
