@@ -220,6 +220,19 @@ def test_a_union(corpora, monkeypatch, tmp_path):
             assert found.as_dict()["rows"] == expected_rows(one[1:], False, False)
 
 
+@pytest.mark.parametrize("look_up", [0, 1 << 40])
+def test_segments_of_deleted_documents(tmp_path, monkeypatch, look_up):
+    monkeypatch.setattr(module, "LOOK_UP", look_up)
+    one = write_jsonl(tmp_path / "one.jsonl", [{"text": "Paris, Paris"}, {"text": ""}])
+    two = write_jsonl(tmp_path / "two.jsonl", [{"text": "Paris"}])
+    everygram.build(one, tmp_path / "index")
+    everygram.add(tmp_path / "index", two)
+    for gone, count in (([2], 2), ([0], 0), ([1], 0)):
+        everygram.delete(tmp_path / "index", documents=gone)
+        (found,) = everygram.frequency(tmp_path / "index", ["Paris"])
+        assert (found.count, found.document_count) == (count, int(count > 0))
+
+
 def test_tables_and_rows(corpora):
     folder, one, _ = corpora
     found = everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=7)
