@@ -252,6 +252,10 @@ def test_tables_and_rows(corpora):
     known = {(row["first"], row["second"]): row for row in found.pairs.as_dict()["rows"]}
     assert some["rows"][0] == known[named[0]]
     assert some["rows"][1]["count"] == 0
+    # A window longer than any document is one document.
+    wide = everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=10**9).pairs.as_dict()
+    whole = everygram.frequency(folder / "one", CONCEPTS, pairs=True).pairs.as_dict()
+    assert wide == whole | {"within": 10**9}
 
 
 def ranks(values):
