@@ -432,6 +432,19 @@ def test_results_that_are_refused(corpora, tmp_path, name, content, says):
         everygram.frequency(corpora[0] / "one", ["Paris"], results=tmp_path / name)
 
 
+def test_lines_of_files(corpora, tmp_path):
+    """Only ends of lines divide lines: JSON and names may have other separators within."""
+    name = "Pa\u2028ris\x85\x0c"
+    (tmp_path / "c.txt").write_bytes(f"{name}.\r\n\rcity\n".encode())
+    result = json.dumps({"concept": f"{name}.", "score": 1}, ensure_ascii=False)
+    (tmp_path / "r.jsonl").write_text(f"{result}\n", encoding="utf-8")
+    found = everygram.frequency(
+        corpora[0] / "one", tmp_path / "c.txt", results=tmp_path / "r.jsonl"
+    )
+    assert found.concepts == (f"{name}.", "city")
+    assert found.performance.items == 1
+
+
 def test_usage(corpora, tmp_path, run):
     path = tmp_path / "c.txt"
     path.write_text("Paris\n")
