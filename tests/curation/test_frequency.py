@@ -304,6 +304,24 @@ def test_scores_beside_counts(corpora, seed):
     assert made.rank_correlation == pytest.approx(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
+@pytest.mark.parametrize(("scale", "base"), [(1e-9, 0), (0.01, 1e6), (1e12, -3e14)])
+def test_scores_of_any_size(corpora, scale, base):
+    """What a score is measured in changes no correlation."""
+    names = ["New York", "Paris", "city", "Paris", "ångström"]
+    plain = [0.5, 1, 0, 0.25, 0.75]
+    scores = [base + scale * each for each in plain]
+    made, other = (
+        everygram.frequency(
+            corpora[0] / "one", CONCEPTS, results=list(zip(names, given, strict=True))
+        ).performance
+        for given in (plain, scores)
+    )
+    assert other.correlation == pytest.approx(made.correlation)
+    assert other.rank_correlation == made.rank_correlation
+    assert other.slope == pytest.approx(scale * made.slope, rel=1e-6)
+    assert other.intercept == pytest.approx(base + scale * made.intercept, rel=1e-6)
+
+
 def test_intervals_are_of_samples_of_concepts(tmp_path):
     """Of scores that grow with the logarithm of counts and noise, the interval has the truth."""
     rng = np.random.default_rng(6)
