@@ -13,7 +13,7 @@ from everygram.cli.options import PATH, completes, examples, index_argument
 from everygram.cli.reading import without_build
 from everygram.cli.show_curation import show_contamination
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, whole, write_whole
+from everygram.cli.writing import check_apart, check_place, whole, write_whole
 from everygram.curation.rule import PRESETS
 from everygram.errors import CorpusError, OptionError
 
@@ -138,9 +138,11 @@ def contamination(
     """
     import everygram
 
-    _check_files({"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop})
+    files = {"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop}
+    _check_files(files)
     if report is not None:
         check_place("--report", report, (".html", ".htm"), ".html")
+    check_apart(files | {"--report": report})
     if drop is not None and documents:
         raise OptionError("--drop: goes with an index of the corpus; with --documents, use --clean")
     gc.enable()
@@ -181,17 +183,13 @@ def contamination(
 
 
 def _check_files(given: dict[str, Path | None]) -> None:
-    """Raise OptionError for what cannot be written, or for one file named twice."""
-    seen: dict[Path, str] = {}
+    """Raise OptionError for what cannot be written."""
     for option, path in given.items():
         if path is None:
             continue
         if path.is_dir() or not path.parent.is_dir():
             why = "a folder" if path.is_dir() else "in a folder that is not there"
             raise OptionError(f"{option}: expected a file to write, found '{path}', {why}")
-        if path in seen:
-            raise OptionError(f"{option}: expected another file than {seen[path]}, found '{path}'")
-        seen[path] = option
 
 
 def _line(record: Any) -> bytes:

@@ -21,8 +21,7 @@ from everygram.cli.options import (
 )
 from everygram.cli.show import counted
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, whole
-from everygram.errors import OptionError
+from everygram.cli.writing import check_apart, check_place, whole
 
 if TYPE_CHECKING:
     from everygram.results.duplicates import Copies, Duplicates
@@ -109,8 +108,7 @@ def duplicates(
     for name, path in (("--out", out), ("--documents", documents)):
         if path is not None:
             check_place(name, path, (".jsonl",), ".jsonl")
-    if out is not None and out == documents:
-        raise OptionError("--documents: expected another file than --out")
+    check_apart({"--out": out, "--documents": documents})
     gc.enable()
     with build_progress() as progress:
         given = index[0] if len(index) == 1 else list(index)

@@ -28,6 +28,20 @@ def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) 
         )
 
 
+def check_apart(given: dict[str, Path | None]) -> None:
+    """Raise OptionError where two options name one file, however they spell its path.
+
+    given: paths by their options. (Into a device or a pipe goes what several options write.)
+    """
+    seen: dict[str, str] = {}
+    for option, path in given.items():
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise OptionError(f"{option}: expected another file than {other}, found '{path}'")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file as a whole: if that fails, the one that was there stays as it was."""
     with whole(path) as file:
