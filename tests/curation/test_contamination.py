@@ -522,3 +522,16 @@ def test_command(planted, run, tmp_path):
     )
     assert code == 2
     assert "expected another file" in error
+
+
+def test_records_are_written_as_they_were(planted, run, tmp_path):
+    """Lone surrogates in fields that are not looked for, too."""
+    folder, _, _ = planted
+    given = tmp_path / "items.jsonl"
+    line = '{"q": "some text", "\\udfff": "\\ud800x", "u": "\u2028é"}\n'
+    given.write_text(line, encoding="utf-8")
+    clean = tmp_path / "clean"
+    code, _, error = run(
+        *("contamination", folder / "index", given, "--fields", "q", "--clean", clean)
+    )
+    assert (code, clean.read_text(encoding="utf-8")) == (0, line), error

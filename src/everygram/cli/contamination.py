@@ -193,7 +193,9 @@ def _check_files(given: dict[str, Path | None]) -> None:
 
 
 def _line(record: Any) -> bytes:
-    return json.dumps(record, ensure_ascii=False, default=_listed).encode() + b"\n"
+    # (A lone surrogate, which other fields of a record may have, is escaped, as it was.)
+    text = json.dumps(record, ensure_ascii=False, default=_listed)
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _listed(value: Any) -> Any:
