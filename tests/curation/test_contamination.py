@@ -1,19 +1,23 @@
 """Contamination against brute force, and planted contamination with known truth."""
 
+import errno
 import itertools
 import json
+import os
 import random
 import re
+import tempfile
 
 import numpy as np
 import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.curation import haystack
 from everygram.curation.haystack import Grams
 from everygram.curation.matching import Part, documents_with, measure
 from everygram.curation.words import Words, normal, places
-from everygram.errors import CorpusError, OptionError, TokenizerError
+from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
 
 pytestmark = pytest.mark.usefixtures("kinds")
 
@@ -535,3 +539,19 @@ def test_records_are_written_as_they_were(planted, run, tmp_path):
         *("contamination", folder / "index", given, "--fields", "q", "--clean", clean)
     )
     assert (code, clean.read_text(encoding="utf-8")) == (0, line), error
+
+
+def test_a_full_disk_of_temporary_files_is_said(planted, tmp_path, monkeypatch):
+    folder, _, _ = planted
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(haystack, "write_documents", full)
+    with pytest.raises(BuildError, match=f"no space left at '{tmp_path}'"):
+        everygram.contamination(
+            folder / "index", str(folder / "items.jsonl"), fields=["q"], normalize=True
+        )
+    assert list(tmp_path.iterdir()) == []

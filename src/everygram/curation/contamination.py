@@ -80,7 +80,8 @@ def contamination(
     a hit. each: called with the record of every item, as it was read, and whether it is a hit.
 
     Raises OptionError, CorpusError, TokenizerError for an index without a tokenizer (but documents
-    of token ids need none), and the errors of `open`.
+    of token ids need none), BuildError where the disk of temporary files is full, and the errors of
+    `open`.
     """
     rule = rule_of(
         preset,
