@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from everygram.cli.answering import opened, print_answer
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import PATH, completes, examples, index_argument
 from everygram.cli.reading import without_build
 from everygram.cli.show_curation import show_contamination
@@ -146,7 +147,7 @@ def contamination(
     if drop is not None and documents:
         raise OptionError("--drop: goes with an index of the corpus; with --documents, use --clean")
     gc.enable()
-    with ExitStack() as stack:
+    with signals_exit(), ExitStack() as stack:
         kept = None if clean is None else stack.enter_context(whole(clean))
         left = None if dirty is None else stack.enter_context(whole(dirty))
 

@@ -10,6 +10,7 @@ import click
 
 import everygram
 from everygram.cli.answering import print_answer
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import (
     PATH,
     completes,
@@ -110,7 +111,7 @@ def duplicates(
             check_place(name, path, (".jsonl",), ".jsonl")
     check_apart({"--out": out, "--documents": documents})
     gc.enable()
-    with build_progress() as progress:
+    with signals_exit(), build_progress() as progress:
         given = index[0] if len(index) == 1 else list(index)
         found = everygram.duplicates(given, progress=progress, **options)
     for path, table in ((out, found), (documents, found.copies)):
@@ -197,7 +198,7 @@ def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
     Without --keep-first every copy is struck.
     """
     gc.enable()
-    with build_progress() as progress:
+    with signals_exit(), build_progress() as progress:
         done = everygram.deduplicate(index, out, progress=progress, **options)
     print_answer(done.as_dict(), _show_done, as_json)
 
