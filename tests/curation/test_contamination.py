@@ -180,6 +180,10 @@ def test_words():
     assert ids[3][:2] == ids[0][:2]
     assert len(words.of("日本語、テキスト")) == 7
     assert words.of("…—!_ \n").shape == (0,)
+    # Words of other vowel signs are others, and signs divide no word.
+    assert [len(words.of(each)) for each in ("हिन्दी की", "كَتَبَ", "ที่กิน", "𑄇𑄧𑄟𑄴")] == [2, 1, 3, 1]
+    assert words.of("की").tolist() != words.of("का").tolist()
+    assert words.of("葛\U000e0100城").tolist() == words.of("葛城").tolist()
     text = "Ein  schöner-Tag."
     assert [text[a:b] for a, b in places(text)] == ["Ein", "schöner", "Tag"]
     words.fix()
@@ -204,6 +208,7 @@ def test_words_of_long_texts(seed):
         "-",
         "\n",
         "’",
+        "की",
         "ǅ",
         "K",
     ]
