@@ -433,6 +433,22 @@ def test_token_ids_against_benchmarks(tmp_path):
         everygram.contamination(path, ["a text"])
 
 
+@pytest.mark.parametrize("documents", [False, True])
+def test_token_ids_of_another_vocabulary(tmp_path, documents):
+    """An id that is none of the index's is not taken for the one that its last bytes are."""
+    path = write_index(tmp_path / "index", [[1, 2, 3, 4]], "u8", vocab_size=6)
+    for wrong in (257, 99, 255):
+        np.save(tmp_path / "ids.npy", np.array([[1, 2, 3, 4], [wrong, 2, 3, 4]], np.uint16))
+        with pytest.raises(CorpusError, match=f"item 1: token id {wrong} .* expected 0 to 5"):
+            everygram.contamination(path, str(tmp_path / "ids.npy"), 2, documents=documents)
+    everygram.build([{"text": "one two"}], tmp_path / "texts")
+    np.save(tmp_path / "ids.npy", np.array([[1, 2]], np.uint16))
+    with pytest.raises(OptionError, match="normalize: expected texts, found token ids in"):
+        everygram.contamination(
+            tmp_path / "texts", str(tmp_path / "ids.npy"), 2, normalize=True, documents=documents
+        )
+
+
 def test_unions(planted, tmp_path):
     folder, _, records = planted
     for name, some in (("a", records[:20]), ("b", records[20:39])):

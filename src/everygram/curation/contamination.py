@@ -104,6 +104,13 @@ def contamination(
     opened = open_index(index) if isinstance(index, str | os.PathLike) else nullcontext(index)
     with opened as asked:
         asked = check_open(asked)
+        for benchmark in benchmarks:
+            benchmark.vocab_size = asked.manifest.vocab_size
+            if benchmark.are_ids and rule.normalize:
+                raise OptionError(
+                    f"normalize: expected texts, found token ids in '{benchmark.name}'; compare "
+                    "tokens"
+                )
         if other_way:
             rule = replace(rule, min_length=rule.n)
         run = _Run(asked, rule, shown, drop, each, clock)
