@@ -1,22 +1,26 @@
 """Contamination against brute force, and planted contamination with known truth."""
 
+import errno
 import gzip
 import itertools
 import json
+import os
 import pickle
 import random
 import re
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.curation import haystack
 from everygram.curation.haystack import Grams
 from everygram.curation.matching import Part, documents_with, measure
 from everygram.curation.words import Words, normal, places
-from everygram.errors import CorpusError, OptionError, TokenizerError
+from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -188,6 +192,10 @@ def test_words():
     assert ids[3][:2] == ids[0][:2]
     assert len(words.of("日本語、テキスト")) == 7
     assert words.of("…—!_ \n").shape == (0,)
+    # Words of other vowel signs are others, and signs divide no word.
+    assert [len(words.of(each)) for each in ("हिन्दी की", "كَتَبَ", "ที่กิน", "𑄇𑄧𑄟𑄴")] == [2, 1, 3, 1]
+    assert words.of("की").tolist() != words.of("का").tolist()
+    assert words.of("葛\U000e0100城").tolist() == words.of("葛城").tolist()
     text = "Ein  schöner-Tag."
     assert [text[a:b] for a, b in places(text)] == ["Ein", "schöner", "Tag"]
     words.fix()
@@ -212,6 +220,7 @@ def test_words_of_long_texts(seed):
         "-",
         "\n",
         "’",
+        "की",
         "ǅ",
         "K",
     ]
@@ -436,6 +445,22 @@ def test_token_ids_against_benchmarks(tmp_path):
         everygram.contamination(path, ["a text"])
 
 
+@pytest.mark.parametrize("documents", [False, True])
+def test_token_ids_of_another_vocabulary(tmp_path, documents):
+    """An id that is none of the index's is not taken for the one that its last bytes are."""
+    path = write_index(tmp_path / "index", [[1, 2, 3, 4]], "u8", vocab_size=6)
+    for wrong in (257, 99, 255):
+        np.save(tmp_path / "ids.npy", np.array([[1, 2, 3, 4], [wrong, 2, 3, 4]], np.uint16))
+        with pytest.raises(CorpusError, match=f"item 1: token id {wrong} .* expected 0 to 5"):
+            everygram.contamination(path, str(tmp_path / "ids.npy"), 2, documents=documents)
+    everygram.build([{"text": "one two"}], tmp_path / "texts")
+    np.save(tmp_path / "ids.npy", np.array([[1, 2]], np.uint16))
+    with pytest.raises(OptionError, match="normalize: expected texts, found token ids in"):
+        everygram.contamination(
+            tmp_path / "texts", str(tmp_path / "ids.npy"), 2, normalize=True, documents=documents
+        )
+
+
 def test_unions(planted, tmp_path):
     folder, _, records = planted
     for name, some in (("a", records[:20]), ("b", records[20:39])):
@@ -590,3 +615,32 @@ def test_records_are_written_under_names_of_json_lines(planted, run, tmp_path, n
     assert code == 2
     assert "--clean: expected a name that ends in .jsonl, .jsonl.gz" in error
     assert not out.exists()
+
+
+def test_records_are_written_as_they_were(planted, run, tmp_path):
+    """Lone surrogates in fields that are not looked for, too."""
+    folder, _, _ = planted
+    given = tmp_path / "items.jsonl"
+    line = '{"q": "some text", "\\udfff": "\\ud800x", "u": "\u2028é"}\n'
+    given.write_text(line, encoding="utf-8")
+    clean = tmp_path / "clean.jsonl"
+    code, _, error = run(
+        *("contamination", folder / "index", given, "--fields", "q", "--clean", clean)
+    )
+    assert (code, clean.read_text(encoding="utf-8")) == (0, line), error
+
+
+def test_a_full_disk_of_temporary_files_is_said(planted, tmp_path, monkeypatch):
+    folder, _, _ = planted
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(haystack, "write_documents", full)
+    with pytest.raises(BuildError, match=f"no space left at '{tmp_path}'"):
+        everygram.contamination(
+            folder / "index", str(folder / "items.jsonl"), fields=["q"], normalize=True
+        )
+    assert list(tmp_path.iterdir()) == []

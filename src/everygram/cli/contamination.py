@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from everygram.cli.answering import opened, print_answer
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import PATH, completes, examples, index_argument
 from everygram.cli.reading import without_build
 from everygram.cli.show_curation import show_contamination
 from everygram.cli.show_indexing import build_progress
 from everygram.cli.writing import (
+    check_apart,
     check_not_read,
     check_place,
     check_records,
@@ -169,17 +171,18 @@ def contamination(
     printed = drop == Path("-")
     if printed and as_json:
         raise click.UsageError("--drop - prints numbers alone: expected it without --json")
-    given = {"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop, "--report": report}
-    _check_files(given)
-    for option, path in given.items():
+    files = {"--out": out, "--clean": clean, "--dirty": dirty, "--drop": drop, "--report": report}
+    _check_files(files)
+    for option, path in files.items():
         if path is not None and option not in ("--drop", "--report"):
             check_records(option, path)
     if report is not None:
         check_place("--report", report, (".html", ".htm"), ".html")
+    check_apart(files)
     if drop is not None and documents:
         raise OptionError("--drop: goes with an index of the corpus; with --documents, use --clean")
     gc.enable()
-    with ExitStack() as stack:
+    with signals_exit(), ExitStack() as stack:
         kept = None if clean is None else stack.enter_context(records(clean))
         left = None if dirty is None else stack.enter_context(records(dirty))
 
@@ -189,7 +192,7 @@ def contamination(
                 file.write(_line(record))
 
         try:
-            check_not_read(given, (file.name for name in benchmarks for file in _files(name)))
+            check_not_read(files, (file.name for name in benchmarks for file in _files(name)))
             with opened(index) as asked, build_progress() as progress:
                 found = everygram.contamination(
                     asked,
@@ -221,17 +224,13 @@ def contamination(
 
 
 def _check_files(given: dict[str, Path | None]) -> None:
-    """Raise OptionError for what cannot be written, or for one file named twice."""
-    seen: dict[Path, str] = {}
+    """Raise OptionError for what cannot be written."""
     for option, path in given.items():
         if path is None:
             continue
         if path.is_dir() or not path.parent.is_dir():
             why = "a folder" if path.is_dir() else "in a folder that is not there"
             raise OptionError(f"{option}: expected a file to write, found '{path}', {why}")
-        if path in seen:
-            raise OptionError(f"{option}: expected another file than {seen[path]}, found '{path}'")
-        seen[path] = option
 
 
 def _files(name: str) -> "list[File]":
@@ -245,7 +244,9 @@ def _files(name: str) -> "list[File]":
 
 
 def _line(record: Any) -> bytes:
-    return json.dumps(record, ensure_ascii=False, default=_listed).encode() + b"\n"
+    # (A lone surrogate, which other fields of a record may have, is escaped, as it was.)
+    text = json.dumps(record, ensure_ascii=False, default=_listed)
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _listed(value: Any) -> Any:

@@ -11,6 +11,7 @@ import click
 
 import everygram
 from everygram.cli.answering import print_answer
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import (
     PATH,
     completes,
@@ -25,8 +26,7 @@ from everygram.cli.options import (
 )
 from everygram.cli.show import counted, printable
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, whole
-from everygram.errors import OptionError
+from everygram.cli.writing import check_apart, check_place, whole
 
 if TYPE_CHECKING:
     from everygram.results.duplicates import Copies, Duplicates
@@ -118,10 +118,9 @@ def duplicates(
     for name, path in (("--out", out), ("--documents", documents)):
         if path is not None:
             check_place(name, path, (".jsonl",), ".jsonl")
-    if out is not None and out == documents:
-        raise OptionError("--documents: expected another file than --out")
+    check_apart({"--out": out, "--documents": documents})
     gc.enable()
-    with build_progress() as progress:
+    with signals_exit(), build_progress() as progress:
         given = index[0] if len(index) == 1 else list(index)
         found = everygram.duplicates(given, progress=progress, **options)
     for path, table in ((out, found), (documents, found.copies)):
@@ -231,7 +230,7 @@ def deduplicate(index: Path, file_format: str, out: Path, as_json: bool, **optio
     Without --keep-first every copy is struck.
     """
     gc.enable()
-    with build_progress() as progress:
+    with signals_exit(), build_progress() as progress:
         done = everygram.deduplicate(index, out, format=file_format, progress=progress, **options)
     print_answer(done.as_dict(), _show_done, as_json)
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from everygram.errors import OptionError
 
@@ -33,48 +33,56 @@ def check_not_read(written: dict[str, Path | None], read: Iterable[str]) -> None
 
     written: the options' files. read: what is read, by its names.
     """
-    # (Of a name that is too long for a file, this is no error.)
-    sources = [name for name in read if os.path.exists(name)]  # noqa: PTH110
+    sources = {os.path.realpath(name) for name in read}
     for option, path in written.items():
-        if path is None or not path.is_file():
-            continue
-        for name in sources:
-            if path.samefile(name):
-                raise OptionError(
-                    f"{option}: expected another file than those that are read, found '{path}'"
-                )
+        if path is not None and path.is_file() and os.path.realpath(path) in sources:
+            raise OptionError(
+                f"{option}: expected another file than those that are read, found '{path}'"
+            )
 
 
 def check_records(option: str, path: Path) -> None:
     """Raise OptionError where no file of JSON lines can be (a device, or a pipe, is fine)."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         return
+    # (Imported here: few commands need it.)
+    from everygram.corpus.writing import COMPRESSED
+
     ending = path.suffix.lower()
-    plain = path.with_suffix("") if ending in _compressions() else path
+    plain = path.with_suffix("") if ending in COMPRESSED else path
     if plain.suffix.lower() != ".jsonl":
-        endings = ", ".join(f".jsonl{each}" for each in ("", *_compressions()))
+        endings = ", ".join(f".jsonl{each}" for each in ("", *COMPRESSED))
         raise OptionError(f"{option}: expected a name that ends in {endings}, found '{path}'")
     check_place(option, path, (ending,), ending)
-
-
-def _compressions() -> dict[str, Any]:
-    """What compresses a file that is written, by the ending of its name."""
-    # (Imported here: few commands need it.)
-    from everygram.corpus.writing import OPENING
-
-    return {ending: opening for ending, opening in OPENING.items() if ending != ".jsonl"}
 
 
 @contextmanager
 def records(path: Path) -> Iterator[BinaryIO]:
     """A file of JSON lines to write, as `whole`, compressed if its name ends so."""
+    # (Imported here: few commands need it.)
+    from everygram.corpus.writing import COMPRESSED
+
     with whole(path) as file:
-        opening = _compressions().get(path.suffix.lower())
-        if opening is None:
+        compress = COMPRESSED.get(path.suffix.lower())
+        if compress is None:
             yield file
             return
-        with opening(file) as compressed:
+        with compress(file, "wb") as compressed:
             yield compressed
+
+
+def check_apart(given: dict[str, Path | None]) -> None:
+    """Raise OptionError where two options name one file, however they spell its path.
+
+    given: paths by their options. (Into a device or a pipe goes what several options write.)
+    """
+    seen: dict[str, str] = {}
+    for option, path in given.items():
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise OptionError(f"{option}: expected another file than {other}, found '{path}'")
 
 
 def write_whole(path: Path, content: bytes) -> None:

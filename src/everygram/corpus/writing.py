@@ -8,7 +8,6 @@ import lzma
 import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# How files of each ending are opened for their bytes, if they are compressed.
-COMPRESSED: dict[str, Callable[[Path], Any]] = {
-    ".gz": partial(gzip.open, mode="xb"),
-    ".zst": partial(zstd.open, mode="xb"),
-    ".xz": partial(lzma.open, mode="xb"),
-    ".bz2": partial(bz2.open, mode="xb"),
+# How compressed files of each ending, or open files, are opened for bytes.
+COMPRESSED: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".zst": zstd.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
 }
 
 
@@ -51,7 +50,7 @@ def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
     temporary = path.with_name(f".everygram-{os.getpid()}.tmp")
     try:
         try:
-            with COMPRESSED.get(path.suffix.lower(), partial(open, mode="xb"))(temporary) as file:
+            with COMPRESSED.get(path.suffix.lower(), open)(temporary, "xb") as file:
                 for record in records:
                     line = json.dumps(record, ensure_ascii=False) + "\n"
                     file.write(line.encode(errors="surrogatepass"))

@@ -64,7 +64,7 @@ def read_concepts(path: Path) -> Concepts:
         rows = _rows_of_csv(path, content)
         pairs = [(_named(path, row, number), _aliases(row)) for number, row in rows]
     else:
-        pairs = [(line.strip(), []) for line in content.splitlines() if line.strip()]
+        pairs = [(line.strip(), []) for line in _lines(content) if line.strip()]
     return _joined(pairs, CorpusError(f"{path}: expected concepts, found none"))
 
 
@@ -139,6 +139,11 @@ def _content(path: Path) -> str:
         ) from None
 
 
+def _lines(content: str) -> Iterator[str]:
+    """The lines of a file, which end with \\n, \\r\\n or \\r (`splitlines` ends them at more)."""
+    return iter(io.StringIO(content, newline=None))
+
+
 def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
     try:
@@ -150,8 +155,7 @@ def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]
 
 
 def _rows_of_json(path: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # (JSON may hold characters that `splitlines` takes for ends of lines.)
-    for number, line in enumerate(content.split("\n"), 1):
+    for number, line in enumerate(_lines(content), 1):
         if not line.strip():
             continue
         try:

@@ -82,7 +82,8 @@ def contamination(
     a hit. each: called with the record of every item, as it was read, and whether it is a hit.
 
     Raises OptionError, CorpusError, TokenizerError for an index without a tokenizer (but documents
-    of token ids need none), and the errors of `open`.
+    of token ids need none), BuildError where the disk of temporary files is full, and the errors of
+    `open`.
     """
     rule = rule_of(
         preset,
@@ -105,6 +106,13 @@ def contamination(
     opened = open_index(index) if isinstance(index, str | os.PathLike) else nullcontext(index)
     with opened as asked:
         asked = check_open(asked)
+        for benchmark in benchmarks:
+            benchmark.vocab_size = asked.manifest.vocab_size
+            if benchmark.are_ids and rule.normalize:
+                raise OptionError(
+                    f"normalize: expected texts, found token ids in '{benchmark.name}'; compare "
+                    "tokens"
+                )
         if other_way:
             rule = replace(rule, min_length=rule.n)
         run = _Run(asked, rule, shown, drop, each, clock)

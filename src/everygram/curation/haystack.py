@@ -15,6 +15,7 @@ import numpy as np
 from everygram import passages
 from everygram.arguments import short
 from everygram.building.segment_builder import write_documents
+from everygram.building.stages import disk
 from everygram.curation.matching import Part
 from everygram.curation.words import UNKNOWN, Words, places
 from everygram.encoding import Reading
@@ -254,7 +255,8 @@ def words_of(
 
     with TemporaryDirectory(prefix="everygram-") as name:
         path = Path(name) / "words"
-        _write(path, kept(), threads)
+        with disk(Path(name).parent):
+            _write(path, kept(), threads)
         if grams is None:
             words.fix()
         with Index(path) as made:
