@@ -395,6 +395,8 @@ def test_what_cannot_be_is_said(tmp_path, texts_index):
     path, _ = texts_index
     with pytest.raises(OptionError, match="across: expected a union of several indexes"):
         everygram.duplicates(path, across=True)
+    with pytest.raises(OptionError, match="by: no document's metadata has the field 'nope'"):
+        everygram.duplicates(path, 4, by="nope")
     with pytest.raises(OptionError, match="unit: expected one of tokens, bytes, found 'words'"):
         everygram.duplicates(path, unit="words")
     with pytest.raises(OptionError, match=r"out: expected a name that ends in \.jsonl"):
@@ -455,3 +457,17 @@ def test_the_command_shows_what_repeats(tmp_path, run):
     code, out, _ = run("duplicates", tmp_path / "ids", "--min-length", 2)
     assert code == 0
     assert "count" not in out
+
+
+def test_several_indexes_are_deduplicated_as_one(tmp_path, run):
+    line = "the same words in both"
+    for name, texts in (("one", ["a b", f"{line}, first"]), ("two", [f"{line}, second", "c d"])):
+        path = write_jsonl(tmp_path / f"{name}.jsonl", [{"text": text} for text in texts])
+        everygram.build(path, tmp_path / name, "bytes")
+    both, out = (tmp_path / "one", tmp_path / "two"), tmp_path / "left.jsonl"
+    asked = ("deduplicate", *both, "--keep-first", "--min-length", 10)
+    assert run(*asked, "--out", out)[0] == 0
+    texts = [json.loads(line)["text"] for line in out.read_text().splitlines()]
+    assert texts == ["a b", f"{line}, first", "second", "c d"]
+    assert run(*asked, "--format", "infini-gram", "--out", tmp_path / "v4")[0] == 0
+    assert run("count", tmp_path / "v4", "--ids", "99")[0] == 0

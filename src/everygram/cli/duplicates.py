@@ -18,7 +18,6 @@ from everygram.cli.options import (
     content_option,
     examples,
     format_option,
-    index_argument,
     json_option,
     resource_options,
     together,
@@ -34,6 +33,15 @@ if TYPE_CHECKING:
 # Groups whose text is shown, and characters of it.
 MOST, TEXT = 5, 70
 
+indexes_argument = click.argument(
+    "index",
+    type=PATH,
+    nargs=-1,
+    required=True,
+    metavar="INDEX...",
+    shell_complete=completes("dir"),
+    help="The index's folder; several are looked through as one.",
+)
 repeat_options = together(
     click.option(
         "--min-length",
@@ -73,15 +81,7 @@ repeat_options = together(
         "everygram duplicates my-index --keep-first --documents copies.jsonl",
     )
 )
-@click.argument(
-    "index",
-    type=PATH,
-    nargs=-1,
-    required=True,
-    metavar="INDEX...",
-    shell_complete=completes("dir"),
-    help="The index's folder; several are looked through as one.",
-)
+@indexes_argument
 @repeat_options
 @click.option("--across", is_flag=True, help="Only n-grams that occur in more than one INDEX.")
 @click.option(
@@ -197,10 +197,11 @@ def _show(answer: dict[str, Any], by: str | None, most: list[tuple[int, str]]) -
         "everygram deduplicate my-index --out corpus.jsonl.zst",
         "everygram deduplicate my-index --out corpus.jsonl --keep-first --min-left 20",
         "everygram deduplicate my-index --out corpus.jsonl.gz --work-dir /large/disk/work",
+        "everygram deduplicate wiki books --keep-first --out both.jsonl.zst",
         "everygram deduplicate my-index --format infini-gram --out v4_deduplicated",
     )
 )
-@index_argument
+@indexes_argument
 @format_option
 @click.option(
     "--out",
@@ -221,7 +222,9 @@ def _show(answer: dict[str, Any], by: str | None, most: list[tuple[int, str]]) -
 @work_option
 @resource_options
 @json_option
-def deduplicate(index: Path, file_format: str, out: Path, as_json: bool, **options: Any) -> None:
+def deduplicate(
+    index: tuple[Path, ...], file_format: str, out: Path, as_json: bool, **options: Any
+) -> None:
     """Write the documents of an index without what repeats.
 
     As 'everygram export' does, with their metadata, but without the ranges that 'everygram
@@ -231,7 +234,8 @@ def deduplicate(index: Path, file_format: str, out: Path, as_json: bool, **optio
     """
     gc.enable()
     with signals_exit(), build_progress() as progress:
-        done = everygram.deduplicate(index, out, format=file_format, progress=progress, **options)
+        given = index[0] if len(index) == 1 else list(index)
+        done = everygram.deduplicate(given, out, format=file_format, progress=progress, **options)
     print_answer(done.as_dict(), _show_done, as_json)
 
 

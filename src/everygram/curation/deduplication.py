@@ -24,7 +24,7 @@ from everygram.building.tokenize import REPORT_EVERY, encoded
 from everygram.corpus.documents import TextDocument
 from everygram.corpus.writing import check_new, write_records
 from everygram.curation.duplicates import ids_of, within
-from everygram.curation.opened import opened
+from everygram.curation.opened import Given, opened
 from everygram.curation.repeats import Question, find
 from everygram.curation.stream import SortedStream, sort, sorted_stream, stream_of
 from everygram.curation.work import Work, digest_of, work_on
@@ -41,7 +41,7 @@ RANGES, SUMS, NUMBERS = "ranges", "sums", "numbers"
 
 
 def deduplicate(
-    index: Index | PathLike,
+    index: Given,
     out: PathLike,
     min_length: int = 50,
     *,
@@ -62,7 +62,8 @@ def deduplicate(
     from the file with the same tokenizer has no `duplicates` for the same min_length and unit. (If
     encoding the texts again gives their ids: that is so wherever `build` read texts.)
 
-    index: an open index or union, or a path.
+    index: an open index or union, a path, or a list of paths: their union, whose documents are
+        written one index after another.
     out: a new file: .jsonl, .jsonl.gz, .jsonl.zst, .jsonl.xz or .jsonl.bz2; or a new folder.
     min_length, unit, keep_first, bridge: as in `duplicates`. Characters that a range has a part of
         are left out whole. Without keep_first every copy of a repeat is struck.

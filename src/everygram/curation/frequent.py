@@ -91,8 +91,6 @@ def _sources(
     if field is None:
         return [None], np.zeros(stream.numbers.shape[0], np.int64)
     values = values_of(index, field, stream.numbers)
-    if values and all(value is None for value in values):
-        raise OptionError(f"by: no document's metadata has the field {field!r}")
     names = sorted(set(values), key=lambda name: (name is not None, name))
     places = {name: place for place, name in enumerate(names)}
     return names, np.array([places[value] for value in values], np.int64)

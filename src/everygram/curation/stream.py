@@ -125,7 +125,7 @@ def stream_of(stages: Stages, dtype: str, numbers: np.ndarray) -> SortedStream:
 def values_of(index: Index, field: str, numbers: np.ndarray) -> list[str | None]:
     """What a field of the metadata (a.b: b inside a) has, as `text_of` says it.
 
-    numbers: int64, of documents in the index's engine.
+    numbers: int64, of documents in the index's engine. Raises OptionError if none has the field.
     """
     values: list[str | None] = [None] * numbers.shape[0]
     for segment in index.engine.segments:
@@ -134,6 +134,8 @@ def values_of(index: Index, field: str, numbers: np.ndarray) -> list[str | None]
         local = segment.local_of(numbers)
         for place in np.flatnonzero(local >= 0).tolist():
             values[place] = text_of(segment.metadata(int(local[place])), field)
+    if values and all(value is None for value in values):
+        raise OptionError(f"by: no document's metadata has the field {field!r}")
     return values
 
 
