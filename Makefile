@@ -47,7 +47,8 @@ test-infini-gram: $(VENV)/.tests-installed bench/.peers/.installed
 # Of these `make test` runs a sample (tests/campaign.py); and every query of indexes that are
 # self-indexes where a test says nothing of kinds.
 campaign: $(VENV)/.tests-installed
-	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building tests/engine
+	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building tests/engine \
+		tests/storage
 	EVERYGRAM_KINDS=self-index $(BIN)/pytest $(TOGETHER) tests/search tests/attribution \
 		tests/analysis tests/compat tests/integrations tests/lm tests/results tests/test_index.py \
 		tests/test_novelty.py tests/test_passages.py tests/test_union.py

@@ -144,6 +144,11 @@ FUNCTIONS = {
     "duplicates, of several": lambda path: everygram.duplicates(["index", path]),
     "deduplicate, index": lambda path: everygram.deduplicate(path, f"{new()}.jsonl"),
     "deduplicate, out": lambda path: everygram.deduplicate("index", path),
+    "deduplicate, out of a folder": lambda path: everygram.deduplicate(
+        "index", path, format="infini-gram"
+    ),
+    "duplicates, work_dir": lambda path: everygram.duplicates("index", work_dir=path),
+    "top_ngrams, work_dir": lambda path: everygram.top_ngrams("index", work_dir=path),
     "open": lambda path: everygram.open(path).close(),
     "frequency, index": lambda path: everygram.frequency(path, ["a"]),
     "frequency, concepts": lambda path: everygram.frequency("index", path),
@@ -255,6 +260,9 @@ COMMANDS = {
     "duplicates, --documents": lambda path: ["duplicates", "index", "--documents", path],
     "deduplicate, INDEX": lambda path: ["deduplicate", path, "--out", f"{new()}.jsonl"],
     "deduplicate, --out": lambda path: ["deduplicate", "index", "--out", path],
+    "deduplicate, --work-dir": lambda path: [
+        *("deduplicate", "index", "--out", f"{new()}.jsonl", "--work-dir", path)
+    ],
     "perplexity, INDEX": lambda path: [
         "perplexity", path, "corpus.jsonl", "--model", "infgram-floor"
     ],

@@ -19,7 +19,8 @@ class Progress:
     "sort", "merge", "count" (documents), "compress" (into a self-index), "plain" (a self-index's
     tokens and suffixes made), "prepare", "write", "publish", "grow" (trees of a forest), "words"
     (documents of an index, read as words), "search" (items looked for), "ngrams" (counted),
-    "repeats" (found), "strike" (these) or "export" (documents); `done` of `total` is its own
+    "repeats" (found), "strike" (these), "export" (documents) or "anew" (an earlier run's work on
+    another index, or with other options, is discarded); `done` of `total` is its own
     measure (bytes of files, or tokens). documents and tokens count what has been read;
     `seconds` is since the start, `stage_seconds` what this stage has taken.
     """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from everygram.cli.writing import whole, write_whole
+from everygram.cli.writing import check_apart, whole, write_whole
+from everygram.errors import OptionError
 
 
 def test_a_device_and_a_pipe_are_written_to_and_stay_what_they_are(tmp_path):
@@ -36,3 +37,21 @@ def test_two_files_at_a_time_and_one_that_fails(tmp_path):
         one.write(b"3")
         raise ValueError
     assert a.read_bytes() == b"1" and sorted(tmp_path.iterdir()) == [a, b]
+
+
+def test_one_file_is_not_written_by_two_options(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    device, a, b = Path("/dev/null"), Path("a"), Path("b")
+    check_apart({"--one": a, "--two": b, "--three": None, "--four": device, "--five": device})
+    for path in (Path("a"), tmp_path / "a", Path("link")):
+        with pytest.raises(OptionError, match="--three: expected another file than --one, found"):
+            check_apart({"--one": a, "--two": b, "--three": path})
+    for command, one, other, name in (
+        (["contamination", "i", "c.jsonl"], "--clean", "--dirty", "x"),
+        (["contamination", "i", "c.jsonl"], "--out", "--report", "x.html"),
+        (["duplicates", "i"], "--out", "--documents", "x.jsonl"),
+        (["frequency", "i", "c.txt", "--pairs"], "--out", "--pairs-out", "x.csv"),
+    ):
+        code, _, error = run(*command, one, name, other, tmp_path / name)
+        assert (code, f"{other}: expected another file than {one}" in error) == (2, True), error

@@ -623,6 +623,8 @@ def test_writing(client, tmp_path):
     assert index.delete(query="two zebras", dry_run=True)["num_documents"] == 1
     assert index.delete(query="two zebras")["num_documents"] == 1
     assert index.count("zebra") == 2
+    assert index.compact(kind="self-index")["segments_after"] == 1
+    assert index.count("zebra") == 2
     job = index.compact(full=True, wait=False)
     assert index.job(job["id"])["id"] == job["id"]
     with pytest.raises(everygram.QueryError):

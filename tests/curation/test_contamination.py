@@ -1,21 +1,33 @@
 """Contamination against brute force, and planted contamination with known truth."""
 
+import errno
+import gzip
 import itertools
 import json
+import os
+import pickle
 import random
 import re
+import sys
+import tempfile
 
 import numpy as np
 import pytest
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.curation import haystack
 from everygram.curation.haystack import Grams
 from everygram.curation.matching import measure
 from everygram.curation.sequences import Part
 from everygram.curation.variants import documents_with
 from everygram.curation.words import Words, normal, places
-from everygram.errors import CorpusError, OptionError, TokenizerError
+from everygram.errors import BuildError, CorpusError, OptionError, TokenizerError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 pytestmark = pytest.mark.usefixtures("kinds")
 
@@ -87,8 +99,12 @@ def naive(documents, texts, n, least, most=None):
     }
 
 
+OPENING = {".gz": gzip.open, ".zst": zstd.open}
+
+
 def lines_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with OPENING.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def words_of(text):
@@ -178,6 +194,10 @@ def test_words():
     assert ids[3][:2] == ids[0][:2]
     assert len(words.of("日本語、テキスト")) == 7
     assert words.of("…—!_ \n").shape == (0,)
+    # Words of other vowel signs are others, and signs divide no word.
+    assert [len(words.of(each)) for each in ("हिन्दी की", "كَتَبَ", "ที่กิน", "𑄇𑄧𑄟𑄴")] == [2, 1, 3, 1]
+    assert words.of("की").tolist() != words.of("का").tolist()
+    assert words.of("葛\U000e0100城").tolist() == words.of("葛城").tolist()
     text = "Ein  schöner-Tag."
     assert [text[a:b] for a, b in places(text)] == ["Ein", "schöner", "Tag"]
     words.fix()
@@ -202,6 +222,7 @@ def test_words_of_long_texts(seed):
         "-",
         "\n",
         "’",
+        "की",
         "ǅ",
         "K",
     ]
@@ -341,7 +362,7 @@ def test_pandas(planted):
     assert found.to_arrow().num_rows == len(table) == 36
     assert [*table.columns] == [
         *("benchmark", "item", "hit", "tokens", "ngrams", "coverage", "share", "longest", "hits"),
-        *("count", "document_count", "documents"),
+        *("count", "document_count", "text", "documents"),
     ]
     assert table["documents"].map(list).tolist() == [
         [one.document for one in each.documents] for each in found.items
@@ -353,7 +374,7 @@ def test_pandas(planted):
     assert table["hit"].dtype == bool
     assert 0 < table["hit"].sum() < 36
     none = everygram.contamination(folder / "index", ["new text"], 13, documents=True)
-    assert none.to_pandas().shape == (0, 12)
+    assert none.to_pandas().shape == (0, 13)
 
 
 def test_stop_ngrams(tmp_path):
@@ -448,6 +469,22 @@ def test_token_ids_against_benchmarks(tmp_path):
         everygram.contamination(path, ["a text"])
 
 
+@pytest.mark.parametrize("documents", [False, True])
+def test_token_ids_of_another_vocabulary(tmp_path, documents):
+    """An id that is none of the index's is not taken for the one that its last bytes are."""
+    path = write_index(tmp_path / "index", [[1, 2, 3, 4]], "u8", vocab_size=6)
+    for wrong in (257, 99, 255):
+        np.save(tmp_path / "ids.npy", np.array([[1, 2, 3, 4], [wrong, 2, 3, 4]], np.uint16))
+        with pytest.raises(CorpusError, match=f"item 1: token id {wrong} .* expected 0 to 5"):
+            everygram.contamination(path, str(tmp_path / "ids.npy"), 2, documents=documents)
+    everygram.build([{"text": "one two"}], tmp_path / "texts")
+    np.save(tmp_path / "ids.npy", np.array([[1, 2]], np.uint16))
+    with pytest.raises(OptionError, match="normalize: expected texts, found token ids in"):
+        everygram.contamination(
+            tmp_path / "texts", str(tmp_path / "ids.npy"), 2, normalize=True, documents=documents
+        )
+
+
 def test_unions(planted, tmp_path):
     folder, _, records = planted
     for name, some in (("a", records[:20]), ("b", records[20:39])):
@@ -516,7 +553,13 @@ def test_errors(planted, options, error, message):
 
 def test_command(planted, run, tmp_path):
     folder, _, _ = planted
-    names = {name: tmp_path / name for name in ("clean", "dirty", "drop", "out", "page.html")}
+    names = {
+        "clean": tmp_path / "clean.jsonl",
+        "dirty": tmp_path / "dirty.jsonl.gz",
+        "drop": tmp_path / "drop",
+        "out": tmp_path / "out.jsonl.zst",
+        "page.html": tmp_path / "page.html",
+    }
     code, out, _ = run(
         "contamination",
         folder / "index",
@@ -538,11 +581,90 @@ def test_command(planted, run, tmp_path):
         "delete", folder / "index", "--documents", names["drop"], "--dry-run", "--json"
     )
     assert (code, json.loads(out)["documents"]) == (0, sorted(hit))
-    code, out, _ = run("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    alone = ("contamination", folder / "index", folder / "items.jsonl", "--fields", "q")
+    code, out, _ = run(*alone)
     assert code == 0
     assert "hit" in out
-    code, _, error = run(
-        "contamination", folder / "index", folder / "items.jsonl", "--clean", "a", "--dirty", "a"
-    )
+    code, out, _ = run(*alone, "--normalize", "--drop", "-")
+    assert (code, out) == (0, names["drop"].read_text())
+    assert run(*alone, "--drop", "-", "--json")[0] == 2
+    twice = ("--clean", "a.jsonl", "--dirty", "a.jsonl")
+    code, _, error = run("contamination", folder / "index", folder / "items.jsonl", *twice)
     assert code == 2
     assert "expected another file" in error
+
+
+@pytest.mark.parametrize("option", ["--out", "--clean", "--dirty", "--drop"])
+@pytest.mark.parametrize("name", ["items.jsonl", "folder", "*.jsonl"])
+def test_what_is_read_is_not_written_over(planted, run, tmp_path, option, name):
+    folder, _, _ = planted
+    below = tmp_path / "folder"
+    below.mkdir()
+    items = below / "items.jsonl"
+    items.write_bytes((folder / "items.jsonl").read_bytes())
+    named = below if name == "folder" else below / name
+    code, _, error = run("contamination", folder / "index", named, "--fields", "q", option, items)
+    assert code == 2
+    assert f"{option}: expected another file than those that are read" in error
+    assert items.read_bytes() == (folder / "items.jsonl").read_bytes()
+
+
+def test_a_result_has_texts_and_travels(planted):
+    folder, _, _ = planted
+
+    def ask():
+        return everygram.contamination(
+            folder / "index", str(folder / "items.jsonl"), fields=["q", "q"], drop=True
+        )
+
+    found = ask()
+    given = lines_of(folder / "items.jsonl")
+    assert [each.text for each in found.items] == [each["q"] for each in given]
+    assert found == ask() == pickle.loads(pickle.dumps(found))
+    assert found.drop.shape[0] > 1
+
+
+def test_a_long_text_is_cut(planted):
+    folder, _, _ = planted
+    texts = ["a " * 400, "b " * 400]
+    found = everygram.contamination(folder / "index", [{"x": texts}], fields=["x"])
+    assert found.items[0].text == f"{texts[0]}\n\n{texts[1]}"[:1000] + "…"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.zst", "a"])
+def test_records_are_written_under_names_of_json_lines(planted, run, tmp_path, name):
+    folder, _, _ = planted
+    out = tmp_path / name
+    code, _, error = run("contamination", folder / "index", folder / "items.jsonl", "--clean", out)
+    assert code == 2
+    assert "--clean: expected a name that ends in .jsonl, .jsonl.gz" in error
+    assert not out.exists()
+
+
+def test_records_are_written_as_they_were(planted, run, tmp_path):
+    """Lone surrogates in fields that are not looked for, too."""
+    folder, _, _ = planted
+    given = tmp_path / "items.jsonl"
+    line = '{"q": "some text", "\\udfff": "\\ud800x", "u": "\u2028é"}\n'
+    given.write_text(line, encoding="utf-8")
+    clean = tmp_path / "clean.jsonl"
+    code, _, error = run(
+        *("contamination", folder / "index", given, "--fields", "q", "--clean", clean)
+    )
+    assert (code, clean.read_text(encoding="utf-8")) == (0, line), error
+
+
+def test_a_full_disk_of_temporary_files_is_said(planted, tmp_path, monkeypatch):
+    folder, _, _ = planted
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(haystack, "write_documents", full)
+    with pytest.raises(BuildError, match=f"no space left at '{tmp_path}'"):
+        everygram.contamination(
+            folder / "index", str(folder / "items.jsonl"), fields=["q"], normalize=True
+        )
+    assert list(tmp_path.iterdir()) == []

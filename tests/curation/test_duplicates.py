@@ -1,17 +1,20 @@
 """What repeats, against brute force; and that nothing repeats in what is left without it."""
 
 import json
+import pickle
 import random
 from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import everygram
 from conftest import write_index, write_jsonl
+from everygram.cli.app import app
 from everygram.curation.duplicates import placed
 from everygram.curation.stream import SortedStream
-from everygram.errors import OptionError
+from everygram.errors import BuildError, OptionError
 from everygram.passages import DocumentText
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -267,6 +270,67 @@ def test_what_is_deduplicated_has_no_repeats(texts_index, tmp_path, unit, keep_f
         assert [json.loads(line) for line in lines] == left
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2"])
+def test_every_compression(texts_index, tmp_path, ending):
+    path, _ = texts_index
+    everygram.deduplicate(path, tmp_path / f"o{ending}", 6)
+    tokenizer = path / "tokenizer.json"
+    tokenizer = tokenizer if tokenizer.exists() else "bytes"
+    everygram.build(tmp_path / f"o{ending}", tmp_path / "i", tokenizer)
+    with everygram.open(tmp_path / "i") as index:
+        assert len(everygram.duplicates(index, 6)) == 0
+        left = list(everygram.export(index))
+        # `export` writes the same file, to the byte, of what is left.
+        export = ["export", str(tmp_path / "i"), "--out", str(tmp_path / f"e{ending}")]
+        assert CliRunner().invoke(app, export).exit_code == 0
+    contents = [(tmp_path / f"{name}{ending}").read_bytes() for name in "oe"]
+    if ending != ".jsonl.gz":  # (which has the time in it)
+        assert contents[0] == contents[1]
+    everygram.build(tmp_path / f"e{ending}", tmp_path / "again", tokenizer)
+    with everygram.open(tmp_path / "again") as index:
+        assert list(everygram.export(index)) == left
+
+
+def test_a_folder_for_infini_gram(texts_index, tmp_path):
+    path, records = texts_index
+    given = {"unit": "bytes", "keep_first": True}
+    lines = everygram.deduplicate(path, tmp_path / "o.jsonl", 9, **given)
+    done = everygram.deduplicate(path, tmp_path / "v4", 9, format="infini-gram", **given)
+    differing = {"path", "seconds", "peak_bytes"}
+    assert {n: v for n, v in lines.as_dict().items() if n not in differing} == {
+        n: v for n, v in done.as_dict().items() if n not in differing
+    }
+    tokenizer = path / "tokenizer.json"
+    tokenizer = tokenizer if tokenizer.exists() else "bytes"
+    everygram.convert(tmp_path / "v4", tmp_path / "converted", tokenizer)
+    everygram.build(tmp_path / "o.jsonl", tmp_path / "built", tokenizer)
+    with (
+        everygram.open(tmp_path / "converted") as one,
+        everygram.open(tmp_path / "built") as other,
+    ):
+        assert len(everygram.duplicates(one, 9, unit="bytes")) == 0
+        found = [list(everygram.export(index)) for index in (one, other)]
+    assert len(found[0]) == done.num_documents
+    for ours, theirs in zip(*found, strict=True):
+        number = ours["linenum"]
+        assert ours["metadata"] == {n: v for n, v in records[number].items() if n != "text"}
+        assert {"text": ours["text"], **ours["metadata"]} == theirs
+
+
+def test_folders_that_cannot_be(texts_index, tmp_path):
+    path, _ = texts_index
+    with pytest.raises(OptionError, match="out: expected a new folder"):
+        everygram.deduplicate(path, tmp_path, format="infini-gram")
+    with pytest.raises(OptionError, match="format: expected one of jsonl, infini-gram, found 'x'"):
+        everygram.deduplicate(path, tmp_path / "o", format="x")
+    with pytest.raises(OptionError, match="text_field: goes with format jsonl"):
+        everygram.deduplicate(path, tmp_path / "o", format="infini-gram", text_field="t")
+    write_index(tmp_path / "i", [[1, 2], [1, 2]], "u8", 1, 5)
+    with pytest.raises(BuildError, match="nothing is left of any document"):
+        everygram.deduplicate(tmp_path / "i", tmp_path / "o", 2, format="infini-gram")
+    assert not (tmp_path / "o").exists()
+
+
 def is_within(part, whole):
     """Whether a text is another with some characters left out."""
     rest = iter(whole)
@@ -311,6 +375,12 @@ def test_a_first_copy_is_kept(tmp_path):
         assert [record["text"] for record in everygram.export(index)] == ["x y", "z"]
 
 
+def test_a_result_travels(texts_index):
+    found, again = (everygram.duplicates(texts_index[0], 6, by="n") for _ in range(2))
+    assert found == again == pickle.loads(pickle.dumps(found))
+    assert found != everygram.duplicates(texts_index[0], 7, by="n")
+
+
 def test_nothing_repeats_in_nothing(tmp_path):
     write_index(tmp_path / "i", [[], [1], []], "u8", 1, 5, [[1]])
     found = everygram.duplicates(tmp_path / "i", 1)
@@ -325,6 +395,8 @@ def test_what_cannot_be_is_said(tmp_path, texts_index):
     path, _ = texts_index
     with pytest.raises(OptionError, match="across: expected a union of several indexes"):
         everygram.duplicates(path, across=True)
+    with pytest.raises(OptionError, match="by: no document's metadata has the field 'nope'"):
+        everygram.duplicates(path, 4, by="nope")
     with pytest.raises(OptionError, match="unit: expected one of tokens, bytes, found 'words'"):
         everygram.duplicates(path, unit="words")
     with pytest.raises(OptionError, match=r"out: expected a name that ends in \.jsonl"):
@@ -364,3 +436,38 @@ def test_places_where_bytes_are_not_utf8(text_index, seed):
         text = DocumentText(reading, tokens[1:])
         expected = text.ranges(positions[:, 0] - 1, positions[:, 1] - 1)
         assert found.tolist() == [list(row) for row in expected]
+
+
+def test_the_command_shows_what_repeats(tmp_path, run):
+    line = "the same words in every document of these"
+    source = "a long name of a source: "
+    for name, texts in (("one", [f"{line} x", "y"]), ("two", ["z", f"and {line}"])):
+        records = [{"text": text, "source": f"{source}{name}"} for text in texts]
+        path = write_jsonl(tmp_path / f"{name}.jsonl", records)
+        everygram.build(path, tmp_path / name, "bytes")
+    both = tmp_path / "one", tmp_path / "two"
+    code, out, _ = run("duplicates", *both, "--across", "--min-length", 20, "--by", "source")
+    assert code == 0
+    assert f"  {source}one\n" in out
+    assert f"  {source}two\n" in out
+    *_, head, last = out.splitlines()
+    assert head.endswith("  ranges whose first n-gram occurs most often")
+    assert last.split(maxsplit=1) == ["2", repr(line)]
+    write_index(tmp_path / "ids", [[1, 2, 3], [1, 2, 3]], "u8", 1, 5)
+    code, out, _ = run("duplicates", tmp_path / "ids", "--min-length", 2)
+    assert code == 0
+    assert "count" not in out
+
+
+def test_several_indexes_are_deduplicated_as_one(tmp_path, run):
+    line = "the same words in both"
+    for name, texts in (("one", ["a b", f"{line}, first"]), ("two", [f"{line}, second", "c d"])):
+        path = write_jsonl(tmp_path / f"{name}.jsonl", [{"text": text} for text in texts])
+        everygram.build(path, tmp_path / name, "bytes")
+    both, out = (tmp_path / "one", tmp_path / "two"), tmp_path / "left.jsonl"
+    asked = ("deduplicate", *both, "--keep-first", "--min-length", 10)
+    assert run(*asked, "--out", out)[0] == 0
+    texts = [json.loads(line)["text"] for line in out.read_text().splitlines()]
+    assert texts == ["a b", f"{line}, first", "second", "c d"]
+    assert run(*asked, "--format", "infini-gram", "--out", tmp_path / "v4")[0] == 0
+    assert run("count", tmp_path / "v4", "--ids", "99")[0] == 0

@@ -220,6 +220,19 @@ def test_a_union(corpora, monkeypatch, tmp_path):
             assert found.as_dict()["rows"] == expected_rows(one[1:], False, False)
 
 
+@pytest.mark.parametrize("look_up", [0, 1 << 40])
+def test_segments_of_deleted_documents(tmp_path, monkeypatch, look_up):
+    monkeypatch.setattr(module, "LOOK_UP", look_up)
+    one = write_jsonl(tmp_path / "one.jsonl", [{"text": "Paris, Paris"}, {"text": ""}])
+    two = write_jsonl(tmp_path / "two.jsonl", [{"text": "Paris"}])
+    everygram.build(one, tmp_path / "index")
+    everygram.add(tmp_path / "index", two)
+    for gone, count in (([2], 2), ([0], 0), ([1], 0)):
+        everygram.delete(tmp_path / "index", documents=gone)
+        (found,) = everygram.frequency(tmp_path / "index", ["Paris"])
+        assert (found.count, found.document_count) == (count, int(count > 0))
+
+
 def test_tables_and_rows(corpora):
     folder, one, _ = corpora
     found = everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=7)
@@ -239,6 +252,10 @@ def test_tables_and_rows(corpora):
     known = {(row["first"], row["second"]): row for row in found.pairs.as_dict()["rows"]}
     assert some["rows"][0] == known[named[0]]
     assert some["rows"][1]["count"] == 0
+    # A window longer than any document is one document.
+    wide = everygram.frequency(folder / "one", CONCEPTS, pairs=True, within=10**9).pairs.as_dict()
+    whole = everygram.frequency(folder / "one", CONCEPTS, pairs=True).pairs.as_dict()
+    assert wide == whole | {"within": 10**9}
 
 
 def ranks(values):
@@ -285,6 +302,24 @@ def test_scores_beside_counts(corpora, seed):
         return
     assert made.correlation == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert made.rank_correlation == pytest.approx(np.corrcoef(ranks(x), ranks(y))[0, 1])
+
+
+@pytest.mark.parametrize(("scale", "base"), [(1e-9, 0), (0.01, 1e6), (1e12, -3e14)])
+def test_scores_of_any_size(corpora, scale, base):
+    """What a score is measured in changes no correlation."""
+    names = ["New York", "Paris", "city", "Paris", "ångström"]
+    plain = [0.5, 1, 0, 0.25, 0.75]
+    scores = [base + scale * each for each in plain]
+    made, other = (
+        everygram.frequency(
+            corpora[0] / "one", CONCEPTS, results=list(zip(names, given, strict=True))
+        ).performance
+        for given in (plain, scores)
+    )
+    assert other.correlation == pytest.approx(made.correlation)
+    assert other.rank_correlation == made.rank_correlation
+    assert other.slope == pytest.approx(scale * made.slope, rel=1e-6)
+    assert other.intercept == pytest.approx(base + scale * made.intercept, rel=1e-6)
 
 
 def test_intervals_are_of_samples_of_concepts(tmp_path):
@@ -386,6 +421,7 @@ def test_what_is_refused(corpora, monkeypatch, given, error, says, look_up):
     [
         ("c.txt", b"\n \n", "expected concepts, found none"),
         ("c.csv", b"text\nx\n", "line 2: expected a concept in the column concept or name"),
+        ("c.jsonl", b'{"concept": "x"}\n', "expected a .csv with a column concept, or a text"),
         ("c.txt", b"a\xff\n", "expected UTF-8, found byte 0xff at byte 2"),
     ],
 )
@@ -403,7 +439,9 @@ def test_files_that_are_refused(corpora, tmp_path, name, content, says):
             "concept,score\nParis,high\n",
             "line 2: expected a number.*'score', found 'high'",
         ),
-        ("r.jsonl", '{"concept": "Paris"}\n', "line 1: expected a number"),
+        ("r.jsonl", '{"concept": "Paris"}\n', "line 1: no field 'score'; there are 'concept'"),
+        ("r.csv", "concept,em\nParis,1\n", "line 2: no field 'score'.*'em'; .*--score-field"),
+        ("r.jsonl", '{"concept": "Paris", "score": null}\n', "line 1: expected a number"),
         ("r.jsonl", "[1]\n", "line 1: expected an object"),
         ("r.jsonl", "{\n", "line 1: not JSON"),
         ("r.csv", "concept,score\n", "expected results of an evaluation, found none"),
@@ -415,6 +453,45 @@ def test_results_that_are_refused(corpora, tmp_path, name, content, says):
         everygram.frequency(corpora[0] / "one", ["Paris"], results=tmp_path / name)
 
 
+def test_characters_that_end_lines_elsewhere_are_in_json(corpora, tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"concept": "Paris", "note": "a\u2028b", "score": 1}\r\n')
+    found = everygram.frequency(corpora[0] / "one", ["Paris"], results=tmp_path / "r.jsonl")
+    assert found.performance.items == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--pairs-out"])
+@pytest.mark.parametrize("name", ["concepts.csv", "pairs.csv", "results.csv"])
+def test_what_is_read_is_not_written_over(corpora, tmp_path, run, option, name):
+    contents = {
+        "concepts.csv": "concept\nParis\nRome\n",
+        "pairs.csv": "first,second\nParis,Rome\n",
+        "results.csv": "concept,score\nParis,1\n",
+    }
+    paths = {each: tmp_path / each for each in contents}
+    for each, path in paths.items():
+        path.write_text(contents[each])
+    more = ("--pairs-of", paths["pairs.csv"], "--results", paths["results.csv"])
+    asked = ("frequency", corpora[0] / "one", paths["concepts.csv"], *more)
+    code, _, error = run(*asked, option, paths[name])
+    assert code == 2
+    assert f"{option}: expected another file than those that are read" in error
+    assert paths[name].read_text() == contents[name]
+    assert run(*asked, option, tmp_path / "new.csv")[0] == 0
+
+
+def test_lines_of_files(corpora, tmp_path):
+    """Only ends of lines divide lines: JSON and names may have other separators within."""
+    name = "Pa\u2028ris\x85\x0c"
+    (tmp_path / "c.txt").write_bytes(f"{name}.\r\n\rcity\n".encode())
+    result = json.dumps({"concept": f"{name}.", "score": 1}, ensure_ascii=False)
+    (tmp_path / "r.jsonl").write_text(f"{result}\n", encoding="utf-8")
+    found = everygram.frequency(
+        corpora[0] / "one", tmp_path / "c.txt", results=tmp_path / "r.jsonl"
+    )
+    assert found.concepts == (f"{name}.", "city")
+    assert found.performance.items == 1
+
+
 def test_usage(corpora, tmp_path, run):
     path = tmp_path / "c.txt"
     path.write_text("Paris\n")
@@ -424,5 +501,6 @@ def test_usage(corpora, tmp_path, run):
         ["--pairs-out", tmp_path / "x.csv"],
         ["--out", tmp_path / "x.txt"],
         ["--plot", tmp_path / "x.gif"],
+        ["--pairs", "--out", tmp_path / "x.csv", "--pairs-out", tmp_path / "x.csv"],
     ):
         assert run("frequency", corpora[0] / "one", path, *more)[0] == 2

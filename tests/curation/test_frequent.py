@@ -169,3 +169,6 @@ def test_the_command_line(tmp_path, run):
     assert code == 0 and json.loads(lines[0])["document_count"] == 2
     code, _, err = run("top-ngrams", tmp_path / "index", "--n", 3, "--max-n", 2)
     assert code == 2 and err.startswith("error: --max-n: expected")
+    for option, value in (("--n", 255), ("--by", "nope"), ("--top", 10**9)):
+        code, _, err = run("top-ngrams", tmp_path / "index", option, value)
+        assert code == 2 and f"error: {option}: " in err

@@ -168,7 +168,8 @@ def test_the_command(made, run):
     assert "documents   7\n" in out
     assert "identical   4 documents in 2 groups" in out
     assert "  en\n" in out
-    assert "(no such field)" in run("stats", made / "index", "--by", "nope")[1]
+    code, _, error = run("stats", made / "index", "--by", "nope")
+    assert (code, "by: no document's metadata has the field 'nope'" in error) == (2, True)
 
 
 def test_what_is_refused(made, run):

@@ -278,6 +278,16 @@ def test_compaction_and_preparation(client, index, copy):
         assert opened.info()["prepared"]
 
 
+def test_compaction_to_another_kind(client, index, copy):
+    added = ended(client, add(client))["result"]
+    for kind in ("self-index", "suffix-array"):
+        job = ended(client, client.post("/v1/indexes/wiki/compact", json={"kind": kind}))
+        assert job["result"]["segments_after"] == 1
+        with everygram.open(index) as opened:
+            assert {segment["kind"] for segment in opened.info()["segments"]} == {kind}
+            assert opened.num_documents == added["first_document"] + added["num_documents"]
+
+
 def test_ids_are_added_where_there_is_no_tokenizer(tmp_path):
     folder = tmp_path / "ids"
     (tmp_path / "ids.bin").write_bytes(b"".join(n.to_bytes(2, "little") for n in [0, 5, 6, 0, 7]))
@@ -409,6 +419,7 @@ def test_wrong_requests_are_refused(idle):
         (b'{"full": tru', 400, "bad-json"),
         (b'{"full": 1}', 422, "bad-query"),
         (b'{"prepare": true}', 422, "bad-query"),
+        (b'{"kind": "tree"}', 422, "bad-query"),
     ]:
         response = idle.post(
             f"{url}/compact", content=body, headers={"content-type": "application/json"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import everygram
+from campaign import sized
 from conftest import write_index, write_jsonl
 from everygram.building import external_sort
 from everygram.storage import format as fmt
@@ -272,7 +273,7 @@ def test_a_killed_change_with_a_damaged_state_begins_anew(tmp_path, monkeypatch,
     small = {"memory": 1, "threads": 1}
     corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in TEXTS])
     rng = random.Random(stage)
-    for number in range(12):
+    for number in range(sized(4, 12)):
         path = tmp_path / str(number)
         added = number % 2
         if added:

@@ -253,12 +253,23 @@ def _merge(
 
     # Otherwise damaged data would get new checksums, and would count as sound ever after.
     check_files((part.segment for part in parts), checked)
-    arrays = _arrays(stages, parts, memory, threads)
+    numbers = _joined(part.numbers[~part.deleted] for part in parts)
+    given = merging(stages, parts, manifest.dtype, memory, threads)
+    return stages.make_segment(*given, numbers, manifest.document_counts, manifest.sample_every)
+
+
+def merging(
+    stages: Stages, parts: list[Part], dtype: str, memory: int, threads: int
+) -> tuple[SegmentBuilder, Callable[[SegmentBuilder], None], int]:
+    """What `Stages.make_segment` takes to merge parts, none of them of infini-gram's: a builder,
+    what reads, and the least bytes that this writes."""
+    clock, arrays = stages.clock, _arrays(stages, parts, memory, threads)
     runs = SortedRuns(
         stages.folder,
         [suffix_array for _, suffix_array in arrays],
         [part.gaps for part in parts],
     )
+    kept = sum(part.kept for part in parts)
 
     def read(builder: SegmentBuilder) -> None:
         writer = builder.writer
@@ -268,20 +279,15 @@ def _merge(
                 clock.documents, clock.tokens = writer.num_documents, writer.stream_len
                 clock.report(writer.stream_len, kept)
 
-    kept = sum(part.kept for part in parts)
-    numbers = _joined(part.numbers[~part.deleted] for part in parts)
-    at_least = kept * fmt.TOKEN_DTYPES[manifest.dtype].itemsize
-    builder = SegmentBuilder(stages.folder, manifest.dtype, memory, threads, runs)
-    return stages.make_segment(
-        builder, read, at_least, numbers, manifest.document_counts, manifest.sample_every
-    )
+    builder = SegmentBuilder(stages.folder, dtype, memory, threads, runs)
+    return builder, read, kept * fmt.TOKEN_DTYPES[dtype].itemsize
 
 
 def _arrays(
     stages: Stages, parts: list[Part], memory: int, threads: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The tokens and the suffix array of each part; none once they are merged."""
-    segments = [part.segment for part in parts]
+    segments = [part.segment.own for part in parts]
     if stages.state.merged:
         return []
     if needed := sum(map(plain_bytes, segments)):

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,11 @@ from everygram.storage.disk import map_file
 from everygram.storage.fences import counted
 from everygram.tokenizer.base import Tokenizer
 
+# What an index can be written as, beside what it is: as records, or as a folder of infini-gram's.
+FORMATS = (JSONL, INFINI_GRAM) = ("jsonl", "infini-gram")
+# A document's number, its ids, and its metadata.
+Document = tuple[int, np.ndarray, dict[str, Any]]
+
 
 def export(
     index: Index,
@@ -48,7 +53,16 @@ def export(
         arguments.string("text_field", text_field)
     # (Taken once: what `refresh` brings meanwhile is not mixed in.)
     engine, _, reading, manifest, _ = index._state
-    return _records(engine, reading.tokenizer, manifest.num_documents, progress, text_field)
+    found = records(engine.documents(), engine, reading.tokenizer, text_field)
+    return found if progress is None else _told(found, manifest.num_documents, progress)
+
+
+def _told(
+    found: Iterator[dict[str, Any]], total: int, progress: Callable[[int, int], None]
+) -> Iterator[dict[str, Any]]:
+    for done, record in enumerate(found):
+        yield record
+        progress(done + 1, total)
 
 
 def _check_open(index: object) -> None:
@@ -56,15 +70,15 @@ def _check_open(index: object) -> None:
         raise OptionError(f"index: expected an open index, found {arguments.short(index)}")
 
 
-def _records(
+def records(
+    documents: Iterable[Document],
     engine: Engine,
     tokenizer: Tokenizer | None,
-    total: int,
-    progress: Callable[[int, int], None] | None,
     text_field: str | None,
 ) -> Iterator[dict[str, Any]]:
+    """As `export`, of these documents, which have the numbers of an engine."""
     name = text_field or ("ids" if tokenizer is None else "text")
-    for done, (number, ids, metadata) in enumerate(engine.documents()):
+    for number, ids, metadata in documents:
         if name in metadata:
             raise OptionError(
                 f"{engine.called(number)}: its metadata already has a field {name!r}, which the "
@@ -72,8 +86,6 @@ def _records(
                 "text_field"
             )
         yield {name: ids.tolist() if tokenizer is None else tokenizer.decode(ids), **metadata}
-        if progress is not None:
-            progress(done + 1, total)
 
 
 @dataclass(frozen=True)
@@ -126,12 +138,34 @@ def export_infini_gram(
     path = arguments.path("out", out)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     engine, _, _, manifest, _ = index._state
-    if os.path.lexists(path):
-        raise OptionError(f"out: expected a new folder, found '{path}'; choose another name")
+    check_new_folder(path)
     if not manifest.num_documents:
         raise OptionError(
             f"index '{index.path}' has no documents: infini-gram opens no index without any"
         )
+    documents, tokens = engine.documents(), manifest.num_tokens
+    return write_infini_gram(documents, tokens, manifest, path, memory, threads, clock)
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise OptionError unless a new folder can be at a path."""
+    if os.path.lexists(path):
+        raise OptionError(f"out: expected a new folder, found '{path}'; choose another name")
+
+
+def write_infini_gram(
+    documents: Iterable[Document],
+    num_tokens: int,
+    manifest: fmt.Manifest,
+    path: Path,
+    memory: int,
+    threads: int,
+    clock: Clock,
+) -> Export:
+    """As `export_infini_gram`, of these documents, at least one, which have so many tokens.
+
+    manifest: of the index that they are of.
+    """
     folder = path.with_name(path.name + ".unfinished")
     with disk(path), PeakMemory() as peak:
         try:
@@ -142,7 +176,7 @@ def export_infini_gram(
                 "remove it and run the same again"
             ) from None
         try:
-            _write_documents(engine, folder, manifest, clock)
+            _write_documents(documents, num_tokens, folder, manifest, clock)
             tokens = map_file(folder / f"{files.TOKENIZED}.0", fmt.TOKEN_DTYPES[manifest.dtype])
             ids = _write_unigrams(folder, tokens)
             _write_table(folder, tokens, ids, memory, threads, clock)
@@ -165,15 +199,22 @@ def export_infini_gram(
     )
 
 
-def _write_documents(engine: Engine, folder: Path, manifest: fmt.Manifest, clock: Clock) -> None:
+def _write_documents(
+    documents: Iterable[Document],
+    num_tokens: int,
+    folder: Path,
+    manifest: fmt.Manifest,
+    clock: Clock,
+) -> None:
     """Write tokens, metadata, and where documents begin in both."""
+    clock.documents = clock.tokens = 0
     clock.enter("read")
     separator = np.full(1, manifest.separator, fmt.TOKEN_DTYPES[manifest.dtype])
     names = (files.TOKENIZED, files.OFFSET, files.METADATA, files.METAOFF)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(_new(folder, name)) for name in names]
         tokens, offsets, lines, places = opened
-        for number, ids, metadata in engine.documents():
+        for number, ids, metadata in documents:
             for file, place in ((offsets, tokens), (places, lines)):
                 file.write(place.tell().to_bytes(fmt.OFFSET.itemsize, "little"))
             tokens.write(separator.data)
@@ -182,7 +223,7 @@ def _write_documents(engine: Engine, folder: Path, manifest: fmt.Manifest, clock
             clock.documents += 1
             clock.tokens += ids.shape[0]
             if clock.documents % REPORT_EVERY == 0:
-                clock.report(tokens.tell(), manifest.num_tokens * separator.itemsize)
+                clock.report(tokens.tell(), num_tokens * separator.itemsize)
         for file in opened:
             flush(file)
 

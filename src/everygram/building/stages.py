@@ -20,7 +20,7 @@ from everygram.durable import sync_directory
 from everygram.errors import BuildError, OptionError
 from everygram.progress import Clock, Progress
 from everygram.storage import format as fmt
-from everygram.storage.build_state import BuildState
+from everygram.storage.build_state import BuildState, Unsorted
 from everygram.storage.disk import map_file
 
 # The default memory limit of a build, as a share of free memory.
@@ -43,21 +43,24 @@ class Stages:
         path: Path,
         left: BuildState | None,
         begun: BuildState,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[Progress], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Continue from the state that an interrupted change has `left`, or begin with `begun`.
 
-        Raises BuildError if `left` is of another change, or if the inputs have changed.
+        clock: of a run that has other stages, too. Raises BuildError if `left` is of another
+        change, or if the inputs have changed.
         """
         self.path = path
-        self.clock = Clock(function("progress", progress) or (lambda _: None))
+        self.clock = clock or Clock(function("progress", progress) or (lambda _: None))
         self.state = left or begun
         if difference := _difference(self.state, begun):
             raise BuildError(
                 f"'{path}' holds an interrupted {self.state.operation}{difference}: run it again "
                 "as it was to finish it, or discard it with --restart"
             )
-        self.clock.seconds.update(self.state.seconds)
+        if clock is None:
+            self.clock.seconds.update(self.state.seconds)
 
     @property
     def folder(self) -> Path:
@@ -100,9 +103,42 @@ class Stages:
         sample of a self-index; 0: a segment with a suffix array.
         """
         state, clock = self.state, self.clock
+        unsorted = self.sort_segment(builder, read, at_least)
+        if unsorted is None:
+            return None
+        stream_len = unsorted.stream_len
+        if document_counts and state.counted is None:
+            clock.enter("count")
+            self.check_space("counting documents", int(stream_len * COUNTING_BYTES))
+            state.counted = builder.count(unsorted, clock.report)
+            self.save()
+        if not sample_every:
+            clock.enter("write")
+            return builder.finish(unsorted, state.counted, numbers, clock.report)
+        if state.compressed is None:
+            clock.enter("compress")
+            needed = self_index_bytes(stream_len, unsorted.num_documents, sample_every)
+            self.check_space("compressing", needed + stream_len * LEFT_BYTES)
+            state.compressed = builder.compress(unsorted, sample_every, clock.report)
+            self.save()
+        clock.enter("write")
+        return builder.finish_self_index(
+            unsorted, state.counted, numbers, sample_every, state.compressed
+        )
+
+    def sort_segment(
+        self,
+        builder: SegmentBuilder,
+        read: Callable[[SegmentBuilder], None],
+        at_least: int,
+        reading: str = "read",
+    ) -> Unsorted | None:
+        """Do the stages up to a segment's suffix array, but those that are finished; None if there
+        are no documents. As in `make_segment`; reading: what the first stage is called."""
+        state, clock = self.state, self.clock
         with builder:
             if state.segment is None:
-                clock.enter("read")
+                clock.enter(reading)
                 self.check_space("reading", at_least)
                 self._read(builder, read)
             else:
@@ -120,24 +156,7 @@ class Stages:
             builder.merge(stream_len, state.blocks, clock.report)
             state.merged = True
             self.save()
-        if document_counts and state.counted is None:
-            clock.enter("count")
-            self.check_space("counting documents", int(stream_len * COUNTING_BYTES))
-            state.counted = builder.count(state.segment, clock.report)
-            self.save()
-        if not sample_every:
-            clock.enter("write")
-            return builder.finish(state.segment, state.counted, numbers, clock.report)
-        if state.compressed is None:
-            clock.enter("compress")
-            needed = self_index_bytes(stream_len, state.segment.num_documents, sample_every)
-            self.check_space("compressing", needed + stream_len * LEFT_BYTES)
-            state.compressed = builder.compress(state.segment, sample_every, clock.report)
-            self.save()
-        clock.enter("write")
-        return builder.finish_self_index(
-            state.segment, state.counted, numbers, sample_every, state.compressed
-        )
+        return state.segment
 
     def _check_left(self, dtype: str) -> None:
         """Raise BuildError if the files of the interrupted change do not fit its state.
@@ -155,9 +174,10 @@ class Stages:
                 for block in state.blocks
             )
         if not fit:
+            over = "remove the folder" if state.operation == "sorting" else "use --restart"
             raise BuildError(
                 f"'{self.path}' holds an interrupted {state.operation} whose files were damaged: "
-                "start over with --restart"
+                f"{over} to start over"
             )
 
     def _read(self, builder: SegmentBuilder, read: Callable[[SegmentBuilder], None]) -> None:

@@ -165,7 +165,7 @@ KEYWORDS = re.compile(
     r"max_clause_freq|missing_ok|dry_run|work_dir|min_share|min_coverage|min_length|max_documents)"
     r"(?![\w'\"`./=-])"
     r"|^(split|quoting|memory|threads|where|fields|preset|matching|documents|union|tune|test|steps|"
-    r"weights|kind)"
+    r"weights|kind|n|top|by|across|normalize)"
     r"(?=: | goes )"
 )
 

@@ -14,7 +14,9 @@ from everygram.cli.answering import opened, print_answer
 from everygram.cli.keeping import say_least, says_what_is_kept
 from everygram.cli.options import (
     PATH,
+    content_option,
     examples,
+    format_option,
     index_argument,
     json_option,
     kind_options,
@@ -211,29 +213,20 @@ def prepare(index: Path, memory: str | None, threads: int | None, as_json: bool)
 
 @click.command(
     epilog=examples(
-        "everygram export my-index --out documents.jsonl",
-        "everygram export my-index | zstd > documents.jsonl.zst",
+        "everygram export my-index --out documents.jsonl.zst",
+        "everygram export my-index | gzip > documents.jsonl.gz",
         "everygram export my-index --format infini-gram --out v4_my-index",
     )
 )
 @index_argument
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["jsonl", "infini-gram"]),
-    default="jsonl",
-    help="JSON lines, or an index folder of infini-gram's version 4.",
-)
+@format_option
 @click.option(
     "--out",
     type=PATH,
-    help="A new file (default: standard output); with --format infini-gram, a new folder.",
+    help="A new file (default: standard output), compressed if its name ends in .gz, .zst, .xz or "
+    ".bz2; with --format infini-gram, a new folder.",
 )
-@click.option(
-    "--text-field",
-    metavar="NAME",
-    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
-)
+@content_option
 @resource_options
 @json_option
 def export(
@@ -271,14 +264,9 @@ def export(
         raise OptionError("--memory, --threads and --json go with --format infini-gram")
     with opened(index) as source:
         records = everygram.export(source, text_field=text_field)
-        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in records)
-        if out is None:
-            sys.stdout.writelines(lines)
+        if out is not None:
+            from everygram.corpus.writing import write_records
+
+            write_records(out, records)
             return
-        # (What it is not the first to make there, it does not remove.)
-        with out.open("x", encoding="utf-8", newline="\n") as file:
-            try:
-                file.writelines(lines)
-            except BaseException:
-                out.unlink(missing_ok=True)
-                raise
+        sys.stdout.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in records)

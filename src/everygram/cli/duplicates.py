@@ -3,6 +3,7 @@
 import gc
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +11,37 @@ import click
 
 import everygram
 from everygram.cli.answering import print_answer
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import (
     PATH,
     completes,
+    content_option,
     examples,
-    index_argument,
+    format_option,
     json_option,
     resource_options,
     together,
+    work_option,
 )
-from everygram.cli.show import counted
+from everygram.cli.show import counted, printable
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, whole
-from everygram.errors import OptionError
+from everygram.cli.writing import check_apart, check_place, whole
 
 if TYPE_CHECKING:
     from everygram.results.duplicates import Copies, Duplicates
 
+# Groups whose text is shown, and characters of it.
+MOST, TEXT = 5, 70
+
+indexes_argument = click.argument(
+    "index",
+    type=PATH,
+    nargs=-1,
+    required=True,
+    metavar="INDEX...",
+    shell_complete=completes("dir"),
+    help="The index's folder; several are looked through as one.",
+)
 repeat_options = together(
     click.option(
         "--min-length",
@@ -40,7 +55,8 @@ repeat_options = together(
         type=click.Choice(["tokens", "bytes"]),
         default="tokens",
         help="Of --min-length. bytes: n-grams of as many tokens as spell N bytes. They repeat "
-        "where their tokens do: the same bytes in other tokens are not found.",
+        "where their tokens do: the same bytes in other tokens are not found (but in an index "
+        "built with --tokenizer bytes).",
     ),
     click.option(
         "--keep-first",
@@ -65,15 +81,7 @@ repeat_options = together(
         "everygram duplicates my-index --keep-first --documents copies.jsonl",
     )
 )
-@click.argument(
-    "index",
-    type=PATH,
-    nargs=-1,
-    required=True,
-    metavar="INDEX...",
-    shell_complete=completes("dir"),
-    help="The index's folder; several are looked through as one.",
-)
+@indexes_argument
 @repeat_options
 @click.option("--across", is_flag=True, help="Only n-grams that occur in more than one INDEX.")
 @click.option(
@@ -88,6 +96,7 @@ repeat_options = together(
     metavar="FILE",
     help="Write the documents that are identical with another here, as JSON lines.",
 )
+@work_option
 @resource_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the ranges as JSON lines in place of the sums."
@@ -109,10 +118,9 @@ def duplicates(
     for name, path in (("--out", out), ("--documents", documents)):
         if path is not None:
             check_place(name, path, (".jsonl",), ".jsonl")
-    if out is not None and out == documents:
-        raise OptionError("--documents: expected another file than --out")
+    check_apart({"--out": out, "--documents": documents})
     gc.enable()
-    with build_progress() as progress:
+    with signals_exit(), build_progress() as progress:
         given = index[0] if len(index) == 1 else list(index)
         found = everygram.duplicates(given, progress=progress, **options)
     for path, table in ((out, found), (documents, found.copies)):
@@ -122,7 +130,27 @@ def duplicates(
     if as_json and out is None:
         sys.stdout.writelines(_lines(found))
     else:
-        print_answer(found.as_dict(), _show, as_json)
+        most = [] if as_json else _most(found, index)
+        print_answer(found.as_dict(), partial(_show, by=options["by"], most=most), as_json)
+
+
+def _most(found: "Duplicates", paths: tuple[Path, ...]) -> list[tuple[int, str]]:
+    """The groups that occur most often: how often, and the text of the first range of each."""
+    import numpy as np
+
+    if found.places is None:
+        return []
+    order = np.argsort(-found.counts, kind="stable")
+    _, first = np.unique(found.groups[order], return_index=True)
+    chosen = order[np.sort(first)][:MOST].tolist()
+    whose = [0] * len(chosen) if found.indexes is None else found.indexes[chosen].tolist()
+    most = []
+    for row, number in zip(chosen, whose, strict=True):
+        with everygram.open(paths[number]) as index:
+            text = index.document(int(found.documents[row])).text or ""
+        start, end = found.places[row, :2].tolist()
+        most.append((int(found.counts[row]), text[start : min(end, start + TEXT)]))
+    return most
 
 
 def _lines(table: "Duplicates | Copies") -> Any:
@@ -133,8 +161,8 @@ def _share(part: int, of: int) -> str:
     return f"{part:,} of {of:,} ({part / max(1, of):.1%})"
 
 
-def _show(answer: dict[str, Any]) -> str:
-    """What repeats, in sum."""
+def _show(answer: dict[str, Any], by: str | None, most: list[tuple[int, str]]) -> str:
+    """What repeats, in sum. by: the field of the metadata; most: as of `_most`."""
     rows = [
         ("ranges", f"{answer['ranges']:,}, which begin with {answer['groups']:,} n-grams"),
         ("tokens", _share(answer["repeated_tokens"], answer["num_tokens"])),
@@ -151,13 +179,16 @@ def _show(answer: dict[str, Any]) -> str:
         for name, sums in answer["by_length"].items():
             lines.append(f"{name:<22}{sums['ranges']:>12,}{sums['tokens']:>14,}")
     if answer["by"]:
-        lines.append(f"{'source':<22}{'ranges':>12}{'tokens':>14}   of")
-        most = sorted(answer["by"].items(), key=lambda item: -item[1]["repeated_tokens"])
-        for name, sums in most[:20]:
-            numbers = f"{sums['ranges']:>12,}{sums['repeated_tokens']:>14,}   {sums['tokens']:,}"
-            lines.append(f"{name[:21]:<22}{numbers}")
-        if len(most) > 20:
-            lines.append(f"and {len(most) - 20:,} more values")
+        lines.append(f"{'ranges':>34}{'tokens':>14}{'of':>14}  {by}")
+        values = sorted(answer["by"].items(), key=lambda item: -item[1]["repeated_tokens"])
+        for name, sums in values[:20]:
+            numbers = f"{sums['ranges']:>34,}{sums['repeated_tokens']:>14,}{sums['tokens']:>14,}"
+            lines.append(f"{numbers}  {printable(name)}")
+        if len(values) > 20:
+            lines.append(f"and {len(values) - 20:,} more values")
+    if most:
+        lines.append(f"{'count':>34}  ranges whose first n-gram occurs most often")
+        lines += [f"{count:>34,}  {text!r}" for count, text in most]
     return "\n".join(lines)
 
 
@@ -165,15 +196,19 @@ def _show(answer: dict[str, Any]) -> str:
     epilog=examples(
         "everygram deduplicate my-index --out corpus.jsonl.zst",
         "everygram deduplicate my-index --out corpus.jsonl --keep-first --min-left 20",
+        "everygram deduplicate my-index --out corpus.jsonl.gz --work-dir /large/disk/work",
+        "everygram deduplicate wiki books --keep-first --out both.jsonl.zst",
+        "everygram deduplicate my-index --format infini-gram --out v4_deduplicated",
     )
 )
-@index_argument
+@indexes_argument
+@format_option
 @click.option(
     "--out",
     type=PATH,
     required=True,
-    metavar="FILE",
-    help="A new file: .jsonl, or that with .gz, .zst, .xz or .bz2.",
+    help="A new file: .jsonl, or that with .gz, .zst, .xz or .bz2; with --format infini-gram, a "
+    "new folder.",
 )
 @repeat_options
 @click.option(
@@ -183,14 +218,13 @@ def _show(answer: dict[str, Any]) -> str:
     default=1,
     help="Leave out documents that lost something and have fewer tokens left.",
 )
-@click.option(
-    "--text-field",
-    metavar="NAME",
-    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
-)
+@content_option
+@work_option
 @resource_options
 @json_option
-def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
+def deduplicate(
+    index: tuple[Path, ...], file_format: str, out: Path, as_json: bool, **options: Any
+) -> None:
     """Write the documents of an index without what repeats.
 
     As 'everygram export' does, with their metadata, but without the ranges that 'everygram
@@ -199,8 +233,9 @@ def deduplicate(index: Path, out: Path, as_json: bool, **options: Any) -> None:
     Without --keep-first every copy is struck.
     """
     gc.enable()
-    with build_progress() as progress:
-        done = everygram.deduplicate(index, out, progress=progress, **options)
+    with signals_exit(), build_progress() as progress:
+        given = index[0] if len(index) == 1 else list(index)
+        done = everygram.deduplicate(given, out, format=file_format, progress=progress, **options)
     print_answer(done.as_dict(), _show_done, as_json)
 
 

@@ -13,7 +13,7 @@ from everygram.cli.options import PATH, completes, examples, index_argument, jso
 from everygram.cli.plot import check_figure, write_figure
 from everygram.cli.show import counted
 from everygram.cli.show_indexing import build_progress
-from everygram.cli.writing import check_place, write_whole
+from everygram.cli.writing import check_apart, check_not_read, check_place, write_whole
 
 if TYPE_CHECKING:
     from everygram.results.frequency import Bin, Frequencies
@@ -131,12 +131,15 @@ def frequency(
             check_place(option, path, (".csv", ".parquet"), ".csv or .parquet")
     if plot is not None:
         check_figure(plot)
+    check_apart({"--out": out, "--pairs-out": pairs_out})
+    read = [str(path) for path in (concepts, pairs_of, options["results"]) if path is not None]
+    check_not_read({"--out": out, "--pairs-out": pairs_out}, read)
     with build_progress() as progress, compiling.announced():
         found = everygram.frequency(
             index,
             concepts,
             pairs=pairs if pairs_of is None else pairs_of,
-            progress=reporting(progress),
+            progress=reporting(progress, "concepts"),
             **options,
         )
     if out is not None:
@@ -150,12 +153,12 @@ def frequency(
     click.echo(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else show(found))
 
 
-def reporting(progress: Callable[[Any], None]) -> Callable[[int, int], None]:
+def reporting(progress: Callable[[Any], None], stage: str) -> Callable[[int, int], None]:
     """What shows how much is done of what a command counts."""
     from everygram.progress import Clock
 
     clock = Clock(progress)
-    clock.enter("count")
+    clock.enter(stage)
     return clock.report
 
 
@@ -232,7 +235,7 @@ def _performance(found: "Frequencies") -> list[str]:
 
     def line(label: str, each: "Bin") -> str:
         low, high = each.interval
-        return f"{label:>22}{each.items:>9,}{each.mean:>10.4f}   {low:.4f} to {high:.4f}"
+        return f"{label:>22}{each.items:>9,} {each.mean:>9.4f}   {low:.4f} to {high:.4f}"
 
     if made.zero is not None:
         lines.append(line("0", made.zero))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from everygram.cli.answering import opened
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import (
     PATH,
     completes,
@@ -15,6 +16,7 @@ from everygram.cli.options import (
     index_argument,
     json_option,
     resource_options,
+    work_option,
 )
 from everygram.cli.show_indexing import build_progress
 from everygram.cli.writing import check_place, whole
@@ -72,6 +74,7 @@ SHOWN = 50
     shell_complete=completes("file"),
     help="Write a JSON line per n-gram.",
 )
+@work_option
 @resource_options
 @json_option
 def top_ngrams(index: Path, out: Path | None, as_json: bool, **asked: Any) -> None:
@@ -85,7 +88,7 @@ def top_ngrams(index: Path, out: Path | None, as_json: bool, **asked: Any) -> No
         check_place("--out", out, TABLES, ".jsonl")
     from everygram.curation.frequent import top_ngrams as listed
 
-    with opened(index, fixed=True) as found, build_progress() as progress:
+    with opened(index, fixed=True) as found, signals_exit(), build_progress() as progress:
         answer = listed(found, **asked, progress=progress)
     if out is not None:
         with whole(out) as file:

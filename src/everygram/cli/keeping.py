@@ -1,6 +1,10 @@
-"""What commands that change an index say of interruptions and of too little memory."""
+"""What interruptions of long commands leave, and what is said of them and of too little memory."""
 
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,6 +15,33 @@ from everygram.arguments import size
 from everygram.cli.show import counted
 
 F = TypeVar("F", bound=Callable[..., None])
+
+
+@contextmanager
+def signals_exit() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does: what is temporary is removed.
+
+    A second one ends it at once. (What ignores them, as nohup has it, goes on to.)
+    """
+
+    def leave(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)  # as in shells
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None))
+        if number is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def says_what_is_kept(name: str) -> Callable[[F], F]:

@@ -229,6 +229,27 @@ threads_option = click.option(
     help="Thread limit (default: one per processor).",
 )
 resource_options = together(memory_option, threads_option)
+work_option = click.option(
+    "--work-dir",
+    type=PATH,
+    metavar="FOLDER",
+    shell_complete=completes("dir"),
+    help="A folder for what is sorted or merged first. It is kept there: a killed run, or a later "
+    "one over the same index, goes on from it. Work on another index, or on this one before it "
+    "changed, is discarded.",
+)
+format_option = click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["jsonl", "infini-gram"]),
+    default="jsonl",
+    help="JSON lines, or an index folder of infini-gram's version 4.",
+)
+content_option = click.option(
+    "--text-field",
+    metavar="NAME",
+    help="The field of a document's content (default: text; ids if the index has no tokenizer).",
+)
 
 
 def kind_options(default: str, samples: str = "32") -> Callable[[F], F]:

@@ -47,7 +47,7 @@ def _long_tail(axes: "Axes", found: "Frequencies", name: str) -> None:
             np.arange(1, some.shape[0] + 1), some, ".-", color=color, markersize=4, linewidth=1
         )
         line.set_label(
-            f"{absent:,} do not occur" if len(drawn) == 1 else f"{label}: {absent:,} not"
+            f"{absent:,} do not occur" if len(drawn) == 1 else f"{label} ({absent:,} do not occur)"
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -1,8 +1,5 @@
 """The command that shows what the size of an index does: scaling."""
 
-import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +17,7 @@ from everygram.cli.analysis_common import (
     told,
 )
 from everygram.cli.answering import opened
+from everygram.cli.keeping import signals_exit
 from everygram.cli.options import (
     PATH,
     completes,
@@ -105,7 +103,7 @@ def scaling(
         from everygram import analysis
 
         texts = [each.ids for each in documents_of(asked, corpus, None, max_tokens, reading)]
-        with compiling.announced(), _signals_exit(), _flag():
+        with compiling.announced(), signals_exit(), _flag():
             found = analysis.scaling(
                 asked,
                 texts,
@@ -120,33 +118,6 @@ def scaling(
                 progress=_report,
             )
     tell(found, f"By the size of {index.resolve().name}")
-
-
-@contextmanager
-def _signals_exit() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program as Ctrl-C does: what is temporary is removed.
-
-    A second one ends it at once. (What ignores them, as nohup has it, goes on to.)
-    """
-
-    def leave(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        sys.exit(128 + number)  # as in shells
-
-    numbers = [
-        number
-        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None))
-        if number is not None
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL
-    ]
-    for number in numbers:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from everygram.cli.show import counted
+from everygram.results.contamination import percent
 
 # Items that are shown, those with the most in the corpus first; characters of a match.
 SHOWN, MATCH = 10, 160
@@ -37,7 +38,7 @@ def show_contamination(answer: dict[str, Any]) -> str:
 def _item(item: dict[str, Any], unit: str, what: str, named: bool) -> list[str]:
     name = f"{item['benchmark']}: " if named else ""
     lines = [
-        f"{name}{what} {item['item']}   {item['coverage']:.0%} covered   longest "
+        f"{name}{what} {item['item']}   {percent(item['coverage'])} covered   longest "
         f"{item['longest']} {unit}, {counted(item['count'], 'time')} in "
         f"{counted(item['document_count'], 'document')}"
     ]

@@ -12,6 +12,7 @@ from everygram.cli.show import counted, sized
 from everygram.progress import NOTICE, BuildPlan, BuildReport, Progress
 
 STAGES = {
+    "anew": "discarding the work on another index, or with other options",
     "train": "training the tokenizer",
     "check": "checking checksums",
     "order": "checking order",
@@ -32,6 +33,8 @@ STAGES = {
     "ngrams": "counting n-grams",
     "words": "reading words",
     "search": "looking for items",
+    "concepts": "counting concepts",
+    "copies": "comparing documents",
 }
 # Seconds between two lines of progress off a terminal.
 LINE_EVERY = 5.0
@@ -353,6 +356,6 @@ def _rates(progress: Progress) -> str:
             counted(progress.tokens, "token"),
         )
         return f"{documents}, {tokens}, {rate:.1f} MB/s"
-    if not progress.done or progress.stage in ("words", "search"):
+    if not progress.done or progress.stage in ("words", "search", "concepts", "copies"):
         return ""
     return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"

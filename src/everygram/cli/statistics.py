@@ -37,7 +37,7 @@ def stats(index: Path, by: str | None, as_json: bool) -> None:
     Deleted documents are not counted, and separators are no tokens.
     """
     with build_progress() as progress:
-        answer = everygram.stats(index, by=by, progress=reporting(progress)).as_dict()
+        answer = everygram.stats(index, by=by, progress=reporting(progress, "copies")).as_dict()
     click.echo(json.dumps(answer, ensure_ascii=False) if as_json else show(answer))
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,63 @@ def check_place(option: str, path: Path, endings: tuple[str, ...], advice: str) 
         raise OptionError(
             f"{option}: expected a file to write, found '{path}', in a folder that is not there"
         )
+
+
+def check_not_read(written: dict[str, Path | None], read: Iterable[str]) -> None:
+    """Raise OptionError where a file that a command reads would be written over.
+
+    written: the options' files. read: what is read, by its names.
+    """
+    sources = {os.path.realpath(name) for name in read}
+    for option, path in written.items():
+        if path is not None and path.is_file() and os.path.realpath(path) in sources:
+            raise OptionError(
+                f"{option}: expected another file than those that are read, found '{path}'"
+            )
+
+
+def check_records(option: str, path: Path) -> None:
+    """Raise OptionError where no file of JSON lines can be (a device, or a pipe, is fine)."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return
+    # (Imported here: few commands need it.)
+    from everygram.corpus.writing import COMPRESSED
+
+    ending = path.suffix.lower()
+    plain = path.with_suffix("") if ending in COMPRESSED else path
+    if plain.suffix.lower() != ".jsonl":
+        endings = ", ".join(f".jsonl{each}" for each in ("", *COMPRESSED))
+        raise OptionError(f"{option}: expected a name that ends in {endings}, found '{path}'")
+    check_place(option, path, (ending,), ending)
+
+
+@contextmanager
+def records(path: Path) -> Iterator[BinaryIO]:
+    """A file of JSON lines to write, as `whole`, compressed if its name ends so."""
+    # (Imported here: few commands need it.)
+    from everygram.corpus.writing import COMPRESSED
+
+    with whole(path) as file:
+        compress = COMPRESSED.get(path.suffix.lower())
+        if compress is None:
+            yield file
+            return
+        with compress(file, "wb") as compressed:
+            yield compressed
+
+
+def check_apart(given: dict[str, Path | None]) -> None:
+    """Raise OptionError where two options name one file, however they spell its path.
+
+    given: paths by their options. (Into a device or a pipe goes what several options write.)
+    """
+    seen: dict[str, str] = {}
+    for option, path in given.items():
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise OptionError(f"{option}: expected another file than {other}, found '{path}'")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -180,12 +180,17 @@ class AsyncRemoteIndex(Described):
         self,
         *,
         full: bool = False,
+        kind: str | None = None,
         prepare: bool = False,
         wait: bool = True,
         idempotency_key: str | None = None,
     ) -> Answer:
-        """Merge segments (`full`: all of them); `prepare`: for modified Kneser-Ney. As `add`."""
-        return await self._client.hold(said.compacting(self, full, prepare, wait, idempotency_key))
+        """Merge segments (`full`: all of them). As `add`.
+
+        kind: the index's from now on. prepare: for modified Kneser-Ney.
+        """
+        asked = full, kind, prepare, wait, idempotency_key
+        return await self._client.hold(said.compacting(self, *asked))
 
     async def job(self, id: str) -> Answer:
         """How far a job is: `state`, `progress`, `result`, `problem`."""

@@ -140,10 +140,15 @@ def deleting(
 
 
 def compacting(
-    index: Described, full: bool, prepare: bool, wait: bool, idempotency_key: str | None
+    index: Described,
+    full: bool,
+    kind: str | None,
+    prepare: bool,
+    wait: bool,
+    idempotency_key: str | None,
 ) -> Conversation[Answer]:
     """Segments are merged."""
-    asked = dumped({"full": full, "prepare": prepare})
+    asked = dumped({"full": full, "prepare": prepare} | ({} if kind is None else {"kind": kind}))
     return (yield from _job(index, _change("POST", index, "compact", idempotency_key, asked), wait))
 
 

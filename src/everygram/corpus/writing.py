@@ -1,14 +1,13 @@
-"""Writes records to a new file of JSON lines, compressed as its name says."""
+"""Writes records to a new file of JSON lines, compressed if its name ends so."""
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,20 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# How files of each ending are opened for their bytes.
-OPENING: dict[str, Callable[[Path], Any]] = {
-    ".jsonl": partial(open, mode="xb"),
-    ".gz": partial(gzip.open, mode="xb"),
-    ".zst": partial(zstd.open, mode="xb"),
-    ".xz": partial(lzma.open, mode="xb"),
-    ".bz2": partial(bz2.open, mode="xb"),
+# How compressed files of each ending, or open files, are opened for bytes.
+COMPRESSED: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".zst": zstd.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
 }
 
 
 def check_new(path: Path) -> None:
-    """Raise OptionError unless a new file of records can be at a path."""
-    ending = path.suffix.lower()
-    inner = Path(path.stem).suffix.lower() if ending != ".jsonl" else ending
-    if ending not in OPENING or inner != ".jsonl":
-        compressed = ", ".join(f".jsonl{each}" for each in OPENING if each != ".jsonl")
+    """Raise OptionError unless a new file of records that `build` knows can be at a path."""
+    name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    if name.suffix.lower() != ".jsonl":
+        compressed = ", ".join(f".jsonl{each}" for each in COMPRESSED)
         raise OptionError(f"out: expected a name that ends in .jsonl, {compressed}, found '{path}'")
     if os.path.lexists(path):
         raise OptionError(f"out: expected a new file, found '{path}'; choose another name")
@@ -44,20 +41,36 @@ def check_new(path: Path) -> None:
         )
 
 
-@contextmanager
-def written(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What writes a record to a new file, which is there once all are written.
+def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records to a new file, which is there once all are written.
 
     Until then, and if that fails, nothing is.
     """
     # (A name of its own, for that of `path` may be as long as names can be.)
     temporary = path.with_name(f".everygram-{os.getpid()}.tmp")
-    file = OPENING[path.suffix.lower()](temporary)
     try:
-        with file:
-            yield lambda record: file.write(
-                (json.dumps(record, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
-            )
-        os.link(temporary, path)  # (Unlike a renaming, this never replaces a file.)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            with COMPRESSED.get(path.suffix.lower(), open)(temporary, "xb") as file:
+                for record in records:
+                    line = json.dumps(record, ensure_ascii=False) + "\n"
+                    file.write(line.encode(errors="surrogatepass"))
+            _name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):  # of another file
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _name(file: Path, path: Path) -> None:
+    """Give a file the name `path`, which no other file has. Raises FileExistsError."""
+    try:
+        path.hardlink_to(file)  # (Unlike a renaming, this never replaces a file.)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        file.rename(path)

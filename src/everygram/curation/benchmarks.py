@@ -41,14 +41,16 @@ class Item:
 class Benchmark:
     """A file, folder, pattern or data set, or what a program holds.
 
-    name: as it was named. sha256: of its file's bytes, where it is one file. num_items: those that
-    were read so far. texts_sha256: of the texts of these, a zero byte behind each.
+    name: as it was named. are_ids: its items are token ids, all below vocab_size. sha256: of its
+    file's bytes, where it is one file. num_items: those that were read so far. texts_sha256: of the
+    texts of these, a zero byte behind each.
     """
 
     name: str
     files: list[File]
     fields: tuple[str, ...]
     are_ids: bool = False
+    vocab_size: int = 1 << 32
     num_items: int = 0
 
     def __post_init__(self) -> None:
@@ -64,13 +66,21 @@ class Benchmark:
         return sum(file.size for file in self.files)
 
     def items(self, tell: Callable[[int], None] = lambda done: None) -> Iterator[Item]:
-        """The items, from the first on. tell: takes how many bytes of the files are read."""
+        """The items, from the first on. tell: takes how many bytes of the files are read.
+
+        Raises CorpusError where one cannot be read, or has ids outside the vocabulary.
+        """
         before = 0
         for item, done in self._all():
             self.num_items += 1
             for text in item.texts:
                 self._digest.update(text.encode() + b"\0")
             if item.ids is not None:
+                if (most := int(item.ids.max(initial=0))) >= self.vocab_size:
+                    raise CorpusError(
+                        f"{self.name}: item {self.num_items - 1}: token id {most} is outside the "
+                        f"vocabulary of the index: expected 0 to {self.vocab_size - 1}"
+                    )
                 self._digest.update(item.ids.astype("<u4").tobytes())
             yield item
             tell(max(before, done))

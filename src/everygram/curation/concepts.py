@@ -19,6 +19,8 @@ from everygram.errors import CorpusError, OptionError
 Concepts = dict[str, tuple[str, ...]]
 # Between aliases in a cell, and how columns of names may be called.
 BETWEEN, NAMES, ALIASES = "|", ("concept", "name"), "aliases"
+# Endings of files that have no concept a line.
+OTHERS = (".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
 Given = str | os.PathLike[str] | Mapping[str, Sequence[str]] | Sequence[str]
 
 
@@ -53,12 +55,16 @@ def concepts_of(given: Given) -> Concepts:
 def read_concepts(path: Path) -> Concepts:
     """The concepts of a file: one a line; or of a .csv, with the columns `concept` (or `name`) and,
     if there are any, `aliases`, between which | stands. Raises CorpusError."""
+    if path.suffix.lower() in OTHERS:
+        raise CorpusError(
+            f"{path}: expected a .csv with a column concept, or a text file with a concept a line"
+        )
     content = _content(path)
     if path.suffix.lower() == ".csv":
         rows = _rows_of_csv(path, content)
         pairs = [(_named(path, row, number), _aliases(row)) for number, row in rows]
     else:
-        pairs = [(line.strip(), []) for line in content.splitlines() if line.strip()]
+        pairs = [(line.strip(), []) for line in _lines(content) if line.strip()]
     return _joined(pairs, CorpusError(f"{path}: expected concepts, found none"))
 
 
@@ -133,6 +139,11 @@ def _content(path: Path) -> str:
         ) from None
 
 
+def _lines(content: str) -> Iterator[str]:
+    """The lines of a file, which end with \\n, \\r\\n or \\r (`splitlines` ends them at more)."""
+    return iter(io.StringIO(content, newline=None))
+
+
 def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
     try:
@@ -144,7 +155,7 @@ def _rows_of_csv(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]
 
 
 def _rows_of_json(path: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(_lines(content), 1):
         if not line.strip():
             continue
         try:
@@ -172,11 +183,16 @@ def _aliases(row: Mapping[str, str]) -> list[str]:
 
 
 def _score(path: Path, row: Mapping[str, Any], number: int, field: str) -> float:
-    found = _number(row.get(field))
+    if field not in row:
+        raise CorpusError(
+            f"{path}: line {number}: no field {field!r}; there are {', '.join(map(repr, row))}; "
+            "name that of the scores with --score-field"
+        )
+    found = _number(row[field])
     if found is None:
         raise CorpusError(
             f"{path}: line {number}: expected a number, true or false in {field!r}, found "
-            f"{short(row.get(field))}"
+            f"{short(row[field])}"
         )
     return found
 

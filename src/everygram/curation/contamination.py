@@ -14,7 +14,7 @@ import numpy as np
 from everygram import arguments
 from everygram.building.stages import resources
 from everygram.curation.benchmarks import Benchmark, Item, benchmarks_of
-from everygram.curation.haystack import Grams, Haystack, Tokens, texts_of, words_of
+from everygram.curation.haystack import Grams, Haystack, Tokens, suspected, texts_of, words_of
 from everygram.curation.matching import Found, measure
 from everygram.curation.opened import Given, opened
 from everygram.curation.rule import Rule, rule_of
@@ -37,6 +37,8 @@ from everygram.results.contamination import (
 # Items, and characters of them, that are looked for together; and characters of documents, of which
 # a thread reads some while others are looked up.
 TOGETHER, CHARS, READ = 1 << 14, 1 << 23, 1 << 21
+# Characters of its texts that an item in a result has.
+TEXT = 1_000
 
 
 def contamination(
@@ -86,7 +88,8 @@ def contamination(
     a hit. each: called with the record of every item, as it was read, and whether it is a hit.
 
     Raises OptionError, CorpusError, TokenizerError for an index without a tokenizer (but documents
-    of token ids need none), and the errors of `open`.
+    of token ids need none), BuildError where the disk of temporary files is full, and the errors of
+    `open`.
     """
     rule = rule_of(
         preset,
@@ -108,6 +111,13 @@ def contamination(
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     benchmarks = benchmarks_of(items, fields)
     with opened(index) as asked:
+        for benchmark in benchmarks:
+            benchmark.vocab_size = asked.manifest.vocab_size
+            if benchmark.are_ids and rule.normalize:
+                raise OptionError(
+                    f"normalize: expected texts, found token ids in '{benchmark.name}'; compare "
+                    "tokens"
+                )
         if other_way:
             rule = replace(rule, min_length=rule.n)
         run = _Run(asked, rule, shown, drop, each, clock)
@@ -222,7 +232,7 @@ class _Run:
                 at = done
 
             def look(some: list[Item]) -> tuple[list[Item], list[list[Part]], list[int], int]:
-                return some, *_suspected(grams, _parts(made, some, whole=True))
+                return some, *suspected(grams, _parts(made, some, whole=True))
 
             batches = _batches(benchmark.items(tell), READ)
             for some, parts, looked, size in in_order(look, batches, threads):
@@ -305,6 +315,7 @@ class _Run:
                     count=int(found.counts[row]),
                     document_count=int(found.document_counts[row]),
                     documents=examples.get(row, ()),
+                    text=_beginning(items[place].texts),
                 )
             )
         for place, item in enumerate(items):
@@ -381,6 +392,12 @@ def _reaching(shares: list[np.ndarray]) -> tuple[int, ...]:
     return tuple(int((every >= threshold).sum()) for threshold in THRESHOLDS)
 
 
+def _beginning(texts: tuple[str, ...]) -> str:
+    """Texts with an empty line between them, up to TEXT characters."""
+    found = "\n\n".join(text[: TEXT + 1] for text in texts)
+    return found if len(found) <= TEXT else f"{found[:TEXT]}…"
+
+
 def _batches(items: Iterator[Item], chars: int = CHARS) -> Iterator[list[Item]]:
     """Items, some at a time: about so many characters, or ids."""
     while first := [*islice(items, 1)]:
@@ -401,33 +418,3 @@ def _parts(haystack: Haystack, items: list[Item], whole: bool = False) -> list[l
         [*islice(encoded, len(item.texts))] if item.ids is None else [Part(item.ids)]
         for item in items
     ]
-
-
-def _suspected(grams: Grams, items: list[list[Part]]) -> tuple[list[list[Part]], list[int], int]:
-    """Items with the runs of their ids that are in any of the n-grams; those that have any, by
-    place; and the ids of all."""
-    flat = [part.ids for parts in items for part in parts]
-    offsets = np.cumsum([0, *(each.shape[0] for each in flat)], dtype=np.int64)
-    units = np.concatenate([*flat, np.empty(0, np.uint32)]).astype(np.uint32)
-    covered = grams.covered(units, offsets)
-    # Runs end with their text.
-    begins, ends = covered.copy(), covered.copy()
-    begins[1:] &= ~covered[:-1] & 1
-    ends[:-1] &= ~covered[1:] & 1
-    firsts, lasts = offsets[:-1][np.diff(offsets) > 0], offsets[1:][np.diff(offsets) > 0] - 1
-    begins[firsts], ends[lasts] = covered[firsts], covered[lasts]
-    runs = np.stack([np.flatnonzero(begins), np.flatnonzero(ends) + 1], axis=1)
-    bounds = np.searchsorted(runs[:, 0], offsets).tolist()
-    made: list[list[Part]] = []
-    looked: list[int] = []
-    place = 0
-    for number, parts in enumerate(items):
-        some = []
-        for part in parts:
-            own = runs[bounds[place] : bounds[place + 1]] - offsets[place]
-            if own.shape[0] and number not in looked[-1:]:
-                looked.append(number)
-            some.append(Part(part.ids, runs=own))
-            place += 1
-        made.append(some)
-    return made, looked, units.shape[0]

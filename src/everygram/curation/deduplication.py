@@ -1,41 +1,47 @@
 """Writes the documents of an index without what repeats: `deduplicate`."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from dataclasses import asdict, replace
+from itertools import chain
 
 import numpy as np
 
 from everygram import arguments
 from everygram.arguments import Size
-from everygram.building.export import export
+from everygram.building.export import (
+    FORMATS,
+    JSONL,
+    Document,
+    check_new_folder,
+    records,
+    write_infini_gram,
+)
 from everygram.building.segment_builder import SegmentBuilder
 from everygram.building.stages import disk, resources
-from everygram.building.tokenize import encoded
+from everygram.building.tokenize import REPORT_EVERY, encoded
 from everygram.corpus.documents import TextDocument
-from everygram.corpus.writing import check_new, written
-from everygram.curation.duplicates import check_unit, ids_of, merging, weights_of, within
-from everygram.curation.opened import opened
-from everygram.curation.repeats import Ranges, Rule, find
-from everygram.curation.stream import SortedStream, sorted_stream
-from everygram.encoding import Reading
-from everygram.errors import BuildError
+from everygram.corpus.writing import check_new, write_records
+from everygram.curation.duplicates import ids_of, within
+from everygram.curation.opened import Given, opened
+from everygram.curation.repeats import Question, find
+from everygram.curation.stream import SortedStream, sort, sorted_stream, stream_of
+from everygram.curation.work import Work, digest_of, work_on
+from everygram.errors import BuildError, OptionError
 from everygram.index import Index
 from everygram.passages import DocumentText
 from everygram.progress import Clock, PeakMemory, Progress
 from everygram.results.duplicates import Deduplication
-from everygram.storage import format as fmt
-from everygram.storage.disk import map_file, map_positions, map_tokens
 
 PathLike = str | os.PathLike[str]
-NO_BOUNDS = np.zeros(1, np.int64)
+# What is kept of a pass: the ranges that it strikes, how many of them and of their tokens were
+# struck up to it, and which documents it leaves.
+RANGES, SUMS, NUMBERS = "ranges", "sums", "numbers"
 
 
 def deduplicate(
-    index: Index | PathLike,
+    index: Given,
     out: PathLike,
     min_length: int = 50,
     *,
@@ -43,7 +49,9 @@ def deduplicate(
     keep_first: bool = False,
     bridge: int = 0,
     min_left: int = 1,
+    format: str = JSONL,
     text_field: str | None = None,
+    work_dir: PathLike | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -52,177 +60,195 @@ def deduplicate(
 
     What is left of a text is encoded anew, and passes go on until no n-gram repeats: an index built
     from the file with the same tokenizer has no `duplicates` for the same min_length and unit. (If
-    encoding the other texts again gives the index's ids: that is so wherever `build` read texts.)
+    encoding the texts again gives their ids: that is so wherever `build` read texts.)
 
-    index: an open index or union, or a path.
-    out: a new file: .jsonl, .jsonl.gz, .jsonl.zst, .jsonl.xz or .jsonl.bz2.
+    index: an open index or union, a path, or a list of paths: their union, whose documents are
+        written one index after another.
+    out: a new file: .jsonl, .jsonl.gz, .jsonl.zst, .jsonl.xz or .jsonl.bz2; or a new folder.
     min_length, unit, keep_first, bridge: as in `duplicates`. Characters that a range has a part of
         are left out whole. Without keep_first every copy of a repeat is struck.
     min_left: a document of which something was struck and fewer tokens are left is left out.
-    text_field: as in `export`.
-    memory, threads, progress: as in `build`. The disk of temporary files holds up to 13 bytes per
-        token of what is left.
+    format: "jsonl", or "infini-gram": a folder as `export_infini_gram` makes it.
+    text_field: as in `export`, of JSON lines.
+    work_dir: as in `duplicates`. Each finished pass is kept there, too, until `out` is written.
+    memory, threads, progress: as in `build`. The disk of temporary files, or of `work_dir`, holds
+        up to 31 bytes per token.
 
-    Raises as `duplicates` and `export` do, and BuildError where what repeats spells no text.
+    Raises as `duplicates` and `export` do, and BuildError where what repeats spells no text, or
+    where nothing is left for infini-gram.
     """
-    least = arguments.natural("min_length", min_length, 1)
-    check_unit(unit)
-    keep_first = arguments.flag("keep_first", keep_first)
-    bridge = arguments.natural("bridge", bridge)
+    question = Question.of(min_length, unit, keep_first, bridge)
     min_left = arguments.natural("min_left", min_left)
+    if not (isinstance(format, str) and format in FORMATS):
+        raise OptionError(
+            f"format: expected one of {', '.join(FORMATS)}, found {arguments.short(format)}"
+        )
     if text_field is not None:
         arguments.string("text_field", text_field)
+        if format != JSONL:
+            raise OptionError(f"text_field: goes with format {JSONL}, found {format}: leave it out")
     limit, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     path = arguments.path("out", out)
-    check_new(path)
-    with opened(index) as asked, disk(path), PeakMemory() as peak, _Rest() as rest:
-        reading = asked._state.reading
-        rule = Rule(least, weights_of(reading, unit), keep_first, bridge, False, NO_BOUNDS)
-        passes = struck_ranges = struck_tokens = 0
-        with (
-            TemporaryDirectory(prefix="everygram-") as folder,
-            sorted_stream(asked, limit, threads, merging(clock)) as stream,
-        ):
-            size = stream.offsets.shape[0]
-            tokens = stream.tokens.shape[0] - size
-            numbers = np.arange(size)
-            while True:
-                clock.enter("repeats")
-                ranges = find(stream, rule, threads, clock.report)
-                passes += 1
-                if not ranges.positions.shape[0]:
-                    break
-                struck_ranges += ranges.positions.shape[0]
-                struck_tokens += int(np.diff(ranges.positions).sum())
-                clock.enter("strike")
-                dtype = asked.manifest.dtype
-                made = Path(folder) / fmt.segment_name(passes)
-                given = made, dtype, limit, threads, clock
-                numbers, stream = _struck(stream, numbers, ranges, reading, rest, min_left, *given)
-            clock.enter("export")
-            _write(asked, path, text_field, numbers, rest)
-            left = stream.tokens.shape[0] - numbers.shape[0]
+    (check_new if format == JSONL else check_new_folder)(path)
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
+    with opened(index) as asked, PeakMemory() as peak, work_on(asked, folder, clock) as files:
+        first = sorted_stream(asked, files, limit, threads)
+        asks = [*asdict(question).values(), min_left]
+        passes = _Passes(asked, question, min_left, files.inner("struck", digest_of(asks)))
+        left = passes.run(first, limit, threads)
+        tokens = left.tokens.shape[0] - left.offsets.shape[0]
+        changed: list[int] = []
+        documents = _documents(asked, left, changed)
+        with disk(path):
+            if format == JSONL:
+                clock.enter("export")
+                given = asked.engine, asked._state.reading.tokenizer, text_field
+                write_records(path, records(documents, *given))
+            else:
+                if not left.offsets.shape[0]:
+                    raise BuildError(
+                        "nothing is left of any document: infini-gram opens no index without one"
+                    )
+                manifest = asked.manifest
+                write_infini_gram(documents, tokens, manifest, path, limit, threads, clock)
+        passes.forget()
         clock.leave()
     return Deduplication(
         path=path,
-        passes=passes,
-        documents=size,
-        tokens=tokens,
-        struck_ranges=struck_ranges,
-        struck_tokens=struck_tokens,
-        dropped_documents=size - numbers.shape[0],
-        changed_documents=int(np.isin(numbers, np.array([*rest.places], np.int64)).sum()),
-        num_documents=numbers.shape[0],
-        num_tokens=left,
+        passes=passes.number,
+        documents=first.offsets.shape[0],
+        tokens=first.tokens.shape[0] - first.offsets.shape[0],
+        struck_ranges=passes.struck_ranges,
+        struck_tokens=passes.struck_tokens,
+        dropped_documents=first.offsets.shape[0] - left.offsets.shape[0],
+        changed_documents=len(changed),
+        num_documents=left.offsets.shape[0],
+        num_tokens=tokens,
         seconds=clock.seconds,
         peak_bytes=peak.bytes,
     )
 
 
-class _Rest:
-    """What is left of documents that something was struck from, in a file without a name.
+class _Passes:
+    """Looks for repeats and strikes them, pass after pass, until there are none."""
 
-    places: of documents, by their place in the first stream, where it is, and its length.
-    """
+    def __init__(self, index: Index, question: Question, min_left: int, work: Work) -> None:
+        """work: the folder for this question, and this index."""
+        self._engine, self._reading = index.engine, index._state.reading
+        self._dtype, self._rule = index.manifest.dtype, question.rule(index._state.reading)
+        self._min_left, self._work, self._clock = min_left, work, work.clock
+        self.number = self.struck_ranges = self.struck_tokens = 0
 
-    def __init__(self) -> None:
-        self.places: dict[int, tuple[int, int]] = {}
-        self._file: Any = TemporaryFile(prefix="everygram-")  # noqa: SIM115
+    def run(self, stream: SortedStream, memory: int, threads: int) -> SortedStream:
+        """What is left of a stream in the end."""
+        stream = self._resumed() or stream
+        while True:
+            self.number += 1
+            work = self._work.folder(str(self.number))
+            found = work.kept(RANGES)
+            if found is None:
+                self._clock.enter("repeats")
+                found = find(stream, self._rule, threads, self._clock.report).positions
+                work.keep(RANGES, found)
+            positions = found.reshape(-1, 2)
+            if not positions.shape[0]:
+                return stream
+            self.struck_ranges += positions.shape[0]
+            self.struck_tokens += int((positions[:, 1] - positions[:, 0]).sum())
+            work.keep(SUMS, np.array([self.struck_ranges, self.struck_tokens]))
+            stream = self._struck(work, stream, positions, memory, threads)
+            # (The pass before is of no more use: its files would take as much disk again.)
+            shutil.rmtree(self._work.path / str(self.number - 1), ignore_errors=True)
 
-    def __enter__(self) -> "_Rest":
-        return self
+    def forget(self) -> None:
+        """Remove what was made."""
+        shutil.rmtree(self._work.path)
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def _resumed(self) -> SortedStream | None:
+        """What the last pass that a killed run finished has left."""
+        done = [int(each.name) for each in self._work.path.iterdir() if each.name.isdigit()]
+        for number in sorted(done, reverse=True):
+            work = self._work.folder(str(number))
+            stages, sums, numbers = work.stages("sorted"), work.kept(SUMS), work.kept(NUMBERS)
+            if stages.state.merged and sums is not None and numbers is not None:
+                self.number = number
+                self.struck_ranges, self.struck_tokens = sums.tolist()
+                self._clock.documents = numbers.shape[0]
+                return stream_of(stages, self._dtype, numbers)
+        return None
 
-    def __setitem__(self, document: int, content: bytes) -> None:
-        self.places[document] = self._file.seek(0, os.SEEK_END), len(content)
-        self._file.write(content)
+    def _struck(
+        self, work: Work, stream: SortedStream, positions: np.ndarray, memory: int, threads: int
+    ) -> SortedStream:
+        """What is left of a stream without ranges, sorted again."""
+        stages = work.stages("sorted")
+        if work.kept(NUMBERS) is None and stages.state.segment is not None:  # damaged
+            shutil.rmtree(stages.path)
+            stages = work.stages("sorted")
 
-    def __getitem__(self, document: int) -> bytes:
-        start, size = self.places[document]
-        self._file.seek(start)
-        content: bytes = self._file.read(size)
-        return content
+        def read(builder: SegmentBuilder) -> None:
+            kept: list[int] = []
+            for number, ids in self._left(stream, positions, threads):
+                builder.add(ids, b"{}")
+                kept.append(number)
+                if len(kept) % REPORT_EVERY == 0:
+                    self._clock.report(builder.writer.stream_len, stream.tokens.shape[0])
+            work.keep(NUMBERS, np.array(kept, np.int64))
 
+        builder = SegmentBuilder(stages.folder, self._dtype, memory, threads)
+        left = sort(stages, self._dtype, stream.numbers, builder, read, 0, "strike")
+        numbers = work.kept(NUMBERS)
+        assert numbers is not None
+        return replace(left, numbers=numbers)
 
-def _struck(
-    stream: SortedStream,
-    numbers: np.ndarray,
-    ranges: Ranges,
-    reading: Reading,
-    rest: _Rest,
-    min_left: int,
-    folder: Path,
-    dtype: str,
-    memory: int,
-    threads: int,
-    clock: Clock,
-) -> tuple[np.ndarray, SortedStream]:
-    """What is left of a stream, sorted again in a folder, and whose documents it has.
+    def _left(
+        self, stream: SortedStream, positions: np.ndarray, threads: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The numbers and ids of documents, without the ranges at these positions."""
+        local, starts, ends = within(stream, positions)
+        changed = np.unique(local)
+        pieces = np.searchsorted(local, [*changed.tolist(), stream.offsets.shape[0]])
+        reading = self._reading
 
-    numbers: int64, shape (D,): the places in the first stream of the stream's documents.
-    """
-    local, starts, ends = within(stream, ranges.positions)
-    changed = np.unique(local)
-    pieces = np.searchsorted(local, [*changed.tolist(), stream.offsets.shape[0]])
-    kept: list[int] = []
-    same = True
-
-    def lefts() -> Iterator[TextDocument | np.ndarray]:
-        for place, document in enumerate(changed.tolist()):
-            inside = slice(pieces[place], pieces[place + 1])
-            ids = ids_of(stream, document)
-            if reading.has_tokenizer:
-                text = DocumentText(reading, ids)
+        def texts() -> Iterator[TextDocument]:
+            for place, document in enumerate(changed.tolist()):
+                inside = slice(pieces[place], pieces[place + 1])
+                text = DocumentText(reading, ids_of(stream, document))
                 cuts = text.ranges(starts[inside], ends[inside])
                 yield TextDocument(_without(text.text, [cut[:2] for cut in cuts]), b"{}")
-            else:
-                keep = np.ones(ids.shape[0], np.bool_)
-                for start, end in zip(starts[inside].tolist(), ends[inside].tolist(), strict=True):
-                    keep[start:end] = False
-                yield ids[keep]
 
-    with _texts_and_ids(lefts(), reading, threads) as left:
-        next_changed = iter([*changed.tolist(), -1])
-        awaited = next(next_changed)
-        with SegmentBuilder(folder, dtype, memory, threads) as builder:
-            builder.begin()
-            for document in range(stream.offsets.shape[0]):
-                ids = ids_of(stream, document)
-                if document == awaited:
-                    before = ids
-                    content, ids = next(left)
-                    awaited = next(next_changed)
-                    same &= np.array_equal(before, ids)
-                    if ids.shape[0] < min_left:
-                        same = False
-                        continue
-                    rest[int(numbers[document])] = content
-                kept.append(document)
-                builder.add(ids, b"{}")
-            unsorted = builder.end()
-            blocks = list(builder.sorter.sorted_blocks())
-    if same:
-        raise BuildError(
-            f"document {int(numbers[changed[0]])}: what repeats there spells no text, so that its "
-            "text stays the same without it; expected tokens that spell texts"
-        )
-    size = unsorted.stream_len
-    chosen = numbers[np.array(kept, np.int64)]
-    if not size:
-        none = np.empty(0, np.int64)
-        return chosen, SortedStream(stream.tokens[:0], none.astype(fmt.POSITION), none, none)
-    clock.enter("sort")
-    builder.merge(size, blocks, clock.report)
-    offsets = map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET, unsorted.num_documents)
-    return chosen, SortedStream(
-        map_tokens(folder, dtype, size),
-        map_positions(folder, fmt.position_bytes(size)),
-        offsets.astype(np.int64),
-        chosen,
-    )
+        def ids() -> Iterator[np.ndarray]:
+            for place, document in enumerate(changed.tolist()):
+                before = ids_of(stream, document)
+                keep = np.ones(before.shape[0], np.bool_)
+                for each in range(pieces[place], pieces[place + 1]):
+                    keep[starts[each] : ends[each]] = False
+                yield before[keep]
+
+        tokenizer, same = reading.tokenizer, True
+        if tokenizer is None:
+            left = ids()
+        else:
+            left = (document.ids for document in encoded(texts(), tokenizer, threads))
+        awaited = chain(changed.tolist(), [-1])
+        next_changed = next(awaited)
+        for document in range(stream.offsets.shape[0]):
+            after = ids_of(stream, document)
+            if document == next_changed:
+                next_changed = next(awaited)
+                before, after = after, next(left)
+                same = same and np.array_equal(before, after)
+                if after.shape[0] < self._min_left:
+                    same = False
+                    continue
+            yield int(stream.numbers[document]), after
+        if same:
+            raise BuildError(
+                f"{self._engine.called(int(stream.numbers[changed[0]]))}: what repeats there "
+                "spells no text, so that its text stays the same without it; expected tokens that "
+                "spell texts"
+            )
 
 
 def _without(text: str, cuts: list[tuple[int, ...]]) -> str:
@@ -234,46 +260,14 @@ def _without(text: str, cuts: list[tuple[int, ...]]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-@contextmanager
-def _texts_and_ids(
-    lefts: Iterator[Any], reading: Reading, threads: int
-) -> Iterator[Iterator[tuple[bytes, np.ndarray]]]:
-    """What is left of each document, as bytes to keep, and its ids."""
-    tokenizer = reading.tokenizer
-    if tokenizer is None:
-        yield ((ids.tobytes(), ids) for ids in lefts)
-        return
-    texts: list[str] = []
-
-    def noted() -> Iterator[TextDocument]:
-        for document in lefts:
-            texts.append(document.text)
-            yield document
-
-    def both() -> Iterator[tuple[bytes, np.ndarray]]:
-        for document in encoded(noted(), tokenizer, threads):
-            # (Some are encoded ahead, in order.)
-            yield texts.pop(0).encode(errors="surrogatepass"), document.ids
-
-    yield both()
-
-
-def _write(
-    index: Index, path: Path, text_field: str | None, numbers: np.ndarray, rest: _Rest
-) -> None:
-    """Write the records of these documents."""
-    reading = index._state.reading
-    name = text_field or ("text" if reading.has_tokenizer else "ids")
-    kept = set(numbers.tolist())
-    with written(path) as write:
-        for number, record in enumerate(export(index, text_field=text_field)):
-            if number not in kept:
-                continue
-            if number in rest.places:
-                content = rest[number]
-                record[name] = (
-                    content.decode(errors="surrogatepass")
-                    if reading.has_tokenizer
-                    else np.frombuffer(content, reading.dtype).tolist()
-                )
-            write(record)
+def _documents(index: Index, left: SortedStream, changed: list[int]) -> Iterator[Document]:
+    """Those that are left; the numbers of those that are others than in the index go to
+    `changed`."""
+    place = 0
+    for number, ids, metadata in index.engine.documents():
+        if place < left.numbers.shape[0] and number == left.numbers[place]:
+            after = ids_of(left, place)
+            place += 1
+            if not np.array_equal(ids, after):
+                changed.append(number)
+            yield number, after, metadata

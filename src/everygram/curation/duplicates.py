@@ -2,28 +2,26 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from everygram import arguments
-from everygram.arguments import Size, short
-from everygram.building.stages import disk, resources
+from everygram.arguments import Size
+from everygram.building.stages import resources
 from everygram.curation.opened import opened
-from everygram.curation.repeats import Ranges, Rule, find, identical
-from everygram.curation.stream import SortedStream, sorted_stream
+from everygram.curation.repeats import Question, Ranges, find, identical
+from everygram.curation.stream import SortedStream, sorted_stream, values_of
+from everygram.curation.work import work_on
 from everygram.encoding import Reading
-from everygram.engine.engine import Engine
 from everygram.errors import DamagedIndexError, OptionError, TokenizerError
 from everygram.index import Index
 from everygram.passages import DocumentText
 from everygram.progress import Clock, Progress
 from everygram.results.duplicates import Copies, Duplicates
 from everygram.storage.lcps import DAMAGED
-from everygram.storage.metadata import ABSENT, value_of, written
 
 PathLike = str | os.PathLike[str]
-UNITS = ("tokens", "bytes")
 # What `by` calls the documents that do not have the field.
 WITHOUT = "(none)"
 
@@ -37,6 +35,7 @@ def duplicates(
     bridge: int = 0,
     across: bool = False,
     by: str | None = None,
+    work_dir: PathLike | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -56,6 +55,10 @@ def duplicates(
     bridge: ranges with up to so many tokens between them are one.
     across: n-grams count that occur in more than one index of a union.
     by: a field of the metadata (`a.b`: b inside a) by whose values results are summed up.
+    work_dir: a folder, made if it is not there, for what is sorted or merged first, in place of the
+        system's folder of temporary files. It stays there: a run that was killed goes on from what
+        is finished, and later ones over the same indexes find it. What was made there of other
+        indexes, or of these before they changed, is removed.
     memory, threads, progress: as in `build`. Beside the memory limit, which holds for what is
         sorted or merged first (nothing, if there is one segment with a suffix array), two bytes a
         token and some 100 a range are held.
@@ -63,13 +66,11 @@ def duplicates(
     Raises OptionError, DamagedIndexError, BuildError if the disk is full, the errors of `open`, and
     TokenizerError for unit "bytes" where tokens have no bytes.
     """
-    least = arguments.natural("min_length", min_length, 1)
-    check_unit(unit)
-    keep_first = arguments.flag("keep_first", keep_first)
-    bridge = arguments.natural("bridge", bridge)
+    question = Question.of(min_length, unit, keep_first, bridge)
     across = arguments.flag("across", across)
     if by is not None:
         arguments.string("by", by)
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
     limit, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     with opened(index) as asked:
@@ -79,16 +80,13 @@ def duplicates(
             raise OptionError(
                 "across: expected a union of several indexes, found one; name each of them"
             )
-        weights = weights_of(reading, unit)
-        with (
-            disk(Path(os.path.realpath(os.curdir))),
-            sorted_stream(asked, limit, threads, merging(clock)) as stream,
-        ):
+        bases = np.zeros(1, np.int64) if members is None else members.bases
+        rule = question.rule(reading, across)
+        with work_on(asked, folder, clock) as files:
+            stream = sorted_stream(asked, files, limit, threads)
             clock.enter("repeats")
-            bases = np.zeros(1, np.int64) if members is None else members.bases
             bounds = np.append(stream.offsets, stream.tokens.shape[0])
-            bounds = bounds[np.searchsorted(stream.numbers, bases)]
-            rule = Rule(least, weights, keep_first, bridge, across, bounds)
+            rule = replace(rule, bounds=bounds[np.searchsorted(stream.numbers, bases)])
             ranges = find(stream, rule, threads, clock.report)
             local, starts, ends = within(stream, ranges.positions)
             places = None
@@ -99,10 +97,7 @@ def duplicates(
             documents, indexes, _ = engine.owned(stream.numbers[local])
             copied, copied_indexes, _ = engine.owned(stream.numbers[copies])
             return Duplicates(
-                min_length=least,
-                unit=unit,
-                keep_first=keep_first,
-                bridge=bridge,
+                **asdict(question),
                 across=across,
                 num_documents=stream.offsets.shape[0],
                 num_tokens=stream.tokens.shape[0] - stream.offsets.shape[0],
@@ -114,36 +109,8 @@ def duplicates(
                 places=places,
                 copies=Copies(copied, copy_groups, copy_counts, copied_indexes),
                 indexes=indexes,
-                by=None if by is None else _by(engine, stream, ranges, local, by),
+                by=None if by is None else _by(asked, stream, ranges, local, by),
             )
-
-
-def merging(clock: Clock) -> Callable[[int, int], None]:
-    """What reports how one sorted stream is made, as a stage of its own, if one is made."""
-
-    begun = False
-
-    def report(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
-            clock.enter("merge")
-            begun = True
-        clock.report(done, total)
-
-    return report
-
-
-def check_unit(unit: object) -> None:
-    """Raise OptionError for what is no unit."""
-    if not (isinstance(unit, str) and unit in UNITS):
-        raise OptionError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
-
-
-def weights_of(reading: Reading, unit: str) -> np.ndarray:
-    """The bytes of each token (int32, shape (V,)) for the unit "bytes"; for "tokens" nothing."""
-    if unit == "tokens":
-        return np.empty(0, np.int32)
-    return np.diff(reading.token_bytes.starts).astype(np.int32)
 
 
 def within(
@@ -191,7 +158,7 @@ def ids_of(stream: SortedStream, document: int) -> np.ndarray:
 
 
 def _by(
-    engine: Engine, stream: SortedStream, ranges: Ranges, local: np.ndarray, field: str
+    index: Index, stream: SortedStream, ranges: Ranges, local: np.ndarray, field: str
 ) -> dict[str, dict[str, int]]:
     """Sums over the documents of each value of a field."""
     size = stream.offsets.shape[0]
@@ -200,14 +167,12 @@ def _by(
     inside = np.zeros(size, np.int64)
     np.add.at(inside, local, ranges.positions[:, 1] - ranges.positions[:, 0])
     found: dict[str, dict[str, int]] = {}
-    columns = zip(
-        stream.numbers.tolist(), *(c.tolist() for c in (lengths, number, inside)), strict=True
-    )
-    for document, length, count, repeated in columns:
-        value = value_of(engine.document(document)[1], field)
-        name = value if isinstance(value, str) else WITHOUT if value is ABSENT else written(value)
+    values = values_of(index, field, stream.numbers)
+    columns = (column.tolist() for column in (lengths, number, inside))
+    for value, length, count, repeated in zip(values, *columns, strict=True):
         sums = found.setdefault(
-            name, {"documents": 0, "tokens": 0, "ranges": 0, "repeated_tokens": 0}
+            WITHOUT if value is None else value,
+            {"documents": 0, "tokens": 0, "ranges": 0, "repeated_tokens": 0},
         )
         for what, more in zip(sums, (1, length, count, repeated), strict=True):
             sums[what] += more

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,8 @@ def _counted(
     """The counts in one index. named: pairs by place; None: every two; False: no pairs."""
     engine, _, reading, manifest, texts = index._state
     finder = Finder(engine, texts, ignore_case, whole_words)
-    if within is not None:
-        within = min(within, max((each.stream_len for each in engine.segments), default=1))
+    # (No document is longer.)
+    window = within and min(within, max((each.stream_len for each in engine.segments), default=1))
     names = tuple(listed)
     counts, document_counts = np.zeros((2, len(names)), np.int64)
     found: list[Occurring] = []
@@ -128,14 +129,14 @@ def _counted(
     for place, of_concept in enumerate(different):
         if read and plain[place]:
             continue
-        one = finder.find(of_concept, within)
+        one = finder.find(of_concept, window)
         counts[place], document_counts[place] = one.counts.sum(), one.documents.shape[0]
         if named is not False:
             found.append(one)
         progress(place + 1, len(names))
     pairs = None
     if not isinstance(named, bool):
-        pairs = pairs_of(names, found, named, within, lambda done: None)
+        pairs = replace(pairs_of(names, found, named, window, lambda done: None), within=within)
     return Frequencies(
         names,
         manifest.num_documents,
@@ -184,7 +185,7 @@ def _scores(listed: Concepts, results: Any, score_field: str) -> tuple[np.ndarra
     if missing:
         raise OptionError(
             f"results: expected concepts of the list, found {short(next(iter(missing)))}"
-            + (f" and {len(missing) - 1:,} others that are not in it" if len(missing) > 1 else "")
+            + (f" and {len(missing) - 1:,} more that are not in it" if len(missing) > 1 else "")
         )
     return (
         np.array([places[name] for name, _ in pairs], np.int64),

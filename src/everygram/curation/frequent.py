@@ -1,5 +1,6 @@
 """The most frequent n-grams of an index, exactly, for any n: one pass over its sorted suffixes."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from everygram.arguments import Size, natural
 from everygram.building.stages import resources
 from everygram.curation.opened import Given, opened
 from everygram.curation.stream import SortedStream, sorted_stream, values_of
+from everygram.curation.work import work_on
 from everygram.errors import DamagedIndexError, OptionError
 from everygram.index import Index
 from everygram.progress import Clock, Progress
@@ -34,6 +36,7 @@ def top_ngrams(
     order: str = OCCURRENCES,
     min_count: int = 1,
     by: str | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     memory: Size | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -46,11 +49,12 @@ def top_ngrams(
     order: "occurrences", or "documents": what is compared, and what `min_count` is the least of.
     by: a field of the metadata (a.b: b inside a): the most frequent for each of its values, counted
         in documents that have it.
+    work_dir: as in `duplicates`.
     memory: for merging, where an index has several segments (bytes, or a text as "4GiB").
 
-    Reads every token once; takes some 10 bytes per token of disk, where the system has its
-    temporary files, if the index is not one segment with a suffix array. Raises OptionError,
-    DamagedIndexError, BuildError.
+    Reads every token once; takes some 10 bytes per token of disk, in `work_dir` or where the system
+    has its temporary files, if the index is not one segment with a suffix array. Raises
+    OptionError, DamagedIndexError, BuildError.
     """
     n = natural("n", n, 1)
     longest = n if max_n is None else natural("max_n", max_n, n)
@@ -66,15 +70,13 @@ def top_ngrams(
     field = None if by is None else arguments.string("by", by)
     memory, threads = resources(memory, threads)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
-    clock.enter("merge")
-    with (
-        opened(index) as found,
-        sorted_stream(found, memory, threads, clock.report) as stream,
-    ):
-        clock.documents, clock.tokens = stream.numbers.shape[0], stream.tokens.shape[0]
+    folder = None if work_dir is None else arguments.path("work_dir", work_dir)
+    with opened(index) as found, work_on(found, folder, clock) as files:
+        stream = sorted_stream(found, files, memory, threads)
         names, source_of = _sources(found, stream, field)
         kept, sizes = _heaps(len(names), longest - n + 1, top)
         clock.enter("ngrams")
+        clock.documents, clock.tokens = stream.numbers.shape[0], stream.tokens.shape[0]
         by_documents = order == DOCUMENTS
         _count(stream, source_of, n, kept, sizes, by_documents, maximal, least, threads, clock)
         ngrams = _read(found, stream, n, kept, sizes, names)

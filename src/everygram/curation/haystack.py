@@ -14,6 +14,7 @@ import numpy as np
 
 from everygram import passages
 from everygram.building.segment_builder import write_documents
+from everygram.building.stages import disk
 from everygram.curation.sequences import Part
 from everygram.curation.words import UNKNOWN, Words, places
 from everygram.encoding import Reading
@@ -196,6 +197,36 @@ class Grams:
         return covered
 
 
+def suspected(grams: Grams, items: list[list[Part]]) -> tuple[list[list[Part]], list[int], int]:
+    """Items with the runs of their ids that are in any of the n-grams; those that have any, by
+    place; and the ids of all."""
+    flat = [part.ids for parts in items for part in parts]
+    offsets = np.cumsum([0, *(each.shape[0] for each in flat)], dtype=np.int64)
+    units = np.concatenate([*flat, np.empty(0, np.uint32)]).astype(np.uint32)
+    covered = grams.covered(units, offsets)
+    # Runs end with their text.
+    begins, ends = covered.copy(), covered.copy()
+    begins[1:] &= ~covered[:-1] & 1
+    ends[:-1] &= ~covered[1:] & 1
+    firsts, lasts = offsets[:-1][np.diff(offsets) > 0], offsets[1:][np.diff(offsets) > 0] - 1
+    begins[firsts], ends[lasts] = covered[firsts], covered[lasts]
+    runs = np.stack([np.flatnonzero(begins), np.flatnonzero(ends) + 1], axis=1)
+    bounds = np.searchsorted(runs[:, 0], offsets).tolist()
+    made: list[list[Part]] = []
+    looked: list[int] = []
+    place = 0
+    for number, parts in enumerate(items):
+        some = []
+        for part in parts:
+            own = runs[bounds[place] : bounds[place + 1]] - offsets[place]
+            if own.shape[0] and number not in looked[-1:]:
+                looked.append(number)
+            some.append(Part(part.ids, runs=own))
+            place += 1
+        made.append(some)
+    return made, looked, units.shape[0]
+
+
 def together(sequences: Iterable[np.ndarray], most: int = TOGETHER) -> Iterator[list[np.ndarray]]:
     """Sequences, some at a time."""
     some: list[np.ndarray] = []
@@ -260,7 +291,8 @@ def words_of(
 
     with TemporaryDirectory(prefix="everygram-") as name:
         path = Path(name) / "words"
-        _write(path, kept(), threads)
+        with disk(Path(name).parent):
+            _write(path, kept(), threads)
         if grams is None:
             words.fix()
         with Index(path) as made:

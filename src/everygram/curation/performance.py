@@ -132,31 +132,42 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slopes and intercepts of lines of least squares: float64, shape (samples,), twice; nan where
     there is no line. weights: shape (samples, items)."""
+    (x_scaled, x_range), (y_scaled, y_range) = _scaled(x), _scaled(y)
     with np.errstate(invalid="ignore", divide="ignore"):
         number = weights.sum(1)
-        mean_x, mean_y = weights @ x / number, weights @ y / number
-        spread = weights @ (x * x) / number - mean_x**2
-        slope = (weights @ (x * y) / number - mean_x * mean_y) / _positive(spread, x)
-    return slope, mean_y - slope * mean_x
+        mean_x, mean_y = weights @ x_scaled / number, weights @ y_scaled / number
+        spread = _positive(weights @ (x_scaled * x_scaled) / number - mean_x**2)
+        slope = (weights @ (x_scaled * y_scaled) / number - mean_x * mean_y) / spread
+        slope *= y_range / x_range
+        intercept = (weights @ y - slope * (weights @ x)) / number
+    return slope, intercept
 
 
 def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Correlations of weighted items: float64, shape (samples,); nan where x or y is constant."""
+    (x, _), (y, _) = _scaled(x), _scaled(y)
     with np.errstate(invalid="ignore", divide="ignore"):
         number = weights.sum(1)
         mean_x, mean_y = weights @ x / number, weights @ y / number
-        spread_x = _positive(weights @ (x * x) / number - mean_x**2, x)
-        spread_y = _positive(weights @ (y * y) / number - mean_y**2, y)
+        spread_x = _positive(weights @ (x * x) / number - mean_x**2)
+        spread_y = _positive(weights @ (y * y) / number - mean_y**2)
         together = weights @ (x * y) / number - mean_x * mean_y
         # (Of rounding, one could be a little more than 1.)
         found: np.ndarray = np.clip(together / np.sqrt(spread_x * spread_y), -1, 1)
     return found
 
 
-def _positive(spread: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A spread, nan where it is that of equal values, but for rounding."""
-    least = 1e-13 * max(1.0, float((values * values).max(initial=0)))
-    return np.where(spread > least, spread, np.nan)
+def _scaled(values: np.ndarray) -> tuple[np.ndarray, np.float64]:
+    """Values moved and scaled to the range from 0 to 1, so that scores of any size have room for
+    their differences, and the range that they had; equal ones are all 0, of range 0."""
+    least, most = values.min(initial=np.inf), values.max(initial=-np.inf)
+    size = np.float64(most - least)
+    return (values - least) / (size or 1.0), size
+
+
+def _positive(spread: np.ndarray) -> np.ndarray:
+    """A spread of values from 0 to 1, nan where it is that of equal values, but for rounding."""
+    return np.where(spread > 1e-13, spread, np.nan)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from everygram import arguments
+from everygram.arguments import short
 from everygram.curation.stream import SortedStream
-from everygram.errors import DamagedIndexError
+from everygram.encoding import Reading
+from everygram.errors import DamagedIndexError, OptionError
 from everygram.storage.disk import positions_in
 from everygram.storage.lcps import DAMAGED
 
+UNITS = ("tokens", "bytes")
 # Ranks that one thread compares between two reports.
 PIECE = 1 << 21
+NO_BOUNDS = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,32 @@ class Rule:
     bridge: int
     across: bool
     bounds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Question:
+    """What `duplicates` and `deduplicate` are both asked, checked."""
+
+    min_length: int
+    unit: str
+    keep_first: bool
+    bridge: int
+
+    @classmethod
+    def of(cls, min_length: int, unit: str, keep_first: bool, bridge: int) -> "Question":
+        """Raises OptionError."""
+        least = arguments.natural("min_length", min_length, 1)
+        if not (isinstance(unit, str) and unit in UNITS):
+            raise OptionError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
+        first = arguments.flag("keep_first", keep_first)
+        return cls(least, unit, first, arguments.natural("bridge", bridge))
+
+    def rule(self, reading: Reading, across: bool = False, bounds: np.ndarray = NO_BOUNDS) -> Rule:
+        """The rule for these tokens. Raises TokenizerError if they have no bytes, in that unit."""
+        weights = np.empty(0, np.int32)
+        if self.unit == "bytes":
+            weights = np.diff(reading.token_bytes.starts).astype(np.int32)
+        return Rule(self.min_length, weights, self.keep_first, self.bridge, across, bounds)
 
 
 @dataclass(frozen=True)

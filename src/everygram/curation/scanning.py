@@ -131,6 +131,8 @@ def _parts(engine: Engine) -> Iterator[tuple[Segment, np.ndarray, np.ndarray, in
         ends = np.append(begins[1:] - 1, segment.stream_len)
         local = np.arange(segment.num_documents)
         live = ~engine.deleted(segment.numbers_of(local))
+        if not live.any():
+            continue
         begins, ends = begins[live], ends[live]
         if (ends < begins).any() or (begins[1:] < begins[:-1]).any():
             raise segment.damaged(fmt.DOCUMENT_OFFSETS, "offsets that do not ascend")

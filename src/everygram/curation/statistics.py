@@ -9,7 +9,7 @@ import numpy as np
 from everygram import arguments
 from everygram.curation.opened import Given, opened
 from everygram.engine.engine import Engine
-from everygram.errors import TokenizerError
+from everygram.errors import OptionError, TokenizerError
 from everygram.index import Index
 from everygram.results.statistics import (
     ByteTokens,
@@ -20,7 +20,7 @@ from everygram.results.statistics import (
     Statistics,
     VocabularyUse,
 )
-from everygram.storage.metadata import ABSENT, value_of, written
+from everygram.storage.metadata import text_of
 from everygram.storage.segment import Segment
 
 PERCENTS = (0, 1, 5, 25, 50, 75, 95, 99, 100)
@@ -41,7 +41,10 @@ def stats(index: Given, *, by: str | None = None, progress: Progress | None = No
     by = None if by is None else arguments.string("by", by)
     tell = arguments.function("progress", progress) or (lambda done, total: None)
     with opened(index) as found:
-        return _stats(found, by, tell)
+        made = _stats(found, by, tell)
+    if made.groups and all(group.value is None for group in made.groups):
+        raise OptionError(f"by: no document's metadata has the field {by!r}")
+    return made
 
 
 def _stats(index: Index, by: str | None, progress: Progress) -> Statistics:
@@ -173,10 +176,7 @@ def _groups(live: list[tuple[Segment, np.ndarray, np.ndarray]], field: str) -> t
     tokens: dict[str | None, int] = defaultdict(int)
     for segment, local, lengths in live:
         for place, length in zip(local.tolist(), lengths.tolist(), strict=True):
-            found = value_of(segment.metadata(place), field)
-            value = (
-                found if isinstance(found, str) else written(found) if found is not ABSENT else None
-            )
+            value = text_of(segment.metadata(place), field)
             documents[value] += 1
             tokens[value] += length
     order = sorted(documents, key=lambda value: (-tokens[value], value is None, value or ""))

@@ -1,8 +1,9 @@
 """Texts as words: what is left of a text without its case, white space and punctuation.
 
-In: texts. Out: a number for each word. A word is a run of letters, digits and combining marks; in
-scripts without spaces between words (Chinese, Japanese, Thai, …) each letter is one. Two words are
-the same if they are under NFKC and case folding.
+In: texts. Out: a number for each word. A word is a run of letters and digits with their marks
+(accents, and vowel signs as those of Hindi and Thai); in scripts without spaces between words
+(Chinese, Japanese, Thai, …) each letter is one. Two words are the same if they are under NFKC and
+case folding.
 """
 
 import re
@@ -17,9 +18,18 @@ UNDIVIDED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-MARKS = "\u0300-\u036f"
+# Marks, without the selectors of how a character looks. (There are none beyond these code points.)
+MARKS = [
+    chr(code)
+    for code in range(0x300, 0x1E950)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc")
+    and "VARIATION SELECTOR" not in unicodedata.name(chr(code))
+]
+# (`re` looks quickly for a character in a long list only if it ends below U+10000.)
+_SHORT, _LONG = ("".join(c for c in MARKS if (c > "\uffff") == long) for long in (False, True))
+MARK = f"(?:[{_SHORT}]|(?=[\U00010000-\U0001e950])[{_LONG}])"
 LETTERS = f"[^\\W_{UNDIVIDED}]+"
-WORD = re.compile(f"{LETTERS}(?:[{MARKS}]+(?:{LETTERS})?)*|(?=[^\\W_])[{UNDIVIDED}]")
+WORD = re.compile(f"{LETTERS}(?:{MARK}+(?:{LETTERS})?)*|(?=[^\\W_])[{UNDIVIDED}]{MARK}*")
 # Spellings of words that are remembered at once.
 REMEMBERED = 1 << 20
 # Texts of fewer characters are divided at once, without a table.

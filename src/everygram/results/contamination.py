@@ -5,10 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from everygram.results.base import Value
 from everygram.results.tables import Table
 
 # Shares at which the items of a benchmark are counted; the first stands for any n-gram at all.
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+def percent(share: float) -> str:
+    """A share in percent: less than one is not said to be none."""
+    return "<1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class ContaminatedItem:
     per place; both are 0 where it is too short. coverage: the share of tokens that are inside
     n-grams that were found; share: that of n-grams. hits: different n-grams that were found.
     longest: tokens of the longest match with such an n-gram; count, document_count: how often and
-    in how many documents that occurs; documents: some of its places.
+    in how many documents that occurs; documents: some of its places. text: its texts, or the
+    beginning of them, with an empty line between them.
     """
 
     benchmark: str
@@ -51,6 +58,7 @@ class ContaminatedItem:
     count: int
     document_count: int
     documents: tuple[Example, ...]
+    text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The item as JSON values."""
@@ -88,8 +96,8 @@ class BenchmarkSummary:
         }
 
 
-@dataclass(frozen=True, repr=False)
-class Contamination(Table):
+@dataclass(frozen=True, eq=False, repr=False)
+class Contamination(Value, Table):
     """What of benchmarks a corpus has.
 
     items: every item of the benchmarks; of documents that were held against benchmarks, those with

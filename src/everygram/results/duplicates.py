@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from everygram.results.base import Value
 from everygram.results.tables import Table
 
 
 @dataclass(eq=False, repr=False)
-class Copies(Table):
+class Copies(Value, Table):
     """Documents that are identical with another, by number: arrays of int64, shape (k,).
 
     groups: the same for the same tokens. counts: how many documents have them. In a union
@@ -38,7 +39,7 @@ class Copies(Table):
 
 
 @dataclass(eq=False, repr=False)
-class Duplicates(Table):
+class Duplicates(Value, Table):
     """The ranges of tokens that repeat, by document and place: arrays of int64, shape (r,).
 
     documents: numbers; in a union those in its indexes, and `indexes` whose they are (places in the

@@ -27,7 +27,7 @@ class ConceptCount:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pairs(Value, Table):
     """Pairs of concepts that occur together, by place in the list of concepts.
 
@@ -42,6 +42,9 @@ class Pairs(Value, Table):
     seconds: np.ndarray
     counts: np.ndarray
     document_counts: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self):,} pairs)"
 
     def __len__(self) -> int:
         return int(self.firsts.shape[0])
@@ -143,7 +146,7 @@ class Performance(Table):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Value, Table):
     """The same concepts in two corpora.
 
@@ -166,6 +169,9 @@ class Comparison(Value, Table):
     correlation: float | None
     rank_correlation: float | None
 
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.concepts):,} concepts, of which {self.both:,} occur in both)"
+
     def columns(self) -> dict[str, Any]:
         return {
             "concept": list(self.concepts),
@@ -183,7 +189,7 @@ class Comparison(Value, Table):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frequencies(Value, Table, Sequence[ConceptCount]):
     """How often each concept occurs in an index: a sequence of `ConceptCount`.
 
@@ -201,6 +207,9 @@ class Frequencies(Value, Table, Sequence[ConceptCount]):
     pairs: Pairs | None = None
     performance: Performance | None = None
     comparison: Comparison | None = None
+
+    def __repr__(self) -> str:
+        return f"Frequencies({len(self):,} concepts, of which {(self.counts > 0).sum():,} occur)"
 
     def __len__(self) -> int:
         return len(self.concepts)

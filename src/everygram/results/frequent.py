@@ -43,7 +43,7 @@ class FrequentNgram:
         return FrequentNgram(ids.shape[0], tuple(listed), read, text, count, documents, source)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FrequentNgrams(Table):
     """The most frequent n-grams: by source, then by n, the most frequent first.
 
@@ -55,6 +55,9 @@ class FrequentNgrams(Table):
     order: str
     num_tokens: int
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        return f"FrequentNgrams({len(self):,} n-grams)"
 
     def __len__(self) -> int:
         return len(self.ngrams)

@@ -81,7 +81,7 @@ class Copies:
     largest: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Statistics(Table):
     """What an index holds, without deleted documents.
 
@@ -99,6 +99,9 @@ class Statistics(Table):
     byte_tokens: ByteTokens | None
     field: str | None
     groups: tuple[Group, ...]
+
+    def __repr__(self) -> str:
+        return f"Statistics({self.num_documents:,} documents, {self.num_tokens:,} tokens)"
 
     def columns(self) -> dict[str, Any]:
         """A row for each group; without a field, one for all documents."""

@@ -296,6 +296,7 @@ def compact(job: Run) -> dict[str, Any] | None:
         lambda: everygram.compact(
             job.index,
             full=job.arguments["full"],
+            kind=job.arguments["kind"],
             restart=before is None,
             progress=progress,
         )

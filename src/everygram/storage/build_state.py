@@ -25,9 +25,9 @@ from everygram.storage.segment import check_sizes
 
 T = TypeVar("T")
 
-# Those that make an index, and those that change one.
+# Those that make an index, those that change one, and what is made of the documents of one.
 MAKING = ("build", "conversion")
-OPERATIONS = (*MAKING, "addition", "deletion", "compaction")
+OPERATIONS = (*MAKING, "addition", "deletion", "compaction", "sorting")
 # What is written of a segment before its suffixes are sorted.
 WRITTEN_FIRST = (fmt.TOKENS, fmt.METADATA, fmt.DOCUMENT_OFFSETS, fmt.METADATA_OFFSETS)
 # What is written of a self-index from its sorted suffixes.

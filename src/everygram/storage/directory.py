@@ -56,7 +56,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | 
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
             sync_directory(folder.parent)
-        lock = _take_lock(path)
+        lock = take_lock(path)
     except OSError as error:
         raise BuildError(f"cannot make an index at '{path}': {error.strerror}") from None
     try:
@@ -98,7 +98,7 @@ def changed_index(
     another writer, and the errors of `read_manifest`.
     """
     read_manifest(path)
-    lock = _take_lock(path)
+    lock = take_lock(path)
     try:
         manifest = read_manifest(path)
         done = Done.read(path)
@@ -360,7 +360,7 @@ def read_in(path: Path) -> int:
     return total
 
 
-def _take_lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """Take the folder's lock; returns its descriptor. Raises BuildError if a process holds it."""
     while True:
         # (No link: it would make a file elsewhere.)
@@ -371,7 +371,7 @@ def _take_lock(path: Path) -> int:
         except BlockingIOError:
             os.close(descriptor)
             raise LockedError(
-                f"index '{path}' is being written by another process; wait for it or choose "
+                f"'{path}' is being written by another process; wait for it or choose "
                 "another folder"
             ) from None
         # A writer that fails removes its lock file. If that happened since it was opened here, this

@@ -18,10 +18,16 @@ def value_of(metadata: dict[str, Any], field: str) -> Any:
     return found
 
 
-def has_value(metadata: dict[str, Any], field: str, value: str) -> bool:
-    """Whether a field has a value: a string as it is, any other value as its JSON."""
+def text_of(metadata: dict[str, Any], field: str) -> str | None:
+    """The value of a field as a text: a string as it is, any other value as its JSON; None if there
+    is none."""
     found = value_of(metadata, field)
-    return found is not ABSENT and (found if isinstance(found, str) else written(found)) == value
+    return found if isinstance(found, str) else None if found is ABSENT else written(found)
+
+
+def has_value(metadata: dict[str, Any], field: str, value: str) -> bool:
+    """Whether a field has a value, as `text_of` says it."""
+    return text_of(metadata, field) == value
 
 
 def written(value: object) -> str:

@@ -8,22 +8,26 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from everygram.results.contamination import THRESHOLDS, ContaminatedItem
+from everygram.results.contamination import THRESHOLDS, ContaminatedItem, percent
 from everygram.results.html import visible
 
 if TYPE_CHECKING:
     from everygram.results.contamination import BenchmarkSummary, Contamination, Example
 
 # Items that are listed, those with the most in the corpus first; characters of a match, and of
-# what is beside it.
-LISTED, MATCH, BESIDE = 500, 4_000, 1_000
+# what is beside it; characters of an item that are seen before it is opened.
+LISTED, MATCH, BESIDE, TITLE = 500, 4_000, 1_000, 80
 STYLE = """
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .9rem .15rem 0; text-align: right; font-size: .95rem; }
 th { color: var(--quiet); font-weight: normal; }
 th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+th { overflow-wrap: normal; vertical-align: bottom; }
 tr + tr td { border-top: 1px solid color-mix(in srgb, var(--line) 40%, transparent); }
-meter { width: 9rem; height: .9rem; }
+meter { width: min(9rem, 25vw); height: .9rem; }
+summary .quiet { display: block; padding-left: 1.1rem; }
+.item { white-space: pre-wrap; unicode-bidi: plaintext; margin: .4rem 0 .8rem; }
 pre { overflow: auto; padding: .8rem; background: var(--box); font-size: .85rem; }
 @media screen and (min-width: 62rem) { body { max-width: 60rem; } main { display: block; } }
 """
@@ -86,10 +90,8 @@ def _what(result: "Contamination") -> str:
 def _benchmark(summary: "BenchmarkSummary", unit: str) -> Iterable[str]:
     """A benchmark's numbers, and how many items there would be at other thresholds."""
     yield f"<h2>{visible(summary.name)}</h2>"
-    yield (
-        f"<p>{summary.num_hit:,} of {summary.num_items:,} are hits; {summary.num_short:,} are too "
-        "short to be looked for.</p>"
-    )
+    short = f"; {summary.num_short:,} are too short to be looked for" if summary.num_short else ""
+    yield f"<p>{summary.num_hit:,} of {summary.num_items:,} are hits{short}.</p>"
     rows = [f"<tr><th>at least</th><th>{unit} covered</th><th></th><th>n-grams found</th></tr>"]
     most = max(1, summary.num_items)
     for threshold, coverage, share in zip(
@@ -111,27 +113,40 @@ def _hits(result: "Contamination") -> Iterable[str]:
     if not hits:
         yield "<p>None.</p>"
     several, what = len(result.benchmarks) > 1, _what(result)
+    of = visible(result.manifest["index"]["name"])
     for item in hits[:LISTED]:
         name = f"{visible(item.benchmark)}: " if several else ""
         yield (
             f'<details class="box"><summary><strong>{name}{what} {item.item:,}</strong> '
-            f'<span class="quiet">{item.coverage:.0%} covered, {item.hits:,} of {item.ngrams:,} '
-            f"n-grams, longest match {item.longest:,} {result.unit}, in "
+            f"{_title(item.text)}"
+            f'<span class="quiet">{percent(item.coverage)} covered, {item.hits:,} of '
+            f"{item.ngrams:,} n-grams, longest match {item.longest:,} {result.unit}, in "
             f"{item.document_count:,} document{'s' * (item.document_count != 1)}</span></summary>"
-            f'<div class="inside">{"".join(map(_example, item.documents)) or _none(item)}</div>'
+            f'<div class="inside">{_text(item.text) if what == "item" else ""}'
+            f"{''.join(_example(each, of) for each in item.documents) or _none(item)}</div>"
             "</details>"
         )
     if len(hits) > LISTED:
         yield f'<p class="quiet">… and {len(hits) - LISTED:,} more hits, which are not shown.</p>'
 
 
+def _title(text: str) -> str:
+    """The beginning of an item's text, on one line."""
+    line = " ".join(text[: 2 * TITLE].split())
+    return visible(line if len(line) <= TITLE else f"{line[:TITLE]}…")
+
+
+def _text(text: str) -> str:
+    return f'<p class="item">{_lines(text)}</p>' if text else ""
+
+
 def _none(item: ContaminatedItem) -> str:
     return f'<p class="quiet">{item.count:,} occurrences; no example was wanted.</p>'
 
 
-def _example(example: "Example") -> str:
-    """A place of a match."""
-    of = f" of {visible(example.index)}" if example.index is not None else ""
+def _example(example: "Example", index: str) -> str:
+    """A place of a match, in a document of the index, or of one of a union."""
+    of = index if example.index is None else visible(example.index)
     fields = "".join(
         f"<dt>{visible(name)}</dt><dd>{visible(_short(value))}</dd>"
         for name, value in [*example.metadata.items()][:10]
@@ -144,7 +159,7 @@ def _example(example: "Example") -> str:
             f"</mark>{visible(after[:BESIDE])}</p>"
         )
     return (
-        f'<div class="document"><h3>document {example.document:,}{of}</h3>{quote}'
+        f'<div class="document"><h3>document {example.document:,} of {of}</h3>{quote}'
         f"{f'<dl>{fields}</dl>' if fields else ''}</div>"
     )
 

@@ -76,6 +76,10 @@ class CompactRequest(Request):
     full: Annotated[
         bool, Field(description="Merge all segments and drop every deleted document.")
     ] = False
+    kind: Annotated[
+        Literal["suffix-array", "self-index"] | None,
+        Field(description="The index's kind from now on; segments of another are made anew."),
+    ] = None
     prepare: Annotated[
         bool,
         Field(description="With `full`: then prepare modified Kneser-Ney smoothing."),
