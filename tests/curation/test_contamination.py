@@ -455,6 +455,8 @@ def test_unions(planted, tmp_path):
         everygram.build(iter(some), tmp_path / name, tokenizer=folder / "index/tokenizer.json")
     with everygram.open([tmp_path / "a", tmp_path / "b"]) as union:
         given = str(folder / "items.jsonl")
+        with pytest.raises(OptionError, match="drop: expected one index, found a union of 2"):
+            everygram.contamination(union, given, fields=["q"], drop=True)
         for normalize in (False, True):
             options = {"fields": ["q"], "normalize": normalize}
             found = everygram.contamination(union, given, **options)
