@@ -78,7 +78,8 @@ def naive(documents, texts, n, least, most=None):
                 grams[gram] = set(where)
                 begin = max(0, start + shift) if start else 0
                 covered |= {(number, i) for i in range(begin, start + of_size + shift)}
-                found.add((number, max(0, start + shift)))
+                last = min(max(0, start + shift), len(ids) - size)
+                found |= {(number, i) for i in range(min(begin, last), last + 1)}
             for start in range(len(spelling)):
                 end = start
                 while end < len(spelling) and spelling[start : end + 1] in together:
@@ -491,6 +492,8 @@ def test_unions(planted, tmp_path):
         everygram.build(iter(some), tmp_path / name, tokenizer=folder / "index/tokenizer.json")
     with everygram.open([tmp_path / "a", tmp_path / "b"]) as union:
         given = str(folder / "items.jsonl")
+        with pytest.raises(OptionError, match="drop: expected one index, found a union of 2"):
+            everygram.contamination(union, given, fields=["q"], drop=True)
         for normalize in (False, True):
             options = {"fields": ["q"], "normalize": normalize}
             found = everygram.contamination(union, given, **options)

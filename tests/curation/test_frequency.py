@@ -322,6 +322,16 @@ def test_scores_of_any_size(corpora, scale, base):
     assert other.intercept == pytest.approx(base + scale * made.intercept, rel=1e-6)
 
 
+def test_scores_are_numbers_of_any_kind(corpora):
+    for one in (1, True, 1.0, np.float32(1), np.int8(1), np.bool_(True), "1", "true"):
+        given = [("Paris", one), ("Paris", 0)]
+        made = everygram.frequency(corpora[0] / "one", CONCEPTS, results=given).performance
+        assert made.bins[0].mean == 0.5
+    for none in (float("nan"), float("inf"), 1e308, None, "x", [1]):
+        with pytest.raises(OptionError, match="concept, score"):
+            everygram.frequency(corpora[0] / "one", CONCEPTS, results=[("Paris", none)])
+
+
 def test_intervals_are_of_samples_of_concepts(tmp_path):
     """Of scores that grow with the logarithm of counts and noise, the interval has the truth."""
     rng = np.random.default_rng(6)

@@ -57,7 +57,8 @@ def naive(documents, texts, n, least, skips, most=None):
                     (number, i)
                     for i in range(max(0, start + shift) if start else 0, start + reach + shift)
                 }
-                found.add((number, max(0, start + shift)))
+                last = min(max(0, start + shift), len(ids) - size)
+                found |= {(number, i) for i in range(min(begin, last), last + 1)}
                 grams.add(tuple(spelling[start : start + of_size]))
                 dropped |= inside
                 of_reach = [document for (document, _), size in where.items() if size == reach]

@@ -8,8 +8,11 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from everygram import arguments
 from everygram.arguments import short
@@ -21,6 +24,8 @@ Concepts = dict[str, tuple[str, ...]]
 BETWEEN, NAMES, ALIASES = "|", ("concept", "name"), "aliases"
 # Endings of files that have no concept a line.
 OTHERS = (".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
+# The largest score: sums and squares of many are numbers still.
+LARGEST = 1e100
 Given = str | os.PathLike[str] | Mapping[str, Sequence[str]] | Sequence[str]
 
 
@@ -203,10 +208,10 @@ def _number(value: Any) -> float | None:
         words = {"true": 1.0, "false": 0.0}
         if value.strip().lower() in words:
             return words[value.strip().lower()]
-    elif type(value).__name__ not in ("bool", "bool_", "int", "float", "float64", "int64"):
+    elif not isinstance(value, Real | np.bool_):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if abs(number) < float("inf") else None
+    return number if abs(number) <= LARGEST else None

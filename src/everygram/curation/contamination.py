@@ -84,8 +84,9 @@ def contamination(
     but are no items of the result. Benchmarks of fewer than n tokens are then not found.
 
     examples: so many places of each item's longest match, with `context` tokens (or words) on
-    either side. drop: also find all documents of the corpus that have an n-gram of an item that is
-    a hit. each: called with the record of every item, as it was read, and whether it is a hit.
+    either side. drop: also find all documents of the corpus, one index, that have an n-gram of an
+    item that is a hit. each: called with the record of every item, as it was read, and whether it
+    is a hit.
 
     Raises OptionError, CorpusError, TokenizerError for an index without a tokenizer (but documents
     of token ids need none), BuildError where the disk of temporary files is full, and the errors of
@@ -111,6 +112,12 @@ def contamination(
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     benchmarks = benchmarks_of(items, fields)
     with opened(index) as asked:
+        members = asked.engine.members
+        if drop and members is not None and len(members.names) > 1:
+            raise OptionError(
+                f"drop: expected one index, found a union of {len(members.names)}, whose documents "
+                "numbers alone do not tell; ask each index"
+            )
         for benchmark in benchmarks:
             benchmark.vocab_size = asked.manifest.vocab_size
             if benchmark.are_ids and rule.normalize:

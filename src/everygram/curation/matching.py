@@ -73,15 +73,13 @@ def measure(
     hits = looked.hits
     of = rows[row[hits]]
     item, base, shift = of[:, 0], of[:, 2], of[:, 3]
-    # Where what was found begins and ends among the places.
+    # Among the places: where what was found begins and ends, and its last n-gram. (That of another
+    # spelling of the first word holds all n-grams that begin in this word.)
     begins = base + np.maximum(within[hits] + shift, 0) * (within[hits] > 0)
-    ends = base + within[hits] + looked.spans + shift
-    edges = np.zeros(stream.num_places + 1, np.int64)
-    np.add.at(edges, begins, 1)
-    np.add.at(edges, np.maximum(ends, begins), -1)
-    is_covered = np.cumsum(edges)[:-1] > 0
-    is_found = np.zeros(stream.num_places, np.bool_)
-    is_found[np.maximum(base + within[hits] + shift, base)] = True
+    lasts = np.maximum(base + within[hits] + shift, base)
+    ends = np.maximum(base + within[hits] + looked.spans + shift, begins)
+    is_covered = _inside(begins, ends, stream.num_places)
+    is_found = _inside(begins, lasts + 1, stream.num_places) & stream.begins_gram
     of_place = np.repeat(stream.texts[:, 0], stream.texts[:, 2])
     some, spans, of_match, variants = looked.longest()
     longest, counts = np.zeros(number, np.int64), np.zeros(number, np.int64)
@@ -105,6 +103,15 @@ def measure(
         variants,
         *(looked.gram_intervals() if grams else (np.empty(0, np.int64), none)),
     )
+
+
+def _inside(begins: np.ndarray, ends: np.ndarray, number: int) -> np.ndarray:
+    """Which of so many places are in any of the ranges [begin, end): bool."""
+    edges = np.zeros(number + 1, np.int64)
+    np.add.at(edges, begins, 1)
+    np.add.at(edges, np.minimum(ends, number), -1)
+    inside: np.ndarray = np.cumsum(edges)[:-1] > 0
+    return inside
 
 
 class Exact:

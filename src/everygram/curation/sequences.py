@@ -67,6 +67,10 @@ class Stream:
         self.num_places = base
         self.rows = np.array(rows, np.int64).reshape(-1, 5)
         self.texts = np.array(texts, np.int64).reshape(-1, 4)
+        # Whether an n-gram of a text begins at a place: bool.
+        lengths = self.texts[:, 2]
+        place = np.arange(base) - np.repeat(self.texts[:, 1], lengths)
+        self.begins_gram = place < np.repeat(self.texts[:, 3], lengths)
         self.ids = np.concatenate([*pieces, separator])
         sizes = self.rows[:, 4] + 1
         self.begins = np.cumsum(sizes) - sizes
