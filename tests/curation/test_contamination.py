@@ -671,3 +671,16 @@ def test_a_full_disk_of_temporary_files_is_said(planted, tmp_path, monkeypatch):
             folder / "index", str(folder / "items.jsonl"), fields=["q"], normalize=True
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_verbatim_in_the_corpus_is_found_whole(tmp_path):
+    """From any word on: its first word may have other tokens, and fewer, behind a space."""
+    rng = random.Random(8)
+    words = ["natural", "language", "processing", "Überraschung", "the", "a", "of", "explicitly"]
+    texts = [" ".join(rng.choices(words, k=30)) for _ in range(20)]
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in texts])
+    everygram.build(corpus, tmp_path / "index", "train:290")
+    items = [" ".join(text.split()[k : k + 12]) for k, text in enumerate(texts)]
+    for n in (3, 13, 30):
+        found = everygram.contamination(tmp_path / "index", items, n, min_share=1)
+        assert {(each.hit, each.share, each.coverage) for each in found.items} == {(True, 1.0, 1.0)}

@@ -53,10 +53,8 @@ def naive(documents, texts, n, least, skips, most=None):
                 if not where or (most is not None and len(inside) > most):
                     continue
                 reach = max(where.values())
-                covered |= {
-                    (number, i)
-                    for i in range(max(0, start + shift) if start else 0, start + reach + shift)
-                }
+                begin = max(0, start + shift) if start else 0
+                covered |= {(number, i) for i in range(begin, start + reach + shift)}
                 last = min(max(0, start + shift), len(ids) - size)
                 found |= {(number, i) for i in range(min(begin, last), last + 1)}
                 grams.add(tuple(spelling[start : start + of_size]))
