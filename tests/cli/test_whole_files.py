@@ -48,8 +48,8 @@ def test_one_file_is_not_written_by_two_options(tmp_path, monkeypatch, run):
         with pytest.raises(OptionError, match="--three: expected another file than --one, found"):
             check_apart({"--one": a, "--two": b, "--three": path})
     for command, one, other, name in (
-        (["contamination", "i", "c.jsonl"], "--clean", "--dirty", "x"),
-        (["contamination", "i", "c.jsonl"], "--out", "--report", "x.html"),
+        (["contamination", "i", "c.jsonl"], "--clean", "--dirty", "x.jsonl"),
+        (["contamination", "i", "c.jsonl"], "--drop", "--report", "x.html"),
         (["duplicates", "i"], "--out", "--documents", "x.jsonl"),
         (["frequency", "i", "c.txt", "--pairs"], "--out", "--pairs-out", "x.csv"),
     ):
