@@ -13,6 +13,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import everygram
 from conftest import write_index, write_jsonl
@@ -679,7 +680,16 @@ def test_what_is_verbatim_in_the_corpus_is_found_whole(tmp_path):
     words = ["natural", "language", "processing", "Überraschung", "the", "a", "of", "explicitly"]
     texts = [" ".join(rng.choices(words, k=30)) for _ in range(20)]
     corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text} for text in texts])
-    everygram.build(corpus, tmp_path / "index", "train:290")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator([f" {text}" for text in texts], trainer)
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    everygram.build(corpus, tmp_path / "index", tmp_path / "tokenizer.json")
+    assert len(bpe.encode("explicitly").ids) > len(bpe.encode(" explicitly").ids)
     items = [" ".join(text.split()[k : k + 12]) for k, text in enumerate(texts)]
     for n in (3, 13, 30):
         found = everygram.contamination(tmp_path / "index", items, n, min_share=1)
