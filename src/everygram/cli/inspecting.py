@@ -43,6 +43,7 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
     """
     if quick:
         interpret(index, reads_text=False)
+    from everygram.building.stages import resources
     from everygram.progress import Clock
     from everygram.storage.verify import verify as verify_all
 
@@ -58,7 +59,8 @@ def verify(index: Path, quick: bool, as_json: bool) -> None:
                 if done == total:
                     clock.enter("order")
 
-            problems = verify_all(index, progress)
+            _, threads = resources(None, None)
+            problems = verify_all(index, progress, threads=threads, order_progress=clock.report)
     answer = {"path": str(index), "sound": not problems, "problems": problems}
     print_answer(answer, lambda _: "\n".join(problems) or f"{index}: sound", as_json)
     sys.exit(1 if problems else 0)

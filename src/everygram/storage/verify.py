@@ -4,7 +4,7 @@ Checking the order takes 4 or 8 bytes of memory per token. All checks take linea
 """
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,23 +31,31 @@ from everygram.storage.self_index import SelfIndex
 NO_LIMIT = 1 << 62
 
 
-def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False) -> list[str]:
+def verify(
+    path: Path,
+    progress: Callable[[int, int], None],
+    quick: bool = False,
+    *,
+    threads: int = 1,
+    order_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
     """Check a whole index; returns descriptions of problems: empty means sound.
 
     With `quick`, only checks the manifest, and that each file exists and has its size.
 
-    Calls `progress(bytes read, bytes in all)`. Problems that prevent opening the index (a changed
-    manifest, a file of the wrong size) are returned too, not raised; but FormatError is raised if
-    the folder is not an index, and BuildError if there is no room for the temporary files that
-    checking a self-index takes. If a writer has changed the index and removed files meanwhile, the
-    new version is checked.
+    Calls `progress(bytes read, bytes in all)` while it reads files, then `order_progress(tokens,
+    tokens in all)` while it checks what they say. Problems that prevent opening the index (a
+    changed manifest, a file of the wrong size) are returned too, not raised; but FormatError is
+    raised if the folder is not an index, and BuildError if there is no room for the temporary files
+    that checking a self-index takes. If a writer has changed the index and removed files meanwhile,
+    the new version is checked.
     """
     if is_foreign(path):
         return _foreign_problems(path, progress, quick)
     try:
         manifest = read_manifest(path)
         while True:
-            problems = _problems(path, manifest, progress, quick)
+            problems = _problems(path, manifest, progress, quick, threads, order_progress)
             before, manifest = manifest, read_manifest(path)
             if not problems or manifest == before:
                 return problems
@@ -56,39 +64,55 @@ def verify(path: Path, progress: Callable[[int, int], None], quick: bool = False
 
 
 def _problems(
-    path: Path, manifest: fmt.Manifest, progress: Callable[[int, int], None], quick: bool
+    path: Path,
+    manifest: fmt.Manifest,
+    progress: Callable[[int, int], None],
+    quick: bool,
+    threads: int,
+    order_progress: Callable[[int, int], None],
 ) -> list[str]:
     """What `verify` returns, for this version of the manifest."""
     try:
         read_tokenizer_json(path, manifest.tokenizer)
     except DamagedIndexError as error:
         return [str(error)]
-    problems = []
-    total = manifest.bytes
+    problems: list[str] = []
     done = 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(done, total)
+        progress(done, manifest.bytes)
 
-    opened: list[Segment] = []
-    for entry in manifest.segments:
+    @contextmanager
+    def said(folder: Path) -> Iterator[None]:
         try:
-            segment = open_segment(path / entry.name, entry, manifest.dtype)
-            opened.append(segment)
-            if not quick:
-                found = chain(
-                    wrong_files(segment.folder, entry.files, advance),
-                    _wrong_content(segment),
-                )
-                # (What is found before a file turns out to be too damaged to go on is said too.)
-                for problem in found:
-                    problems.append(f"{segment.folder}: {problem}")
+            yield
         except DamagedIndexError as error:
             problems.append(str(error))
         except OSError as error:
-            problems.append(f"{path / entry.name}: cannot be read: {error}")
+            problems.append(f"{folder}: cannot be read: {error}")
+
+    opened: list[Segment] = []
+    for entry in manifest.segments:
+        with said(path / entry.name):
+            segment = open_segment(path / entry.name, entry, manifest.dtype)
+            opened.append(segment)
+            if not quick:
+                for problem in wrong_files(segment.folder, entry.files, advance):
+                    problems.append(f"{segment.folder}: {problem}")
+    before, total = 0, sum(segment.stream_len for segment in opened)
+    for segment in [] if quick else opened:
+
+        def looked_at(tokens: int, of: int, before: int = before) -> None:
+            order_progress(before + tokens, total)
+
+        with said(segment.folder):
+            # (What is found before a file turns out to be too damaged to go on is said too.)
+            for problem in _wrong_content(segment, threads, looked_at):
+                problems.append(f"{segment.folder}: {problem}")
+        before += segment.stream_len
+        order_progress(before, total)
     if not problems and not quick:
         problems += _verify_numbers(manifest, opened)
     return problems or _wrong_preparation(path, manifest, quick)
@@ -175,8 +199,13 @@ def _verify_numbers(manifest: fmt.Manifest, opened: list[Segment]) -> Iterator[s
                 yield f"{segment.folder}: document {number} is in no segment"
 
 
-def _wrong_content(segment: Segment) -> Iterator[str]:
-    """What is wrong with a segment whose files are those of the manifest."""
+def _wrong_content(
+    segment: Segment, threads: int, progress: Callable[[int, int], None]
+) -> Iterator[str]:
+    """What is wrong with a segment whose files are those of the manifest.
+
+    Of a self-index, calls `progress(tokens, tokens in all)`.
+    """
     if not isinstance(segment, SelfIndex):
         yield from _wrong_documents(segment)
         yield from _wrong_order(segment)
@@ -185,17 +214,24 @@ def _wrong_content(segment: Segment) -> Iterator[str]:
     yield from found
     if found or segment.document_counts is None:
         return
+
+    def first_half(done: int, total: int) -> None:
+        progress(done // 2, total)
+
+    def second_half(done: int, total: int) -> None:
+        progress((total + done) // 2, total)
+
     # (In the system's folder for them: the index need not be one's own.)
     try:
         with TemporaryDirectory() as folder:
             memory = psutil.virtual_memory().available // 2
-            arrays = plain(segment, Path(folder), memory, 1, lambda done, total: None)
+            arrays = plain(segment, Path(folder), memory, threads, first_half)
     except OSError as error:
         raise BuildError(
             f"{segment.folder}: cannot be checked: it takes {plain_bytes(segment) / 1e6:,.1f} MB "
             f"of temporary files ({error}); name a folder that has room for them with TMPDIR"
         ) from None
-    yield from _wrong_counts(segment, *arrays)
+    yield from _wrong_counts(segment, *arrays, threads, second_half)
 
 
 def _wrong_documents(segment: Segment) -> Iterator[str]:
@@ -268,12 +304,18 @@ def _wrong_order(segment: Segment) -> Iterator[str]:
     yield from _wrong_counts(segment, segment.tokens, sa)
 
 
-def _wrong_counts(segment: Segment, tokens: np.ndarray, sa: np.ndarray) -> Iterator[str]:
+def _wrong_counts(
+    segment: Segment,
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[str]:
     if segment.document_counts is None:
         return
     start = 0
     arrays = tokens, sa, segment.document_offsets
-    for piece in document_counts(*arrays, memory=NO_LIMIT, threads=1, folder=None):
+    for piece in document_counts(*arrays, NO_LIMIT, threads, None, progress):
         if not np.array_equal(piece, segment.document_counts[start : start + piece.shape[0]]):
             yield f"{fmt.DOCUMENT_COUNTS}: not the repeats of documents in the suffixes"
             return
