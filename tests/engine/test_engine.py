@@ -781,6 +781,19 @@ def test_long_copies_of_documents(tmp_path, monkeypatch, long):
         check_text(engine, naive, text)
 
 
+@pytest.mark.parametrize("long", [2, 3, 64])
+def test_texts_of_periods(tmp_path, monkeypatch, long):
+    """A long match at each place, each with another end."""
+    monkeypatch.setattr(texts, "LONG", long)
+    monkeypatch.setattr(texts, "TOGETHER", 4)
+    most = 1 if SLOW else 3
+    documents = [[1] * 70 * most, [2, 1] * 40, [1, 1, 2] * 30 * most, [0, *[1] * 66]]
+    engine = engine_of(tmp_path, documents, "u8", segments=2)
+    naive = NaiveIndex(documents, SEP)
+    for text in ([1] * 80 * most, [*[2, 1] * 45, SEP, *[1] * 75, 0], [1, 1, 2] * 35 * most):
+        check_text(engine, naive, text)
+
+
 @settings(max_examples=8 if SLOW else 60, deadline=None)
 @given(
     data=st.data(),

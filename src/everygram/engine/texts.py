@@ -9,6 +9,8 @@ from everygram.kernels import following, rows, search, suffixes
 
 # Matches longer than this are followed to their end, not searched again at each place. At least 2.
 LONG = 64
+# The most places of longer matches that are looked at together.
+TOGETHER = 1 << 10
 # As many tokens are first looked for by walking to the left from each place of a text.
 DEEP = 16
 
@@ -141,33 +143,41 @@ class Texts(Distributions):
             if walked.all():
                 return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
-        def match(start: int, end: int) -> int:
-            """How many tokens of the text from `start`, up to `end`, occur as one n-gram."""
-            found = np.zeros(1, np.int64)
-            one = text.ranges(np.array([start]), np.array([end]))
-            self._fill(search.match_many, one, found, intervals[:0])
-            return int(found[0])
+        def matches(some: np.ndarray, ends: np.ndarray) -> np.ndarray:
+            """How many tokens of the text from some places, up to `ends`, occur as one n-gram."""
+            found = np.zeros(some.shape[0], np.int64)
+            self._fill(search.match_many, text.ranges(some, ends), found, intervals[:0])
+            return found
+
+        def goes_beyond(place: int, end: int) -> bool:
+            return bool(matches(np.array([place]), np.array([end + 1]))[0] == end + 1 - place)
 
         long = np.flatnonzero(lengths == LONG)
         long = long[long + LONG < limits[long]]
-        at = 0
+        at, batch = 0, 1
         while at < long.shape[0]:
-            start, limit = int(long[at]), int(limits[long[at]])
-            end = start + match(start, limit)
-            if end < start + LONG:  # (the files were overwritten meanwhile)
+            some = long[at : at + batch]
+            lengths[some] = matches(some, limits[some])
+            if (lengths[some] < LONG).any():  # (the files were overwritten meanwhile)
                 raise damaged(self.path, "a match that is shorter than a part of it")
+            last = int(some[-1])
+            end, first = last + int(lengths[last]), at + some.shape[0] - 1
             inside = int(np.searchsorted(long, end - LONG, "right"))
-            first, further = at, inside
-            # Find the first place inside that has a match beyond `end`.
-            while end < limit and further - first > 1:
-                middle = (first + further) // 2
-                place = int(long[middle])
-                if match(place, end + 1) == end + 1 - place:
-                    further = middle
-                else:
-                    first = middle
-            lengths[long[at:further]] = end - long[at:further]
-            at = further
+            further, at = inside, first + 1
+            # Find the first place inside that has a match beyond `end`. (Mostly it is far off, but
+            # in a text of periods it is the next one: more and more are then looked at at once.)
+            batch = 1 if end >= limits[last] or at >= inside else min(2 * batch, TOGETHER)
+            if batch > 1 and not goes_beyond(int(long[at]), end):
+                batch, first = 1, at
+                while further - first > 1:
+                    middle = (first + further) // 2
+                    if goes_beyond(int(long[middle]), end):
+                        further = middle
+                    else:
+                        first = middle
+            if batch == 1:
+                lengths[long[at:further]] = end - long[at:further]
+                at = further
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
     def _walked_matches(self, text: Queries, limits: np.ndarray, walked: np.ndarray) -> np.ndarray:
