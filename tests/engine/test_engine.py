@@ -786,11 +786,12 @@ def test_texts_of_periods(tmp_path, monkeypatch, long):
     """A long match at each place, each with another end."""
     monkeypatch.setattr(texts, "LONG", long)
     monkeypatch.setattr(texts, "TOGETHER", 4)
-    most = 1 if SLOW else 3
-    documents = [[1] * 70 * most, [2, 1] * 40, [1, 1, 2] * 30 * most, [0, *[1] * 66]]
+    size = 1 if SLOW else 4
+    documents = [[1] * 18 * size, [2, 1] * 10 * size, [1, 1, 2] * 7 * size, [0, *[1] * 17 * size]]
     engine = engine_of(tmp_path, documents, "u8", segments=2)
     naive = NaiveIndex(documents, SEP)
-    for text in ([1] * 80 * most, [*[2, 1] * 45, SEP, *[1] * 75, 0], [1, 1, 2] * 35 * most):
+    rest = [*[2, 1] * 11 * size, SEP, *[1] * 19 * size, 0]
+    for text in ([1] * 20 * size, rest, [1, 1, 2] * 8 * size):
         check_text(engine, naive, text)
 
 
