@@ -244,6 +244,42 @@ def compare(
     return length if same < 0 else same, length, looked
 
 
+@called
+def span_at(
+    row: np.ndarray,
+    tokens: np.ndarray,
+    sa: np.ndarray,
+    at: int,
+    ids: np.ndarray,
+    place: int,
+    limit: int,
+    first: int,
+    enough: int,
+    skips: int,
+    window: np.ndarray,
+    shared: np.ndarray,
+    base: int,
+    top: int,
+    read: np.ndarray,
+) -> tuple[int, int, int]:
+    """The span at rank base + at, of those up to `top` that `load` has read.
+
+    Returns the first two of what `follow` does, and the next rank − base with other tokens.
+    """
+    separator = row[SEPARATOR]
+    same, length, looked = compare(window[at], ids, place, limit, first, enough, skips, separator)
+    if looked:
+        at += 1
+        while at < top - base and shared[at] >= looked:
+            at += 1
+        return same, length, at
+    rank = base + at
+    same, length, looked = follow(
+        row, tokens, sa, rank, ids, place, limit, first, enough, skips, read
+    )
+    return same, length, next_other(row, tokens, sa, rank, top, first, looked, read) - base
+
+
 @inlined
 def group(intervals: np.ndarray, exact: np.ndarray, order: np.ndarray, s: int, begin: int) -> int:
     """The end of the places in `order` that have the seed of the one at `begin` in segment s."""
@@ -320,29 +356,9 @@ def reach(
                         if before[at] == part or before[at] == GONE:
                             at = np.int64(further[at])
                             continue
-                        same, length, looked = compare(
-                            window[at], ids, place, limit, first, longest + 1, skips, row[SEPARATOR]
-                        )
-                        if looked:
-                            at += 1
-                            while at < top - base and shared[at] >= looked:
-                                at += 1
-                        else:
-                            rank = base + at
-                            same, length, looked = follow(
-                                row,
-                                tokens,
-                                sa,
-                                rank,
-                                ids,
-                                place,
-                                limit,
-                                first,
-                                longest + 1,
-                                skips,
-                                read,
-                            )
-                            at = next_other(row, tokens, sa, rank, top, first, looked, read) - base
+                        given = ids, place, limit, first, longest + 1, skips
+                        held = window, shared, base, top
+                        same, length, at = span_at(row, tokens, sa, at, *given, *held, read)
                         if length >= least[i]:
                             for p in range(place, place + same - first + 1):
                                 ends[p] = max(ends[p], place + length)
@@ -400,28 +416,9 @@ def spans(
                             at = np.int64(further[at])
                             continue
                         rank = base + at
-                        _, length, looked = compare(
-                            window[at], ids, place, limit, first, least[i], skips, row[SEPARATOR]
-                        )
-                        if looked:
-                            at += 1
-                            while at < top - base and shared[at] >= looked:
-                                at += 1
-                        else:
-                            _, length, looked = follow(
-                                row,
-                                tokens,
-                                sa,
-                                rank,
-                                ids,
-                                place,
-                                limit,
-                                first,
-                                least[i],
-                                skips,
-                                read,
-                            )
-                            at = next_other(row, tokens, sa, rank, top, first, looked, read) - base
+                        given = ids, place, limit, first, least[i], skips
+                        held = window, shared, base, top
+                        _, length, at = span_at(row, tokens, sa, at, *given, *held, read)
                         if length < least[i]:
                             continue
                         if total == found.shape[0]:
