@@ -131,7 +131,8 @@ def test_nothing_is_left_of_those_who_were_turned_away(monkeypatch):
                 assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
             assert psutil.Process().num_fds() <= files + 40 + 10
             await asyncio.sleep(0.6)
-            assert psutil.Process().num_fds() == files + 40
+            # No more than their own ends: what other tests left may be closed meanwhile.
+            assert psutil.Process().num_fds() <= files + 40
             for _, writer in (*away, *inside):
                 writer.close()
 
