@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # list, and from itself.
 FLOORS = [
     ["errors", "progress", "hub", "durable"],
+    ["addresses"],
     ["arguments"],
     ["kernels"],
     ["tokenizer"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["attribution", "lm"],
     ["index"],
     ["building"],
-    ["analysis", "client", "curation"],
+    ["analysis", "client", "curation", "distributed"],
     ["__init__"],
     ["compat", "integrations"],
     ["server"],

@@ -44,7 +44,8 @@ class BuildPlan:
     open_ended: not every file says how large it is: the estimates are of those that do, and of what
     was looked at. merged: what does not fit in `memory` is sorted in blocks on the disk.
     skips: what would be left out. passed_over: files in folders that are not read, and why.
-    warnings: what is hardly meant, of the first documents.
+    warnings: what is hardly meant, of the first documents. parts: bytes of each part of the corpus,
+    if it is divided; `merged` and `disk_bytes` are then those of parts.
     """
 
     num_files: int
@@ -65,6 +66,7 @@ class BuildPlan:
     skips: tuple[str, ...]
     passed_over: dict[str, str]
     warnings: tuple[str, ...] = ()
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

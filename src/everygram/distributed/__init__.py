@@ -1,0 +1,1 @@
+"""Builds and asks indexes on the machines of a Ray cluster. Only here is Ray imported."""

@@ -1,0 +1,57 @@
+"""The Ray cluster that a program uses: its own on this machine, or one that is there.
+
+Ray comes with the extra `everygram[ray]`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from everygram import arguments
+from everygram.errors import MissingExtraError, OptionError
+
+# What starts a cluster on this machine, in place of the address of one.
+LOCAL = "local"
+
+
+def ray_module() -> Any:
+    """Ray. Raises MissingExtraError."""
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError(
+            "working on a cluster needs Ray: pip install 'everygram[ray]'"
+        ) from None
+    return ray
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray, connected to the cluster at an address, "auto" for the one on this machine, or "local"
+    for a new one, which ends with the context. A program that is connected already stays so.
+
+    Raises OptionError if there is none, MissingExtraError.
+    """
+    arguments.string("ray", address)
+    ray = ray_module()
+    if ray.is_initialized():
+        yield ray
+        return
+    given: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address == LOCAL:
+        given["include_dashboard"] = False
+    try:
+        ray.init(address, **given)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"ray: no cluster answers at {address!r} ({_first_line(error)}); start one with 'ray "
+            "start --head', or leave the address out for one on this machine"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
