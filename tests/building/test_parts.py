@@ -100,8 +100,8 @@ def test_every_line_is_in_one_part(tmp_path_factory, sizes, number, kinds):
     parts = divide(files, number, lambda file: is_lines[file.name])
     assert len(parts) <= number and all(parts)
     assert parts == divide(files, number, lambda file: is_lines[file.name])
-    whole = [(file.name, file.open().read()) for file in files]
-    pieces = [(file.name, file.open().read()) for part in parts for file in taken(files, part)]
+    whole = [(file.name, data_in(file)) for file in files]
+    pieces = [(file.name, data_in(file)) for part in parts for file in taken(files, part)]
     for name, data in whole:
         of = [piece for named, piece in pieces if named == name]
         assert b"".join(of) == data
@@ -109,6 +109,11 @@ def test_every_line_is_in_one_part(tmp_path_factory, sizes, number, kinds):
         assert all(piece.endswith(b"\n") for piece in of[:-1])
     order = [name for name, _ in pieces]
     assert order == sorted(order, key=[name for name, _ in whole].index)
+
+
+def data_in(file):
+    with file.open() as opened:
+        return opened.read()
 
 
 def test_parts_are_of_about_the_same_size(tmp_path):

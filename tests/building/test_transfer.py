@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import everygram
+import stores
 from everygram import BuildError, DamagedIndexError, FormatError, OptionError
 from everygram.building import transfer
 from everygram.storage.store import Store
@@ -18,22 +19,8 @@ DOCUMENTS = ["the cat sat on the mat", "", "the dog", "mat and cat and dog " * 2
 
 @pytest.fixture(scope="module")
 def address():
-    """An S3 server on this machine."""
-    pytest.importorskip("moto.server")
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        yield "s3://bucket"
-    server.stop()
+    with stores.serving() as address:
+        yield address
 
 
 @pytest.fixture

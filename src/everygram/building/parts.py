@@ -78,18 +78,22 @@ def build_parts(jobs: Sequence[Job], run: Run, clock: Clock) -> list[BuildReport
     reports = {job.number: report for job in jobs if (report := finished(job)) is not None}
     sizes = {number: (each.num_documents, each.num_tokens) for number, each in reports.items()}
 
-    def tell(number: int, progress: Progress) -> None:
-        sizes[number] = progress.documents, progress.tokens
+    def note_size(number: int, documents: int, tokens: int) -> None:
+        sizes[number] = documents, tokens
         clock.documents = sum(documents for documents, _ in sizes.values())
         clock.tokens = sum(tokens for _, tokens in sizes.values())
         clock.report(len(reports), len(jobs))
+
+    def tell(number: int, progress: Progress) -> None:
+        if number not in reports:
+            note_size(number, progress.documents, progress.tokens)
 
     clock.enter("parts")
     for number in run([job for job in jobs if job.number not in reports], tell):
         report = finished(by_number[number])
         assert report is not None, number
         reports[number] = report
-        clock.report(len(reports), len(jobs))
+        note_size(number, report.num_documents, report.num_tokens)
     return [reports[job.number] for job in jobs]
 
 

@@ -356,7 +356,8 @@ def _continued(before: str, progress: Progress) -> bool:
     """Whether documents were read before this run: it comes from the stage `before` to another."""
     stages = list(STAGES)
     read = stages.index("read")
-    earlier = before == "" or stages.index(before) < read
+    # (Parts are read in a stage of their own.)
+    earlier = before == "" or (before != "parts" and stages.index(before) < read)
     return earlier and stages.index(progress.stage) > read and progress.documents > 0
 
 

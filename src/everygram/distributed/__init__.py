@@ -1,1 +1,3 @@
 """Builds and asks indexes on the machines of a Ray cluster. Only here is Ray imported."""
+
+from everygram.distributed.building import build as build
