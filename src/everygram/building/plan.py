@@ -7,7 +7,12 @@ from typing import Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
-from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
+from everygram.building.external_sort import (
+    BYTES_A_TOKEN,
+    MIN_BLOCK,
+    RESERVED,
+    longest_at_once,
+)
 from everygram.building.source import Source, open_source
 from everygram.building.stages import LEFT_BYTES, kind_given, resources, self_index_bytes
 from everygram.corpus.memory import Given
@@ -82,7 +87,7 @@ def plan_of(
         pieces = source.corpus.divide(arguments.natural("parts", parts, 1))
         divided = tuple(sum(piece.end - piece.begin for piece in part) for part in pieces)
     share = max(divided, default=1) / max(1, sum(divided)) if divided else 1.0
-    merged = tokens * share * BYTES_A_TOKEN > memory - source.beside
+    merged = tokens * share > longest_at_once(memory - source.beside, threads)
     compressing = compressed + tokens * LEFT_BYTES if every else 0
     return BuildPlan(
         num_files=len(source.corpus.files),

@@ -1,7 +1,6 @@
 """Builds the parts of a corpus as tasks of a Ray cluster: `build`."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,21 +14,14 @@ from everygram.building.parts import Job, Run
 from everygram.building.source import Source, open_source
 from everygram.corpus.memory import Given
 from everygram.corpus.source import CorpusKeywords
-from everygram.distributed.cluster import LOCAL, connected
-from everygram.errors import BuildError, LockedError, OptionError
+from everygram.distributed.cluster import LOCAL, connected, machines
+from everygram.distributed.running import run_jobs
+from everygram.errors import OptionError
 from everygram.progress import BuildReport, Progress
 from everygram.storage.build_state import BuildState
 
-# So often is a part tried before the build fails; deaths of nodes are not its fault, and count only
-# from so many on.
-TRIES, DEATHS = 3, 100
-# Seconds between two reports of a part, and how long the driver waits for one that is built.
-REPORT_SECONDS, WAIT_SECONDS = 0.5, 0.5
-# Seconds to wait for the lock of a part that a lost worker may still hold.
-LOCKED_SECONDS = 1.0
-# The most threads of a task by default, and what tells tokenizers' libraries how many to use.
+# The most threads of a task by default.
 THREADS = 4
-LIBRARIES_THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 
 
 def build(
@@ -107,25 +99,18 @@ def _spread(
     threads: int | None,
 ) -> dict[str, int]:
     """The parts, and memory (bytes) and threads of each: those given, or the defaults."""
-    machines = [
-        (int(each["Resources"].get("CPU", 0)), int(each["Resources"].get("memory", 0)))
-        for each in ray.nodes()
-        if each["Alive"]
-    ]
-    machines = [(cpus, held) for cpus, held in machines if cpus]
-    if not machines:
-        raise OptionError("ray: expected a cluster with processors, found none in it")
+    found = machines(ray)
     if threads is None:
-        threads = min(THREADS, max(cpus for cpus, _ in machines))
+        threads = min(THREADS, max(cpus for cpus, _ in found))
     threads = arguments.natural("threads", threads, 1)
     given = arguments.size("memory", memory)
     if given is None:
-        given = min(held * threads // max(cpus, threads) for cpus, held in machines)
-    slots = sum(min(cpus // threads, held // max(1, given)) for cpus, held in machines)
+        given = min(held * threads // max(cpus, threads) for cpus, held in found)
+    slots = sum(min(cpus // threads, held // max(1, given)) for cpus, held in found)
     if not slots:
         raise OptionError(
             f"ray: expected a machine with {threads} processors and {given:,} bytes of memory for "
-            f"a part, found {', '.join(f'{cpus} and {held:,}' for cpus, held in machines[:3])}; "
+            f"a part, found {', '.join(f'{cpus} and {held:,}' for cpus, held in found[:3])}; "
             "give parts fewer threads or less memory"
         )
     if parts is None:
@@ -141,102 +126,10 @@ def _spread(
 
 
 def _run(ray: Any, jobs: Sequence[Job], tell: Callable[[int, Progress], None]) -> Iterator[int]:
-    """Build parts as tasks; gives the number of each that is built.
-
-    Raises BuildError for one that has failed TRIES times.
-    """
-    if not jobs:
-        return
-    here = ray.get_runtime_context().get_node_id()
-    at_home = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
-    board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=at_home).remote()
-    task = ray.remote(_build)
-    common = ray.put(list(jobs))
-    failures: dict[int, list[Exception]] = {place: [] for place in range(len(jobs))}
-    deaths = 0
-    running: dict[Any, int] = {}
-
-    def submit(place: int) -> None:
-        job = jobs[place]
-        threads = str(job.threads)
-        given = task.options(
-            num_cpus=job.threads,
-            memory=job.memory,
-            max_retries=0,
-            name=f"everygram part {job.number}",
-            runtime_env={"env_vars": dict.fromkeys(LIBRARIES_THREADS, threads)},
-        )
-        running[given.remote(common, place, board)] = place
-
-    try:
-        for place in failures:
-            submit(place)
-        while running:
-            done, _ = ray.wait(list(running), timeout=WAIT_SECONDS)
-            for each in done:
-                place = running.pop(each)
-                try:
-                    ray.get(each)
-                except ray.exceptions.RayError as error:
-                    cause = getattr(error, "cause", None) or error
-                    if isinstance(cause, LockedError | ray.exceptions.NodeDiedError):
-                        deaths += 1
-                        time.sleep(LOCKED_SECONDS)
-                    else:
-                        failures[place].append(cause)
-                    if len(failures[place]) == TRIES or deaths == DEATHS:
-                        raise _failed(jobs, place, cause) from None
-                    submit(place)
-                else:
-                    yield jobs[place].number
-            _tell(ray, board, tell)
-    finally:
-        for each in running:
-            ray.cancel(each, force=True)
-        ray.kill(board)
+    """Build parts as tasks; gives the number of each that is built. Raises as `run_jobs`."""
+    for number, _ in run_jobs(ray, jobs, build_part, _named, tell):
+        yield number
 
 
-def _failed(jobs: Sequence[Job], place: int, error: Exception) -> BuildError:
-    job = jobs[place]
-    what = str(error).strip() or type(error).__name__
-    return BuildError(
-        f"part {job.number} ('{job.folder}') failed {TRIES} times, the last time: {what}; run the "
-        "same command again to build what is missing"
-    )
-
-
-def _tell(ray: Any, board: Any, tell: Callable[[int, Progress], None]) -> None:
-    """Pass on what tasks have said of how far they are."""
-    try:
-        said = ray.get(board.take.remote(), timeout=WAIT_SECONDS)
-    except ray.exceptions.RayError:  # (It only tells.)
-        return
-    for number, progress in said.items():
-        tell(number, progress)
-
-
-class _Board:
-    """Where tasks say how far they are: an actor."""
-
-    def __init__(self) -> None:
-        self._said: dict[int, Progress] = {}
-
-    def say(self, number: int, progress: Progress) -> None:
-        self._said[number] = progress
-
-    def take(self) -> dict[int, Progress]:
-        said, self._said = self._said, {}
-        return said
-
-
-def _build(jobs: Sequence[Job], place: int, board: Any) -> None:
-    """A task: build one of the parts."""
-    job, last = jobs[place], 0.0
-
-    def tell(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_SECONDS:
-            last = time.monotonic()
-            board.say.remote(job.number, progress)
-
-    build_part(job, tell)
+def _named(job: Job) -> str:
+    return f"part {job.number} ('{job.folder}')"

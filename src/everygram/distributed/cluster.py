@@ -53,5 +53,19 @@ def connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def machines(ray: Any) -> list[tuple[int, int]]:
+    """The processors and the memory (bytes) of each machine that has processors. Raises OptionError
+    if there is none."""
+    found = [
+        (int(each["Resources"].get("CPU", 0)), int(each["Resources"].get("memory", 0)))
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+    found = [(cpus, memory) for cpus, memory in found if cpus]
+    if not found:
+        raise OptionError("ray: expected a cluster with processors, found none in it")
+    return found
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -221,6 +221,8 @@ SAMPLES = "samples.bin"
 # Only while a segment is being built: sorted blocks, and the unfinished suffix array.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
+# A folder in a segment's: how the order is merged in stretches, and which of them are.
+STRETCHES = "stretches"
 # Only while a self-index is being made: the token before each suffix.
 LEFTS = "lefts.tmp"
 # A folder in an index, only during a change: the tokens and the suffix array of a self-index.
@@ -242,6 +244,7 @@ ANY_FILES = (
     *OPTIONAL_FILES,
     RUNS,
     UNFINISHED,
+    STRETCHES,
     LEFTS,
 )
 
