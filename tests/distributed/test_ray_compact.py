@@ -113,6 +113,14 @@ def test_a_stretch_that_always_fails_is_named(cluster, segments, index, monkeypa
     assert content(index) == content(again) == content(segments / "suffix-array")
 
 
+def test_the_command_line(cluster, segments, index, run):
+    code, said, _ = run(
+        *("compact", index, "--full", "--threads", 1, "--json", "--ray", cluster.address)
+    )
+    assert code == 0 and json.loads(said)["segments_after"] == 1
+    assert content(index) == content(segments / "suffix-array")
+
+
 def test_what_no_machine_can_run(cluster, index):
     with pytest.raises(OptionError, match="expected a machine with 9,876,543,210 bytes of memory"):
         distributed.compact(index, ray=cluster.address, memory=9876543210, threads=1)

@@ -80,8 +80,9 @@ def build(
     memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
         memory). A stream that does not fit is sorted in blocks, which are merged. The index is the
         same for any limit.
-    threads: the most threads that sort and merge at once (default: one per processor). The threads
-        of a tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
+    threads: the most threads that sort and merge at once (default: one per processor). With three
+        or more, a long stream is sorted in blocks, too, where that is faster. The threads of a
+        tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
         `tokenizers`, FASTOKENS_BPE_THREADS for fastokens, each read when the library is first used
         in a process (default: one per processor).
     document_counts: store the counts from which `document_count` answers at once: 0.26 bytes per

@@ -218,10 +218,10 @@ CHECKSUMS = "checksums.bin"
 PSI = "psi.bin"
 PSI_BLOCKS = "psi_blocks.bin"
 SAMPLES = "samples.bin"
-# Only while a segment is being built: sorted blocks, and the unfinished suffix array.
+# Only while a segment is being built: sorted blocks, the unfinished suffix array, and a folder that
+# says which stretches of it are merged.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
-# A folder in a segment's: how the order is merged in stretches, and which of them are.
 STRETCHES = "stretches"
 # Only while a self-index is being made: the token before each suffix.
 LEFTS = "lefts.tmp"
