@@ -218,8 +218,7 @@ CHECKSUMS = "checksums.bin"
 PSI = "psi.bin"
 PSI_BLOCKS = "psi_blocks.bin"
 SAMPLES = "samples.bin"
-# Only while a segment is being built: sorted blocks, the unfinished suffix array, and a folder that
-# says which stretches of it are merged.
+# Only while a segment is built: blocks, the unfinished suffix array, notes of its merged stretches.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
 STRETCHES = "stretches"
