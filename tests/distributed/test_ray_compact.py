@@ -163,7 +163,7 @@ def test_a_driver_and_a_node_are_killed(cluster, segments, index, monkeypatch):
     left = []
 
     def slowly(job, tell):
-        time.sleep(0.3)
+        time.sleep(0.15)
         return stretches.merge_stretch(job, tell)
 
     def kill(progress):

@@ -91,7 +91,7 @@ def run_jobs(
                     else:
                         failures[place].append(cause)
                     if len(failures[place]) == TRIES or deaths == DEATHS:
-                        raise _failed(named(jobs[place]), cause) from None
+                        raise _failed(named(jobs[place]), cause, deaths) from None
                     submit(place)
                 else:
                     yield jobs[place].number, result
@@ -102,12 +102,12 @@ def run_jobs(
         ray.kill(board)
 
 
-def _failed(name: str, error: Exception) -> BuildError:
+def _failed(name: str, error: Exception, deaths: int) -> BuildError:
     what = str(error).strip() or type(error).__name__
-    return BuildError(
-        f"{name} failed {TRIES} times, the last time: {what}; run the same command again to do "
-        "what is missing"
-    )
+    said = f"{name} failed {TRIES} times, the last time: {what}"
+    if deaths == DEATHS:
+        said = f"machines died under tasks {DEATHS} times, the last time under {name}: {what}"
+    return BuildError(f"{said}; run the same command again to do what is missing")
 
 
 def _tell(ray: Any, board: Any, tell: Callable[[int, Any], None]) -> None:
