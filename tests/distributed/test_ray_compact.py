@@ -14,6 +14,7 @@ import pytest
 import everygram
 from everygram import BuildError, OptionError, distributed
 from everygram.building import stretches
+from everygram.errors import LockedError
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
 
@@ -111,6 +112,20 @@ def test_a_stretch_that_always_fails_is_named(cluster, segments, index, monkeypa
     distributed.compact(index, **given)
     everygram.compact(again, full=True, threads=1)
     assert content(index) == content(again) == content(segments / "suffix-array")
+
+
+def test_machines_that_die_again_and_again(cluster, segments, index, monkeypatch):
+    """Of whatever dies there is an end, too."""
+    monkeypatch.setattr("everygram.distributed.running.DEATHS", 2)
+    monkeypatch.setattr("everygram.distributed.running.LOCKED_SECONDS", 0)
+
+    def dying(job, tell):
+        raise LockedError("what ran here before has it")
+
+    monkeypatch.setattr("everygram.distributed.compaction.merge_stretch", dying)
+    with pytest.raises(BuildError, match=r"died under tasks 2 times, the last .* under stretch \d"):
+        distributed.compact(index, ray=cluster.address, full=True, threads=1)
+    assert num_segments(index) == 4
 
 
 def test_the_command_line(cluster, segments, index, run):

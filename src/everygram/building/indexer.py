@@ -227,10 +227,11 @@ def _jobs(
     ]
 
 
-def _one_after_another(jobs: Sequence[Job], tell: Callable[[int, Progress], None]) -> Iterator[int]:
+def _one_after_another(
+    jobs: Sequence[Job], tell: Callable[[int, Progress], None]
+) -> Iterator[tuple[int, BuildReport]]:
     for job in jobs:
-        build_part(job, partial(tell, job.number))
-        yield job.number
+        yield job.number, build_part(job, partial(tell, job.number))
 
 
 def build_part(job: Job, progress: Callable[[Progress], None]) -> BuildReport:

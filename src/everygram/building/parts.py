@@ -46,9 +46,9 @@ class Job:
     threads: int
 
 
-# Builds parts: calls the function with the number of one and how far it is, gives the number of
-# each that is built.
-Run = Callable[[Sequence[Job], Callable[[int, Progress], None]], Iterator[int]]
+# Builds parts: calls the function with the number of one and how far it is; gives, for each that is
+# built, its number and its report.
+Run = Callable[[Sequence[Job], Callable[[int, Progress], None]], Iterator[tuple[int, BuildReport]]]
 
 
 def part_name(number: int) -> str:
@@ -79,7 +79,6 @@ def note(job: Job, report: BuildReport) -> None:
 
 def build_parts(jobs: Sequence[Job], run: Run, clock: Clock) -> list[BuildReport]:
     """Build the parts that are not built; returns the reports of all, in their order."""
-    by_number = {job.number: job for job in jobs}
     reports = {job.number: report for job in jobs if (report := finished(job)) is not None}
     sizes = {number: (each.num_documents, each.num_tokens) for number, each in reports.items()}
 
@@ -94,9 +93,9 @@ def build_parts(jobs: Sequence[Job], run: Run, clock: Clock) -> list[BuildReport
             note_size(number, progress.documents, progress.tokens)
 
     clock.enter("parts")
-    for number in run([job for job in jobs if job.number not in reports], tell):
-        report = finished(by_number[number])
-        assert report is not None, number
+    # (The report's file, looked for before, may seem to be missing here for a while longer, if
+    # another machine has written it.)
+    for number, report in run([job for job in jobs if job.number not in reports], tell):
         reports[number] = report
         note_size(number, report.num_documents, report.num_tokens)
     return [reports[job.number] for job in jobs]

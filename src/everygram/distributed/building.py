@@ -125,10 +125,11 @@ def _spread(
     return {"parts": parts, "memory": given, "threads": threads}
 
 
-def _run(ray: Any, jobs: Sequence[Job], tell: Callable[[int, Progress], None]) -> Iterator[int]:
-    """Build parts as tasks; gives the number of each that is built. Raises as `run_jobs`."""
-    for number, _ in run_jobs(ray, jobs, build_part, _named, tell):
-        yield number
+def _run(
+    ray: Any, jobs: Sequence[Job], tell: Callable[[int, Progress], None]
+) -> Iterator[tuple[int, BuildReport]]:
+    """Build parts as tasks. Raises as `run_jobs`."""
+    return run_jobs(ray, jobs, build_part, _named, tell)
 
 
 def _named(job: Job) -> str:
