@@ -113,7 +113,7 @@ class DistantArray:
         raise self._source.whole()
 
     def _shaped(self, data: np.ndarray) -> np.ndarray:
-        found = data.view(self.dtype)
+        found: np.ndarray = data.view(self.dtype)
         return found.reshape(-1, self.shape[1]) if self.ndim > 1 else found
 
     def _stretch(self, start: int, end: int) -> np.ndarray:
@@ -151,7 +151,7 @@ class DistantArray:
 
     __array__ = __iter__ = __len__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __and__ = __or__ = __rshift__ = _refuse
-    __hash__ = None
+    __hash__ = _refuse
 
 
 def distant_at(address: int, shape: Any, dtype: Any) -> DistantArray:

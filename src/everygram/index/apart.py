@@ -101,8 +101,8 @@ class _Process:
                 future = self._waiting.pop(int.from_bytes(data[:8], "little"))
                 try:
                     fine, value = pickle.loads(data[8:])
-                except Exception as error:  # of what cannot be read here
-                    fine, value = False, error
+                except Exception as failed:  # of what cannot be read here
+                    fine, value = False, failed
                 if fine:
                     future.set_result(value)
                 else:
@@ -119,8 +119,8 @@ class _Process:
         except subprocess.TimeoutExpired:
             code = "none"
         return FormatError(
-            f"the process that reads the store has ended (exit code {code}); ask again, and give it "
-            "more memory if that is what ended it"
+            f"the process that reads the store has ended (exit code {code}); ask again, and give "
+            "it more memory if that is what ended it"
         )
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """An index at an address, asked from here: what `everygram.open` returns for s3://bucket/index.
 
-`StoredIndex` reads it by blocks, which only interpreted kernels can (see `everygram.distant`). Where
-kernels are compiled, `ApartIndex` has another process that is one: it passes calls on to it, and
+`StoredIndex` reads it by blocks, which only interpreted kernels can (see `everygram.distant`).
+Where kernels are compiled, `ApartIndex` has another process with one: it passes calls on to it, and
 gives back the results, or the errors.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
 from everygram import arguments
+from everygram.encoding import Reading
 from everygram.errors import OptionError, QueryError
 from everygram.index import Index
 from everygram.index.apart import Apart
@@ -61,6 +62,9 @@ class _FarIndex(Index):
         """Raises OptionError: models read an index that is here."""
         raise self._needs_files("a language model")
 
+    def warm_up(self) -> None:
+        """As `Index.warm_up`; nothing needs to be compiled."""
+
     def _needs_files(self, what: str) -> OptionError:
         return OptionError(
             f"{self.address}: {what} needs the index's files here: copy them with 'everygram pull "
@@ -98,7 +102,7 @@ class StoredIndex(_FarIndex):
     ) -> None:
         """As `open_stored`; what is open in the index `before` is not opened again."""
         self._remember(address, cache, cache_bytes, verify)
-        self._stored = (
+        self._stored: caching.StoredIndex = (
             caching.StoredIndex(address, cache, cache_bytes) if before is None else before._stored
         )
         super().__init__(self._stored.path, verify=verify, before=before)
@@ -154,7 +158,8 @@ class ApartIndex(_FarIndex):
 
     def _learn(self) -> None:
         """Ask what the other process has open."""
-        self._manifest, self._reading, self.path = self._ask("described")
+        described: tuple[fmt.Manifest, Reading, Path] = self._ask("described")
+        self._manifest, self._reading, self.path = described
 
     def _ask(self, name: str, *args: Any, **options: Any) -> Any:
         if self._closed:
@@ -175,8 +180,7 @@ class ApartIndex(_FarIndex):
     @property
     def tokenizer(self) -> Tokenizer | None:
         """As `Index.tokenizer`."""
-        found: Tokenizer | None = self._reading.tokenizer
-        return found
+        return self._reading.tokenizer
 
     def refresh(self) -> bool:
         """As `Index.refresh`."""
@@ -205,7 +209,7 @@ def _passed_on(name: str) -> Callable[..., Any]:
 
 
 for _name in dir(Index):
-    # (All methods that it does not have itself: those of a query are called in the other process.)
-    if not _name.startswith("_") and callable(getattr(Index, _name)):
-        if getattr(ApartIndex, _name) is getattr(Index, _name):
-            setattr(ApartIndex, _name, _passed_on(_name))
+    # (All methods that it has not itself, of which most are queries.)
+    _method = getattr(Index, _name)
+    if not _name.startswith("_") and callable(_method) and getattr(ApartIndex, _name) is _method:
+        setattr(ApartIndex, _name, _passed_on(_name))

@@ -69,9 +69,9 @@ def _entry(kernel: Callable[..., Any], *like: Any) -> Callable[..., Any]:
     return call
 
 
-def _prefetch(array: np.ndarray, index: int) -> None:
+def _prefetch(array: np.ndarray | DistantArray, index: int) -> None:
     """Request that array[index] be in the cache soon. Any index is allowed: nothing is read."""
-    if type(array) is DistantArray:
+    if isinstance(array, DistantArray):
         array.ask(index)
 
 
@@ -83,9 +83,9 @@ def _madvise() -> Callable[[int, int, int], int]:
     return call
 
 
-def _will_need(array: np.ndarray, index: int) -> None:
+def _will_need(array: np.ndarray | DistantArray, index: int) -> None:
     """Request that the page of array[index] be in memory soon, if the array maps a file."""
-    if type(array) is DistantArray:
+    if isinstance(array, DistantArray):
         array.ask(index)
         return
     address = array.__array_interface__["data"][0] + int(index) * array.itemsize

@@ -120,6 +120,10 @@ class Blocks:
                 loaded |= fetched
         except BaseException as failed:  # whoever wants the blocks raises it
             error = failed
+        if error is None:
+            future.set_result(loaded)
+        else:
+            future.set_exception(error)
         with self._lock:
             for number in run:
                 del self._coming[file.key, number]
@@ -127,11 +131,7 @@ class Blocks:
                 self.held[file.key, number] = block
                 self._held_bytes += len(block)
             while self._held_bytes > IN_MEMORY:
-                self._held_bytes -= len(self.held.pop(next(iter(self._held))))
-        if error is None:
-            future.set_result(loaded)
-        else:
-            future.set_exception(error)
+                self._held_bytes -= len(self.held.pop(next(iter(self.held))))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
 

@@ -9,13 +9,10 @@ tokens, suffix array, metadata; of a self-index what leads from a suffix to the 
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 from everygram.durable import sync, sync_directory
 from everygram.errors import DamagedIndexError, FormatError

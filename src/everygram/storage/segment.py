@@ -109,9 +109,7 @@ class Segment:
     @property
     def local_files(self) -> dict[str, fmt.FileEntry]:
         """The files that are in the folder."""
-        return {
-            name: file for name, file in self.entry.files.items() if name not in self.distant
-        }
+        return {name: file for name, file in self.entry.files.items() if name not in self.distant}
 
     def _map(self, name: str, dtype: np.dtype[Any]) -> np.ndarray:
         """A file as an array, mapped or distant."""
