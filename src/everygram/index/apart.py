@@ -9,6 +9,7 @@ import contextlib
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from everygram.errors import EverygramError, FormatError, QueryError
 TOGETHER = 32
 # Seconds that it has to end.
 PATIENCE = 2
+SOCKET = socket.AF_UNIX, socket.SOCK_STREAM
 PROGRAM = "from everygram.index.apart import serve; serve()"
 
 
@@ -124,8 +126,9 @@ class _Process:
         )
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        # (Not closed: a thread reads from it, and would keep it open.)
+        with contextlib.suppress(OSError), socket.fromfd(self._socket.fileno(), *SOCKET) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -138,8 +141,8 @@ def serve() -> None:
     from everygram.index.stored import StoredIndex  # which needs this module
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks decides
-    socket = Connection(int(sys.argv[1]))
-    given = pickle.loads(socket.recv_bytes())
+    asking = Connection(int(sys.argv[1]))
+    given = pickle.loads(asking.recv_bytes())
     opening, opened = threading.Lock(), list[StoredIndex]()
     sending = threading.Lock()
 
@@ -160,12 +163,12 @@ def serve() -> None:
         except Exception as error:
             said = _pickled(error)
         with sending, contextlib.suppress(OSError):
-            socket.send_bytes(data[:8] + said)
+            asking.send_bytes(data[:8] + said)
 
     pool = ThreadPoolExecutor(TOGETHER)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            pool.submit(answer, socket.recv_bytes())
+            pool.submit(answer, asking.recv_bytes())
     # (What is still read is for nobody.)
     os._exit(0)
 
