@@ -415,7 +415,7 @@ def test_an_index_without_checksums_of_blocks(tmp_path, place, cache, monkeypatc
     publish(tmp_path / "index", manifest, None)
     everygram.push(tmp_path / "index", place)
     assert transfer.PUSHING not in Store(place).sizes()
-    with pytest.raises(FormatError, match="has no checksums of its blocks.*everygram pull"):
+    with pytest.raises(FormatError, match=r"has no checksums of its blocks.*everygram pull"):
         everygram.open(place, cache=cache)
 
 

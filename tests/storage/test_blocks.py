@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, data, monkeypatch):
 
 @pytest.mark.usefixtures("forgetful")
 def test_many_threads_and_caches_with_a_store_that_fails(tmp_path, data):
-    """A cache of half the file that two share, a store that fails at every fourth read: what comes
+    """A cache of a third of the file that two share, a store that fails at every fourth read: what comes
     is right, or an error."""
     store, rng = Fake(data), random.Random(2)
     lock, failed, right = threading.Lock(), [0], [0]
@@ -311,7 +311,7 @@ def test_many_threads_and_caches_with_a_store_that_fails(tmp_path, data):
             return rng.random() < 0.25
 
     store.fails = fails
-    files = [stored(tmp_path, data, 5 * BLOCK, store) for _ in range(2)]
+    files = [stored(tmp_path, data, 3 * BLOCK, store) for _ in range(2)]
 
     def read(seed):
         mine = random.Random(seed)
@@ -330,7 +330,7 @@ def test_many_threads_and_caches_with_a_store_that_fails(tmp_path, data):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(read, range(8)))
     assert right[0] > 100
-    assert failed[0] > 10
+    assert failed[0] > 3
     time.sleep(0.1)
     assert not files[0].blocks_here._coming
     store.fails = None
