@@ -301,8 +301,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, data, monkeypatch):
 
 @pytest.mark.usefixtures("forgetful")
 def test_many_threads_and_caches_with_a_store_that_fails(tmp_path, data):
-    """A cache of a third of the file that two share, a store that fails at every fourth read: what comes
-    is right, or an error."""
+    """A cache of a third of the file that two share, a store that fails at every fourth read:
+    what comes is right, or an error."""
     store, rng = Fake(data), random.Random(2)
     lock, failed, right = threading.Lock(), [0], [0]
 
