@@ -27,6 +27,8 @@ from query_side import SIDES, Calls
 # For every n-gram dropped and then opened; open all the time and dropped for every n-gram; dropped
 # and opened only once, for the first n-gram.
 OPENED, DROPPED, SERIES = "dropped, opened", "open, dropped", "series"
+# Where a side's index is, if not in a folder of its name.
+FOLDERS = {"self-index, 32": "self-index-32"}
 MADV_DONTNEED = 4
 PAGE = mmap.PAGESIZE
 # Reads of one page, to measure the disk; and attempts to drop the pages.
@@ -42,7 +44,7 @@ libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 def main() -> None:
     side, work, queries_path, when, results_path = sys.argv[1:]
-    folder = Path(work).resolve() / side.split(",")[0]
+    folder = Path(work).resolve() / FOLDERS.get(side, side.split(",")[0])
     files = [file for file in folder.rglob("*") if file.is_file() and file.stat().st_size]
     queries: list[list[int]] = json.loads(Path(queries_path).read_text())
     calls = SIDES[side](Path(work))

@@ -140,6 +140,8 @@ FUNCTIONS = {
     "compact": lambda path: everygram.compact(path),
     "upgrade": lambda path: everygram.upgrade(path),
     "prepare": lambda path: everygram.prepare(path),
+    "push": lambda path: everygram.push(path, "memory://pushed"),
+    "pull": lambda path: everygram.pull("memory://pulled", path),
     "duplicates": lambda path: everygram.duplicates(path),
     "duplicates, of several": lambda path: everygram.duplicates(["index", path]),
     "deduplicate, index": lambda path: everygram.deduplicate(path, f"{new()}.jsonl"),
@@ -174,6 +176,8 @@ COMMANDS = {
     "compact": lambda path: ["compact", path],
     "upgrade": lambda path: ["upgrade", path],
     "prepare": lambda path: ["prepare", path],
+    "push": lambda path: ["push", path, "memory://pushed"],
+    "pull": lambda path: ["pull", "memory://pulled", "--out", path],
     "export": lambda path: ["export", path],
     "export, --out": lambda path: ["export", "index", "--out", path],
     "export, --out of a folder": lambda path: [

@@ -15,15 +15,17 @@ COMMANDS = {
     "deduplicate": ["--min-length", "3", "--out", "out/left.jsonl"],
     "top-ngrams": ["--n", "3", "--out", "out/top.jsonl"],
 }
-# Waits where it is told of progress while there are temporary files.
+# Waits where it is told of progress while there are temporary files. (In short waits: a signal that
+# comes just before one does not end it.)
 SCRIPT = """
-import contextlib, os, sys, threading
+import contextlib, os, sys, time
 from everygram.cli import show_indexing
 from everygram.cli.app import main
 def report(progress):
     if os.listdir("tmp"):
         print("waits", flush=True)
-        threading.Event().wait(60)
+        for _ in range(1200):
+            time.sleep(0.05)
 show_indexing.build_progress = lambda: contextlib.nullcontext(report)
 main()
 """

@@ -785,7 +785,7 @@ def test_long_copies_of_documents(tmp_path, monkeypatch, long):
 def test_texts_of_periods(tmp_path, monkeypatch, long):
     """A long match at each place, each with another end."""
     monkeypatch.setattr(texts, "LONG", long)
-    monkeypatch.setattr(texts, "TOGETHER", 4)
+    monkeypatch.setattr(texts, "SHARED", 4)
     size = 1 if SLOW else 4
     documents = [[1] * 18 * size, [2, 1] * 10 * size, [1, 1, 2] * 7 * size, [0, *[1] * 17 * size]]
     engine = engine_of(tmp_path, documents, "u8", segments=2)
@@ -793,6 +793,21 @@ def test_texts_of_periods(tmp_path, monkeypatch, long):
     rest = [*[2, 1] * 11 * size, SEP, *[1] * 19 * size, 0]
     for text in ([1] * 20 * size, rest, [1, 1, 2] * 8 * size):
         check_text(engine, naive, text)
+
+
+def test_more_long_matches_than_lanes(tmp_path, monkeypatch):
+    """Some of one token more than is long, others that are followed far, on several threads."""
+    monkeypatch.setattr(texts, "LONG", 3)
+    monkeypatch.setattr(texts, "SHARED", 7 if SLOW else 50)
+    rng = np.random.default_rng(5)
+    documents = [rng.integers(0, 3, 60).tolist() for _ in range(4)]
+    engine = engine_of(tmp_path, documents, "u8", segments=2)
+    text: list[int] = []
+    for _ in range(40 if SLOW else 60):
+        base = documents[rng.integers(4)]
+        begin = int(rng.integers(50))
+        text += [*base[begin : begin + int(rng.integers(3, 30))], [3, SEP][rng.integers(2)]]
+    check_text(engine, NaiveIndex(documents, SEP), text)
 
 
 @settings(max_examples=8 if SLOW else 60, deadline=None)

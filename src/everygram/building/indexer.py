@@ -18,6 +18,7 @@ from everygram.building.parts import (
     finished,
     forget,
     note,
+    part_name,
 )
 from everygram.building.publishing import answer, publish_change
 from everygram.building.segment_builder import SegmentBuilder
@@ -208,7 +209,7 @@ def _jobs(
     return [
         Job(
             number=place,
-            folder=stages.path / fmt.part_name(place),
+            folder=stages.path / part_name(place),
             part=part,
             arguments=source.arguments,
             inputs=source.inputs,

@@ -51,6 +51,11 @@ class Job:
 Run = Callable[[Sequence[Job], Callable[[int, Progress], None]], Iterator[int]]
 
 
+def part_name(number: int) -> str:
+    """The name of the folder in which part `number` of a corpus is built."""
+    return f"part-{number:06d}"
+
+
 def finished(job: Job) -> BuildReport | None:
     """What was made of a part that is built, or None."""
     try:

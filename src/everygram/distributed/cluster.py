@@ -3,6 +3,7 @@
 Ray comes with the extra `everygram[ray]`.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from everygram.errors import MissingExtraError, OptionError
 
 # What starts a cluster on this machine, in place of the address of one.
 LOCAL = "local"
+# Seconds to wait for an answer.
+PATIENCE = 5
 
 
 def ray_module() -> Any:
@@ -37,20 +40,36 @@ def connected(address: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _check_answers(address)
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
         given["include_dashboard"] = False
     try:
         ray.init(address, **given)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise OptionError(
-            f"ray: no cluster answers at {address!r} ({_first_line(error)}); start one with 'ray "
-            "start --head', or leave the address out for one on this machine"
-        ) from None
+        raise _none(address, _first_line(error)) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise OptionError if nothing answers at HOST:PORT. (Ray would wait for minutes.)"""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _none(address, str(error)) from None
+
+
+def _none(address: str, why: str) -> OptionError:
+    return OptionError(
+        f"ray: no cluster answers at {address!r} ({why}); start one with 'ray start --head', or "
+        "leave the address out for one on this machine"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,16 +1,19 @@
 """Queries about whole texts: the probability of each token, and the longest match at each place."""
 
+from time import perf_counter_ns
+
 import numpy as np
 
 from everygram.engine.distributions import NO_LIMIT, Distributions
 from everygram.engine.intervals import damaged
+from everygram.engine.pace import spread
 from everygram.engine.queries import Queries
 from everygram.kernels import following, rows, search, suffixes
 
 # Matches longer than this are followed to their end, not searched again at each place. At least 2.
 LONG = 64
-# The most places of longer matches that are looked at together.
-TOGETHER = 1 << 10
+# Runs of places with longer matches that a thread takes at a time.
+SHARED = 64
 # As many tokens are first looked for by walking to the left from each place of a text.
 DEEP = 16
 
@@ -116,7 +119,7 @@ class Texts(Distributions):
         A match ends at the latest at the next separator; with `over_end` it includes the separator.
         All places are tried together, for up to LONG tokens. A longer match is followed to its end:
         the matches at all places inside it end there too, up to the first place with a match that
-        goes further.
+        goes further (`search.follow_long`).
 
         intervals: int64, shape (len, segments, 2), or (0, segments, 2) if they are not wanted. Set
         to the intervals of the matches of up to LONG tokens, as in `find_batch`.
@@ -143,41 +146,21 @@ class Texts(Distributions):
             if walked.all():
                 return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
-        def matches(some: np.ndarray, ends: np.ndarray) -> np.ndarray:
-            """How many tokens of the text from some places, up to `ends`, occur as one n-gram."""
-            found = np.zeros(some.shape[0], np.int64)
-            self._fill(search.match_many, text.ranges(some, ends), found, intervals[:0])
-            return found
-
-        def goes_beyond(place: int, end: int) -> bool:
-            return bool(matches(np.array([place]), np.array([end + 1]))[0] == end + 1 - place)
-
         long = np.flatnonzero(lengths == LONG)
         long = long[long + LONG < limits[long]]
-        at, batch = 0, 1
-        while at < long.shape[0]:
-            some = long[at : at + batch]
-            lengths[some] = matches(some, limits[some])
-            if (lengths[some] < LONG).any():  # (the files were overwritten meanwhile)
+        gaps = np.diff(long, prepend=-2, append=n + 1) > 1
+        firsts, lasts = long[gaps[:-1]], long[gaps[1:]]
+        given, pace = self._adding, self.pace
+
+        def follow(begin: int, end: int) -> None:
+            start = perf_counter_ns()
+            some = firsts[begin:end], lasts[begin:end], limits
+            searches = search.follow_long(given, ids, *some, LONG, pace.cold, lengths)
+            if searches < 0:
                 raise damaged(self.path, "a match that is shorter than a part of it")
-            last = int(some[-1])
-            end, first = last + int(lengths[last]), at + some.shape[0] - 1
-            inside = int(np.searchsorted(long, end - LONG, "right"))
-            further, at = inside, first + 1
-            # Find the first place inside that has a match beyond `end`. (Mostly it is far off, but
-            # in a text of periods it is the next one: more and more are then looked at at once.)
-            batch = 1 if end >= limits[last] or at >= inside else min(2 * batch, TOGETHER)
-            if batch > 1 and not goes_beyond(int(long[at]), end):
-                batch, first = 1, at
-                while further - first > 1:
-                    middle = (first + further) // 2
-                    if goes_beyond(int(long[middle]), end):
-                        further = middle
-                    else:
-                        first = middle
-            if batch == 1:
-                lengths[long[at:further]] = end - long[at:further]
-                at = further
+            pace.timed(start, searches)
+
+        spread(follow, firsts.shape[0], SHARED)
         return self._confirmed(text, starts, lengths, 1) if self._deleting else lengths
 
     def _walked_matches(self, text: Queries, limits: np.ndarray, walked: np.ndarray) -> np.ndarray:

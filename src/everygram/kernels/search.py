@@ -70,6 +70,11 @@ from everygram.kernels.rows import (
     unigram_interval,
 )
 
+# Of the match that `follow_long` follows: the last place known to have a match that ends with it,
+# and where that is; the first known to have one that goes further, or the place behind LAST; which
+# of these was searched; how far the next step goes, and the place it asks; the last place.
+SAME, SAME_END, FURTHER, SEARCHED, STEP, ASKED, LAST, FOLLOWED = range(8)
+
 
 @called
 def find_group(
@@ -262,6 +267,100 @@ def match_many(
             for i in range(count):
                 intervals[begin + i, s, 0] = lanes[2 * i, LO]
                 intervals[begin + i, s, 1] = lanes[2 * i + 1, LO]
+
+
+@kernel
+def follow_long(
+    segments: np.ndarray,
+    ids: np.ndarray,
+    firsts: np.ndarray,
+    lasts: np.ndarray,
+    limits: np.ndarray,
+    least: int,
+    cold: bool,
+    lengths: np.ndarray,
+) -> int:
+    """Set lengths (int64) to those of long matches, at all places firsts[i] to lasts[i].
+
+    A match is followed to its end, up to limits[place]. The matches at the next places mostly end
+    there too: they are not searched, up to the first that goes further, which is found by steps
+    twice as long each time, then by halves. Each i has a lane.
+
+    Preconditions: matches at these places have `least` tokens or more; so has none at the place
+    behind lasts[i]; all places of one i have the same limit. Returns the number of searches; −1 if
+    a match is shorter than a part of it: the files were overwritten meanwhile.
+    """
+    number = firsts.shape[0]
+    group = max(1, min(number, LANES // 2))
+    lanes = np.empty((2 * group, FIELDS), np.int64)
+    lengths_found = np.empty(group, np.int64)
+    states = np.empty((group, FOLLOWED), np.int64)
+    active, begun, searches = 0, 0, 0
+    while active or begun < number:
+        while active < group and begun < number:
+            state = states[active]
+            state[LAST] = lasts[begun]
+            state[ASKED] = state[FURTHER] = firsts[begun]
+            state[SAME] = firsts[begun] - 1
+            state[SAME_END] = state[STEP] = 0
+            state[SEARCHED] = -1
+            active, begun = active + 1, begun + 1
+        for lane in range(active):
+            lengths_found[lane] = 0
+        for s in range(segments.shape[0]):
+            for lane in range(active):
+                place = states[lane, ASKED]
+                lanes[2 * lane, START], lanes[2 * lane, END] = place, limits[place]
+            match_group(segments[s], ids, lanes[: 2 * active], cold)
+            for lane in range(active):
+                lengths_found[lane] = max(lengths_found[lane], lanes[2 * lane, BEST])
+        searches += active
+        left = 0
+        for lane in range(active):
+            place = states[lane, ASKED]
+            lengths[place] = lengths_found[lane]
+            if lengths[place] < least or place + lengths[place] < states[lane, SAME_END]:
+                return -1
+            if _advance(states[lane], limits[place], least, lengths):
+                for field in range(FOLLOWED):
+                    states[left, field] = states[lane, field]
+                left += 1
+        active = left
+    return searches
+
+
+@called
+def _advance(state: np.ndarray, limit: int, least: int, lengths: np.ndarray) -> bool:
+    """Note the match at ASKED, and what to ask next. Returns False if nothing is left to ask."""
+    place = state[ASKED]
+    if place + lengths[place] > state[SAME_END]:
+        state[FURTHER] = state[SEARCHED] = place
+    else:
+        _end_together(state, place, lengths)
+        state[STEP] *= 2
+    while state[SAME] + 1 == state[FURTHER]:
+        place = state[FURTHER]
+        if place > state[LAST]:
+            return False
+        if place != state[SEARCHED]:
+            state[ASKED] = place
+            return True
+        state[SAME], state[SAME_END], state[STEP] = place, place + lengths[place], 1
+        if state[SAME_END] >= limit:
+            _end_together(state, state[LAST], lengths)
+            return False
+        # (From its last `least` tokens on, a match goes further, or there is no long one.)
+        state[FURTHER] = min(state[SAME_END] - least, state[LAST]) + 1
+    state[ASKED] = min(state[SAME] + state[STEP], (state[SAME] + state[FURTHER]) >> 1)
+    return True
+
+
+@called
+def _end_together(state: np.ndarray, last: int, lengths: np.ndarray) -> None:
+    """Note that the matches up to this place end where the one that is followed does."""
+    for place in range(state[SAME] + 1, last + 1):
+        lengths[place] = state[SAME_END] - place
+    state[SAME] = last
 
 
 @kernel

@@ -200,8 +200,8 @@ LANGUAGE_MODEL = "language_model"
 # The key in `build` of a manifest of infini-gram's files: what `attached.stamp_of` gave for them.
 FOREIGN = "infini-gram"
 SEGMENT_PREFIX = "segment-"
-PART_PREFIX = "part-"
-PART_NAME = re.compile(PART_PREFIX + "[0-9]{6,18}")
+# A folder in an index, only during a build: a part of the corpus.
+PART_NAME = re.compile("part-[0-9]{6,18}")
 SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
 TOKENS = "tokens.bin"
@@ -301,11 +301,6 @@ def separator_of(dtype: str) -> int:
 def segment_name(number: int) -> str:
     """The name of the folder of segment `number`."""
     return f"{SEGMENT_PREFIX}{number:06d}"
-
-
-def part_name(number: int) -> str:
-    """The name of the folder in which part `number` of a corpus is built."""
-    return f"{PART_PREFIX}{number:06d}"
 
 
 def position_bytes(stream_len: int) -> int:

@@ -95,9 +95,7 @@ class Store:
             write(path)
         except FileNotFoundError:
             if not OBJECTS.isdisjoint(self._protocols):
-                raise FileNotFoundError(
-                    f"no such bucket, or no right to write to it: {path}"
-                ) from None
+                raise FormatError(f"{self.address}: no such bucket, or none to write to") from None
             self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
             write(path)
 
@@ -105,7 +103,7 @@ class Store:
     def _reached(self, name: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, FormatError):
             raise
         except Exception as error:  # each system has its own
             place = f"{self.address}/{name}".rstrip("/")
