@@ -28,7 +28,7 @@ def serving() -> Iterator[str]:
         for name, value in environment.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
+        s3fs.S3FileSystem().makedirs("bucket", exist_ok=True)
         yield "s3://bucket"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # A floor (a folder, or a module beside the folders) imports only from floors above its own in this
 # list, and from itself.
 FLOORS = [
-    ["errors", "progress", "hub", "durable"],
+    ["errors", "progress", "hub", "durable", "distant"],
     ["addresses"],
     ["arguments"],
     ["kernels"],

@@ -152,6 +152,7 @@ FUNCTIONS = {
     "duplicates, work_dir": lambda path: everygram.duplicates("index", work_dir=path),
     "top_ngrams, work_dir": lambda path: everygram.top_ngrams("index", work_dir=path),
     "open": lambda path: everygram.open(path).close(),
+    "open, cache": lambda path: everygram.open("memory://pulled", cache=path).close(),
     "frequency, index": lambda path: everygram.frequency(path, ["a"]),
     "frequency, concepts": lambda path: everygram.frequency("index", path),
     "stats": lambda path: everygram.stats(path),

@@ -5,6 +5,7 @@ Knows nothing of what is there.
 
 import re
 import sys
+from typing import TypeGuard
 
 from everygram.errors import MissingExtraError
 
@@ -16,7 +17,7 @@ EXTRA = ("http", "https", "s3", "gs", "gcs", "hf")
 CONNECT, SILENCE = 15, 60
 
 
-def is_address(given: object) -> bool:
+def is_address(given: object) -> TypeGuard[str]:
     """Whether that is no path here but an address that fsspec reads."""
     return isinstance(given, str) and ADDRESS.match(given) is not None
 

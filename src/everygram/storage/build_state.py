@@ -129,7 +129,7 @@ class BuildState:
     def _check_files(self, path: Path) -> None:
         """Raise ValueError, DamagedIndexError or OSError unless what is finished is there."""
         for entry in self.made:
-            check_sizes(path / entry.name, entry)
+            check_sizes(path / entry.name, entry.files)
         if self.segment is None:
             return
         folder = path / str(self.folder)

@@ -9,10 +9,11 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from everygram.distant import Source
 from everygram.durable import sync_directory
 from everygram.errors import (
     BuildError,
@@ -317,10 +318,15 @@ def open_segments(
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
 
 
-def open_segment(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> Segment:
+def open_segment(
+    folder: Path,
+    entry: fmt.SegmentEntry,
+    dtype: str,
+    distant: Mapping[str, Source] | None = None,
+) -> Segment:
     """Map a segment of any kind; raises as `Segment`."""
     kind = SelfIndex if entry.kind == fmt.SELF_INDEX_KIND else Segment
-    return kind(folder, entry, dtype)
+    return kind(folder, entry, dtype, distant)
 
 
 def check_files(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from everygram.distant import DistantArray
 from everygram.durable import flush, sync
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
@@ -257,8 +258,10 @@ def position_entries(positions: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(wide[:, :width])
 
 
-def address_of(array: np.ndarray) -> int:
-    """The memory address of the array's first byte."""
+def address_of(array: np.ndarray | DistantArray) -> int:
+    """The memory address of the array's first byte; what stands for it if it is distant."""
+    if isinstance(array, DistantArray):
+        return array.located()
     address: int = array.__array_interface__["data"][0]
     return address
 

@@ -12,6 +12,11 @@ from pathlib import Path
 from everygram.addresses import is_address, missing_extra, reason
 from everygram.errors import FormatError, OptionError
 
+# What systems are told: of S3's, which reads through ten connections if it is told nothing, how
+# many.
+CONNECTIONS = 64
+TOLD = {"config_kwargs": {"max_pool_connections": CONNECTIONS}}
+TOLD_TO = ("s3", "s3a")
 # Schemes of stores that have objects in buckets, no folders.
 OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"}
 
@@ -31,7 +36,11 @@ class Store:
         self.address = address.rstrip("/")
         try:
             fsspec = import_module("fsspec")
-            self._system, self._root = fsspec.core.url_to_fs(self.address)
+            scheme = address.partition("://")[0].lower()
+            # (What fsspec's own configuration says is left alone.)
+            said = scheme not in TOLD_TO or "config_kwargs" in fsspec.config.conf.get("s3", {})
+            told = {} if said else TOLD
+            self._system, self._root = fsspec.core.url_to_fs(self.address, **told)
         except ImportError as error:
             raise missing_extra(address, error) from None
         except ValueError as error:
