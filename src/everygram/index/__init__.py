@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 
 from everygram import arguments
 from everygram.errors import OptionError
@@ -14,6 +15,9 @@ from everygram.index.search import SearchQueries
 from everygram.index.strings import StringQueries
 from everygram.index.texts import TextQueries
 
+# What opens indexes over Ray. (It needs this module, so it is imported when it is wanted.)
+OVER_RAY = "everygram.distributed.querying"
+
 
 def open(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -23,6 +27,10 @@ def open(
     minus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     missing_ok: bool = False,
     tokenizer: str | None = None,
+    ray: str | None = None,
+    actors: int | None = None,
+    replicas: int = 1,
+    partial: bool = False,
 ) -> "Index":
     """Open an index, which needs nothing but its folder, or several as one.
 
@@ -46,10 +54,29 @@ def open(
     tokenizer that made its ids, as in `build`: its files do not say. Without one it is asked with
     ids.
 
+    `ray` asks it on the machines of a Ray cluster, all of which read the folder at the same path:
+    the address of the cluster, "auto" for the one on this machine, or "local" for a new one, which
+    ends with the index. `actors` processes (default: one for each machine, at most one for each
+    segment) share the segments by size; there are `replicas` of each. Answers are the same. One
+    that dies is started again, and asked again. If a segment cannot be reached, that is an
+    UnreachableSegmentError; with `partial` the index is opened without it, and its
+    `missing_segments` says which ones its answers lack.
+
     Raises FormatError for a folder that is no index of a version this one reads,
     DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
     arguments of a wrong type, OptionError for indexes whose token ids are not the same.
     """
+    if ray is not None:
+        if isinstance(path, list | tuple) or minus is not None or missing_ok:
+            raise OptionError("ray: goes with one index, not with a union; compact them into one")
+        over = vars(import_module(OVER_RAY))["RayIndex"]
+        options = {"preload": preload, "verify": verify, "tokenizer": tokenizer}
+        opened: Index = over(
+            path, ray=ray, actors=actors, replicas=replicas, partial=partial, **options
+        )
+        return opened
+    if actors is not None or replicas != 1 or partial:
+        raise OptionError("actors, replicas, partial: go with ray")
     if isinstance(path, list | tuple) or minus is not None:
         from everygram.index.union import UnionIndex  # which needs this module
 
