@@ -9,120 +9,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 from everygram.distributed.actors import Actors
+from everygram.distributed.segment import FarSegment, not_here
 from everygram.engine.covers import Spelled
-from everygram.engine.distributions import Following
+from everygram.engine.distributions import NO_LIMIT, Following
+from everygram.engine.drafts import Drafted
 from everygram.engine.engine import Engine
 from everygram.engine.intervals import damaged
 from everygram.engine.pace import Pace
 from everygram.engine.queries import Ids, Queries, Vocabulary
 from everygram.engine.texts import LONG
-from everygram.errors import QueryError
-from everygram.kernels import search, suffixes
+from everygram.kernels import drafts, search, suffixes
 from everygram.storage import format as fmt
 from everygram.storage.segment import Segment
-
-# What of a segment is asked of its actor when it is wanted: fields, and methods.
-FIELDS = ("tokens", "unigram_ids", "unigram_ranks")
-
-
-def not_here() -> QueryError:
-    """The error for what needs the files of segments in this process."""
-    return QueryError(
-        "this question reads the files of the index itself, and is not asked over Ray; open the "
-        "index without ray"
-    )
-
-
-class FarSegment(Segment):
-    """A segment in an actor. Offsets and numbers of documents are fetched once, when first asked
-    for (8 bytes a document); all else is asked of the actor."""
-
-    def __init__(
-        self, actors: Actors, group: int, number: int, entry: fmt.SegmentEntry, dtype: str
-    ) -> None:
-        held = actors.groups[group].held
-        self.group, self.number = group, number
-        self._actors = actors
-        self.folder, self.entry = held.path / entry.name, entry
-        self.separator = fmt.separator_of(dtype)
-        self._dtype = fmt.TOKEN_DTYPES[dtype]
-        self.fence_spacing = entry.fence_spacing
-        self.first_document = entry.first_document
-        self.num_documents = entry.num_documents
-        self.stream_len = entry.stream_len
-        self._once: dict[str, Any] = {}
-        self._offsets = lambda: self._kept("document_offsets")
-
-    def ask(self, name: str, *args: Any) -> Any:
-        """What the segment in the actor answers."""
-        asked = (self.group, "of_segment", (self.number, name, *args))
-        return self._actors.ask([asked])[0]
-
-    def _kept(self, name: str) -> Any:
-        """As `ask`, kept for later."""
-        if name not in self._once:
-            self._once[name] = self.ask(name)
-        return self._once[name]
-
-    @property
-    def _numbers(self) -> np.ndarray | None:  # type: ignore[override]
-        has = fmt.DOCUMENT_NUMBERS in self.entry.files
-        return self._kept("_numbers") if has else None
-
-    @property
-    def token_dtype(self) -> np.dtype[Any]:
-        """As of any segment."""
-        return self._dtype
-
-    def prepare(self, vocab_size: int, preload: Sequence[str]) -> NoReturn:
-        """Raises QueryError: the files are not here."""
-        raise not_here()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # (All that is a file of the segment's, as an array.)
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise not_here()
-
-    def disturbed(self) -> str | None:
-        """As of any segment."""
-        found: str | None = self.ask("disturbed")
-        return found
-
-    def unigrams_counted(self) -> tuple[np.ndarray, np.ndarray]:
-        """As of any segment."""
-        ids, counts = self._kept("unigrams_counted")
-        return ids, counts
-
-    def positions_of(self, ranks: np.ndarray | slice, cold: bool = False) -> np.ndarray:
-        """As of any segment."""
-        found: np.ndarray = self.ask("positions_of", ranks, cold)
-        return found
-
-    def text(self, start: int, end: int, cold: bool = False) -> np.ndarray:
-        """As of any segment."""
-        found: np.ndarray = self.ask("text", start, end, cold)
-        return found
-
-    def texts(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """As of any segment."""
-        found: np.ndarray = self.ask("texts", starts, ends)
-        return found
-
-    def tokens_at(self, positions: np.ndarray) -> np.ndarray:
-        """As of any segment."""
-        found: np.ndarray = self.ask("tokens_at", positions)
-        return found
-
-    def metadata_json(self, local: int) -> bytes:
-        """As of any segment."""
-        found: bytes = self.ask("metadata_json", local)
-        return found
-
-    def metadata(self, local: int) -> dict[str, Any]:
-        """As of any segment."""
-        found: dict[str, Any] = self.ask("metadata", local)
-        return found
 
 
 class FarEngine(Engine):
@@ -222,9 +120,7 @@ class FarEngine(Engine):
     def prob_batch(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """As of any engine, in one message."""
         starts, ends, k = queries.starts, queries.ends, len(queries)
-        both = queries.ranges(
-            np.concatenate([starts, starts]), np.concatenate([ends - 1, ends])
-        )
+        both = queries.ranges(np.concatenate([starts, starts]), np.concatenate([ends - 1, ends]))
         # (A query that goes on after a document's end occurs nowhere; its prompt must not either.)
         found = self.find_prompts_first(both, k)
         counts = self.counts_of(found)
@@ -293,6 +189,55 @@ class FarEngine(Engine):
                 asked, sizes, self._all_found(asked), strict=True
             )
         ]
+
+    def draft(
+        self,
+        context: Ids,
+        max_tokens: int,
+        max_suffix: int,
+        lookback: int,
+        max_factor: float,
+        min_token_prob: float,
+    ) -> Drafted:
+        """As of any engine, in two messages a token for each actor."""
+        packed = self.vocabulary.pack(context[-max(max_suffix, lookback) :], "context")
+        ids, separator = self.vocabulary.unpack(packed), int(self.vocabulary.separator)
+        self.vocabulary.check(ids, "context")
+        query = self.vocabulary.query(ids[-max_suffix:], "context")
+        length = int(self.longest_suffix_batch(query)[0])
+        tokens, counts, count, repeats, at = [], [], 0, 0, 0
+        if lookback:
+            first = max(0, ids.shape[0] - lookback)
+            repeats, at = drafts.repeated(ids, first, max_suffix, self.vocabulary.separator)
+        repeated = repeats > 0 and repeats >= length
+        size = int(min(max_tokens, max_factor * (repeats if repeated else length)))
+        if repeated:
+            length, count = repeats, 1
+            for token in np.resize(ids[at:], size).tolist():
+                if token == separator:
+                    break
+                tokens.append(token)
+                counts.append(1)
+        elif length and self.segments:
+            read = ids[ids.shape[0] - length :]
+            while len(tokens) < size or not count:
+                every = np.append(read, np.array(tokens, read.dtype))
+                asked = self.vocabulary.query(every, "context")
+                intervals = self.find_prompts(asked)[0]
+                found = self._following(asked.ids, every.shape[0], intervals, NO_LIMIT)
+                count = count or found.prompt_count
+                if count < 1:
+                    raise damaged(self.path, "a suffix that occurs nowhere")
+                if len(tokens) == size or not found.table.shape[1]:
+                    break
+                best = int(found.table[1].argmax())
+                token, times = found.table[:2, best].tolist()
+                if token == separator or times / count < min_token_prob:
+                    break
+                tokens.append(token)
+                counts.append(times)
+        table = np.array([tokens, counts], np.int64)
+        return Drafted(packed, length, count, table, repeated)
 
     # Texts.
 
