@@ -209,6 +209,8 @@ class Actors:
     def __init__(self, ray: Any, groups: Sequence[Group]) -> None:
         self._ray = ray
         self.groups = list(groups)
+        # Whether a segment was found not to be reached.
+        self.lost = False
 
     def ask(self, questions: Sequence[tuple[int, str, tuple[Any, ...]]]) -> list[Any]:
         """The answers to questions: of which group, its `Holder`'s method, and the arguments.
@@ -241,9 +243,11 @@ class Actors:
                 why = error
             else:
                 if not ok:
+                    self.lost = self.lost or isinstance(answer, UnreachableSegmentError)
                     raise answer
                 return own(answer)
             if time.monotonic() > end:
+                self.lost = True
                 raise unreachable(
                     group.held.path, group.names, f"no process that holds it answers ({why})"
                 ) from None

@@ -13,7 +13,7 @@ from everygram.distributed.engine import FarEngine
 from everygram.engine.engine import Engine
 from everygram.errors import OptionError, UnreachableSegmentError
 from everygram.index import Index
-from everygram.index.base import OpenIndex
+from everygram.index.base import OpenIndex, State
 from everygram.storage import format as fmt
 from everygram.storage.attached import is_foreign
 from everygram.storage.directory import CHECKED_AT_ONCE, read_manifest, read_tokenizer_json
@@ -127,8 +127,10 @@ class RayIndex(Index):
         return self._missing
 
     def changed(self) -> bool:
-        """As of any index. (One that lacks segments is looked at again.)"""
-        return bool(self._missing) or super().changed()
+        """As of any index. (One that lacks or has lost segments is looked at again.)"""
+        engine = self.engine
+        lost = isinstance(engine, FarEngine) and engine.actors.lost
+        return lost or bool(self._missing) or super().changed()
 
     def refresh(self) -> bool:
         """As of any index."""
@@ -142,7 +144,7 @@ class RayIndex(Index):
 
     def close(self) -> None:
         """As of any index; the actors end."""
-        engine = self._state.engine if hasattr(self._state, "_fields") else None
+        engine = self._state.engine if isinstance(self._state, State) else None
         super().close()
         if isinstance(engine, FarEngine):
             engine.actors.stop()
