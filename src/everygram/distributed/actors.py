@@ -192,11 +192,6 @@ class Group:
             if actor in self._actors:
                 self._actors[self._actors.index(actor)] = self._started()
 
-    def stop(self) -> None:
-        """End the actors."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-
     @property
     def names(self) -> list[str]:
         """The names of its segments."""
@@ -253,11 +248,6 @@ class Actors:
                 ) from None
             time.sleep(PAUSE)
             sent = group.send(name, args)
-
-    def stop(self) -> None:
-        """End all actors."""
-        for group in self.groups:
-            group.stop()
 
 
 def shared(entries: Sequence[fmt.SegmentEntry], number: int) -> list[list[fmt.SegmentEntry]]:

@@ -1,19 +1,19 @@
 """`RayIndex`: an index whose segments are held by actors of a Ray cluster."""
 
 import os
+import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from everygram import arguments
 from everygram.distributed.actors import Actors, Group, Held, shared
-from everygram.distributed.cluster import connected
+from everygram.distributed.cluster import hold, let_go
 from everygram.distributed.engine import FarEngine
 from everygram.engine.engine import Engine
 from everygram.errors import OptionError, UnreachableSegmentError
 from everygram.index import Index
-from everygram.index.base import OpenIndex, State
+from everygram.index.base import OpenIndex
 from everygram.storage import format as fmt
 from everygram.storage.attached import is_foreign
 from everygram.storage.directory import CHECKED_AT_ONCE, read_manifest, read_tokenizer_json
@@ -42,14 +42,15 @@ class RayIndex(Index):
         self._replicas = arguments.natural("replicas", replicas, 1)
         self._partial = arguments.flag("partial", partial)
         self._missing: tuple[str, ...] = ()
-        self._cluster: ExitStack = before._cluster if isinstance(before, RayIndex) else ExitStack()
+        self._cluster = hold(self._ray)
+        # (Ray ends actors that nobody can ask any more.)
+        self._let_go = weakref.finalize(self, let_go)
         try:
             super().__init__(
                 path, preload=preload, verify=verify, tokenizer=tokenizer, before=before
             )
         except BaseException:
-            if before is None:
-                self._cluster.close()
+            self._let_go()
             raise
 
     def _opened(
@@ -62,10 +63,6 @@ class RayIndex(Index):
         if tokenizer is not None:
             raise OptionError(f"tokenizer: index '{self.path}' has been built with its own")
         manifest = read_manifest(self.path)
-        if not isinstance(before, RayIndex):
-            self._ray_module = self._cluster.enter_context(connected(self._ray))
-        else:
-            self._ray_module = before._ray_module
         engine = None if before is None else before.engine
         known = engine.actors.groups if isinstance(engine, FarEngine) else []
         while True:
@@ -89,7 +86,7 @@ class RayIndex(Index):
 
     def _held(self, manifest: fmt.Manifest, known: Sequence[Group]) -> Actors:
         """Actors that hold the segments; of those that are known, such as hold the same."""
-        ray = self._ray_module
+        ray = self._cluster
         nodes = sum(node["Alive"] for node in ray.nodes())
         verify = self._verify or manifest.bytes <= CHECKED_AT_ONCE
         groups = []
@@ -144,11 +141,8 @@ class RayIndex(Index):
 
     def close(self) -> None:
         """As of any index; the actors end."""
-        engine = self._state.engine if isinstance(self._state, State) else None
         super().close()
-        if isinstance(engine, FarEngine):
-            engine.actors.stop()
-            self._cluster.close()
+        self._let_go()
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {
