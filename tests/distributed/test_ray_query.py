@@ -140,13 +140,13 @@ def test_killed_actors_and_removed_nodes(cluster, tmp_path, make):
             thread.start()
         time.sleep(0.3)
         groups = index.engine.actors.groups
-        for group, no_restart in ((groups[0], False), (groups[1], True), (groups[2], False)):
+        for group, no_restart in ((groups[0], False), (groups[1], True)):
             before = len(answers)
             ray.kill(group._actors[0], no_restart=no_restart)
-            until(lambda before=before: len(answers) > before + 4 or failures)
+            until(lambda before=before: len(answers) > before + 2 or failures)
         cluster.remove_node(node)
         before = len(answers)
-        until(lambda: len(answers) > before + 4 or failures)
+        until(lambda: len(answers) > before + 2 or failures)
         done.set()
         for thread in threads:
             thread.join(60)
@@ -174,7 +174,7 @@ def test_replicas(cluster, tmp_path, make):
 def test_segments_whose_files_are_gone(cluster, tmp_path, make, monkeypatch):
     documents = some_documents(9, 30)
     path = make(tmp_path / "index", documents, segments=3)
-    index = opened(path, partial=True, actors=2)
+    index = opened(path, partial=True, actors=1)
     count = index.count([97]).count
     assert index.missing_segments == ()
     lost = index.manifest.segments[1]
@@ -188,7 +188,7 @@ def test_segments_whose_files_are_gone(cluster, tmp_path, make, monkeypatch):
     assert str(path) in str(raised.value)
     assert pickle.loads(pickle.dumps(raised.value)).segments == (lost.name,)
     with pytest.raises(UnreachableSegmentError, match=lost.name):
-        opened(path)
+        opened(path, actors=1)
 
     assert index.refresh()
     assert index.missing_segments == (lost.name,)
