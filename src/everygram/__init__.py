@@ -117,6 +117,7 @@ _HOMES = {
         "QueryError",
         "ServiceError",
         "TokenizerError",
+        "UnreachableSegmentError",
     ),
     "progress": (
         "BuildPlan",

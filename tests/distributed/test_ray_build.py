@@ -125,7 +125,7 @@ distributed.build(
 """
 
 
-@pytest.mark.parametrize("round", range(sized(3, 30)))
+@pytest.mark.parametrize("round", range(sized(2, 30)))
 def test_nodes_and_the_driver_are_killed(cluster, tmp_path, corpus, round):
     """At random; what is built then is what an undisturbed build makes."""
     rng = random.Random(round)
