@@ -98,7 +98,7 @@ class RayIndex(Index):
                 manifest.vocab_size,
                 manifest.separator,
                 manifest.next_document,
-                self._preloaded,
+                self._preloaded(),
                 verify,
             )
             same = next((group for group in known if _same(group.held, held)), None)

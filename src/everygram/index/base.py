@@ -103,12 +103,11 @@ class OpenIndex:
             manifest.vocab_size,
             manifest.separator,
             manifest.next_document,
-            self._preloaded,
+            self._preloaded(),
         )
         engine.path = self.path
         return manifest, engine, tokenizer_json
 
-    @property
     def _preloaded(self) -> tuple[str, ...]:
         """The parts to read into memory, each by its name."""
         return PRELOADABLE if "all" in self._preload else self._preload
