@@ -12,8 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # A floor (a folder, or a module beside the folders) imports only from floors above its own in this
 # list, and from itself.
 FLOORS = [
-    ["errors", "progress", "hub", "durable", "distant"],
-    ["addresses"],
+    ["errors", "progress", "hub", "durable"],
     ["arguments"],
     ["kernels"],
     ["tokenizer"],
@@ -25,7 +24,7 @@ FLOORS = [
     ["attribution", "lm"],
     ["index"],
     ["building"],
-    ["analysis", "client", "curation", "distributed"],
+    ["analysis", "client", "curation"],
     ["__init__"],
     ["compat", "integrations"],
     ["server"],

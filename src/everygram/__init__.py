@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from everygram.building.plan import plan as plan
     from everygram.building.preparation import Preparation as Preparation
     from everygram.building.preparation import prepare as prepare
-    from everygram.building.transfer import Transfer as Transfer
-    from everygram.building.transfer import pull as pull
-    from everygram.building.transfer import push as push
     from everygram.building.upgrade import Upgrade as Upgrade
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
@@ -56,7 +53,6 @@ if TYPE_CHECKING:
     from everygram.errors import QueryError as QueryError
     from everygram.errors import ServiceError as ServiceError
     from everygram.errors import TokenizerError as TokenizerError
-    from everygram.errors import UnreachableSegmentError as UnreachableSegmentError
     from everygram.index import Index as Index
     from everygram.index import open as open
     from everygram.lm.model import LanguageModel as LanguageModel
@@ -118,7 +114,6 @@ _HOMES = {
         "QueryError",
         "ServiceError",
         "TokenizerError",
-        "UnreachableSegmentError",
     ),
     "progress": (
         "BuildPlan",
@@ -219,11 +214,6 @@ _HOMES = {
     "client": (
         "AsyncClient",
         "Client",
-    ),
-    "building.transfer": (
-        "Transfer",
-        "pull",
-        "push",
     ),
     "building.upgrade": (
         "Upgrade",

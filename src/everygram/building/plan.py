@@ -7,12 +7,7 @@ from typing import Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
-from everygram.building.external_sort import (
-    BYTES_A_TOKEN,
-    MIN_BLOCK,
-    RESERVED,
-    longest_at_once,
-)
+from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
 from everygram.building.source import Source, open_source
 from everygram.building.stages import LEFT_BYTES, kind_given, resources, self_index_bytes
 from everygram.corpus.memory import Given
@@ -35,7 +30,6 @@ def plan(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
-    parts: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
     """Estimate what `build` with these arguments would read and need, from the first documents.
@@ -51,7 +45,6 @@ def plan(
         document_counts=document_counts,
         kind=kind,
         sample_every=sample_every,
-        parts=parts,
     )
 
 
@@ -64,7 +57,6 @@ def plan_of(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
-    parts: int | None = None,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""
     every = kind_given(kind, sample_every)
@@ -82,12 +74,7 @@ def plan_of(
         fmt.SUFFIX_ARRAY_KIND: sorted_bytes,
         fmt.SELF_INDEX_KIND: int(compressed * INDEX_OVERHEAD) + counts,
     }
-    divided: tuple[int, ...] = ()
-    if parts is not None:
-        pieces = source.corpus.divide(arguments.natural("parts", parts, 1))
-        divided = tuple(sum(piece.end - piece.begin for piece in part) for part in pieces)
-    share = max(divided, default=1) / max(1, sum(divided)) if divided else 1.0
-    merged = tokens * share > longest_at_once(memory - source.beside, threads)
+    merged = tokens * BYTES_A_TOKEN > memory - source.beside
     compressing = compressed + tokens * LEFT_BYTES if every else 0
     return BuildPlan(
         num_files=len(source.corpus.files),
@@ -110,7 +97,6 @@ def plan_of(
         skips=tuple(source.corpus.skips),
         passed_over=source.corpus.passed_over,
         warnings=source.corpus.warnings,
-        parts=divided,
     )
 
 

@@ -35,13 +35,13 @@ def json_lines(
         number = 0
         while line := lines.readline(limits.record + 1):
             number += 1
-            place = file.line(number)
+            place = f"{file.name}:{number}"
             if len(line) > limits.record:
                 yield place, partial(raised, too_large(place, limits))
                 if not line.endswith(b"\n"):
                     skip_line(lines)
                 continue
-            if number == 1 and not file.begin:
+            if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
                 tell(raw.tell())

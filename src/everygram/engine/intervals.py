@@ -36,9 +36,6 @@ class Intervals:
     than its prompt.
     """
 
-    # Whether segments are in other processes: then few questions are better than short ones.
-    far = False
-
     def __init__(
         self, segments: list[Segment], vocabulary: Vocabulary, preload: Sequence[str] = ()
     ) -> None:
@@ -60,7 +57,7 @@ class Intervals:
         # The segments whose counts are added: only these are searched for longest matches.
         self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
-        self.pace = Pace(any(segment.distant for segment in segments))
+        self.pace = Pace()
 
     @property
     def walked(self) -> bool:
@@ -86,7 +83,7 @@ class Intervals:
 
     def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
-        if not (self._deleting or self.far):
+        if not self._deleting:
             return self._infgram_prob(prompt, continuation)
         packed = self.vocabulary.pack_prompt(prompt, continuation)
         query = self.vocabulary.query(self.vocabulary.unpack(packed))
