@@ -116,11 +116,8 @@ ASKED = {
     ],
 }
 CHANGES = {"close", "refresh", "latest", "changed", "disturbed", "warm_up"}
-# (An index whose files are here misses none of its segments in any state.)
 PROPERTIES = [
-    name
-    for name, value in inspect.getmembers(everygram.Index)
-    if isinstance(value, property) and name != "missing_segments"
+    name for name, value in inspect.getmembers(everygram.Index) if isinstance(value, property)
 ]
 
 

@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from everygram.errors import QueryError as QueryError
     from everygram.errors import ServiceError as ServiceError
     from everygram.errors import TokenizerError as TokenizerError
-    from everygram.errors import UnreachableSegmentError as UnreachableSegmentError
     from everygram.index import Index as Index
     from everygram.index import open as open
     from everygram.lm.model import LanguageModel as LanguageModel
@@ -118,7 +117,6 @@ _HOMES = {
         "QueryError",
         "ServiceError",
         "TokenizerError",
-        "UnreachableSegmentError",
     ),
     "progress": (
         "BuildPlan",

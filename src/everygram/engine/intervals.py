@@ -36,9 +36,6 @@ class Intervals:
     than its prompt.
     """
 
-    # Whether segments are in other processes: then few questions are better than short ones.
-    far = False
-
     def __init__(
         self, segments: list[Segment], vocabulary: Vocabulary, preload: Sequence[str] = ()
     ) -> None:
@@ -86,7 +83,7 @@ class Intervals:
 
     def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
-        if not (self._deleting or self.far):
+        if not self._deleting:
             return self._infgram_prob(prompt, continuation)
         packed = self.vocabulary.pack_prompt(prompt, continuation)
         query = self.vocabulary.query(self.vocabulary.unpack(packed))

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
 
 from everygram import arguments
 from everygram.addresses import is_address
@@ -16,9 +15,6 @@ from everygram.index.search import SearchQueries
 from everygram.index.strings import StringQueries
 from everygram.index.texts import TextQueries
 
-# What opens indexes over Ray. (It needs this module, so it is imported when it is wanted.)
-OVER_RAY = "everygram.distributed.querying"
-
 
 def open(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -30,10 +26,6 @@ def open(
     tokenizer: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     cache_bytes: int | str | None = None,
-    ray: str | None = None,
-    actors: int | None = None,
-    replicas: int = 1,
-    partial: bool = False,
 ) -> "Index":
     """Open an index, which needs nothing but its folder, or several as one.
 
@@ -64,14 +56,6 @@ def open(
     or three rounds of reads, and takes a millisecond besides: a process of its own answers, by
     interpreted code. What would need the whole index raises OptionError: `pull` it.
 
-    `ray` asks it on the machines of a Ray cluster, all of which read the folder at the same path:
-    the address of the cluster, "auto" for the one on this machine, or "local" for a new one, which
-    ends with the index. `actors` processes (default: one for each machine, at most one for each
-    segment) share the segments by size; there are `replicas` of each. Answers are the same. One
-    that dies is started again, and asked again. If a segment cannot be reached, that is an
-    UnreachableSegmentError; with `partial` the index is opened without it, and its
-    `missing_segments` says which ones its answers lack.
-
     Raises FormatError for a folder that is no index of a version this one reads,
     DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
     arguments of a wrong type, OptionError for indexes whose token ids are not the same.
@@ -79,24 +63,11 @@ def open(
     if is_address(path):
         from everygram.index.stored import open_stored  # which needs this module
 
-        if minus is not None or missing_ok or tokenizer is not None or ray is not None:
-            raise OptionError(
-                f"{path}: minus, missing_ok, tokenizer and ray go with folders: pull it"
-            )
+        if minus is not None or missing_ok or tokenizer is not None:
+            raise OptionError(f"{path}: minus, missing_ok and tokenizer go with folders, pull it")
         return open_stored(path, cache, cache_bytes, preload, verify)
     if cache is not None or cache_bytes is not None:
         raise OptionError("cache: goes with an address such as s3://bucket/index")
-    if ray is not None:
-        if isinstance(path, list | tuple) or minus is not None or missing_ok:
-            raise OptionError("ray: goes with one index, not with a union; compact them into one")
-        over = vars(import_module(OVER_RAY))["RayIndex"]
-        options = {"preload": preload, "verify": verify, "tokenizer": tokenizer}
-        opened: Index = over(
-            path, ray=ray, actors=actors, replicas=replicas, partial=partial, **options
-        )
-        return opened
-    if actors is not None or replicas != 1 or partial:
-        raise OptionError("actors, replicas, partial: go with ray")
     if isinstance(path, list | tuple) or minus is not None:
         from everygram.index.union import UnionIndex  # which needs this module
 
