@@ -57,8 +57,10 @@ def test_a_later_question_ends_an_earlier_one(tab):
     held = []
     page.route("**/count_text", lambda route: held.append(route) if not held else route.continue_())
     field = page.get_by_label("Text to count")
-    field.fill("for")
-    page.wait_for_timeout(400)
+    with page.expect_request("**/count_text"):
+        field.fill("for")
+    while not held:
+        page.wait_for_timeout(10)
     field.fill("exception")
     page.get_by_role("heading", name="As a text").wait_for()
     count = page.locator(".large").first.inner_text()
