@@ -100,6 +100,7 @@ def made(tmp_path_factory):
     everygram.build(corpus, folder / "index")
     everygram.add(folder / "index", corpus)
     everygram.delete(folder / "index", documents=[1])
+    everygram.push(folder / "index", f"file://{folder}/pushed")
     write_shard(folder / "v4", [[1, 2], [3]])
     return folder
 
@@ -195,6 +196,7 @@ def test_every_function_takes_or_refuses_anything(made, opened, tmp_path, monkey
             "items": made / "corpus.jsonl",
             "folders": made / "v4",
             "folder": made / "v4",
+            "address": f"file://{made}/pushed" if name == "pull" else f"file://{tmp_path}/pushed",
             "out": tmp_path / f"out-{next(numbers)}{'.jsonl' * (name == 'deduplicate')}",
         }[parameter]
 

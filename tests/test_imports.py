@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "everygram"
 # A floor (a folder, or a module beside the folders) imports only from floors above its own in this
 # list, and from itself.
 FLOORS = [
-    ["errors", "progress", "hub", "durable"],
+    ["errors", "progress", "hub", "durable", "distant"],
+    ["addresses"],
     ["arguments"],
     ["kernels"],
     ["tokenizer"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["attribution", "lm"],
     ["index"],
     ["building"],
-    ["analysis", "client", "curation"],
+    ["analysis", "client", "curation", "distributed"],
     ["__init__"],
     ["compat", "integrations"],
     ["server"],

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from everygram.building.plan import plan as plan
     from everygram.building.preparation import Preparation as Preparation
     from everygram.building.preparation import prepare as prepare
+    from everygram.building.transfer import Transfer as Transfer
+    from everygram.building.transfer import pull as pull
+    from everygram.building.transfer import push as push
     from everygram.building.upgrade import Upgrade as Upgrade
     from everygram.building.upgrade import upgrade as upgrade
     from everygram.client import AsyncClient as AsyncClient
@@ -214,6 +217,11 @@ _HOMES = {
     "client": (
         "AsyncClient",
         "Client",
+    ),
+    "building.transfer": (
+        "Transfer",
+        "pull",
+        "push",
     ),
     "building.upgrade": (
         "Upgrade",

@@ -42,9 +42,10 @@ class BuildPlan:
     and so are `index_bytes` and `disk_bytes`, which building takes at most; `free_bytes` are there.
     bytes_of_kind: what `index_bytes` would be of each kind of segment.
     open_ended: not every file says how large it is: the estimates are of those that do, and of what
-    was looked at. merged: what does not fit in `memory` is sorted in blocks on the disk.
-    skips: what would be left out. passed_over: files in folders that are not read, and why.
-    warnings: what is hardly meant, of the first documents.
+    was looked at. merged: it is sorted in blocks on the disk, for it does not fit in `memory`,
+    or is faster so with `threads`. skips: what would be left out. passed_over: files in folders
+    that are not read, and why. warnings: what is hardly meant, of the first documents. parts: bytes
+    of each part of the corpus, if it is divided; `merged` and `disk_bytes` are then those of parts.
     """
 
     num_files: int
@@ -65,6 +66,7 @@ class BuildPlan:
     skips: tuple[str, ...]
     passed_over: dict[str, str]
     warnings: tuple[str, ...] = ()
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

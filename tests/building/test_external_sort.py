@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everygram
-from everygram.building import external_sort, merging
+from everygram.building import external_sort, merging, pace
 from everygram.building.external_sort import BlockSorter, write_suffix_array
 from everygram.building.suffix_array import suffix_array
 from everygram.kernels import merge as kernels
@@ -196,3 +196,59 @@ def test_an_index_is_the_same_whatever_the_memory_and_threads(tmp_path, monkeypa
         everygram.build(tmp_path / "c.jsonl", out, "train:300", memory=1, threads=threads)
         for path in (tmp_path / "whole").rglob("*.bin"):
             assert (out / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+
+
+def build_on(folder, corpus, threads):
+    """The bytes of an index's files, and the stages of its build, in memory for one block."""
+    report = everygram.build(corpus, folder, "train:300", memory="1GiB", threads=threads)
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.bin")
+    }, report.seconds.keys()
+
+
+@pytest.mark.parametrize("threads", [3, 4, 8])
+def test_blocks_where_one_would_fit_in_memory(tmp_path, monkeypatch, threads):
+    """If that is faster, with so many threads: the same bytes."""
+    rng = random.Random(0)
+    words = ["natural", "language", "model", "a"]
+    corpus = tmp_path / "c.jsonl"
+    with corpus.open("w") as file:
+        for _ in range(120):
+            file.write(f'{{"text": "{" ".join(rng.choices(words, k=rng.randrange(90)))}"}}\n')
+    expected, stages = build_on(tmp_path / "whole", corpus, threads)
+    assert "merge" not in stages
+    monkeypatch.setattr(pace, "SHORTEST", 500)
+    monkeypatch.setattr(pace, "MERGE_NS", 1.0)
+    for block in (70, 1000):
+        monkeypatch.setattr(pace, "BLOCK", block)
+        found, stages = build_on(tmp_path / f"blocks-{block}", corpus, threads)
+        assert "merge" in stages
+        assert found == expected
+    found, stages = build_on(tmp_path / "few", corpus, 2)
+    assert "merge" not in stages
+    assert found == expected
+
+
+@pytest.mark.parametrize("threads", [3, 8])
+def test_short_blocks_first_and_longer_ones_beyond_memory(tmp_path, monkeypatch, threads):
+    """There are few blocks of a stream that is much longer than memory."""
+    monkeypatch.setattr(pace, "BLOCK", 10)
+    monkeypatch.setattr(pace, "longest_at_once", lambda *_: 50)
+    documents = [[rng.randrange(5) for _ in range(rng.randrange(12))] for _ in range(300)]
+    monkeypatch.setattr(external_sort, "MIN_BLOCK", 40 * threads)
+    writer = SegmentWriter(tmp_path / "segment-000001", "u16")
+    sorter = BlockSorter(writer.folder, "u16", memory=0, threads=threads)
+    for document in documents:
+        start = writer.stream_len
+        writer.add(np.array(document, np.uint16), b"{}")
+        sorter.advance(start, writer.stream_len, writer.flush)
+    writer.close()
+    sorter.end()
+    blocks = list(sorter.sorted_blocks())
+    in_memory = [block for block in blocks if block.end <= 40 * threads]
+    beyond = [block.end - block.start for block in blocks if block.start > 40 * threads]
+    assert in_memory and max(block.end - block.start for block in in_memory) == 10
+    assert beyond and max(beyond) <= 40 and sum(beyond) / len(beyond) > 25
+    write_suffix_array(writer.folder, "u16", writer.stream_len, blocks, 0, threads, lambda *_: None)
+    expected = NaiveIndex(documents, fmt.separator_of("u16")).suffix_array()
+    assert np.fromfile(writer.folder / fmt.SUFFIX_ARRAY, "<u4").tolist() == expected

@@ -12,6 +12,7 @@ import pytest
 
 import everygram
 from conftest import write_jsonl
+from everygram.building import pace
 from everygram.building import source as building_source
 from everygram.corpus import source
 from everygram.corpus.files import File, list_files
@@ -158,3 +159,20 @@ def test_of_what_does_not_say_its_size_there_is_at_least_so_much(run, tmp_path, 
         assert code == 0
         (tokens,) = re.findall(r"at least ([\d,]+): not every file says how large it is", out)
         assert 30_000 < int(tokens.replace(",", "")) < most
+
+
+def test_blocks_for_threads_are_planned(tmp_path, monkeypatch):
+    """Where one would fit in memory: the plan says so, and has room on disk for them."""
+    corpus = write_jsonl(tmp_path / "c.jsonl", [{"text": text_of(random.Random(1), 3000)}] * 3)
+    monkeypatch.setattr(pace, "SHORTEST", 1000)
+    monkeypatch.setattr(pace, "BLOCK", 500)
+    monkeypatch.setattr(pace, "MERGE_NS", 1.0)
+    given = {"memory": "1GiB", "document_counts": False}
+    few, many = (
+        everygram.plan(corpus, tmp_path / "out", threads=threads, **given) for threads in (2, 3)
+    )
+    assert (few.merged, many.merged) == (False, True)
+    assert many.disk_bytes == few.disk_bytes + 4 * few.tokens
+    for threads, merged in ((2, False), (3, True)):
+        report = everygram.build(corpus, tmp_path / str(threads), threads=threads, **given)
+        assert ("merge" in report.seconds) == merged

@@ -161,7 +161,8 @@ def test_changes_have_the_same_defaults_everywhere(name):
     defaults = {n: p.default for n, p in function.items() if p.default is not p.empty}
     if function.pop("options", None) is not None:
         defaults |= {each.name: each.default for each in dataclasses.fields(CorpusOptions)}
-    own = {"as_json", "matching_ids"} | ({"dry_run"} if name == "build" else set())
+    more = {"build": {"dry_run", "ray"}, "compact": {"ray"}}
+    own = {"as_json", "matching_ids"} | more.get(name, set())
     assert set(shell) - own == (function.keys() | defaults.keys()) - {"progress"}
     for option, default in defaults.items():
         if option != "progress":

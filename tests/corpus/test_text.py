@@ -5,7 +5,6 @@ import datetime
 import decimal
 import gzip
 import json
-import logging
 import os
 import sys
 import threading
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import stores
 from conftest import write_jsonl
 from everygram.corpus import arrow
 from everygram.corpus.decoding import Limits
@@ -571,29 +571,10 @@ def test_an_extra_that_is_missing_is_named(tmp_path, monkeypatch, name, module, 
 @pytest.fixture(scope="module")
 def s3():
     """A bucket of a server here, and what writes to it."""
-    pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    from moto.server import ThreadedMotoServer
+    with stores.serving():
+        import s3fs
 
-    logging.getLogger("werkzeug").setLevel("ERROR")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        system = s3fs.S3FileSystem()
-        system.mkdir("bucket")
-        yield system
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+        yield s3fs.S3FileSystem()
 
 
 def test_files_on_s3(s3, tmp_path):

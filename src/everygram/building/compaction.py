@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from everygram.storage.directory import (
 from everygram.storage.fields import MOST, Fields
 from everygram.storage.plain import plain, plain_bytes
 from everygram.storage.segment import Segment
+
+if TYPE_CHECKING:
+    from everygram.building.stretches import Workers
 
 # A segment is merged with all later segments if it has fewer than TIER times their tokens. So an
 # index of n tokens has at most log₂(n) segments, and in the long run a token is rewritten at most
@@ -123,8 +126,34 @@ def compact(
     Answers stay the same, and documents keep their numbers. Readers go on using the old segments
     until they `refresh`; the disk space is freed once no reader has these segments open. Raises
     DamagedIndexError if a file does not match its checksum, BuildError, and the errors of `open`;
-    the index is then unchanged.
+    the index is then unchanged. On several machines: `everygram.distributed.compact`.
     """
+    return compact_by(
+        None,
+        index,
+        full=full,
+        kind=kind,
+        sample_every=sample_every,
+        memory=memory,
+        threads=threads,
+        restart=restart,
+        progress=progress,
+    )
+
+
+def compact_by(
+    workers: "Workers | None",
+    index: str | os.PathLike[str],
+    *,
+    full: bool,
+    kind: str | None,
+    sample_every: int | None,
+    memory: Size | None,
+    threads: int | None,
+    restart: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Compaction:
+    """As `compact`. workers: who merges suffix arrays (default: threads of this process)."""
     memory, threads = resources(memory, threads)
     full, restart = arguments.flag("full", full), arguments.flag("restart", restart)
     path = arguments.path("index", index)
@@ -157,7 +186,7 @@ def compact(
         stages = Stages(path, left, BuildState("compaction", given, []), progress)
         if merged:
             stages.state.folder = stages.state.folder or free_segment(path, manifest)
-            made = _merge(stages, manifest, merged, memory, threads)
+            made = _merge(stages, manifest, merged, memory, threads, workers)
             entries += [made] if made is not None else []
         still = _joined(part.numbers[part.deleted] for part in kept)
         if len(negative) > 1 or still.shape[0] < gone.shape[0]:
@@ -238,7 +267,12 @@ def _first_merged(parts: list[Part], full: bool, remade: bool, manifest: fmt.Man
 
 
 def _merge(
-    stages: Stages, manifest: fmt.Manifest, parts: list[Part], memory: int, threads: int
+    stages: Stages,
+    manifest: fmt.Manifest,
+    parts: list[Part],
+    memory: int,
+    threads: int,
+    workers: "Workers | None",
 ) -> fmt.SegmentEntry | None:
     """Make one segment of the documents of `parts` that are not deleted; None if all are."""
     clock = stages.clock
@@ -254,12 +288,17 @@ def _merge(
     # Otherwise damaged data would get new checksums, and would count as sound ever after.
     check_files((part.segment for part in parts), checked)
     numbers = _joined(part.numbers[~part.deleted] for part in parts)
-    given = merging(stages, parts, manifest.dtype, memory, threads)
+    given = merging(stages, parts, manifest.dtype, memory, threads, workers)
     return stages.make_segment(*given, numbers, manifest.document_counts, manifest.sample_every)
 
 
 def merging(
-    stages: Stages, parts: list[Part], dtype: str, memory: int, threads: int
+    stages: Stages,
+    parts: list[Part],
+    dtype: str,
+    memory: int,
+    threads: int,
+    workers: "Workers | None" = None,
 ) -> tuple[SegmentBuilder, Callable[[SegmentBuilder], None], int]:
     """What `Stages.make_segment` takes to merge parts, none of them of infini-gram's: a builder,
     what reads, and the least bytes that this writes."""
@@ -279,7 +318,7 @@ def merging(
                 clock.documents, clock.tokens = writer.num_documents, writer.stream_len
                 clock.report(writer.stream_len, kept)
 
-    builder = SegmentBuilder(stages.folder, dtype, memory, threads, runs)
+    builder = SegmentBuilder(stages.folder, dtype, memory, threads, runs, workers)
     return builder, read, kept * fmt.TOKEN_DTYPES[dtype].itemsize
 
 

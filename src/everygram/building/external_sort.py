@@ -1,8 +1,10 @@
 """Sorts a stream of tokens on disk into a suffix array on disk, in bounded memory, on all cores.
 
-A stream that fits in memory is sorted at once. A longer stream is cut into blocks. Each block is
-sorted in memory and spilled as a run while the rest is still being read. Then several threads merge
-the runs, each into its own stretch of the output. Both ways give the same array, to the byte.
+A stream that fits in memory is sorted at once, on one thread, unless there are threads enough for
+the other way to be faster (see `pace`). A longer stream is cut into blocks. Each block is sorted in
+memory and spilled as a run while the rest is still being read. Then several threads merge the runs,
+each into its own stretch of the output; or others do (see `stretches`). All ways give the same
+array, to the byte.
 
 Blocks end at documents if possible: the order of suffixes before a separator does not depend on
 what follows it. A document longer than a block is cut. The suffixes before such a cut that occur a
@@ -15,25 +17,30 @@ Cutting, spilling and files are here. Sorting a block and merging runs are in `m
 loaded only if a stream is long enough to be cut.
 """
 
-import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everygram.building import pace
 from everygram.building.suffix_array import suffix_array
 from everygram.durable import sync, sync_directory
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
 from everygram.storage.build_state import Block, Cut
 from everygram.storage.disk import (
-    as_bytes,
     map_file,
     map_tokens,
+    opened_to_write,
     position_entries,
+    write_at,
 )
+
+if TYPE_CHECKING:
+    from everygram.building.stretches import Workers
 
 # Memory to sort one token of a block (the text is a mapped file): 4-byte entries, and 2 more bytes
 # for natural text, 4.5 for the worst text found. A block has fewer than 2³¹ tokens.
@@ -47,18 +54,34 @@ MIN_BLOCK = 1 << 16
 WRITE = 1 << 18
 
 
+def most_in_memory(memory: int) -> int:
+    """The most tokens that are sorted at the same time, as one block or several; memory: bytes."""
+    return min(MAX_BLOCK, max(MIN_BLOCK, (memory - RESERVED) // BYTES_A_TOKEN))
+
+
+def longest_at_once(memory: int, threads: int) -> int:
+    """The length of the longest stream that is sorted without blocks (tokens; memory: bytes)."""
+    most = most_in_memory(memory)
+    return pace.longest_at_once(threads, most // threads, most)
+
+
 class BlockSorter:
     """Cuts a growing stream into blocks and sorts them in the background.
 
     Call `advance` after each document, then `end`, then `sorted_blocks`. Sorting starts when the
     stream has become too long to be sorted at once; if it never does, there are no blocks.
+
+    Blocks are short as long as the stream would fit in memory, so that there are some for each
+    thread and the last is soon sorted; then as long as memory allows, so that there are few.
     """
 
     def __init__(self, folder: Path, dtype: str, memory: int, threads: int) -> None:
         self._folder = folder
         self._dtype = dtype
-        self._whole = min(MAX_BLOCK, max(MIN_BLOCK, (memory - RESERVED) // BYTES_A_TOKEN))
-        self._block_len = max(1, self._whole // threads)
+        self._in_memory = most_in_memory(memory)
+        self._at_once = longest_at_once(memory, threads)
+        self._longest = max(1, self._in_memory // threads)
+        self._shortest = pace.block_len(threads, self._longest)
         self._end = 0
         self._done: list[Block] = []
         self._pool = ThreadPoolExecutor(threads)
@@ -85,21 +108,22 @@ class BlockSorter:
         `flush` makes the stream readable from its file.
         """
         start = self.cuts[-1].end if self.cuts else 0
-        if end - start > self._block_len and document > start:
+        length = self._longest if end > self._in_memory else self._shortest
+        if end - start > length and document > start:
             self.cuts.append(Cut(start, document, inside=False))
             start = document
-        while end - start > self._block_len:
-            self.cuts.append(Cut(start, start + self._block_len, inside=True))
-            start += self._block_len
+        while end - start > length:
+            self.cuts.append(Cut(start, start + length, inside=True))
+            start += length
         self._end = end
-        if end > self._whole and len(self._sorting) < len(self.cuts):
+        if end > self._at_once and len(self._sorting) < len(self.cuts):
             flush()
             self._submit()
 
     def end(self) -> None:
         """The stream is complete and readable."""
         start = self.cuts[-1].end if self.cuts else 0
-        if self._end <= self._whole:
+        if self._end <= self._at_once:
             self.cuts = []
         elif start < self._end:
             self.cuts.append(Cut(start, self._end, inside=False))
@@ -148,10 +172,10 @@ class BlockSorter:
         return Block(start, end, 0)
 
     def _spill(self, start: int, *parts: np.ndarray) -> None:
-        with _descriptor(self._folder / fmt.RUNS) as runs:
+        with opened_to_write(self._folder / fmt.RUNS) as runs:
             for part in parts:
                 entries = np.ascontiguousarray(part, fmt.POSITION)
-                _write_at(runs, entries, start * fmt.POSITION.itemsize)
+                write_at(runs, entries, start * fmt.POSITION.itemsize)
                 start += part.shape[0]
             sync(runs)
         # If the file's name were lost, a resumed build would make an empty file of this name.
@@ -215,13 +239,13 @@ class SortedRuns:
         removed = np.concatenate([[0], np.cumsum(gaps[:, 1] - gaps[:, 0])])
         kept = np.empty(WRITE, fmt.POSITION)
         at = block.start
-        with _descriptor(self._folder / fmt.RUNS) as runs:
+        with opened_to_write(self._folder / fmt.RUNS) as runs:
             for start in range(0, positions.shape[0], WRITE):
                 chunk = positions[start : start + WRITE]
                 count = renumber(chunk, gaps, removed, positions.shape[0], first, length, kept)
                 if at + count > block.end:
                     break
-                _write_at(runs, kept[:count], at * fmt.POSITION.itemsize)
+                write_at(runs, kept[:count], at * fmt.POSITION.itemsize)
                 at += count
             sync(runs)
         sync_directory(self._folder)
@@ -240,52 +264,44 @@ def write_suffix_array(
     memory: int,
     threads: int,
     progress: Callable[[int, int], None],
+    workers: "Workers | None" = None,
 ) -> None:
     """Make `suffix_array.bin`, in one step: by merging sorted blocks, or by sorting all at once.
 
-    Calls `progress(tokens, tokens in all)`. Does not remove the blocks: see `remove_runs`.
-    Precondition: the blocks cover the stream, or there are none and the stream fits in memory.
+    workers: who merges blocks (default: threads of this process). Calls `progress(tokens, tokens in
+    all)`. Does not remove the blocks: see `remove_runs`. Precondition: the blocks cover the stream,
+    or there are none and the stream fits in memory.
     """
     tokens = map_tokens(folder, dtype, stream_len)
     width = fmt.position_bytes(stream_len)
     path = folder / fmt.SUFFIX_ARRAY
     temporary = folder / fmt.UNFINISHED
-    with _descriptor(temporary) as out:
+    with opened_to_write(temporary) as out:
         if not blocks:
             sa = suffix_array(tokens, lambda share: progress(int(share * stream_len), stream_len))
             for start in range(0, stream_len, WRITE):
                 entries = position_entries(sa[start : start + WRITE], width)
-                _write_at(out, entries, start * width)
+                write_at(out, entries, start * width)
+        elif workers is not None:
+            from everygram.building.stretches import merge_stretches
+
+            merge_stretches(folder, dtype, stream_len, blocks, workers, progress)
         else:
-            from everygram.building.merging import merge_blocks
+            from everygram.building.merging import Merge, merge_blocks
 
             def write(rank: int, positions: np.ndarray) -> None:
-                _write_at(out, position_entries(positions, width), rank * width)
+                write_at(out, position_entries(positions, width), rank * width)
 
-            runs = map_file(folder / fmt.RUNS, fmt.POSITION)
-            merge_blocks(tokens, runs, blocks, memory, threads, WRITE, write, progress)
+            merge = Merge(tokens, map_file(folder / fmt.RUNS, fmt.POSITION), blocks)
+            merge_blocks(merge, stream_len, memory, threads, WRITE, write, progress)
         sync(out)
     temporary.rename(path)
     sync_directory(folder)
 
 
 def remove_runs(folder: Path) -> None:
-    """Remove the spilled blocks. Call this when they need not be merged again."""
+    """Remove the spilled blocks, and what is noted of merging them. Call this when they need not be
+    merged again."""
     (folder / fmt.RUNS).unlink(missing_ok=True)
-
-
-@contextmanager
-def _descriptor(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _write_at(descriptor: int, entries: np.ndarray, offset: int) -> None:
-    """Write an array at a byte offset; several threads may do so at once."""
-    data = as_bytes(entries.data)
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
+    if (folder / fmt.STRETCHES).exists():
+        shutil.rmtree(folder / fmt.STRETCHES)

@@ -1,39 +1,46 @@
 """Corpus to index: reads, tokenizes, sorts, writes, publishes; interrupted builds can resume."""
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Unpack
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
+from everygram.building.parts import (
+    Job,
+    Run,
+    build_parts,
+    collected,
+    common_warnings,
+    finished,
+    forget,
+    note,
+    part_name,
+)
+from everygram.building.publishing import answer, publish_change
 from everygram.building.segment_builder import SegmentBuilder
-from everygram.building.source import Source, open_addition, open_source
+from everygram.building.source import Source, open_addition, open_source, reopened
 from everygram.building.stages import Stages, disk, kind_given, resources
 from everygram.building.tokenize import REPORT_EVERY
+from everygram.corpus.dividing import Part
+from everygram.corpus.documents import SKIPS_LISTED
 from everygram.corpus.memory import Given
-from everygram.corpus.source import CorpusKeywords, CorpusOptions, NamedCorpus, absolute
+from everygram.corpus.source import CorpusKeywords
 from everygram.errors import BuildError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
-from everygram.storage.build_state import BuildState, Done
+from everygram.storage.build_state import BuildState
 from everygram.storage.directory import (
     changed_index,
     free_segment,
     holds_an_index,
     new_index,
-    publish,
-    read_manifest,
 )
-from everygram.storage.fields import Fields
 from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import tokenizer_hash
-
-# Hex digits by which an index recognizes a file: among a million files, no two have the same.
-MARK = 16
 
 
 def build(
@@ -47,6 +54,7 @@ def build(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
+    parts: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[CorpusKeywords],
@@ -72,8 +80,9 @@ def build(
     memory: limit in bytes, or a size such as "4GiB", without mapped files (default: half of free
         memory). A stream that does not fit is sorted in blocks, which are merged. The index is the
         same for any limit.
-    threads: the most threads that sort and merge at once (default: one per processor). The threads
-        of a tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
+    threads: the most threads that sort and merge at once (default: one per processor). With three
+        or more, a long stream is sorted in blocks, too, where that is faster. The threads of a
+        tokenizer's library are set by its own environment variables: RAYON_NUM_THREADS for
         `tokenizers`, FASTOKENS_BPE_THREADS for fastokens, each read when the library is first used
         in a process (default: one per processor).
     document_counts: store the counts from which `document_count` answers at once: 0.26 bytes per
@@ -84,6 +93,11 @@ def build(
         suffix array.
     sample_every: of a self-index: positions per sample (default: 32). Fewer: positions and texts
         are read faster, and the index is larger.
+    parts: so many parts of the corpus, of about the same size, become a segment each (default: all
+        is one segment). Files of JSON lines that are not compressed are divided; another file is in
+        one part. `memory` and `threads` are those of one part; they are built one after another,
+        and an interrupted build does again only those that are not finished. On several machines:
+        `everygram.distributed.build`.
     restart: discard the finished stages of an interrupted build.
 
     Raises OptionError, CorpusError, TokenizerError, BuildError. What existed before is then
@@ -98,6 +112,7 @@ def build(
         document_counts=document_counts,
         kind=kind,
         sample_every=sample_every,
+        parts=parts,
         restart=restart,
         progress=progress,
     )
@@ -112,27 +127,39 @@ def build_of(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
+    parts: int | None = None,
+    run: Run | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
-    """As `build`, for a corpus opened by `open_source`, or by `convert`."""
+    """As `build`, for a corpus opened by `open_source`, or by `convert`.
+
+    run: what builds parts (default: this process, one after another).
+    """
     memory, threads = resources(memory, threads)
     source.limit(memory)
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     document_counts = arguments.flag("document_counts", document_counts)
     every = kind_given(kind, sample_every)
+    number = None if parts is None else arguments.natural("parts", parts, 1)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun(source.operation, source)
         if not document_counts:
             begun.arguments["document_counts"] = False
         if every:
             begun.arguments |= {"kind": fmt.kind_of(every), "sample_every": every}
+        if number is not None:
+            begun.arguments["parts"] = number
         if done is not None:
-            report = _answer(done, begun, source, out)
+            report = answer(done, begun, source, out)
             if report is None:
                 raise holds_an_index(out)
+            forget(out)
             return report
         stages = Stages(out, left, begun, progress)
+        # (Before files are left out: those who build a part list them all.)
+        divided = None if number is None else source.corpus.divide(number)
+        left_out = source.corpus.skipped, [*source.corpus.skips]
         size = source.prepare(stages)
         _check_tokenizer(stages, source.tokenizer)
         stages.state.folder = fmt.segment_name(1)
@@ -150,9 +177,89 @@ def build_of(
             kind=fmt.kind_of(every),
             sample_every=every,
         )
-        entry = _make_segment(stages, manifest, source, every, memory, threads)
         tokenizer_json = None if source.tokenizer is None else source.tokenizer.json
-        return _publish(stages, source, manifest, tokenizer_json, entry, peak)
+        if divided is None:
+            entry = _make_segment(stages, manifest, source, every, memory, threads)
+            only = () if entry is None else (entry,)
+            return publish_change(stages, source, manifest, tokenizer_json, only, peak.bytes)
+        stages.save()
+        jobs = _jobs(stages, source, manifest, tokenizer_json, divided, memory, threads)
+        reports = build_parts(jobs, run or _one_after_another, stages.clock)
+        stages.state.skipped = left_out[0] + sum(each.skipped for each in reports)
+        skips = chain(left_out[1], *(each.skips for each in reports))
+        stages.state.skips = [*islice(skips, SKIPS_LISTED)]
+        source.warnings = common_warnings(reports)
+        made = collected(out, jobs)
+        most = max([peak.bytes, *(each.peak_bytes for each in reports)])
+        report = publish_change(stages, source, manifest, tokenizer_json, made, most)
+        forget(out)
+        return report
+
+
+def _jobs(
+    stages: Stages,
+    source: Source,
+    manifest: fmt.Manifest,
+    tokenizer_json: bytes | None,
+    divided: Sequence[Part],
+    memory: int,
+    threads: int,
+) -> list[Job]:
+    """What builds the parts of a corpus."""
+    assert source.inputs is not None
+    return [
+        Job(
+            number=place,
+            folder=stages.path / part_name(place),
+            part=part,
+            arguments=source.arguments,
+            inputs=source.inputs,
+            stored=manifest.tokenizer,
+            tokenizer=tokenizer_json,
+            vocab_size=manifest.vocab_size,
+            document_counts=manifest.document_counts,
+            kind=manifest.kind,
+            sample_every=manifest.sample_every or None,
+            memory=memory,
+            threads=threads,
+        )
+        for place, part in enumerate(divided, 1)
+    ]
+
+
+def _one_after_another(
+    jobs: Sequence[Job], tell: Callable[[int, Progress], None]
+) -> Iterator[tuple[int, BuildReport]]:
+    for job in jobs:
+        yield job.number, build_part(job, partial(tell, job.number))
+
+
+def build_part(job: Job, progress: Callable[[Progress], None]) -> BuildReport:
+    """Build one part of a corpus, or what is left of it to do. Raises as `build`."""
+    if (known := finished(job)) is not None:
+        return known
+    if (job.folder / fmt.MANIFEST).exists() and not (job.folder / fmt.DONE).exists():
+        # (Killed in the moment before it was noted, which is seldom enough to begin again.)
+        shutil.rmtree(job.folder)
+    source = reopened(job.arguments, job.stored, job.tokenizer, job.vocab_size)
+    if source.inputs != job.inputs:
+        raise BuildError(
+            f"'{job.folder}': the corpus is not what it was when the build began: put it back, or "
+            "start over with --restart"
+        )
+    source.take(job.part)
+    report = build_of(
+        source,
+        job.folder,
+        memory=job.memory,
+        threads=job.threads,
+        document_counts=job.document_counts,
+        kind=job.kind,
+        sample_every=job.sample_every,
+        progress=progress,
+    )
+    note(job, report)
+    return report
 
 
 def add(
@@ -187,28 +294,14 @@ def add(
         source = open_addition(corpus, path, manifest, **options)
         source.limit(memory)
         begun = _begun("addition", source)
-        if done is not None and (report := _answer(done, begun, source, path)) is not None:
+        if done is not None and (report := answer(done, begun, source, path)) is not None:
             return report
         stages = Stages(path, left, begun, progress)
         source.prepare(stages)
         stages.state.folder = stages.state.folder or free_segment(path, manifest)
         entry = _make_segment(stages, manifest, source, 0, memory, threads)
-        return _publish(stages, source, manifest, None, entry, peak)
-
-
-def marks_of(corpus: Given, **options: Unpack[CorpusKeywords]) -> list[str]:
-    """A mark of each file as it is now, by which `has_marks` knows it again in an index."""
-    named = NamedCorpus(corpus, CorpusOptions(**options))
-    files = (named.ids() if named.are_ids else named.text()).files
-    return sorted(_marks([[absolute(file.name), file.size, file.version] for file in files]))
-
-
-def has_marks(index: str | os.PathLike[str], marks: Iterable[str]) -> bool:
-    """Whether the documents of the files with these marks were put into an index.
-
-    Raises the errors of `read_manifest`.
-    """
-    return set(marks) <= _known_marks(read_manifest(arguments.path("index", index)))
+        made = () if entry is None else (entry,)
+        return publish_change(stages, source, manifest, None, made, peak.bytes)
 
 
 def discard(index: str | os.PathLike[str]) -> None:
@@ -224,31 +317,6 @@ def discard(index: str | os.PathLike[str]) -> None:
 def _begun(operation: str, source: Source) -> BuildState:
     """The state of a build or an addition that has finished nothing."""
     return BuildState(operation, dict(source.arguments), source.inputs)
-
-
-def _answer(done: Done, begun: BuildState, source: Source, path: Path) -> BuildReport | None:
-    """The report of a change that is done, if it is the one that has begun; else None."""
-
-    def reported(fields: Fields) -> BuildReport:
-        return BuildReport(
-            path=path,
-            formats=source.corpus.formats,
-            num_documents=fields.integer("num_documents"),
-            num_tokens=fields.integer("num_tokens"),
-            skipped=fields.integer("skipped"),
-            skips=tuple(fields.texts("skips")),
-            seconds=fields.numbers("seconds"),
-            peak_bytes=fields.integer("peak_bytes"),
-            index_bytes=fields.integer("index_bytes"),
-            again=tuple(fields.texts("again")),
-            passed_over=source.corpus.passed_over,
-            first_document=fields.integer("first_document"),
-            warnings=tuple(fields.texts("warnings")),
-        )
-
-    if begun.inputs is None:  # it cannot be told whether they are the same
-        return None
-    return done.answer(begun.operation, begun.arguments, begun.inputs, reported)
 
 
 def _check_tokenizer(stages: Stages, tokenizer: Tokenizer | None) -> None:
@@ -305,78 +373,3 @@ def _make_segment(
     return stages.make_segment(
         builder, read, least, manifest.next_document, manifest.document_counts, sample_every
     )
-
-
-def _publish(
-    stages: Stages,
-    source: Source,
-    manifest: fmt.Manifest,
-    tokenizer_json: bytes | None,
-    entry: fmt.SegmentEntry | None,
-    peak: PeakMemory,
-) -> BuildReport:
-    """Publish the segment as part of the index, and report what was made."""
-    stages.clock.enter("publish")
-    made = () if entry is None else (entry,)
-    state = stages.state
-    marks = _marks(state.inputs)
-    known = _known_marks(manifest)
-    report = BuildReport(
-        path=stages.path,
-        formats=source.corpus.formats,
-        num_documents=sum(segment.num_documents for segment in made),
-        num_tokens=sum(segment.num_tokens for segment in made),
-        skipped=state.skipped,
-        skips=tuple(state.skips),
-        seconds=stages.clock.seconds,
-        peak_bytes=peak.bytes,
-        index_bytes=sum(f.bytes for s in made for f in s.files.values()),
-        again=tuple(name for mark, name in marks.items() if mark in known),
-        passed_over=source.corpus.passed_over,
-        first_document=manifest.next_document,
-        warnings=source.warnings,
-    )
-    publish(
-        stages.path,
-        replace(
-            manifest,
-            segments=manifest.segments + made,
-            next_document=manifest.next_document + report.num_documents,
-            build={
-                "seconds": {name: round(s, 3) for name, s in report.seconds.items()},
-                "peak_bytes": report.peak_bytes,
-                "skipped": report.skipped,
-                "inputs": "".join(sorted({*known, *marks})),
-            },
-        ),
-        tokenizer_json,
-        _done(state, report),
-    )
-    return report
-
-
-def _done(state: BuildState, report: BuildReport) -> Done | None:
-    """What `_answer` reads, unless it could not tell the change from others."""
-    if state.inputs is None:
-        return None
-    fields = asdict(report)
-    del fields["path"]
-    return Done(state.operation, state.arguments, state.inputs, fields)
-
-
-def _marks(inputs: list[Any] | None) -> dict[str, str]:
-    """A mark of each file as it is now, by which an index knows it again, and its name."""
-    return {
-        hashlib.sha256(json.dumps([name, size, version]).encode()).hexdigest()[:MARK]: name
-        for name, size, version in inputs or ()
-        # (Of others nobody knows whether they are the same.)
-        if version or name.startswith("datasets:")
-    }
-
-
-def _known_marks(manifest: fmt.Manifest) -> set[str]:
-    """The marks of the files whose documents were put into an index."""
-    known = manifest.build.get("inputs")
-    if not isinstance(known, str):
-        return set()
-    return {known[start : start + MARK] for start in range(0, len(known), MARK)}

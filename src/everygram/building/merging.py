@@ -1,11 +1,12 @@
-"""Sorts blocks of a stream into runs, and merges runs into one order.
+"""Sorts blocks of a stream into runs, and merges runs into one order, in stretches of it.
 
 Tokens and positions in, positions out. Knows kernels; knows nothing of files (see `external_sort`).
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,8 +38,8 @@ DIAGONALS_SHARE = 0.5
 # copies, merging takes many times longer.
 LEAST_DIAGONALS = 16 << 20
 MOST_DIAGONALS = 1 / 16
-# Stretches of the output per thread, which it merges one after another; and samples per run, which
-# decide where stretches start.
+# Stretches of the output per thread, which it merges one after another; and samples per stretch,
+# or per run if there are more runs: they decide where stretches start.
 STRETCHES = 4
 SAMPLES = 64
 
@@ -95,10 +96,108 @@ def sort_document(tokens: np.ndarray, start: int) -> np.ndarray:
     return induced(tokens[start:])
 
 
+class Merge:
+    """The sorted runs of a stream, whose order may be merged in stretches, each by itself.
+
+    A stretch is what comes from one *splitter* on, up to another: the suffixes at two positions of
+    the stream. Bounds of a stretch: the first entry of each run in it, int64, shape (runs,).
+    """
+
+    def __init__(self, tokens: np.ndarray, runs: np.ndarray, blocks: Sequence[Block]) -> None:
+        """tokens: u8, u16 or u32, shape (n,). runs: from `sort_block`, u32, shape (n,), each at the
+        place of its block's tokens."""
+        self._tokens = tokens
+        self._separator = int(np.iinfo(tokens.dtype).max)
+        self._runs = runs
+        # First entry, end and base of each run.
+        self._spans = np.array(
+            [
+                span
+                for block in blocks
+                for span in (
+                    (block.start, block.end - block.leftover, block.start),
+                    (block.end - block.leftover, block.end, block.start),
+                )
+                if span[0] < span[1]
+            ],
+            np.int64,
+        )
+
+    def splitters(self, stretches: int) -> list[int]:
+        """Positions that cut the order into so many stretches of about the same length."""
+        lengths = self._spans[:, 1] - self._spans[:, 0]
+        number = SAMPLES * max(stretches, lengths.shape[0])
+        # Each run gives samples by its length; those of few suffixes (before a cut) none.
+        each = np.minimum(lengths, number * (lengths / lengths.sum())).astype(np.int64)
+        samples = np.concatenate(
+            [
+                base
+                + self._runs[first + (2 * np.arange(k) + 1) * (last - first) // (2 * k)].astype(
+                    np.int64
+                )
+                for (first, last, base), k in zip(self._spans.tolist(), each.tolist(), strict=True)
+                if k
+            ]
+        )
+        samples = np.unique(samples)
+        sort_few(self._tokens, self._separator, 0, samples, _diagonals())
+        return [
+            int(samples[samples.shape[0] * place // stretches]) for place in range(1, stretches)
+        ]
+
+    def bounds(self, after: int | None, before: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Where a stretch starts and ends in each run; None: with the first, with the last."""
+        first, last = self._spans[:, 0], self._spans[:, 1]
+        return (
+            first if after is None else self._starts(after),
+            last if before is None else self._starts(before),
+        )
+
+    def rank(self, bounds: np.ndarray) -> int:
+        """How many suffixes come before a stretch that starts at `bounds`."""
+        return int((bounds - self._spans[:, 0]).sum())
+
+    def stretch(
+        self, first: np.ndarray, last: np.ndarray, memory: int, step: int
+    ) -> Iterator[np.ndarray]:
+        """The positions of a stretch in order, int64, up to `step` at a time, in one array.
+
+        first, last: its bounds. memory: bytes for its table of diagonals.
+        """
+        num_runs = first.shape[0]
+        leaves = 1 << (num_runs - 1).bit_length()
+        empty = np.zeros_like(first)
+        state = (
+            self._tokens,
+            self._separator,
+            self._runs,
+            np.stack([first, last, self._spans[:, 2], empty, empty], axis=1),
+            np.empty((num_runs, READY), np.int64),
+            np.empty((num_runs, READY), np.uint64),
+            np.empty((leaves, 2), np.int64),
+            np.empty(leaves, np.uint64),
+            _diagonals(memory),
+        )
+        start_merge(*state)
+        out = np.empty(step, np.int64)
+        while count := merge(*state, out):
+            yield out[:count]
+
+    def _starts(self, splitter: int) -> np.ndarray:
+        """The first entry of each run that does not come before the suffix at a position."""
+        of, diagonals = (self._tokens, self._separator, self._runs), _diagonals()
+        return np.array(
+            [
+                rank_in_run(*of, first, last, base, splitter, diagonals)
+                for first, last, base in self._spans.tolist()
+            ],
+            np.int64,
+        )
+
+
 def merge_blocks(
-    tokens: np.ndarray,
-    runs: np.ndarray,
-    blocks: list[Block],
+    merging: Merge,
+    stream_len: int,
     memory: int,
     threads: int,
     step: int,
@@ -107,109 +206,38 @@ def merge_blocks(
 ) -> None:
     """Merge the runs of all blocks of a stream; each thread makes its own stretches of the order.
 
-    runs: from `sort_block`, u32, shape (n,), each at the place of its block's tokens. Calls
-    `write(rank, positions)`, from any thread, for up to `step` positions (int64) at a time, and
-    `progress(tokens, tokens in all)`.
+    Calls `write(rank, positions)`, from any thread, for up to `step` positions (int64) at a time,
+    and `progress(tokens, tokens in all)`.
     """
-    separator = int(np.iinfo(tokens.dtype).max)
-    # First entry, end and base of each run.
-    spans = np.array(
-        [
-            span
-            for block in blocks
-            for span in (
-                (block.start, block.end - block.leftover, block.start),
-                (block.end - block.leftover, block.end, block.start),
-            )
-            if span[0] < span[1]
-        ],
-        np.int64,
-    )
-    bounds = _cut_evenly(tokens, separator, runs, spans, threads * STRETCHES if threads > 1 else 1)
-    each = int(
-        min(
-            max(DIAGONALS_SHARE * memory, LEAST_DIAGONALS) / threads,
-            MOST_DIAGONALS * tokens.shape[0] * DIAGONAL_BYTES,
-        )
-    )
+    each = diagonals_bytes(memory, threads, stream_len)
+    ends = [None, *merging.splitters(threads * STRETCHES if threads > 1 else 1), None]
     lock = threading.Lock()
     done = 0
 
-    def merge_stretch(number: int) -> None:
+    def merge_stretch(after: int | None, before: int | None) -> None:
         nonlocal done
-        first, last = bounds[number], bounds[number + 1]
-        at = int((first - spans[:, 0]).sum())
-        for positions in _merged(tokens, separator, runs, first, last, spans[:, 2], each, step):
+        first, last = merging.bounds(after, before)
+        at = merging.rank(first)
+        for positions in merging.stretch(first, last, each, step):
             write(at, positions)
             at += positions.shape[0]
             with lock:
                 done += positions.shape[0]
-                progress(done, tokens.shape[0])
+                progress(done, stream_len)
 
     with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(merge_stretch, i) for i in range(bounds.shape[0] - 1)]:
+        for future in [pool.submit(merge_stretch, *pair) for pair in pairwise(ends)]:
             future.result()
 
 
-def _cut_evenly(
-    tokens: np.ndarray, separator: int, runs: np.ndarray, spans: np.ndarray, stretches: int
-) -> np.ndarray:
-    """Where each stretch of the output starts in each run: int64, shape (stretches + 1, runs)."""
-    diagonals = _diagonals()
-    samples = np.concatenate(
-        [
-            base + runs[np.linspace(first, last - 1, SAMPLES).astype(np.int64)].astype(np.int64)
-            for first, last, base in spans.tolist()
-            # Runs give the same number of samples each; those of few suffixes (before a cut) none.
-            if last - first >= SAMPLES
-        ]
-        or [np.empty(0, np.int64)]
+def diagonals_bytes(memory: int, threads: int, stream_len: int) -> int:
+    """Bytes for the table of diagonals of each of the threads that share a limit."""
+    return int(
+        min(
+            max(DIAGONALS_SHARE * memory, LEAST_DIAGONALS) / threads,
+            MOST_DIAGONALS * stream_len * DIAGONAL_BYTES,
+        )
     )
-    samples = np.unique(samples)
-    sort_few(tokens, separator, 0, samples, diagonals)
-    bounds = np.empty((stretches + 1, spans.shape[0]), np.int64)
-    bounds[0], bounds[-1] = spans[:, 0], spans[:, 1]
-    for number in range(1, stretches):
-        if samples.shape[0] == 0:
-            bounds[number] = spans[:, 0]
-            continue
-        splitter = int(samples[samples.shape[0] * number // stretches])
-        for run, (first, last, base) in enumerate(spans.tolist()):
-            bounds[number, run] = rank_in_run(
-                tokens, separator, runs, first, last, base, splitter, diagonals
-            )
-    return bounds
-
-
-def _merged(
-    tokens: np.ndarray,
-    separator: int,
-    runs: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    bases: np.ndarray,
-    memory: int,
-    step: int,
-) -> Iterator[np.ndarray]:
-    """The merged positions of runs[first:last] of each run, in order, one buffer at a time."""
-    num_runs = first.shape[0]
-    leaves = 1 << (num_runs - 1).bit_length()
-    empty = np.zeros_like(first)
-    state = (
-        tokens,
-        separator,
-        runs,
-        np.stack([first, last, bases, empty, empty], axis=1),
-        np.empty((num_runs, READY), np.int64),
-        np.empty((num_runs, READY), np.uint64),
-        np.empty((leaves, 2), np.int64),
-        np.empty(leaves, np.uint64),
-        _diagonals(memory),
-    )
-    start_merge(*state)
-    out = np.empty(step, np.int64)
-    while count := merge(*state, out):
-        yield out[:count]
 
 
 def _diagonals(memory: int = 0) -> np.ndarray:

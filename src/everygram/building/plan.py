@@ -7,7 +7,12 @@ from typing import Unpack
 
 from everygram import arguments
 from everygram.arguments import Size
-from everygram.building.external_sort import BYTES_A_TOKEN, MIN_BLOCK, RESERVED
+from everygram.building.external_sort import (
+    BYTES_A_TOKEN,
+    MIN_BLOCK,
+    RESERVED,
+    longest_at_once,
+)
 from everygram.building.source import Source, open_source
 from everygram.building.stages import LEFT_BYTES, kind_given, resources, self_index_bytes
 from everygram.corpus.memory import Given
@@ -30,6 +35,7 @@ def plan(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
+    parts: int | None = None,
     **options: Unpack[CorpusKeywords],
 ) -> BuildPlan:
     """Estimate what `build` with these arguments would read and need, from the first documents.
@@ -45,6 +51,7 @@ def plan(
         document_counts=document_counts,
         kind=kind,
         sample_every=sample_every,
+        parts=parts,
     )
 
 
@@ -57,6 +64,7 @@ def plan_of(
     document_counts: bool = True,
     kind: str | None = None,
     sample_every: int | None = None,
+    parts: int | None = None,
 ) -> BuildPlan:
     """As `plan`, for a corpus opened by `open_source`."""
     every = kind_given(kind, sample_every)
@@ -74,7 +82,12 @@ def plan_of(
         fmt.SUFFIX_ARRAY_KIND: sorted_bytes,
         fmt.SELF_INDEX_KIND: int(compressed * INDEX_OVERHEAD) + counts,
     }
-    merged = tokens * BYTES_A_TOKEN > memory - source.beside
+    divided: tuple[int, ...] = ()
+    if parts is not None:
+        pieces = source.corpus.divide(arguments.natural("parts", parts, 1))
+        divided = tuple(sum(piece.end - piece.begin for piece in part) for part in pieces)
+    share = max(divided, default=1) / max(1, sum(divided)) if divided else 1.0
+    merged = tokens * share > longest_at_once(memory - source.beside, threads)
     compressing = compressed + tokens * LEFT_BYTES if every else 0
     return BuildPlan(
         num_files=len(source.corpus.files),
@@ -97,6 +110,7 @@ def plan_of(
         skips=tuple(source.corpus.skips),
         passed_over=source.corpus.passed_over,
         warnings=source.corpus.warnings,
+        parts=divided,
     )
 
 

@@ -5,7 +5,7 @@ Knows the order of the steps; does not know how a killed build is resumed (see `
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from everygram.storage.segment_writer import (
     write_document_counts,
 )
 
+if TYPE_CHECKING:
+    from everygram.building.stretches import Workers
+
 
 class SegmentBuilder:
     """Makes one segment: `begin`, `add` or `copy` documents, `end`, `merge`, `count`, `finish`.
@@ -43,16 +46,18 @@ class SegmentBuilder:
         memory: int,
         threads: int,
         sorted_runs: SortedRuns | None = None,
+        workers: "Workers | None" = None,
     ) -> None:
         """memory, threads: limits for sorting.
 
         sorted_runs: the sorted runs of the documents that `copy` will add: then nothing is sorted.
+        workers: who merges blocks (default: threads of this process).
         """
         self.folder = folder
         self.dtype = dtype
         self.sorter: BlockSorter | SortedRuns
         self.sorter = sorted_runs or BlockSorter(folder, dtype, memory, threads)
-        self._memory, self._threads = memory, threads
+        self._memory, self._threads, self._workers = memory, threads, workers
         self._writer: SegmentWriter | None = None
 
     def __enter__(self) -> Self:
@@ -98,7 +103,14 @@ class SegmentBuilder:
     ) -> None:
         """Write the suffix array: from all blocks, or by sorting the stream if it has no blocks."""
         write_suffix_array(
-            self.folder, self.dtype, stream_len, blocks, self._memory, self._threads, progress
+            self.folder,
+            self.dtype,
+            stream_len,
+            blocks,
+            self._memory,
+            self._threads,
+            progress,
+            self._workers,
         )
 
     def count(self, unsorted: Unsorted, progress: Callable[[int, int], None]) -> Written:

@@ -14,6 +14,7 @@ from everygram import arguments
 from everygram.building.stages import Stages
 from everygram.building.tokenize import BATCH_DOCUMENTS, ENCODING, REPORT_EVERY, encoded
 from everygram.corpus.decoding import NO_LIMITS, Limits
+from everygram.corpus.dividing import Part
 from everygram.corpus.documents import Corpus, TextDocument, TokenDocument
 from everygram.corpus.memory import Given, Name
 from everygram.corpus.source import CorpusKeywords, CorpusOptions, NamedCorpus, absolute
@@ -92,6 +93,11 @@ class Source(ABC):
         if self._held:
             return None
         return [[absolute(file.name), file.size, file.version] for file in self.corpus.files]
+
+    def take(self, part: Part) -> None:
+        """Be, from now on, a part of the corpus; one that `corpus.divide` gives."""
+        self.corpus.take(part)
+        self.arguments = self.arguments | {"part": [list(piece) for piece in part]}
 
     @abstractmethod
     def limit(self, memory: int) -> None:
@@ -298,6 +304,24 @@ def open_source(
         loaded = None if trained else load_tokenizer(specification)
         source = TextSource(named, specification, loaded)
     source.arguments |= {"tokenizer": name, "vocab_size": vocab_size}
+    return source
+
+
+def reopened(
+    arguments: dict[str, Any], stored: fmt.TokenizerEntry, json: bytes | None, vocab_size: int
+) -> Source:
+    """A corpus as `open_source` opened it elsewhere: with its `arguments`, the tokenizer that it
+    had once it was prepared (`stored`, and its file), and the size of its vocabulary."""
+    given: Any = {name: arguments[name] for name in CorpusKeywords.__annotations__}
+    named = NamedCorpus(arguments["corpus"], _corpus_options(**given))
+    tokenizer = stored_tokenizer(stored.kind, stored.source, json)
+    source: Source
+    if named.are_ids:
+        source = IdSource(named, arguments["tokenizer"], tokenizer, vocab_size, "the vocabulary")
+    else:
+        assert tokenizer is not None
+        source = TextSource(named, stored.source, tokenizer)
+    source.arguments = dict(arguments)
     return source
 
 

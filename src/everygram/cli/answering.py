@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 import everygram
+from everygram.addresses import is_address
 from everygram.cli import compiling
-from everygram.cli.options import REMOTE_URL, parse_ids
+from everygram.cli.options import CACHE, CACHE_BYTES, REMOTE_URL, parse_ids
 from everygram.errors import EverygramError, QueryError
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def interpret(index: Path, reads_text: bool) -> None:
     """
     from everygram.storage import format as fmt
 
-    many = reads_text and any(index.glob(f"*/{fmt.PSI}"))
+    many = reads_text and not is_address(index) and any(index.glob(f"*/{fmt.PSI}"))
     if click.get_current_context().obj and not many:
         os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
@@ -228,9 +229,27 @@ def opened(path: Path, fixed: bool = False) -> Iterator["Index"]:
             yield cast("Index", remote)
         return
     with compiling.announced():
-        index = everygram.open(path)
+        index = _open(path)
     with index:
         yield index
+
+
+def _open(path: Path) -> "Index":
+    """The index at a path or an address."""
+    context = click.get_current_context()
+    cache, most = (context.meta.get(name) for name in (CACHE, CACHE_BYTES))
+    if not is_address(path):
+        if cache is not None or most is not None:
+            raise click.UsageError("--cache goes with an address such as s3://bucket/index")
+        return everygram.open(path)
+    if cache is None:
+        raise click.UsageError(
+            f"{path}: expected --cache DIR, a folder for what is read there; or copy the index "
+            "with 'everygram pull'"
+        )
+    if context.obj:  # this process was started for one command
+        os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+    return everygram.open(path, cache=cache, cache_bytes=most)
 
 
 def print_answer(

@@ -33,6 +33,8 @@ COMMANDS = {
     "upgrade": ("changing:upgrade", "Bring an index to the current format."),
     "prepare": ("changing:prepare", "Prepare an index for modified Kneser-Ney smoothing."),
     "export": ("changing:export", "Write the documents of an index as JSON lines."),
+    "push": ("transferring:push", "Copy an index to an object store."),
+    "pull": ("transferring:pull", "Copy an index from an object store."),
     "info": ("inspecting:info", "Show an index's counts, dtype, tokenizer and versions."),
     "verify": ("inspecting:verify", "Check an index for damage."),
     "count": ("ngrams:count", "Count the occurrences of an n-gram, or of a text."),

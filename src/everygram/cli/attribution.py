@@ -14,9 +14,9 @@ from everygram.cli.options import (
     PATH,
     OrNone,
     answer_options,
+    asked_index,
     completes,
     examples,
-    index_argument,
     parse_numbers,
     together,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PAGES = (".html", ".htm")
 
 attribute_arguments = together(
-    index_argument,
+    asked_index,
     click.argument(
         "file",
         required=False,

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -123,12 +124,22 @@ def delete(
         "everygram compact my-index",
         "everygram compact my-index --full --memory 4GiB",
         "everygram compact my-index --kind self-index",
+        "everygram compact /shared/index --full --ray head-node:6379",
     )
 )
 @index_argument
 @click.option("--full", is_flag=True, help="Merge all segments, and drop every deleted document.")
 @kind_options("that of the index", "as it was, or 32")
 @resource_options
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="local",
+    help="Merge suffix arrays in tasks of the Ray cluster at ADDRESS, 'auto' for the one of this "
+    "machine; without ADDRESS, of a new one on this machine. INDEX is then a folder that all its "
+    "machines share; --memory and --threads are those of what is done here.",
+)
 @restart_option
 @json_option
 @says_what_is_kept("index")
@@ -139,6 +150,7 @@ def compact(
     sample_every: int | None,
     memory: str | None,
     threads: int | None,
+    ray: str | None,
     restart: bool,
     as_json: bool,
 ) -> None:
@@ -149,17 +161,15 @@ def compact(
     """
     gc.enable()
     say_least(memory, 0)
+    given: dict[str, Any] = {"kind": kind, "sample_every": sample_every, "memory": memory}
+    given |= {"full": full, "threads": threads, "restart": restart}
     with build_progress() as progress:
-        compaction = everygram.compact(
-            index,
-            full=full,
-            kind=kind,
-            sample_every=sample_every,
-            memory=memory,
-            threads=threads,
-            restart=restart,
-            progress=progress,
-        )
+        if ray is None:
+            compaction = everygram.compact(index, **given, progress=progress)
+        else:
+            from everygram import distributed
+
+            compaction = distributed.compact(index, ray=ray, **given, progress=progress)
     print_answer(compaction.as_dict(), show_compaction, as_json)
 
 

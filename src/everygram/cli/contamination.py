@@ -243,7 +243,8 @@ def _check_files(given: dict[str, Path | None]) -> None:
 def _files(name: str) -> "list[File]":
     """The files here that are read by a name."""
     # (Imported here: `--help` needs none of it.)
-    from everygram.corpus.files import STDIN, is_address, list_files
+    from everygram.addresses import is_address
+    from everygram.corpus.files import STDIN, list_files
 
     if name == STDIN or is_address(name) or name.startswith("datasets:"):
         return []

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shlex
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ document_counts_option = click.option(
         "everygram build train.bin --out ids-index --pretokenized u16 --separator-id 50256",
         "everygram build my_text_document.idx --out m --tokenizer tokenizer.json",
         "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
+        "everygram build big.jsonl --out big-index --tokenizer t.json --parts 16 --memory 4GiB",
+        "everygram build web/ --out /shared/index --tokenizer t.json --ray head-node:6379",
         "zcat old.jsonl.Z | everygram build - --out old-index",
     )
 )
@@ -80,6 +83,22 @@ document_counts_option = click.option(
 @document_counts_option
 @kind_options("suffix-array")
 @resource_options
+@click.option(
+    "--parts",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Divide the corpus into N parts, which become a segment each; files of JSON lines are "
+    "divided, others are in one part. --memory and --threads are those of one part.",
+)
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="local",
+    help="Build the parts as tasks of the Ray cluster at ADDRESS, 'auto' for the one of this "
+    "machine; without ADDRESS, of a new one on this machine. --out is then a folder that all its "
+    "machines share.",
+)
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
 @json_option
@@ -93,6 +112,8 @@ def build(
     kind: str | None,
     sample_every: int | None,
     memory: str | None,
+    parts: int | None,
+    ray: str | None,
     restart: bool,
     dry_run: bool,
     as_json: bool,
@@ -109,19 +130,27 @@ def build(
 
     gc.enable()
     _limit_libraries(options["threads"])
-    limits: dict[str, Any] = {"memory": memory, "threads": options.pop("threads")}
+    limits: dict[str, Any] = {"memory": memory, "threads": options.pop("threads"), "parts": parts}
     limits |= {"kind": kind, "sample_every": sample_every, "document_counts": document_counts}
     options["metadata_fields"] = parse_fields(metadata_fields)
     source = open_source(corpus, tokenizer, **options)
-    plan = plan_of(source, out, **limits)
-    say_least(memory, source.beside)
-    if dry_run:
-        print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
-        return
-    # (What is skipped is in the report, in full; what is not read is said once, before it begins.)
-    click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
-    with build_progress() as progress:
-        report = build_of(source, out, **limits, restart=restart, progress=progress)
+    with ExitStack() as stack:
+        run = None
+        if ray is not None:
+            from everygram.distributed.building import tasks
+
+            given = parts, memory, limits["threads"]
+            spread, run = stack.enter_context(tasks(source, out, ray, *given))
+            limits |= spread
+        plan = plan_of(source, out, **limits)
+        say_least(memory, source.beside)
+        if dry_run:
+            print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
+            return
+        # (What is skipped is in the report, in full; what is not read is said before it begins.)
+        click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
+        with build_progress() as progress:
+            report = build_of(source, out, **limits, run=run, restart=restart, progress=progress)
     _warn(corpus, report, "the index is empty")
     _show_new(out, report, as_json)
 

@@ -11,7 +11,14 @@ import click
 import everygram
 from everygram.cli import compiling
 from everygram.cli.answering import interpret, opened, print_answer
-from everygram.cli.options import PATH, completes, examples, index_argument, json_option
+from everygram.cli.options import (
+    PATH,
+    asked_index,
+    completes,
+    examples,
+    index_argument,
+    json_option,
+)
 from everygram.cli.show import show_info
 from everygram.cli.show_indexing import build_progress
 
@@ -20,7 +27,7 @@ WIDTHS = (1, 2, 4)
 
 
 @click.command(epilog=examples("everygram info my-index", "everygram info my-index --json"))
-@index_argument
+@asked_index
 @json_option
 def info(index: Path, as_json: bool) -> None:
     """Show an index's counts, dtype, tokenizer and versions."""

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from everygram import arguments
+from everygram.addresses import is_address
 from everygram.arguments import short
-from everygram.errors import MissingExtraError, QueryError
+from everygram.errors import MissingExtraError, OptionError, QueryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,14 +68,74 @@ class _Path(click.ParamType[Path]):
 
 
 PATH = _Path()
-# Where click's context has the address of the service to ask.
+
+
+class _Folder(_Path):
+    """As PATH, of an index whose files must be here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if is_address(value):
+            raise OptionError(
+                f"{value}: expected a folder, found an address: this command needs the index's "
+                f"files; copy them with 'everygram pull {value} --out FOLDER'"
+            )
+        return super().convert(value, param, ctx)
+
+
+class _Place(_Path):
+    """As PATH; or, as it stands, an address such as s3://bucket/index."""
+
+    name = "path or address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+# Where click's context has the address of the service to ask, and what the caching options say.
 REMOTE_URL = "everygram.remote"
+CACHE, CACHE_BYTES = "everygram.cache", "everygram.cache_bytes"
 
 index_argument = click.argument(
     "index",
-    type=PATH,
+    type=_Folder(),
     shell_complete=completes("dir"),
     help="The index's folder.",
+)
+
+
+def _kept(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that keeps an option where `opened` finds it."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[name] = value
+
+    return keep
+
+
+# An index that may be in an object store.
+asked_index = together(
+    click.argument(
+        "index",
+        type=_Place(),
+        shell_complete=completes("dir"),
+        help="The index's folder, or an address that it was pushed to, such as s3://bucket/index.",
+    ),
+    click.option(
+        "--cache",
+        type=PATH,
+        metavar="DIR",
+        shell_complete=completes("dir"),
+        expose_value=False,
+        callback=_kept(CACHE),
+        help="With an address: the folder for what is read there; commands may share it.",
+    ),
+    click.option(
+        "--cache-bytes",
+        metavar="SIZE",
+        expose_value=False,
+        callback=_kept(CACHE_BYTES),
+        help="With --cache: how much of suffix array and texts it keeps (default: 8GiB).",
+    ),
 )
 ids_option = click.option(
     "--ids",
@@ -88,7 +149,7 @@ batch_option = click.option(
     "a).",
 )
 query_arguments = together(
-    index_argument,
+    asked_index,
     click.argument(
         "query",
         required=False,
@@ -98,7 +159,7 @@ query_arguments = together(
     batch_option,
 )
 text_arguments = together(
-    index_argument,
+    asked_index,
     click.argument(
         "text",
         required=False,

@@ -7,10 +7,10 @@ import click
 from everygram.cli.answering import answer
 from everygram.cli.options import (
     OrAll,
+    asked_index,
     batch_option,
     examples,
     given,
-    index_argument,
     json_option,
     together,
 )
@@ -33,7 +33,7 @@ class Within(click.ParamType[Any]):
 
 
 search_arguments = together(
-    index_argument,
+    asked_index,
     click.argument(
         "expression",
         required=False,

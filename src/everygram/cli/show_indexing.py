@@ -17,6 +17,9 @@ STAGES = {
     "check": "checking checksums",
     "order": "checking order",
     "plain": "reading a self-index",
+    "parts": "building parts",
+    "push": "copying files there",
+    "pull": "fetching files",
     "read": "reading documents",
     "sort": "sorting suffixes",
     "merge": "merging blocks",
@@ -70,6 +73,16 @@ def show_compaction(answer: dict[str, Any]) -> str:
         f"{less}; {spent:.1f} s, "
         f"peak memory {answer['peak_bytes'] / 2**20:,.0f} MiB"
     )
+
+
+def show_transfer(answer: dict[str, Any]) -> str:
+    """What was copied, and what was there already."""
+    said = (
+        f"{counted(answer['copied_files'], 'file')} copied, {sized(answer['copied_bytes'])}, of "
+        f"{answer['num_files']:,}, {sized(answer['num_bytes'])}; {answer['seconds']:.1f} s"
+    )
+    removed = answer["removed"]
+    return said + (f"; {counted(removed, 'file')} of older versions removed" if removed else "")
 
 
 def show_upgrade(answer: dict[str, Any]) -> str:
@@ -149,6 +162,11 @@ def show_plan(plan: BuildPlan, text_field: str) -> str:
             + ("; sorted in blocks and merged" if plan.merged else ""),
         ),
     ]
+    if plan.parts:
+        smallest, largest = sized(min(plan.parts)), sized(max(plan.parts))
+        rows.append(
+            ("parts", f"{len(plan.parts):,}, of {smallest} to {largest}; memory is that of one")
+        )
     if plan.fields:
         fields = f"{text_field!r}; {', '.join(map(repr, plan.fields))} (of the first record)"
         rows.insert(1, ("text, metadata", fields))
@@ -338,7 +356,8 @@ def _continued(before: str, progress: Progress) -> bool:
     """Whether documents were read before this run: it comes from the stage `before` to another."""
     stages = list(STAGES)
     read = stages.index("read")
-    earlier = before == "" or stages.index(before) < read
+    # (Parts are read in a stage of their own.)
+    earlier = before == "" or (before != "parts" and stages.index(before) < read)
     return earlier and stages.index(progress.stage) > read and progress.documents > 0
 
 
@@ -350,12 +369,12 @@ def _continuing(progress: Progress) -> str:
 def _rates(progress: Progress) -> str:
     """How fast the stage goes, in its own unit."""
     rate = progress.done / 1e6 / max(progress.stage_seconds, 1e-3)
-    if progress.stage == "read":
-        documents, tokens = (
-            counted(progress.documents, "document"),
-            counted(progress.tokens, "token"),
-        )
-        return f"{documents}, {tokens}, {rate:.1f} MB/s"
+    if progress.stage in ("read", "parts"):
+        read = f"{counted(progress.documents, 'document')}, {counted(progress.tokens, 'token')}"
+        if progress.stage == "read":
+            return f"{read}, {rate:.1f} MB/s"
+        return f"{progress.done:,} of {counted(progress.total, 'part')} built; {read} read"
     if not progress.done or progress.stage in ("words", "search", "concepts", "copies"):
         return ""
-    return f"{rate:.1f} {'MB' if progress.stage in ('train', 'check', 'write') else 'M tokens'}/s"
+    of_bytes = progress.stage in ("train", "check", "write", "push", "pull")
+    return f"{rate:.1f} {'MB' if of_bytes else 'M tokens'}/s"

@@ -9,8 +9,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from everygram.corpus.dividing import Part
 from everygram.corpus.files import File
-from everygram.errors import EverygramError
+from everygram.errors import EverygramError, OptionError
 
 OnError = Literal["raise", "skip"]
 # Messages kept of what `on_error="skip"` left out; the rest is only counted.
@@ -74,6 +75,17 @@ class Corpus(ABC, Generic[DocumentT]):
     @abstractmethod
     def total_bytes(self) -> int:
         """Bytes that reading all documents reads."""
+
+    def divide(self, number: int) -> tuple[Part, ...]:
+        """So many parts or fewer, of about the same size, which together are the whole, in order.
+
+        The same files give the same parts. Raises OptionError for what cannot be divided.
+        """
+        raise OptionError("parts: expected a corpus of text or of files of token ids")
+
+    def take(self, part: Part) -> None:
+        """Be, from now on, one of the parts that `divide` gives."""
+        raise NotImplementedError
 
     @abstractmethod
     def __iter__(self) -> Iterator[DocumentT]:

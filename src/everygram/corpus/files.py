@@ -6,21 +6,21 @@ what is in a file, nor which files are data (see `choosing`).
 
 import glob
 import hashlib
+import io
 import os
-import re
 import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from everygram.addresses import is_address
 from everygram.corpus import remote
 from everygram.errors import CorpusError
 
-ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Lines can be as long as pages are not.
 BUFFER = 1 << 18
 # The name of standard input as a corpus, and its name in messages.
@@ -34,6 +34,7 @@ class File:
     `name` is its path or address, as messages give it; `relative` what its metadata gives, below
     the folder that was named; `version` changes when the file does; one file that has two names
     has one `identity`. `named`: the user named it itself, not a folder or a pattern that has it.
+    `begin`: of a stretch of a file (`stretch`), the byte it begins at.
     """
 
     name: str
@@ -42,6 +43,7 @@ class File:
     version: str = ""
     identity: str = ""
     named: bool = False
+    begin: int = 0
     _open: Callable[[bool], BinaryIO] | None = field(default=None, repr=False, compare=False)
     _again: Callable[[], "File | None"] | None = field(default=None, repr=False, compare=False)
 
@@ -50,6 +52,10 @@ class File:
         """Whether it can be opened: no broken link, no pipe, no folder that cannot be listed."""
         return self._open is not None
 
+    @property
+    def _state(self) -> tuple[int, str, str]:
+        return self.size, self.version, self.identity
+
     def open(self, in_any_order: bool = False) -> BinaryIO:
         """The file's bytes, buffered. A remote file can be read only once, from its start, unless
         `in_any_order`. Raises CorpusError or OSError, also while it is read."""
@@ -57,28 +63,63 @@ class File:
             raise CorpusError(f"{self.name}: not a regular file, or not to be read")
         return self._open(in_any_order)
 
+    def line(self, number: int) -> str:
+        """A line, from 1 on, as messages name it."""
+        if not self.begin:
+            return f"{self.name}:{number}"
+        return f"{self.name}: line {number:,} after its first {self.begin:,} bytes"
+
+    def stretch(self, begin: int, end: int) -> "File":
+        """The bytes from `begin` to `end` of a file, as a file."""
+
+        def opened(_: bool) -> BinaryIO:
+            file = self.open(in_any_order=True)
+            file.seek(begin)
+            return io.BufferedReader(_Stretch(file, end - begin), BUFFER)
+
+        def again() -> File | None:
+            now = self._again() if self._again is not None else self
+            return made if now is not None and now._state == self._state else now
+
+        made = replace(self, begin=begin, size=end - begin, _open=opened, _again=again)
+        return made
+
     def check_unchanged(self) -> None:
         """Raise CorpusError if the file is no longer what it was when it was listed."""
         now = self._again() if self._again is not None else self
-        if now is None or (now.size, now.version, now.identity) != (
-            self.size,
-            self.version,
-            self.identity,
-        ):
+        if now is None or now._state != self._state:
             raise CorpusError(
                 f"{self.name}: changed while it was read ({_change(self, now)}), so that nothing "
                 "was published; run the same again once nothing writes to it"
             )
 
 
+class _Stretch(io.RawIOBase):
+    """So many bytes of a file, from where it is."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self._at = file, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._file.read(min(len(buffer), self._size - self._at))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def names_a_file(text: str) -> bool:
     """Whether there is a file or folder of that name; of any text, however long, no error."""
     return os.path.exists(text)  # noqa: PTH110
-
-
-def is_address(given: str | os.PathLike[str]) -> bool:
-    """Whether that is no path here but an address that fsspec reads."""
-    return isinstance(given, str) and ADDRESS.match(given) is not None
 
 
 def list_files(given: str) -> list[File]:

@@ -42,6 +42,13 @@ class Stream:
         said += ["no separators found"] * self.unmarked
         return self.files[0].format + (f" ({', '.join(said)})" if said else "")
 
+    def apart(self) -> "list[Stream]":
+        """The same documents, from as few files at once as they can be read from."""
+        odd = self.runs_on or self.doubled or self.unmarked or self.enclosed
+        if odd or not all(_is_mark(file, 0) for file in self.files if file.count):
+            return [self]
+        return [replace(self, files=(file,)) for file in self.files]
+
     def documents(self, size: int) -> Iterator[tuple[int, TokenDocument]]:
         """The documents, each after the number of bytes read so far. Reads `size` ids at a time.
 

@@ -35,13 +35,13 @@ def json_lines(
         number = 0
         while line := lines.readline(limits.record + 1):
             number += 1
-            place = f"{file.name}:{number}"
+            place = file.line(number)
             if len(line) > limits.record:
                 yield place, partial(raised, too_large(place, limits))
                 if not line.endswith(b"\n"):
                     skip_line(lines)
                 continue
-            if number == 1:
+            if number == 1 and not file.begin:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if number % TELL_EVERY == 1 or len(line) > LONG_LINE:
                 tell(raw.tell())

@@ -7,25 +7,20 @@ import glob
 import io
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
-from everygram.errors import CorpusError, MissingExtraError
+from everygram.addresses import CONNECT, SILENCE, missing_extra, reason
+from everygram.errors import CorpusError
 from everygram.hub import hub_missing
 
 # Bytes of a remote file that are buffered, in addition to fsspec's own buffers.
 BUFFER = 1 << 18
 # First bytes of an answer that are looked at.
 HEAD = 512
-# Seconds to wait for a connection, and for more data of an answer. (A whole download may take
-# longer.)
-CONNECT, SILENCE = 15, 60
-# Schemes whose libraries the extra installs.
-EXTRA = ("http", "https", "s3", "gs", "gcs", "hf")
 # What of an address's description changes when the file does.
 VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "last_commit")
 
@@ -65,11 +60,11 @@ def find(given: str) -> Iterator[Found]:
     except CorpusError:
         raise
     except ImportError as error:
-        raise _missing(given, error) from None
+        raise missing_extra(given, error) from None
     except ValueError as error:
         raise CorpusError(f"{given}: not an address that fsspec knows: {error}") from None
     except Exception as error:  # each system has its own
-        raise CorpusError(f"{given}: {_reason(error)}") from None
+        raise CorpusError(f"{given}: {reason(error)}") from None
     some = False
     for name, about in sorted(found.items()):
         relative = name.removeprefix(root).lstrip("/")
@@ -136,7 +131,7 @@ def _found(
             stream = system.open(path, "rb", block_size=0, size=size or 1)
             return _buffered(name, stream, size, in_any_order=False)
         except Exception as error:  # each system has its own
-            raise CorpusError(f"{name}: {_reason(error)}") from None
+            raise CorpusError(f"{name}: {reason(error)}") from None
 
     version = " ".join(str(about[key]) for key in VERSIONS if key in about)
 
@@ -237,7 +232,7 @@ class _Elsewhere(io.RawIOBase):
         if self._error is not None:
             raise CorpusError(
                 f"{self._name}: the connection broke after {self._at:,} bytes: "
-                f"{_reason(self._error)}; run the same command again, or copy the file first"
+                f"{reason(self._error)}; run the same command again, or copy the file first"
             ) from None
         if self._at < self._size:
             raise CorpusError(
@@ -250,61 +245,3 @@ class _Elsewhere(io.RawIOBase):
         if not self.closed:
             self._file.close()
         super().close()
-
-
-# What the status of an answer means.
-STATUS = {
-    401: "access is refused: it needs a login, or a signed address",
-    403: "access is refused: it needs a login, or its signature is wrong or has expired",
-    404: "no such file",
-    407: "the proxy wants a login: give it in HTTPS_PROXY as http://user:password@host:port",
-    410: "no such file any more",
-    429: "too many requests: wait, then run the same command again",
-}
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, and what to do, for an error of any library."""
-    aiohttp = sys.modules.get("aiohttp")
-    # fsspec raises FileNotFoundError for every error of the web; the cause is the real one.
-    if isinstance(error, FileNotFoundError) and aiohttp is not None:
-        cause = error.__cause__
-        if isinstance(cause, aiohttp.ClientError | TimeoutError | ValueError):
-            error = cause
-    found = " ".join(str(error).split()) or type(error).__name__
-    status = getattr(error, "status", None)
-    if isinstance(status, int) and status >= 400:
-        said = f"HTTP {status} {getattr(error, 'message', '')}".strip()
-        if status >= 500:
-            return f"the server has a fault of its own: try again later ({said})"
-        return f"{STATUS.get(status, 'the server refuses it')} ({said})"
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return f"access is refused: credentials that are allowed to read it are needed ({found})"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT} seconds, or none for {SILENCE}: is the network up?"
-    if aiohttp is not None and isinstance(error, aiohttp.ClientProxyConnectionError):
-        return f"the proxy that the environment names (HTTPS_PROXY) cannot be reached: {found}"
-    if aiohttp is not None and isinstance(error, aiohttp.ClientConnectorError):
-        return (
-            f"the server cannot be reached: {found}; is the address right, the network up, and "
-            "HTTPS_PROXY set if there is a proxy?"
-        )
-    if isinstance(error, ValueError):
-        return f"not a proper address: {found}"
-    if "credentials" in found.lower():
-        return (
-            f"{found}: give them as its own tools take them (S3: AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true if it is public)"
-        )
-    return f"cannot be reached or read: {found}"
-
-
-def _missing(given: str, error: ImportError) -> MissingExtraError:
-    scheme = given.partition("://")[0]
-    if scheme in EXTRA or error.name == "fsspec":
-        return MissingExtraError(
-            f"{given}: reading {scheme}:// needs the extra: pip install 'everygram[remote]'"
-        )
-    return MissingExtraError(f"{given}: fsspec needs a library more for {scheme}://: {error}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from everygram import arguments
+from everygram.addresses import is_address
 from everygram.arguments import Size, short
 from everygram.corpus.documents import OnError
 from everygram.corpus.files import (
@@ -14,7 +15,6 @@ from everygram.corpus.files import (
     STDIN,
     File,
     Lister,
-    is_address,
     list_files,
     names_a_file,
 )

@@ -14,6 +14,7 @@ from typing import Any
 from everygram.corpus.arrow import HUB, arrow, hub, parquet
 from everygram.corpus.choosing import nothing_left, text_files
 from everygram.corpus.decoding import HEAD, NO_LIMITS, Limits, opened, sniffed, suffixes
+from everygram.corpus.dividing import Part, divide, taken
 from everygram.corpus.documents import MOST_NESTED, Corpus, OnError, TextDocument, encode_metadata
 from everygram.corpus.files import STANDARD_INPUT, File, Lister, each_once, list_files
 from everygram.corpus.json_files import json_file
@@ -148,6 +149,16 @@ class TextCorpus(Corpus[TextDocument]):
             file_format(file) in ("Parquet", "Arrow", "hub") or suffixes(file.name)[1] != ""
             for file in self.files
         )
+
+    def divide(self, number: int) -> tuple[Part, ...]:
+        if any(isinstance(file, Held) for file in self.files):
+            raise OptionError("parts: documents in memory are not divided: save them to files")
+        return divide(self.files, number, _is_lines)
+
+    def take(self, part: Part) -> None:
+        self.files = taken(self.files, part)
+        # (Those who divided it have them.)
+        self._found_twice = []
 
     def __iter__(self) -> Iterator[TextDocument]:
         self.skips, self.bytes_read = list(self._found_twice), 0
@@ -331,6 +342,18 @@ def file_format(file: File) -> str:
         return "hub"
     suffix = sniffed(file) if file.name == STANDARD_INPUT else suffixes(file.name)[0]
     return FORMATS.get(suffix, "text")
+
+
+def _is_lines(file: File) -> bool:
+    """Whether each line of a file is a document whatever stands before it."""
+    if file_format(file) != "JSON lines":
+        return False
+    try:
+        with opened(file) as (raw, inside):
+            own: object = raw
+            return inside is own  # not decompressed
+    except (CorpusError, OSError):  # (Whoever reads it says why.)
+        return False
 
 
 def _is_known(file: File) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from everygram.corpus.choosing import id_files, nothing_left
+from everygram.corpus.dividing import Part, divide
 from everygram.corpus.documents import Corpus, OnError, TokenDocument, encode_metadata
 from everygram.corpus.files import File, Lister, each_once, list_files, local_file
 from everygram.corpus.marks import Stream, settled, streams_of
@@ -78,6 +79,7 @@ class TokenCorpus(Corpus[TokenDocument]):
         self._largest: dict[Path, int] = {}
         self._known: dict[tuple[Path, ...], list[Stream]] = {}
         self._listed: dict[Path, list[File]] = {}
+        self._taken: list[Stream] = []
         seen: dict[str, Path] = {}
         series: dict[str, list[TokenFile]] = {}
         for path, name in _token_files(paths, lister, self.passed_over):
@@ -182,6 +184,21 @@ class TokenCorpus(Corpus[TokenDocument]):
             self._files.remove(file)
             del self._largest[file.path]
 
+    def divide(self, number: int) -> tuple[Part, ...]:
+        """Files whose documents go on from one to the next are in one part."""
+        units = [
+            File("", "", sum(file.count * file.dtype.itemsize for file in stream.files))
+            for stream in self._units()
+        ]
+        return divide(units, number, lambda _: False)
+
+    def take(self, part: Part) -> None:
+        units = self._units()
+        self._taken = [units[piece.file] for piece in part]
+        self._files = [file for stream in self._taken for file in stream.files]
+        self.files = [listed for file in self._files for listed in self._listed[file.path]]
+        self.skipped, self.skips = 0, []
+
     def __iter__(self) -> Iterator[TokenDocument]:
         if self.on_error == "skip":
             self.max_id()  # A file is to be left out before any of its documents is given.
@@ -214,6 +231,9 @@ class TokenCorpus(Corpus[TokenDocument]):
 
     def _streams(self) -> list[Stream]:
         """The files, those together whose documents go on from one to the next."""
+        # (What one shows of others is known of a part, too.)
+        if self._taken and [*self._files] == [file for each in self._taken for file in each.files]:
+            return self._taken
         streams: list[Stream] = []
         together: list[TokenFile] = []
         for file in [*self._files, None]:
@@ -226,6 +246,10 @@ class TokenCorpus(Corpus[TokenDocument]):
             if file is not None:
                 together.append(file)
         return settled(streams)
+
+    def _units(self) -> list[Stream]:
+        """What is never divided."""
+        return [unit for stream in self._streams() for unit in stream.apart()]
 
     def _check_unchanged(self, files: Sequence[TokenFile]) -> None:
         """Raise CorpusError if files, or those that go with them, have changed since."""

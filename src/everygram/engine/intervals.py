@@ -57,7 +57,7 @@ class Intervals:
         # The segments whose counts are added: only these are searched for longest matches.
         self._adding = self._rows[self._signs > 0] if (self._signs < 0).any() else self._rows
         self._deleting = self._adding.shape[0] < self._rows.shape[0]
-        self.pace = Pace()
+        self.pace = Pace(any(segment.distant for segment in segments))
 
     @property
     def walked(self) -> bool:

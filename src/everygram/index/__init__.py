@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from everygram import arguments
+from everygram.addresses import is_address
 from everygram.errors import OptionError
 from everygram.index.attribution import AttributionQueries
 from everygram.index.documents import DocumentQueries
@@ -23,6 +24,8 @@ def open(
     minus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     missing_ok: bool = False,
     tokenizer: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | str | None = None,
 ) -> "Index":
     """Open an index, which needs nothing but its folder, or several as one.
 
@@ -46,10 +49,25 @@ def open(
     tokenizer that made its ids, as in `build`: its files do not say. Without one it is asked with
     ids.
 
+    An address, such as s3://bucket/index (see `push`), is read from afar: `cache` is a folder here
+    for what was read, which processes may share. A tenth of the index is copied there at once; the
+    rest comes in blocks, each compared with its checksum before it is used, and `cache_bytes` of
+    them stay (a number or "8GiB", the default), those that were read last. A search waits for two
+    or three rounds of reads, and takes a millisecond besides: a process of its own answers, by
+    interpreted code. What would need the whole index raises OptionError: `pull` it.
+
     Raises FormatError for a folder that is no index of a version this one reads,
     DamagedIndexError for one with files missing, cut off or changed, OptionError or QueryError for
     arguments of a wrong type, OptionError for indexes whose token ids are not the same.
     """
+    if is_address(path):
+        from everygram.index.stored import open_stored  # which needs this module
+
+        if minus is not None or missing_ok or tokenizer is not None:
+            raise OptionError(f"{path}: minus, missing_ok and tokenizer go with folders, pull it")
+        return open_stored(path, cache, cache_bytes, preload, verify)
+    if cache is not None or cache_bytes is not None:
+        raise OptionError("cache: goes with an address such as s3://bucket/index")
     if isinstance(path, list | tuple) or minus is not None:
         from everygram.index.union import UnionIndex  # which needs this module
 

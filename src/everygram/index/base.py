@@ -17,7 +17,7 @@ from everygram.search.text import TextSearch
 from everygram.storage import directory
 from everygram.storage import format as fmt
 from everygram.storage.prepared import is_prepared
-from everygram.storage.segment import PRELOADABLE
+from everygram.storage.segment import PRELOADABLE, Segment
 from everygram.tokenizer.base import Tokenizer
 from everygram.tokenizer.choose import load_tokenizer
 
@@ -66,9 +66,7 @@ class OpenIndex:
             given = load_tokenizer(tokenizer)
         self._tokenizer = tokenizer
         opened = () if before is None else before.engine.segments
-        manifest, segments, tokenizer_json = directory.open_index(
-            self.path, opened, self._verify, given
-        )
+        manifest, segments, tokenizer_json = self._read(opened, given)
         engine = Engine(
             segments,
             manifest.vocab_size,
@@ -96,6 +94,12 @@ class OpenIndex:
         # Held to change the state: of two that refresh at once the later must not bring back what
         # the earlier read.
         self._changing = threading.Lock()
+
+    def _read(
+        self, opened: Sequence[Segment], tokenizer: Tokenizer | None
+    ) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
+        """As `directory.open_index`."""
+        return directory.open_index(self.path, opened, self._verify, tokenizer)
 
     def __enter__(self) -> Self:
         return self

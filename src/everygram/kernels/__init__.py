@@ -5,6 +5,7 @@ They release the GIL. They are compiled once per machine (the result is cached o
 
 They are plain Python as well. If numba's variable NUMBA_DISABLE_JIT is 1, they are interpreted
 and numba is not imported. A single search then takes a millisecond: less than loading numba's code.
+Interpreted ones also read arrays whose bytes are not in memory (`distant`).
 
 Common arguments (`search` passes the arrays of a segment differently):
 
@@ -22,6 +23,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from everygram import distant
+from everygram.distant import DistantArray, distant_at
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -33,7 +37,7 @@ def _interpreted() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-INTERPRETED = _interpreted()
+INTERPRETED = distant.interpreted = _interpreted()
 
 
 def _kernel(function: F) -> F:
@@ -65,8 +69,10 @@ def _entry(kernel: Callable[..., Any], *like: Any) -> Callable[..., Any]:
     return call
 
 
-def _prefetch(array: np.ndarray, index: int) -> None:
+def _prefetch(array: np.ndarray | DistantArray, index: int) -> None:
     """Request that array[index] be in the cache soon. Any index is allowed: nothing is read."""
+    if isinstance(array, DistantArray):
+        array.ask(index)
 
 
 @cache
@@ -77,8 +83,11 @@ def _madvise() -> Callable[[int, int, int], int]:
     return call
 
 
-def _will_need(array: np.ndarray, index: int) -> None:
+def _will_need(array: np.ndarray | DistantArray, index: int) -> None:
     """Request that the page of array[index] be in memory soon, if the array maps a file."""
+    if isinstance(array, DistantArray):
+        array.ask(index)
+        return
     address = array.__array_interface__["data"][0] + int(index) * array.itemsize
     last = address % mmap.PAGESIZE
     _madvise()(address - last, last + 1, mmap.MADV_WILLNEED)
@@ -89,6 +98,8 @@ def _array_at(address: int, shape: Any, dtype: Any) -> np.ndarray:
 
     Precondition: the array is at that address, and outlives the result.
     """
+    if address < 0:
+        return distant_at(address, shape, dtype)
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = (ctypes.c_char * size).from_address(int(address))
     return np.frombuffer(memory, dtype).reshape(shape)

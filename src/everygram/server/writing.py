@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import everygram
-from everygram.building.indexer import discard, has_marks, marks_of
+from everygram.building.indexer import discard
+from everygram.building.publishing import has_marks, marks_of
 from everygram.errors import EverygramError, LockedError
 from everygram.progress import Progress
 from everygram.server.documents import IDS, JSON_BODY, LINES, converted, told

@@ -105,7 +105,7 @@ class BuildState:
         A file that is damaged or of another version counts as none, and so does a state whose
         files are not there in full: the change begins anew.
         """
-        fields = _read(path, fmt.BUILD)
+        fields = read_checked(path, fmt.BUILD)
         if fields is None:
             return None
         try:
@@ -124,12 +124,12 @@ class BuildState:
             fields["counted"] = _as_json(self.counted)
         if self.compressed is not None:
             fields["compressed"] = _all_as_json(self.compressed)
-        _write(path, fmt.BUILD, fields)
+        write_checked(path, fmt.BUILD, fields)
 
     def _check_files(self, path: Path) -> None:
         """Raise ValueError, DamagedIndexError or OSError unless what is finished is there."""
         for entry in self.made:
-            check_sizes(path / entry.name, entry)
+            check_sizes(path / entry.name, entry.files)
         if self.segment is None:
             return
         folder = path / str(self.folder)
@@ -186,7 +186,7 @@ class Done:
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """The change that published the index at `path`, if it was killed after that; or None."""
-        fields = _read(path, fmt.DONE)
+        fields = read_checked(path, fmt.DONE)
         if fields is None:
             return None
         try:
@@ -205,11 +205,11 @@ class Done:
 
     def write(self, path: Path) -> None:
         """Keep it in the index at `path`, in one step."""
-        _write(path, fmt.DONE, asdict(self))
+        write_checked(path, fmt.DONE, asdict(self))
 
 
-def _read(path: Path, name: str) -> Fields | None:
-    """The fields of a file whose checksum fits, or None."""
+def read_checked(path: Path, name: str) -> Fields | None:
+    """The fields of a file in a folder whose checksum fits, or None."""
     try:
         fields = json.loads(read_file(path / name, path, MOST_STATE))
         if fields.pop("checksum") != _checksum(fields):
@@ -228,7 +228,8 @@ def _read(path: Path, name: str) -> Fields | None:
         return None
 
 
-def _write(path: Path, name: str, fields: dict[str, Any]) -> None:
+def write_checked(path: Path, name: str, fields: dict[str, Any]) -> None:
+    """Write fields (JSON values) as a file for `read_checked`, in one step."""
     temporary = path / (name + ".tmp")
     checked = fields | {"checksum": _checksum(fields)}
     write_synced(temporary, json.dumps(checked, indent=2).encode())
@@ -263,7 +264,7 @@ def _state(given: Fields) -> dict[str, Any]:
         unsorted = None if segment is None else _unsorted(Fields(segment, "segment"))
         length = 0 if unsorted is None else unsorted.stream_len
         cuts = [_cut(cut, length) for cut in fields.objects("cuts")]
-        blocks = [_block(block, length) for block in fields.objects("blocks")]
+        blocks = [block_of(block, length) for block in fields.objects("blocks")]
         counts = None if counted is None else _written(Fields(counted, "counted"))
         packed = None
         if compressed is not None:
@@ -325,7 +326,8 @@ def _cut(given: Fields, length: int) -> Cut:
         return Cut(start, fields.integer("end", start + 1, length), fields.boolean("inside"))
 
 
-def _block(given: Fields, length: int) -> Block:
+def block_of(given: Fields, length: int) -> Block:
+    """The block in a stream of so many tokens that fields say. Raises ValueError."""
     with given as fields:
         start = fields.integer("start", 0, length)
         end = fields.integer("end", start + 1, length)

@@ -9,10 +9,11 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from everygram.distant import Source
 from everygram.durable import sync_directory
 from everygram.errors import (
     BuildError,
@@ -71,7 +72,7 @@ def new_index(path: Path, restart: bool = False) -> Iterator[tuple[BuildState | 
             _forget(path)
         except BaseException:
             left = BuildState.read(path)
-            kept = left is not None and (left.segment is not None or left.made)
+            kept = left is not None and (left.segment is not None or left.made or _has_parts(path))
             if not kept and not (path / fmt.MANIFEST).exists():
                 remove_unpublished(path)
                 (path / fmt.LOCK).unlink()
@@ -317,10 +318,15 @@ def open_segments(
         raise FormatError(f"index '{path}': cannot be read: {error}") from None
 
 
-def open_segment(folder: Path, entry: fmt.SegmentEntry, dtype: str) -> Segment:
+def open_segment(
+    folder: Path,
+    entry: fmt.SegmentEntry,
+    dtype: str,
+    distant: Mapping[str, Source] | None = None,
+) -> Segment:
     """Map a segment of any kind; raises as `Segment`."""
     kind = SelfIndex if entry.kind == fmt.SELF_INDEX_KIND else Segment
-    return kind(folder, entry, dtype)
+    return kind(folder, entry, dtype, distant)
 
 
 def check_files(
@@ -408,11 +414,18 @@ def _refuse_taken(path: Path) -> None:
         )
 
 
+def _has_parts(path: Path) -> bool:
+    """Whether parts of a corpus were built in an index's folder, or begun."""
+    return any(fmt.PART_NAME.fullmatch(entry.name) for entry in path.iterdir())
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a build may have created this file or folder."""
     if path.is_symlink():
         return False
     if path.is_dir():
+        if fmt.PART_NAME.fullmatch(path.name):
+            return (path / fmt.LOCK).exists()
         if path.name in (fmt.LANGUAGE_MODEL, fmt.LANGUAGE_MODEL + ".tmp"):
             return all(entry.name in (*FILES, INFO) for entry in path.iterdir())
         if path.name != fmt.PLAIN and fmt.SEGMENT_NAME.fullmatch(path.name) is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from everygram.distant import DistantArray
 from everygram.durable import flush, sync
 from everygram.errors import DamagedIndexError
 from everygram.storage import format as fmt
@@ -134,6 +135,24 @@ def located(found: np.ndarray, expected: np.ndarray | None, size: int) -> str:
     return f" from byte {start:,} to {end:,}{more}, of {size:,}"
 
 
+@contextlib.contextmanager
+def opened_to_write(path: Path, create: bool = True) -> Iterator[int]:
+    """A descriptor for `write_at`; what the file holds stays. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT if create else 0), 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_at(descriptor: int, entries: np.ndarray, offset: int) -> None:
+    """Write an array at a byte offset; several threads and processes may do so at once."""
+    data = as_bytes(entries.data)
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file durably; its name is durable only once its folder is synced."""
     if path.is_symlink():  # or the file that it links to would be overwritten
@@ -239,8 +258,10 @@ def position_entries(positions: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(wide[:, :width])
 
 
-def address_of(array: np.ndarray) -> int:
-    """The memory address of the array's first byte."""
+def address_of(array: np.ndarray | DistantArray) -> int:
+    """The memory address of the array's first byte; what stands for it if it is distant."""
+    if isinstance(array, DistantArray):
+        return array.located()
     address: int = array.__array_interface__["data"][0]
     return address
 

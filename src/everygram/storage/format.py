@@ -200,6 +200,8 @@ LANGUAGE_MODEL = "language_model"
 # The key in `build` of a manifest of infini-gram's files: what `attached.stamp_of` gave for them.
 FOREIGN = "infini-gram"
 SEGMENT_PREFIX = "segment-"
+# A folder in an index, only during a build: a part of the corpus.
+PART_NAME = re.compile("part-[0-9]{6,18}")
 SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
 TOKENS = "tokens.bin"
@@ -216,9 +218,10 @@ CHECKSUMS = "checksums.bin"
 PSI = "psi.bin"
 PSI_BLOCKS = "psi_blocks.bin"
 SAMPLES = "samples.bin"
-# Only while a segment is being built: sorted blocks, and the unfinished suffix array.
+# Only while a segment is built: blocks, the unfinished suffix array, notes of its merged stretches.
 RUNS = "runs.bin"
 UNFINISHED = "suffix_array.tmp"
+STRETCHES = "stretches"
 # Only while a self-index is being made: the token before each suffix.
 LEFTS = "lefts.tmp"
 # A folder in an index, only during a change: the tokens and the suffix array of a self-index.
@@ -240,6 +243,7 @@ ANY_FILES = (
     *OPTIONAL_FILES,
     RUNS,
     UNFINISHED,
+    STRETCHES,
     LEFTS,
 )
 

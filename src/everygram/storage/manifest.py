@@ -31,7 +31,7 @@ def encode_manifest(manifest: fmt.Manifest) -> bytes:
     return _dump(fields | {"checksum": hashlib.sha256(_dump(fields)).hexdigest()})
 
 
-def decode_manifest(data: bytes, path: Path) -> fmt.Manifest:
+def decode_manifest(data: bytes, path: Path | str) -> fmt.Manifest:
     """Read the bytes of `manifest.json`; `path` is the index, for the messages.
 
     Raises FormatError for something that is no everygram manifest or of another version, and

@@ -10,10 +10,11 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from everygram.distant import DistantArray, Source
 from everygram.errors import DamagedIndexError, FormatError
 from everygram.storage import format as fmt
 from everygram.storage.disk import (
@@ -23,8 +24,6 @@ from everygram.storage.disk import (
     in_memory,
     is_lfs_pointer,
     map_file,
-    map_positions,
-    map_tokens,
     positions_in,
     stat_inside,
 )
@@ -46,8 +45,10 @@ class Segment:
 
     by_bytes, shift, stretches: how a `Shard` differs, whose files are infini-gram's.
 
-    Opening checks that every file is one, in the index's folder, and has its size. It reads none,
-    except the fences of format version 1, whose tree it makes. Raises DamagedIndexError.
+    distant: the files, by name, that are not in the folder: their arrays are distant ones.
+
+    Opening checks that every other file is one, in the index's folder, and has its size. It reads
+    none, except the fences of format version 1, whose tree it makes. Raises DamagedIndexError.
     """
 
     # The order of suffixes is that of their tokens' little-endian bytes.
@@ -63,43 +64,69 @@ class Segment:
     at_once = AT_ONCE
     # The arrays of each part that can be held in memory.
     parts: Mapping[str, tuple[str, ...]] = MappingProxyType({part: (part,) for part in PRELOADABLE})
+    # The files that are not in the folder, by name.
+    distant: Mapping[str, Source] = MappingProxyType({})
     # What the files that `format` names are called where they are not called so.
     names: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, folder: Path, entry: fmt.SegmentEntry, dtype: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        entry: fmt.SegmentEntry,
+        dtype: str,
+        distant: Mapping[str, Source] | None = None,
+    ) -> None:
         self.folder = folder
         self.entry = entry
+        self.distant = distant or self.distant
         self.separator = fmt.separator_of(dtype)
         self.fence_spacing = entry.fence_spacing
         self.first_document = entry.first_document
         self.num_documents = entry.num_documents
         self.stream_len = entry.stream_len
-        check_sizes(folder, entry)
+        check_sizes(folder, self.local_files)
         self._stamps = self._files()
-        self._map_stream(folder, dtype)
-        self.fences = map_file(folder / fmt.FENCES, fmt.KEY)
+        self._map_stream(dtype)
+        self.fences = self._map(fmt.FENCES, fmt.KEY)
         if not entry.fence_fanout:
             self.fences = np.concatenate(list(fence_tree([self.fences])))
-        self.unigrams = unigrams = map_file(folder / fmt.UNIGRAMS, np.dtype("u1"))
+        self.unigrams = unigrams = self._map(fmt.UNIGRAMS, np.dtype("u1"))
         distinct = unigrams.shape[0] // fmt.UNIGRAM_ENTRY_BYTES
         self.unigram_ranks = unigrams[: 8 * distinct].view(fmt.OFFSET)
         self.unigram_ids = unigrams[8 * distinct :].view("<u4")
-        offsets = map_file(folder / fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
+        offsets = self._map(fmt.DOCUMENT_OFFSETS, fmt.OFFSET)
         self._offsets: Callable[[], np.ndarray] = lambda: offsets
-        self.metadata_offsets = map_file(folder / fmt.METADATA_OFFSETS, fmt.OFFSET)
-        self.metadata_bytes = map_file(folder / fmt.METADATA, np.dtype("u1"))
+        self.metadata_offsets = self._map(fmt.METADATA_OFFSETS, fmt.OFFSET)
+        self.metadata_bytes = self._map(fmt.METADATA, np.dtype("u1"))
         self._numbers: np.ndarray | None = None
         if fmt.DOCUMENT_NUMBERS in entry.files:
-            self._numbers = map_file(folder / fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
+            self._numbers = self._map(fmt.DOCUMENT_NUMBERS, fmt.OFFSET)
         self.document_counts: np.ndarray | None = None
         if fmt.DOCUMENT_COUNTS in entry.files:
-            self.document_counts = map_file(folder / fmt.DOCUMENT_COUNTS, fmt.OFFSET)
+            self.document_counts = self._map(fmt.DOCUMENT_COUNTS, fmt.OFFSET)
         self._row: np.ndarray | None = None
 
-    def _map_stream(self, folder: Path, dtype: str) -> None:
+    @property
+    def local_files(self) -> dict[str, fmt.FileEntry]:
+        """The files that are in the folder."""
+        return {name: file for name, file in self.entry.files.items() if name not in self.distant}
+
+    def _map(self, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+        """A file as an array, mapped or distant."""
+        source = self.distant.get(name)
+        if source is None:
+            return map_file(self.folder / name, dtype)
+        # (A distant array gives arrays for its parts, and an error for what it cannot do.)
+        return cast(np.ndarray, DistantArray(source, self.entry.files[name].bytes, dtype))
+
+    def _map_stream(self, dtype: str) -> None:
         """Map the files that hold the tokens and their order."""
-        self.tokens = map_tokens(folder, dtype, self.stream_len)
-        self.suffix_array = map_positions(folder, self.entry.position_bytes)
+        width = self.entry.position_bytes
+        self.tokens = self._map(fmt.TOKENS, fmt.TOKEN_DTYPES[dtype])
+        if width == fmt.POSITION.itemsize:
+            self.suffix_array = self._map(fmt.SUFFIX_ARRAY, fmt.POSITION)
+        else:
+            self.suffix_array = self._map(fmt.SUFFIX_ARRAY, np.dtype("u1")).reshape(-1, width)
 
     def prepare(self, vocab_size: int, preload: Sequence[str]) -> np.ndarray:
         """Prepare for searches; returns the segment's row for `kernels.search`, int64.
@@ -167,7 +194,7 @@ class Segment:
     def _files(self) -> dict[str, tuple[int, ...] | None]:
         """What tells a file from another one, or from one that was written to; None: it is gone."""
         stamps: dict[str, tuple[int, ...] | None] = {}
-        for name in self.entry.files:
+        for name in self.local_files:
             try:
                 found = (self.folder / name).stat()
             except OSError:
@@ -354,12 +381,12 @@ def _loaded(data: bytes) -> Any:
             return another.submit(json.loads, data).result()
 
 
-def check_sizes(folder: Path, entry: fmt.SegmentEntry) -> None:
+def check_sizes(folder: Path, files: Mapping[str, fmt.FileEntry]) -> None:
     """Raise DamagedIndexError unless each file exists and has the size given in the manifest."""
     # (If the folder is missing, its files are reported.)
     with contextlib.suppress(FileNotFoundError):
         stat_inside(folder, folder.parent, stat.S_ISDIR)
-    for name, file in entry.files.items():
+    for name, file in files.items():
         path, expected = folder / name, file.bytes
         try:
             found = stat_inside(path, folder.parent)

@@ -48,12 +48,12 @@ class SelfIndex(Segment):
         """Positions per sample."""
         return self.entry.sample_every
 
-    def _map_stream(self, folder: Path, dtype: str) -> None:
+    def _map_stream(self, dtype: str) -> None:
         self._dtype = fmt.TOKEN_DTYPES[dtype]
         self._own: np.ndarray | None = None
-        self.psi = map_file(folder / fmt.PSI, fmt.KEY)
-        self.psi_blocks = map_file(folder / fmt.PSI_BLOCKS, fmt.OFFSET)
-        self.samples = map_file(folder / fmt.SAMPLES, np.dtype("u1"))
+        self.psi = self._map(fmt.PSI, fmt.KEY)
+        self.psi_blocks = self._map(fmt.PSI_BLOCKS, fmt.OFFSET)
+        self.samples = self._map(fmt.SAMPLES, np.dtype("u1"))
 
     def _describe_stream(self, row: np.ndarray) -> None:
         from everygram.kernels import rows

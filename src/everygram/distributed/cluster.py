@@ -1,0 +1,90 @@
+"""The Ray cluster that a program uses: its own on this machine, or one that is there.
+
+Ray comes with the extra `everygram[ray]`.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from everygram import arguments
+from everygram.errors import MissingExtraError, OptionError
+
+# What starts a cluster on this machine, in place of the address of one.
+LOCAL = "local"
+# Seconds to wait for an answer.
+PATIENCE = 5
+
+
+def ray_module() -> Any:
+    """Ray. Raises MissingExtraError."""
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError(
+            "working on a cluster needs Ray: pip install 'everygram[ray]'"
+        ) from None
+    return ray
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray, connected to the cluster at an address, "auto" for the one on this machine, or "local"
+    for a new one, which ends with the context. A program that is connected already stays so.
+
+    Raises OptionError if there is none, MissingExtraError.
+    """
+    arguments.string("ray", address)
+    ray = ray_module()
+    if ray.is_initialized():
+        yield ray
+        return
+    _check_answers(address)
+    given: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address == LOCAL:
+        given["include_dashboard"] = False
+    try:
+        ray.init(address, **given)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _none(address, _first_line(error)) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def machines(ray: Any) -> list[tuple[int, int]]:
+    """The processors and the memory (bytes) of each machine that has processors. Raises OptionError
+    if there is none."""
+    found = [
+        (int(each["Resources"].get("CPU", 0)), int(each["Resources"].get("memory", 0)))
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+    found = [(cpus, memory) for cpus, memory in found if cpus]
+    if not found:
+        raise OptionError("ray: expected a cluster with processors, found none in it")
+    return found
+
+
+def _check_answers(address: str) -> None:
+    """Raise OptionError if nothing answers at HOST:PORT. (Ray would wait for minutes.)"""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _none(address, str(error)) from None
+
+
+def _none(address: str, why: str) -> OptionError:
+    return OptionError(
+        f"ray: no cluster answers at {address!r} ({why}); start one with 'ray start --head', or "
+        "leave the address out for one on this machine"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,190 @@
+"""Builds on a Ray cluster of several nodes, all on this machine: whatever dies, the same index."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import everygram
+from campaign import sized
+from everygram import BuildError, OptionError, distributed
+from everygram.storage.verify import verify
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+MEMORY = 400 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes; tests add others, and remove these."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "memory": 1 << 30, "include_dashboard": False},
+    )
+    cluster.add_node(num_cpus=1, memory=1 << 30)
+    yield cluster
+    if ray.is_initialized():
+        ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder with large files and small ones."""
+    rng = random.Random(7)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name, number in (("a", 300), ("b", 1), ("c", 40)):
+        with (folder / f"{name}.jsonl").open("w") as file:
+            for place in range(number):
+                words = rng.choices(
+                    ["the", "cat", "sat", "on", "a", "mat", "é"], k=rng.randrange(60)
+                )
+                file.write(json.dumps({"text": " ".join(words), "place": place}) + "\n")
+    return folder
+
+
+def content(folder):
+    """All files but those that have times in them."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", ".everygram.lock")
+    }
+
+
+def built(cluster, corpus, out, **given):
+    return distributed.build(corpus, out, ray=cluster.address, threads=1, memory=MEMORY, **given)
+
+
+@pytest.mark.parametrize("kind", ["suffix-array", "self-index"])
+def test_the_bytes_of_a_build_here(cluster, tmp_path, corpus, kind):
+    told = []
+    given = {"parts": 5, "kind": kind, "tokenizer": "train:300"}
+    report = built(cluster, corpus, tmp_path / "index", progress=told.append, **given)
+    expected = everygram.build(corpus, tmp_path / "local", threads=1, **given)
+    assert content(tmp_path / "index") == content(tmp_path / "local")
+    assert (report.num_documents, report.num_tokens) == (341, expected.num_tokens)
+    assert {each.stage for each in told} >= {"train", "parts", "publish"}
+    last = [each for each in told if each.stage == "parts"][-1]
+    assert (last.done, last.total, last.tokens) == (5, 5, expected.num_tokens)
+    assert verify(tmp_path / "index", lambda *_: None) == []
+    # A rerun right after the end has nothing to do.
+    with pytest.raises(BuildError, match="already holds an index"):
+        built(cluster, corpus, tmp_path / "index", **given)
+
+
+def test_as_many_parts_as_the_cluster_runs_at_once(cluster, tmp_path, corpus):
+    built(cluster, corpus, tmp_path / "index")
+    with everygram.open(tmp_path / "index") as index:
+        assert len(index.manifest.segments) == 2
+
+
+def test_what_no_machine_can_run(cluster, tmp_path, corpus):
+    with pytest.raises(OptionError, match="expected a machine with 64 processors and"):
+        distributed.build(corpus, tmp_path / "index", ray=cluster.address, threads=64)
+    with pytest.raises(OptionError, match="expected a machine with 1 processors and 9,8"):
+        distributed.build(
+            corpus, tmp_path / "index", ray=cluster.address, threads=1, memory=9876543210
+        )
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_part_that_always_fails_is_named(cluster, tmp_path, corpus):
+    """With its error; the others are kept."""
+    lines = (corpus / "a.jsonl").read_text().splitlines()
+    lines[-1] = "no JSON"
+    (corpus / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(
+        BuildError, match=r"part \d .*failed 3 times, the last time: .*a.jsonl.*JSON"
+    ):
+        built(cluster, corpus, tmp_path / "index", parts=4)
+    done = list((tmp_path / "index").glob("part-*/report.json"))
+    assert 1 <= len(done) < 4
+    lines[-1] = lines[0]
+    (corpus / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(BuildError, match="with other inputs"):
+        built(cluster, corpus, tmp_path / "index", parts=4)
+    built(cluster, corpus, tmp_path / "index", parts=4, restart=True)
+
+
+DRIVER = """
+import sys
+from everygram import distributed
+distributed.build(
+    sys.argv[1], sys.argv[2], ray=sys.argv[3], parts=6, threads=1, memory=int(sys.argv[4])
+)
+"""
+
+
+@pytest.mark.parametrize("round", range(sized(2, 30)))
+def test_nodes_and_the_driver_are_killed(cluster, tmp_path, corpus, round):
+    """At random; what is built then is what an undisturbed build makes."""
+    rng = random.Random(round)
+    if ray.is_initialized():
+        ray.shutdown()
+    out = tmp_path / "index"
+    everygram.build(corpus, tmp_path / "local", parts=6, threads=1)
+    command = [sys.executable, "-c", DRIVER, str(corpus), str(out), cluster.address, str(MEMORY)]
+    for attempt in range(10):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as driver:
+            if attempt < 2:
+                # From before it is connected to after its end.
+                time.sleep(rng.uniform(1, 8))
+                if rng.random() < 0.5:
+                    os.killpg(driver.pid, signal.SIGKILL)
+                else:
+                    worker = next(node for node in cluster.list_all_nodes() if not node.head)
+                    cluster.remove_node(worker, allow_graceful=False)
+                    cluster.add_node(num_cpus=1, memory=1 << 30)
+            _, said = driver.communicate(timeout=120)
+        if driver.returncode == 0 or (out / "manifest.json").exists():
+            break
+        assert driver.returncode in (-signal.SIGKILL, 1), said.decode()
+    assert (out / "manifest.json").exists(), said.decode()
+    if list(out.glob("part-*")):  # (Killed after it was published.)
+        built(cluster, corpus, out, parts=6)
+    assert content(out) == content(tmp_path / "local")
+    assert verify(out, lambda *_: None) == []
+
+
+def test_the_command_line(cluster, tmp_path, corpus):
+    run = "from everygram.cli.app import run; run()"
+    command = [sys.executable, "-c", run, "build", str(corpus), "--parts", "3"]
+    command += ["--out", str(tmp_path / "index"), "--ray", cluster.address, "--threads", "1"]
+    plan = subprocess.run(
+        [*command, "--memory", "400MiB", "--dry-run", "--json"],
+        capture_output=True,
+        check=True,
+        timeout=100,
+    )
+    assert len(json.loads(plan.stdout)["parts"]) == 3
+    assert not (tmp_path / "index").exists()
+    done = subprocess.run(
+        [*command, "--memory", "400MiB"], capture_output=True, check=True, timeout=100
+    )
+    assert b"parts           3, of" in done.stderr and b"continuing" not in done.stderr
+    assert b"building parts" in done.stderr and b"341" in done.stdout
+
+
+def test_no_cluster_there(tmp_path, corpus):
+    if ray.is_initialized():
+        ray.shutdown()
+    with pytest.raises(OptionError, match=r"no cluster answers at '127\.0\.0\.1:1'"):
+        distributed.build(corpus, tmp_path / "index", ray="127.0.0.1:1")
+
+
+def test_processes_end(tmp_path):
+    """A cluster of its own ends with the build."""
+    path = Path(tmp_path / "a.jsonl")
+    path.write_text('{"text": "a cat"}\n' * 9)
+    assert distributed.build(path, tmp_path / "index", parts=2, threads=1).num_documents == 9
+    assert not ray.is_initialized()
