@@ -18,6 +18,7 @@ INTEGRATIONS = .venv-integrations
 PEERS_PYTHON ?= python3.11
 # Two processes, a file of tests at a time: files share servers and indexes among their tests.
 TOGETHER = --numprocesses 2 --dist loadfile
+# (Clusters of Ray's start processes of their own: their tests run alone.)
 
 .PHONY: demo test check test-integrations test-infini-gram campaign screenshots clean
 
@@ -25,7 +26,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python demo/demo.py build/demo
 
 test: $(VENV)/.tests-installed check
-	$(BIN)/pytest $(TOGETHER)
+	$(BIN)/pytest $(TOGETHER) --ignore tests/distributed
+	$(BIN)/pytest tests/distributed
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests/kernels tests/engine \
 		tests/building/test_suffix_array.py tests/building/test_external_sort.py \
 		tests/building/test_preparation.py tests/storage/test_infini_gram.py \

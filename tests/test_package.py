@@ -25,7 +25,7 @@ def test_import_star_leaves_open_as_it_is():
     exec("from everygram import *", namespace)
     assert "open" not in namespace and namespace["Index"] is everygram.Index
     assert everygram.open is not builtins.open
-    assert everygram.open.__module__ == "everygram.index"
+    assert everygram.open.__module__ == "everygram.opening"
 
 
 def test_completion_and_help_find_the_names():

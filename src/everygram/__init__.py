@@ -56,9 +56,10 @@ if TYPE_CHECKING:
     from everygram.errors import QueryError as QueryError
     from everygram.errors import ServiceError as ServiceError
     from everygram.errors import TokenizerError as TokenizerError
+    from everygram.errors import UnreachableSegmentError as UnreachableSegmentError
     from everygram.index import Index as Index
-    from everygram.index import open as open
     from everygram.lm.model import LanguageModel as LanguageModel
+    from everygram.opening import open as open
     from everygram.progress import BuildPlan as BuildPlan
     from everygram.progress import BuildReport as BuildReport
     from everygram.progress import Progress as Progress
@@ -117,6 +118,7 @@ _HOMES = {
         "QueryError",
         "ServiceError",
         "TokenizerError",
+        "UnreachableSegmentError",
     ),
     "progress": (
         "BuildPlan",
@@ -178,10 +180,8 @@ _HOMES = {
         "SpanDocument",
         "Surroundings",
     ),
-    "index": (
-        "Index",
-        "open",
-    ),
+    "index": ("Index",),
+    "opening": ("open",),
     "building.attaching": (
         "Attachment",
         "attach",

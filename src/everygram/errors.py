@@ -52,6 +52,20 @@ class DamagedIndexError(FormatError):
     """Files of an index are missing, or have the wrong size or the wrong content."""
 
 
+class UnreachableSegmentError(EverygramError):
+    """Segments of an index cannot be asked: no machine that answers has their files.
+
+    segments: their names.
+    """
+
+    def __init__(self, message: str, segments: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.segments = segments
+
+    def __reduce__(self) -> tuple[type["UnreachableSegmentError"], tuple[str, tuple[str, ...]]]:
+        return UnreachableSegmentError, (str(self), self.segments)
+
+
 class MissingExtraError(EverygramError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,24 +15,7 @@ from campaign import sized
 from everygram import BuildError, OptionError, distributed
 from everygram.storage.verify import verify
 
-ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
-
 MEMORY = 400 << 20
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes; tests add others, and remove these."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "memory": 1 << 30, "include_dashboard": False},
-    )
-    cluster.add_node(num_cpus=1, memory=1 << 30)
-    yield cluster
-    if ray.is_initialized():
-        ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture
@@ -129,8 +111,6 @@ distributed.build(
 def test_nodes_and_the_driver_are_killed(cluster, tmp_path, corpus, round):
     """At random; what is built then is what an undisturbed build makes."""
     rng = random.Random(round)
-    if ray.is_initialized():
-        ray.shutdown()
     out = tmp_path / "index"
     everygram.build(corpus, tmp_path / "local", parts=6, threads=1)
     command = [sys.executable, "-c", DRIVER, str(corpus), str(out), cluster.address, str(MEMORY)]
@@ -144,7 +124,7 @@ def test_nodes_and_the_driver_are_killed(cluster, tmp_path, corpus, round):
                 else:
                     worker = next(node for node in cluster.list_all_nodes() if not node.head)
                     cluster.remove_node(worker, allow_graceful=False)
-                    cluster.add_node(num_cpus=1, memory=1 << 30)
+                    cluster.add()
             _, said = driver.communicate(timeout=120)
         if driver.returncode == 0 or (out / "manifest.json").exists():
             break
@@ -176,15 +156,23 @@ def test_the_command_line(cluster, tmp_path, corpus):
 
 
 def test_no_cluster_there(tmp_path, corpus):
-    if ray.is_initialized():
-        ray.shutdown()
     with pytest.raises(OptionError, match=r"no cluster answers at '127\.0\.0\.1:1'"):
         distributed.build(corpus, tmp_path / "index", ray="127.0.0.1:1")
 
 
+OWN = """
+import sys
+import ray
+from everygram import distributed
+print(distributed.build(sys.argv[1], sys.argv[2], parts=2, threads=1).num_documents)
+assert not ray.is_initialized()
+"""
+
+
 def test_processes_end(tmp_path):
     """A cluster of its own ends with the build."""
-    path = Path(tmp_path / "a.jsonl")
+    path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a cat"}\n' * 9)
-    assert distributed.build(path, tmp_path / "index", parts=2, threads=1).num_documents == 9
-    assert not ray.is_initialized()
+    command = [sys.executable, "-c", OWN, str(path), str(tmp_path / "index")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "9\n"), done.stderr

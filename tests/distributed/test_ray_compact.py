@@ -18,22 +18,6 @@ from everygram.errors import LockedError
 from everygram.storage import format as fmt
 from everygram.storage.verify import verify
 
-ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
-
-GIVEN = {"num_cpus": 1, "memory": 1 << 30}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes; the last test kills the second."""
-    cluster = Cluster(initialize_head=True, head_node_args=GIVEN | {"include_dashboard": False})
-    cluster.add_node(**GIVEN)
-    ray.init(cluster.address, log_to_driver=False, logging_level="error")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
 
 @pytest.fixture(scope="module")
 def segments(tmp_path_factory):
@@ -74,10 +58,10 @@ def content(folder):
 
 
 @pytest.mark.parametrize("kind", ["suffix-array", "self-index"])
-def test_the_bytes_of_a_compaction_here(cluster, segments, index, kind):
+def test_the_bytes_of_a_compaction_here(connected, segments, index, kind):
     told = []
     report = distributed.compact(
-        index, ray=cluster.address, full=True, kind=kind, threads=1, progress=told.append
+        index, ray=connected.address, full=True, kind=kind, threads=1, progress=told.append
     )
     assert content(index) == content(segments / kind)
     assert verify(index, lambda *_: None) == []
@@ -93,7 +77,7 @@ def num_segments(index):
         return len(opened.manifest.segments)
 
 
-def test_a_stretch_that_always_fails_is_named(cluster, segments, index, monkeypatch):
+def test_a_stretch_that_always_fails_is_named(connected, segments, index, monkeypatch):
     """With its error; the others are kept, and a compaction here goes on from there, too."""
 
     def failing(job, tell):
@@ -101,7 +85,7 @@ def test_a_stretch_that_always_fails_is_named(cluster, segments, index, monkeypa
             raise OSError("this disk is tired")
         return stretches.merge_stretch(job, tell)
 
-    given = {"ray": cluster.address, "full": True, "threads": 1}
+    given = {"ray": connected.address, "full": True, "threads": 1}
     with monkeypatch.context() as patch:
         patch.setattr("everygram.distributed.compaction.merge_stretch", failing)
         with pytest.raises(BuildError, match=r"stretch 8 of .*failed 3 times, the last.* is tired"):
@@ -114,7 +98,7 @@ def test_a_stretch_that_always_fails_is_named(cluster, segments, index, monkeypa
     assert content(index) == content(again) == content(segments / "suffix-array")
 
 
-def test_machines_that_die_again_and_again(cluster, segments, index, monkeypatch):
+def test_machines_that_die_again_and_again(connected, segments, index, monkeypatch):
     """Of whatever dies there is an end, too."""
     monkeypatch.setattr("everygram.distributed.running.DEATHS", 2)
     monkeypatch.setattr("everygram.distributed.running.LOCKED_SECONDS", 0)
@@ -124,21 +108,21 @@ def test_machines_that_die_again_and_again(cluster, segments, index, monkeypatch
 
     monkeypatch.setattr("everygram.distributed.compaction.merge_stretch", dying)
     with pytest.raises(BuildError, match=r"died under tasks 2 times, the last .* under stretch \d"):
-        distributed.compact(index, ray=cluster.address, full=True, threads=1)
+        distributed.compact(index, ray=connected.address, full=True, threads=1)
     assert num_segments(index) == 4
 
 
-def test_the_command_line(cluster, segments, index, run):
+def test_the_command_line(connected, segments, index, run):
     code, said, _ = run(
-        *("compact", index, "--full", "--threads", 1, "--json", "--ray", cluster.address)
+        *("compact", index, "--full", "--threads", 1, "--json", "--ray", connected.address)
     )
     assert code == 0 and json.loads(said)["segments_after"] == 1
     assert content(index) == content(segments / "suffix-array")
 
 
-def test_what_no_machine_can_run(cluster, index):
+def test_what_no_machine_can_run(connected, index):
     with pytest.raises(OptionError, match="expected a machine with 9,876,543,210 bytes of memory"):
-        distributed.compact(index, ray=cluster.address, memory=9876543210, threads=1)
+        distributed.compact(index, ray=connected.address, memory=9876543210, threads=1)
     assert num_segments(index) == 4
 
 
@@ -163,9 +147,9 @@ def notes(index):
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_a_driver_and_a_node_are_killed(cluster, segments, index, monkeypatch):
+def test_a_driver_and_a_node_are_killed(connected, segments, index, monkeypatch):
     """Between stretches: those that are merged are not merged again."""
-    command = [sys.executable, "-c", DRIVER, str(index), cluster.address]
+    command = [sys.executable, "-c", DRIVER, str(index), connected.address]
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as driver:
         while not notes(index) and driver.poll() is None:
             time.sleep(0.02)
@@ -184,12 +168,12 @@ def test_a_driver_and_a_node_are_killed(cluster, segments, index, monkeypatch):
     def kill(progress):
         """The node, once a stretch is merged in this run, too; look at the notes meanwhile."""
         if progress.stage == "merge" and not left and len(notes(index)) > len(kept):
-            worker = next(node for node in cluster.list_all_nodes() if not node.head)
-            cluster.remove_node(worker, allow_graceful=False)
+            worker = next(node for node in connected.list_all_nodes() if not node.head)
+            connected.remove_node(worker, allow_graceful=False)
             left.append(notes(index))
 
     monkeypatch.setattr("everygram.distributed.compaction.merge_stretch", slowly)
-    distributed.compact(index, ray=cluster.address, full=True, threads=1, progress=kill)
+    distributed.compact(index, ray=connected.address, full=True, threads=1, progress=kill)
     assert len(kept) < len(left[0]) < total
     assert kept.items() <= left[0].items()
     assert content(index) == content(segments / "suffix-array")

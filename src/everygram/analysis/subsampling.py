@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-import everygram.index
 from everygram import arguments
 from everygram.analysis.agreements import (
     MAX_TOKENS,
@@ -37,6 +36,7 @@ from everygram.building.stages import disk, resources
 from everygram.engine.engine import Engine
 from everygram.errors import BuildError, OptionError
 from everygram.index import Index
+from everygram.opening import open as open_index
 from everygram.results.interpolation import perplexity
 from everygram.results.scaling import Scaling, ScalingStep
 from everygram.storage import format as fmt
@@ -167,7 +167,7 @@ def _growing(
             next_document=manifest.next_document + documents.shape[0],
         )
         manifest = publish(folder, manifest, None)
-        with everygram.index.open(folder) as part:
+        with open_index(folder) as part:
             yield part
 
 

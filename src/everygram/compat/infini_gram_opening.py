@@ -17,8 +17,8 @@ from everygram.compat.infini_gram_checks import is_integer
 from everygram.compat.infini_gram_shards import Shards
 from everygram.errors import OptionError
 from everygram.index import Index
-from everygram.index import open as open_index
 from everygram.index.union import UnionIndex
+from everygram.opening import open as open_index
 from everygram.storage import format as fmt
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from everygram import arguments
 from everygram.index import Index
-from everygram.index import open as open_index
+from everygram.opening import open as open_index
 
 Given = Index | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

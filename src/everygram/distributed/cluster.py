@@ -4,8 +4,9 @@ Ray comes with the extra `everygram[ray]`.
 """
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from everygram import arguments
@@ -66,6 +67,29 @@ def machines(ray: Any) -> list[tuple[int, int]]:
     if not found:
         raise OptionError("ray: expected a cluster with processors, found none in it")
     return found
+
+
+# The connection that open indexes share, and how many hold it.
+_connection, _holders, _changing = ExitStack(), 0, threading.Lock()
+
+
+def hold(address: str) -> Any:
+    """`connected` until as many calls of `let_go`. Raises as `connected`."""
+    global _holders
+    with _changing:
+        if not _holders:
+            _connection.enter_context(connected(address))
+        _holders += 1
+    return ray_module()
+
+
+def let_go() -> None:
+    """End what `hold` began; the connection ends with the last."""
+    global _holders
+    with _changing:
+        _holders -= 1
+        if not _holders:
+            _connection.close()
 
 
 def _check_answers(address: str) -> None:

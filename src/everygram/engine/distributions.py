@@ -50,7 +50,7 @@ class Distributions(Intervals):
         tokens. Of more occurrences about `max_support` are read, evenly spread, and each count is
         wrong by at most `error_bound`.
         """
-        if len(self.segments) != 1:
+        if self.far or len(self.segments) != 1:
             return self._merged(prompt, longest, max_support)
         packed, length = (
             self.longest_suffix(prompt) if longest else (self.vocabulary.pack(prompt), len(prompt))
@@ -102,17 +102,28 @@ class Distributions(Intervals):
     ) -> Following:
         """What follows the last `length` ids; `intervals`: of these ids, one per segment."""
         prompt = self.vocabulary.unpack(asked) if isinstance(asked, bytes) else asked
-        first = prompt.shape[0] - length
-        ranges, signs = intervals.tolist(), self._signs.tolist()
-        prompt_count = sum(sign * (hi - lo) for sign, (lo, hi) in zip(signs, ranges, strict=True))
+        prompt_count, stride = self._sampled(length, intervals, max_support)
+        found = self.found_in(prompt, length, intervals, stride)
+        return self._joined(asked, length, prompt_count, stride, found)
+
+    def _sampled(self, length: int, intervals: np.ndarray, max_support: int) -> tuple[int, int]:
+        """How often a prompt occurs, and every how many occurrences one is read (0: all are)."""
+        prompt_count = int((self._signs * (intervals[:, 1] - intervals[:, 0])).sum())
         if prompt_count < 0:
             raise damaged(self.path, f"{prompt_count:,} occurrences")
-        stride = 0
         # (If counts are subtracted, sampling would have no error bound.)
         if prompt_count > max_support and length and not self._deleting:
-            stride = -(-prompt_count // max_support)
+            return prompt_count, -(-prompt_count // max_support)
+        return prompt_count, 0
+
+    def found_in(
+        self, prompt: np.ndarray, length: int, intervals: np.ndarray, stride: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What follows the last `length` ids in each segment where they occur: tokens and counts,
+        which are below 0 in segments of deleted documents."""
+        first, signs = prompt.shape[0] - length, self._signs.tolist()
         found = []
-        for number, (lo, hi) in enumerate(ranges):
+        for number, (lo, hi) in enumerate(intervals.tolist()):
             if lo == hi:
                 continue
             if length == 0:
@@ -122,6 +133,17 @@ class Distributions(Intervals):
                     self._rows[number], prompt, first, lo, hi, stride, self.pace.cold
                 )
             found.append((ids, signs[number] * counts))
+        return found
+
+    def _joined(
+        self,
+        asked: bytes | np.ndarray,
+        length: int,
+        prompt_count: int,
+        stride: int,
+        found: list[tuple[np.ndarray, np.ndarray]],
+    ) -> Following:
+        """What follows in all segments, of what `found_in` gives."""
         error_bound = len(found) * (stride - 1) if stride else 0
         if len(found) != 1:
             found = [_merged_counts(found)]

@@ -67,11 +67,16 @@ class DocumentCounts(Intervals):
 
     def documents_in(self, intervals: np.ndarray) -> np.ndarray:
         """The documents of queries, by the intervals that `find_batch` gives: int64, shape (k,)."""
+        found = self.documents_added(intervals)
+        if (found < 0).any():
+            raise self._wrong_documents()
+        return found
+
+    def documents_added(self, intervals: np.ndarray) -> np.ndarray:
+        """`documents_in`, below 0 where more is subtracted than is added."""
         found = np.empty(intervals.shape[0], np.int64)
         self._read(intervals, found)
         self._look(intervals, found)
-        if (found < 0).any():
-            raise self._wrong_documents()
         return found
 
     @property

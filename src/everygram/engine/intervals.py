@@ -36,6 +36,9 @@ class Intervals:
     than its prompt.
     """
 
+    # Whether segments are in other processes: then few questions are better than short ones.
+    far = False
+
     def __init__(
         self, segments: list[Segment], vocabulary: Vocabulary, preload: Sequence[str] = ()
     ) -> None:
@@ -83,7 +86,7 @@ class Intervals:
 
     def infgram_prob(self, prompt: Ids, continuation: int) -> tuple[bytes, tuple[int, int, int]]:
         """As `prob` for the longest suffix of the prompt that occurs; its length comes last."""
-        if not self._deleting:
+        if not (self._deleting or self.far):
             return self._infgram_prob(prompt, continuation)
         packed = self.vocabulary.pack_prompt(prompt, continuation)
         query = self.vocabulary.query(self.vocabulary.unpack(packed))

@@ -69,18 +69,19 @@ class Texts(Distributions):
                 follows = self._following(prompt, prompt.shape[0], prompts[i], NO_LIMIT)
                 sparse[i] = follows.table.shape[1] == 1
         else:
-            alone = np.zeros(unseen.shape[0], np.bool_)
-            following.one_follows(
-                self._rows,
-                ids,
-                starts[unseen],
-                places[unseen],
-                prompts[unseen],
-                self.pace.cold,
-                alone,
-            )
-            sparse[unseen] = alone
+            asked = text.ranges(starts[unseen], places[unseen])
+            sparse[unseen] = self.one_follows(asked, prompts[unseen])
         return places - starts, prompt_counts, counts, sparse
+
+    def one_follows(self, prompts: Queries, intervals: np.ndarray) -> np.ndarray:
+        """Whether only one distinct token ever follows each prompt: bool, shape (k,).
+
+        intervals: as `find_batch` gives. (Deleted documents are not left out.)
+        """
+        alone = np.zeros(len(prompts), np.bool_)
+        of = prompts.ids, prompts.starts, prompts.ends, intervals
+        following.one_follows(self._rows, *of, self.pace.cold, alone)
+        return alone
 
     def unigram_log_probs(self, text: Queries) -> np.ndarray:
         """ln(count of the token / count of all tokens and ends of documents) of each token of a

@@ -65,16 +65,7 @@ class OpenIndex:
             tokenizer = arguments.place("tokenizer", tokenizer, "a path or a name")
             given = load_tokenizer(tokenizer)
         self._tokenizer = tokenizer
-        opened = () if before is None else before.engine.segments
-        manifest, segments, tokenizer_json = self._read(opened, given)
-        engine = Engine(
-            segments,
-            manifest.vocab_size,
-            manifest.separator,
-            manifest.next_document,
-            PRELOADABLE if "all" in self._preload else self._preload,
-        )
-        engine.path = self.path
+        manifest, engine, tokenizer_json = self._opened(before, given)
         # (Results keep the reading, which leads back to no file and no segment.)
         reading = Reading(
             self.path.absolute(),
@@ -100,6 +91,26 @@ class OpenIndex:
     ) -> tuple[fmt.Manifest, list[Segment], bytes | None]:
         """As `directory.open_index`."""
         return directory.open_index(self.path, opened, self._verify, tokenizer)
+
+    def _opened(
+        self, before: "OpenIndex | None", tokenizer: Tokenizer | None
+    ) -> tuple[fmt.Manifest, Engine, bytes | None]:
+        """The manifest, an engine over its segments, and the tokenizer's file, if it has one."""
+        opened = () if before is None else before.engine.segments
+        manifest, segments, tokenizer_json = self._read(opened, tokenizer)
+        engine = Engine(
+            segments,
+            manifest.vocab_size,
+            manifest.separator,
+            manifest.next_document,
+            self._preloaded(),
+        )
+        engine.path = self.path
+        return manifest, engine, tokenizer_json
+
+    def _preloaded(self) -> tuple[str, ...]:
+        """The parts to read into memory, each by its name."""
+        return PRELOADABLE if "all" in self._preload else self._preload
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +138,15 @@ class OpenIndex:
     def engine(self) -> Engine:
         """Its queries over checked ids."""
         return self._state.engine
+
+    @property
+    def missing_segments(self) -> tuple[str, ...]:
+        """The names of segments that could not be reached, whose documents no answer counts.
+
+        None but of an index that is open with `ray` and `partial`. Only `refresh` changes it: a
+        segment that is lost later is an error in queries until then, never a lower count.
+        """
+        return ()
 
     def warm_up(self) -> None:
         """Compile what queries of this index run, or load it from the disk cache."""

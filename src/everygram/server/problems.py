@@ -29,6 +29,7 @@ from everygram.errors import (
     OptionError,
     QueryError,
     TokenizerError,
+    UnreachableSegmentError,
 )
 from everygram.index import Index
 from everygram.server.calls import Answer
@@ -166,7 +167,7 @@ def refusal_of(error: Exception, indexes: Iterable[tuple[str, Index]]) -> Refusa
         detail = _TO_PREPARE.sub(_ASK_TO_PREPARE, without_paths(str(error), indexes))
         return Refusal("bad-query", detail)
     logger.error("a query failed", exc_info=error)
-    if isinstance(error, FormatError | OSError):
+    if isinstance(error, FormatError | UnreachableSegmentError | OSError):
         return Refusal("index-unavailable", "the index cannot be read; the service's log says why")
     return Refusal("internal", FAILED)
 

@@ -1,0 +1,48 @@
+"""A Ray cluster of several nodes, all on this machine, which the tests share."""
+
+import pytest
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+NODE = {"num_cpus": 1, "memory": 1 << 30, "object_store_memory": 100 << 20}
+
+
+class Nodes(Cluster):
+    """A cluster whose nodes are alike."""
+
+    def add(self):
+        return self.add_node(**NODE)
+
+
+@pytest.fixture(scope="session")
+def nodes():
+    """Two nodes; tests add others, and remove these."""
+    cluster = Nodes(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    cluster.add()
+    yield cluster
+    if ray.is_initialized():
+        ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(nodes):
+    """Two nodes, whatever the tests before did; this process is connected to none."""
+    if ray.is_initialized():
+        ray.shutdown()
+    workers = [node for node in nodes.list_all_nodes() if not node.head]
+    for node in workers[1:]:
+        nodes.remove_node(node)
+    if not workers:
+        nodes.add()
+    yield nodes
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+@pytest.fixture
+def connected(cluster):
+    """The cluster, which this process is connected to."""
+    ray.init(cluster.address, log_to_driver=False, logging_level="error")
+    return cluster
