@@ -71,9 +71,12 @@ class Reading:
     entry: fmt.TokenizerEntry
     # The index's tokenizer.json, where the index is open.
     tokenizer_json: bytes | None = field(default=None, repr=False, compare=False)
+    # Segments of the index that could not be reached.
+    missing_segments: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[type["Reading"], tuple[Any, ...]]:
-        return Reading, (self.path, self.dtype, self.separator, self.vocab_size, self.entry)
+        made = self.path, self.dtype, self.separator, self.vocab_size, self.entry
+        return Reading, (*made, None, self.missing_segments)
 
     @property
     def has_tokenizer(self) -> bool:

@@ -26,23 +26,27 @@ def nodes():
     cluster.shutdown()
 
 
-@pytest.fixture
-def cluster(nodes):
-    """Two nodes, whatever the tests before did; this process is connected to none."""
-    if ray.is_initialized():
-        ray.shutdown()
+def two(nodes):
+    """The cluster, of two nodes again, whatever tests before did."""
     workers = [node for node in nodes.list_all_nodes() if not node.head]
     for node in workers[1:]:
         nodes.remove_node(node)
     if not workers:
         nodes.add()
-    yield nodes
-    if ray.is_initialized():
-        ray.shutdown()
+    return nodes
 
 
 @pytest.fixture
-def connected(cluster):
-    """The cluster, which this process is connected to."""
-    ray.init(cluster.address, log_to_driver=False, logging_level="error")
-    return cluster
+def cluster(nodes):
+    """The cluster, to which this process is not connected."""
+    if ray.is_initialized():
+        ray.shutdown()
+    return two(nodes)
+
+
+@pytest.fixture
+def connected(nodes):
+    """The cluster, to which this process is connected, and stays so for the next test."""
+    if not ray.is_initialized():
+        ray.init(nodes.address, log_to_driver=False, logging_level="error")
+    return two(nodes)

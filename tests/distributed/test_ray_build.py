@@ -48,10 +48,10 @@ def built(cluster, corpus, out, **given):
 
 
 @pytest.mark.parametrize("kind", ["suffix-array", "self-index"])
-def test_the_bytes_of_a_build_here(cluster, tmp_path, corpus, kind):
+def test_the_bytes_of_a_build_here(connected, tmp_path, corpus, kind):
     told = []
     given = {"parts": 5, "kind": kind, "tokenizer": "train:300"}
-    report = built(cluster, corpus, tmp_path / "index", progress=told.append, **given)
+    report = built(connected, corpus, tmp_path / "index", progress=told.append, **given)
     expected = everygram.build(corpus, tmp_path / "local", threads=1, **given)
     assert content(tmp_path / "index") == content(tmp_path / "local")
     assert (report.num_documents, report.num_tokens) == (341, expected.num_tokens)
@@ -61,26 +61,26 @@ def test_the_bytes_of_a_build_here(cluster, tmp_path, corpus, kind):
     assert verify(tmp_path / "index", lambda *_: None) == []
     # A rerun right after the end has nothing to do.
     with pytest.raises(BuildError, match="already holds an index"):
-        built(cluster, corpus, tmp_path / "index", **given)
+        built(connected, corpus, tmp_path / "index", **given)
 
 
-def test_as_many_parts_as_the_cluster_runs_at_once(cluster, tmp_path, corpus):
-    built(cluster, corpus, tmp_path / "index")
+def test_as_many_parts_as_the_cluster_runs_at_once(connected, tmp_path, corpus):
+    built(connected, corpus, tmp_path / "index")
     with everygram.open(tmp_path / "index") as index:
         assert len(index.manifest.segments) == 2
 
 
-def test_what_no_machine_can_run(cluster, tmp_path, corpus):
+def test_what_no_machine_can_run(connected, tmp_path, corpus):
     with pytest.raises(OptionError, match="expected a machine with 64 processors and"):
-        distributed.build(corpus, tmp_path / "index", ray=cluster.address, threads=64)
+        distributed.build(corpus, tmp_path / "index", ray=connected.address, threads=64)
     with pytest.raises(OptionError, match="expected a machine with 1 processors and 9,8"):
         distributed.build(
-            corpus, tmp_path / "index", ray=cluster.address, threads=1, memory=9876543210
+            corpus, tmp_path / "index", ray=connected.address, threads=1, memory=9876543210
         )
     assert not (tmp_path / "index").exists()
 
 
-def test_a_part_that_always_fails_is_named(cluster, tmp_path, corpus):
+def test_a_part_that_always_fails_is_named(connected, tmp_path, corpus):
     """With its error; the others are kept."""
     lines = (corpus / "a.jsonl").read_text().splitlines()
     lines[-1] = "no JSON"
@@ -88,14 +88,14 @@ def test_a_part_that_always_fails_is_named(cluster, tmp_path, corpus):
     with pytest.raises(
         BuildError, match=r"part \d .*failed 3 times, the last time: .*a.jsonl.*JSON"
     ):
-        built(cluster, corpus, tmp_path / "index", parts=4)
+        built(connected, corpus, tmp_path / "index", parts=4)
     done = list((tmp_path / "index").glob("part-*/report.json"))
     assert 1 <= len(done) < 4
     lines[-1] = lines[0]
     (corpus / "a.jsonl").write_text("\n".join(lines))
     with pytest.raises(BuildError, match="with other inputs"):
-        built(cluster, corpus, tmp_path / "index", parts=4)
-    built(cluster, corpus, tmp_path / "index", parts=4, restart=True)
+        built(connected, corpus, tmp_path / "index", parts=4)
+    built(connected, corpus, tmp_path / "index", parts=4, restart=True)
 
 
 DRIVER = """
@@ -107,7 +107,7 @@ distributed.build(
 """
 
 
-@pytest.mark.parametrize("round", range(sized(2, 30)))
+@pytest.mark.parametrize("round", range(sized(1, 30)))
 def test_nodes_and_the_driver_are_killed(cluster, tmp_path, corpus, round):
     """At random; what is built then is what an undisturbed build makes."""
     rng = random.Random(round)

@@ -1,9 +1,11 @@
 """Indexes asked over actors of a Ray cluster of two nodes: the answers of an index that is here."""
 
 import math
+import os
 import pickle
 import random
 import shutil
+import signal
 import threading
 import time
 
@@ -11,6 +13,7 @@ import pytest
 import ray
 
 import everygram
+from campaign import sized
 from everygram import OptionError, QueryError, UnreachableSegmentError
 from everygram.distributed import actors as actors_module
 from everygram.storage import format as fmt
@@ -56,7 +59,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", ["both", "deleted"])
+@pytest.mark.parametrize("case", sized(["deleted"], list(CASES)))
 def test_answers_of_the_index_here(connected, tmp_path, make, case):
     make(tmp_path / "index", some_documents(3, 14), **CASES[case])
     rng = random.Random(5)
@@ -72,7 +75,7 @@ def test_answers_of_the_index_here(connected, tmp_path, make, case):
         assert far.disturbed() is None
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sized(["both"], list(CASES)))
 def test_the_oracle(connected, tmp_path, make, case):
     documents = some_documents(8, 30)
     make(tmp_path / "index", documents, **CASES[case])
@@ -190,15 +193,17 @@ def test_segments_whose_files_are_gone(connected, tmp_path, make, monkeypatch):
     assert index.count([97]).count == naive.count([97])
     assert index.num_documents == len(documents) - lost.num_documents
     assert index.document(0).number == 0
-    with opened(path, partial=True) as other:
-        assert other.missing_segments == (lost.name,)
-        assert other.count([97]).count == naive.count([97])
-        # A refresh that finds no more is none.
-        assert not other.refresh()
+    found = index.count([97])
+    assert found.missing_segments == pickle.loads(pickle.dumps(found)).missing_segments
+    assert found.as_dict()["missing_segments"] == [lost.name]
+    assert index.count_batch([[97]]).missing_segments == (lost.name,)
+    # A refresh that finds no more is none.
+    assert not index.refresh()
     # The answer is whole again when it is there again.
     shutil.move(gone, kept)
     assert index.refresh()
-    assert index.missing_segments == ()
+    assert index.missing_segments == index.count([97]).missing_segments == ()
+    assert "missing_segments" not in index.count([97]).as_dict()
     assert index.count([97]).count == count
     index.close()
 
@@ -220,6 +225,34 @@ def test_no_process_answers(connected, tmp_path, make, monkeypatch):
         with pytest.raises(UnreachableSegmentError) as raised:
             index.count([97])
         assert raised.value.segments == ("segment-000001", "segment-000002")
+
+
+def test_a_process_that_hangs(connected, tmp_path, make, monkeypatch):
+    """It is ended, and another answers; one that takes its time is waited for."""
+    documents = some_documents(9, 20)
+    path = make(tmp_path / "index", documents, segments=2)
+    with opened(path, actors=1) as index:
+        (group,) = index.engine.actors.groups
+        monkeypatch.setattr(actors_module, "SILENCE", 1.0)
+        (actor,) = group._actors
+        count = NaiveIndex(documents, 255).count([97])
+
+        def dawdle(holder):
+            answer = type(holder).of_engine
+
+            def slowly(*args):
+                time.sleep(2.5)
+                return answer(*args)
+
+            type(holder).of_engine = slowly
+            return os.getpid()
+
+        process = ray.get(actor.__ray_call__.remote(dawdle))
+        assert index.count([97]).count == count
+        assert group._actors == [actor]
+        os.kill(process, signal.SIGSTOP)
+        assert index.count([97]).count == count
+        assert group._actors != [actor]
 
 
 def test_a_changed_index(connected, tmp_path, make):

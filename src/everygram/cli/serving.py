@@ -27,6 +27,7 @@ METAVARS = {
     "tls_key": "FILE",
     "keys": "FILE",
     "preload": "PART",
+    "ray": "[ADDRESS]",
     "allowed_hosts": "HOST",
     "cors_origins": "ORIGIN",
     "rate_per_key": "RATE",
@@ -78,6 +79,8 @@ def _setting_options() -> Iterable[click.Option]:
         options: dict[str, Any] = {"type": str, "metavar": metavar}
         if kind is bool:
             flag, options = f"{flag}/--no-{flag[2:]}", {"default": None}
+        elif name == "ray":
+            options |= {"is_flag": False, "flag_value": "local"}
         elif metavar == "FILE":
             options["shell_complete"] = completes("file")
         several = field.default == ()
@@ -263,6 +266,7 @@ def _command() -> click.Command:
             "everygram serve my-index other-index --port 8000",
             "everygram serve pile=/data/pile-v3 dolma=/data/dolma --union both",
             "everygram serve my-index --host 0.0.0.0 --keys keys.json --max-seconds 10",
+            "everygram serve my-index --ray auto --replicas 2",
             "everygram serve --config everygram.toml --show-settings",
         ),
     )

@@ -38,6 +38,7 @@ class RemoteReading(Reading):
             self.vocab_size,
             entry,
             data,
+            (),
             None,
             self.indexes,
         )
@@ -104,6 +105,7 @@ def reading_of(info: dict[str, Any], fetch: Callable[[], bytes]) -> RemoteReadin
         info["vocab_size"],
         fmt.TokenizerEntry(kind, info["tokenizer"], sha256, info["query_prefix"]),
         None,
+        (),
         fetch,
         tuple(info.get("indexes", ())),
     )

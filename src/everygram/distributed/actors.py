@@ -22,10 +22,14 @@ from everygram.storage.directory import check_files, open_segment
 
 # Seconds until an actor that does not answer counts as unreachable, if none can be started.
 PATIENCE = 60.0
+# Seconds after which an actor that has not answered is asked whether it is alive; so many it has
+# to say so.
+SILENCE = 15.0
 # Seconds between two tries.
 PAUSE = 0.2
 # Questions that one actor answers at the same time.
 AT_ONCE = 8
+ALIVE = "alive"
 
 
 class Held(NamedTuple):
@@ -87,6 +91,9 @@ class Holder:
     def check(self) -> None:
         """Open the segments."""
         self.opened()
+
+    def alive(self) -> None:
+        """Answers at once, in a thread of its own."""
 
     def of_engine(self, name: str, *args: Any) -> Any:
         """What a method of the engine answers."""
@@ -170,7 +177,7 @@ class Group:
     def _started(self) -> Any:
         """A new actor, on a machine that has few."""
         return (
-            self._ray.remote(Holder)
+            self._ray.remote(concurrency_groups={ALIVE: 1})(Holder)
             .options(
                 num_cpus=0,
                 max_restarts=-1,
@@ -191,6 +198,19 @@ class Group:
         with self._changing:
             if actor in self._actors:
                 self._actors[self._actors.index(actor)] = self._started()
+
+    def hangs(self, actor: Any) -> bool:
+        """Whether an actor's process, or the way to it, has stopped. If so, it is ended."""
+        there = actor.alive.options(concurrency_group=ALIVE).remote()
+        try:
+            self._ray.get(there, timeout=SILENCE)
+        except self._ray.exceptions.GetTimeoutError:
+            self._ray.kill(actor)
+            self.replace(actor)
+            return True
+        except self._ray.exceptions.RayError:
+            pass  # (That it has died its answer says.)
+        return False
 
     @property
     def names(self) -> list[str]:
@@ -227,10 +247,15 @@ class Actors:
         self, group: Group, name: str, args: Sequence[Any], sent: tuple[Any, Any], end: float
     ) -> Any:
         errors = self._ray.exceptions
+        why: Exception
         while True:
             actor, there = sent
             try:
-                ok, answer = self._ray.get(there)
+                ok, answer = self._ray.get(there, timeout=SILENCE)
+            except errors.GetTimeoutError:
+                if not group.hangs(actor):
+                    continue
+                why = TimeoutError("it does not answer")
             except errors.ActorDiedError as error:
                 why = error
                 group.replace(actor)

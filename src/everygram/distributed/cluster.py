@@ -29,6 +29,12 @@ def ray_module() -> Any:
     return ray
 
 
+def check_reachable(address: str) -> None:
+    """Raise what `connected` would, as far as that is known without a connection."""
+    ray_module()
+    _check_answers(arguments.string("ray", address))
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Ray, connected to the cluster at an address, "auto" for the one on this machine, or "local"

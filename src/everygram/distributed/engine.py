@@ -50,7 +50,7 @@ class FarEngine(Engine):
         self._signs = np.array([each.sign for each in manifest.segments], np.int64)
         self._deleting = bool((self._signs < 0).any())
         self.stream_len = int(sum(s.stream_len * s.entry.sign for s in self.segments))
-        self.pace = Pace()
+        self.pace = Pace(always=True)
         self.next_document = manifest.next_document
         self.members = None
 

@@ -74,6 +74,7 @@ class OpenIndex:
             manifest.vocab_size,
             manifest.tokenizer,
             tokenizer_json,
+            self.missing_segments,
         )
         self._state = State(
             engine,

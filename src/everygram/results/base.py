@@ -30,6 +30,10 @@ class Reading(Protocol):
     def has_tokenizer(self) -> bool:
         """Whether ids can be read as text."""
 
+    @property
+    def missing_segments(self) -> tuple[str, ...]:
+        """The names of the index's segments that could not be reached."""
+
     def token_text(self, token_id: int) -> str:
         """One token for display. Raises TokenizerError if there is no tokenizer."""
 
@@ -147,14 +151,22 @@ class Result(Value):
         """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.query, self._reading)
 
+    @property
+    def missing_segments(self) -> tuple[str, ...]:
+        """The names of segments that it lacks: of an index that is open with `partial` alone."""
+        return self._reading.missing_segments
+
     def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
-        """The result as JSON values, under the names of its attributes.
+        """The result as JSON values, under the names of its attributes; `missing_segments` if it
+        lacks any.
 
         echo: whether with `token_ids` and `tokens` of the query.
         """
-        if not flag("echo", echo, QueryError):
-            return {}
-        return {"token_ids": self.token_ids, "tokens": self.tokens}
+        lacking = list(self.missing_segments)
+        made: dict[str, Any] = {"missing_segments": lacking} if lacking else {}
+        if flag("echo", echo, QueryError):
+            made |= {"token_ids": self.token_ids, "tokens": self.tokens}
+        return made
 
     def _said(self) -> list[Any]:
         return [ids_of(self._reading, self._asked), *super()._said()]
@@ -171,6 +183,11 @@ class Batch(Value, Sequence[R]):
     _ids: np.ndarray = field(repr=False)
     _starts: np.ndarray = field(repr=False)
     _ends: np.ndarray = field(repr=False)
+
+    @property
+    def missing_segments(self) -> tuple[str, ...]:
+        """As of each result."""
+        return self._reading.missing_segments
 
     @abstractmethod
     def _result(self, i: int, asked: np.ndarray) -> R:

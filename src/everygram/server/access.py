@@ -111,12 +111,19 @@ def cors(method: str, origin: str, header: Callable[[str], str], settings: Setti
 def checked(settings: Settings) -> list[str]:
     """What whoever starts a service should know, a line each.
 
-    Raises OptionError if nothing is to be served, and for files of keys or TLS that are of no use.
+    Raises OptionError if nothing is to be served, for files of keys or TLS that are of no use, and
+    for a cluster that does not answer; MissingExtraError without Ray.
     """
     if not settings.indexes:
         raise OptionError(
             "indexes: expected one at least, found none; give a folder: everygram serve PATH"
         )
+    if settings.ray is not None:
+        from everygram.distributed.cluster import check_reachable
+
+        if settings.unions:
+            raise OptionError("unions: not with ray; compact the indexes into one")
+        check_reachable(settings.ray)
     keys = None if settings.keys is None else Keys.load(settings.keys)
     if settings.tls_certificate is not None:
         _check_tls(settings)

@@ -37,12 +37,14 @@ class _Served:
 class Indexes:
     """The indexes of a service, by name. Methods may be called from several threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, over_ray: bool = False) -> None:
         """Open all of them. Raises as `everygram.open`, and OptionError for unions of unlike ones.
 
         Tokenizers are loaded at once, so that one that cannot be stops the service, not a query.
+
+        over_ray: on the settings' cluster, which only a process that forks no more may do.
         """
-        self._settings = settings
+        self._settings, self._over_ray = settings, over_ray
         self._looking = threading.Lock()
         served: dict[str, _Served] = {}
         for name, path in settings.indexes.items():
@@ -69,7 +71,21 @@ class Indexes:
     def _opened(self, path: Path, verify: bool = False) -> Index:
         # (`Path.resolve` raises RuntimeError for links in a circle.)
         path = Path(os.path.realpath(path))
-        index = Index(path, preload=self._settings.preload, verify=verify or self._settings.verify)
+        settings = self._settings
+        verify, preload = verify or settings.verify, settings.preload
+        index = Index(path, verify=verify, preload=() if settings.ray else preload)
+        if self._over_ray:
+            from everygram.distributed.querying import RayIndex
+
+            assert settings.ray is not None
+            index = RayIndex(
+                path,
+                ray=settings.ray,
+                actors=settings.actors or None,
+                replicas=settings.replicas,
+                verify=verify,
+                preload=preload,
+            )
         _ = index.tokenizer
         return index
 

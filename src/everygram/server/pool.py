@@ -11,6 +11,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -28,6 +29,8 @@ logger = logging.getLogger("everygram")
 # A call with a longer body, or with several lines, takes its turn in a lane of its own, so that
 # short ones do not wait for it.
 LONG_BODY = 64 << 10
+# How many calls are answered at once where threads answer: most wait for machines elsewhere.
+THREADS = 16
 # What of an answer is read, and sent, at a time.
 PIECE = 256 << 10
 
@@ -63,31 +66,41 @@ class Pool(Protocol):
 
 
 class Threads:
-    """Answers in threads of this process. What is under way cannot be stopped."""
+    """Answers in threads of this process. What is under way cannot be stopped, only left alone."""
 
     def __init__(self, application: FastAPI) -> None:
         self._application = application
-        self._running = 0
+        self._settings: Settings = application.state.settings
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._asked = 0
 
     async def answer(self, call: Call, seconds: float) -> Given:
-        self._running += 1
+        self.check(call)
+        self._asked += 1
+        made = self._threads.submit(answer, call, self._application)
+        made.add_done_callback(self._answered)
         try:
-            made = await asyncio.to_thread(answer, call, self._application)
-        finally:
-            self._running -= 1
-        return Given(made, [made.body])
+            async with asyncio.timeout(seconds):
+                given = await asyncio.wrap_future(made)
+        except TimeoutError:
+            raise _stopped(self._settings) from None
+        return Given(given, [given.body])
+
+    def _answered(self, _: object) -> None:
+        self._asked -= 1
 
     def check(self, call: Call) -> None:
-        pass
+        if self._asked >= THREADS + self._settings.max_queue:
+            raise _full(self._settings)
 
     async def follow(self) -> None:
         pass
 
     def load(self) -> tuple[int, int]:
-        return 0, self._running
+        return max(0, self._asked - THREADS), min(self._asked, THREADS)
 
     def close(self) -> None:
-        pass
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Runner(NamedTuple):
@@ -172,11 +185,7 @@ class Runners:
 
     def check(self, call: Call) -> None:
         if len(self._lane(call).waiting) >= self._settings.max_queue:
-            raise Refusal(
-                "overloaded",
-                f"{self._settings.max_queue:,} queries are waiting already; try again",
-                headers=(("retry-after", "1"),),
-            )
+            raise _full(self._settings)
 
     async def answer(self, call: Call, seconds: float) -> Given:
         self.check(call)
@@ -189,10 +198,7 @@ class Runners:
                 finally:
                     lane.leave()
         except TimeoutError:
-            raise Refusal(
-                "time-limit",
-                f"the query was stopped: it took more than {self._settings.max_seconds:g} seconds",
-            ) from None
+            raise _stopped(self._settings) from None
 
     async def _answered(self, lane: _Lane, call: Call) -> Given:
         runner = await self._taken(lane)
@@ -274,6 +280,21 @@ class Runners:
             for runner in (*lane.idle, *lane.busy):
                 runner.kill()
             lane.idle.clear()
+
+
+def _full(settings: Settings) -> Refusal:
+    return Refusal(
+        "overloaded",
+        f"{settings.max_queue:,} queries are waiting already; try again",
+        headers=(("retry-after", "1"),),
+    )
+
+
+def _stopped(settings: Settings) -> Refusal:
+    return Refusal(
+        "time-limit",
+        f"the query was stopped: it took more than {settings.max_seconds:g} seconds",
+    )
 
 
 def _processors() -> int:

@@ -82,7 +82,8 @@ def _field(group: str, description: str) -> Any:
 
 
 SERVED, NETWORK, ACCESS = "Indexes", "Network", "Access"
-LIMITS, TIMES, LOAD, OPERATION = "Limits of a request", "Time-outs", "Load", "Operation"
+LIMITS, TIMES, LOAD = "Limits of a request", "Time-outs", "Load"
+CLUSTER, OPERATION = "Cluster", "Operation"
 
 
 class Settings(BaseSettings):
@@ -199,6 +200,19 @@ class Settings(BaseSettings):
         Natural,
         _field(LOAD, "Open files and sockets of a process (0: as many as the system allows)."),
     ] = 0
+
+    ray: Annotated[
+        str | None,
+        _field(
+            CLUSTER,
+            "Address of a Ray cluster whose machines answer (auto: this machine's; local: a new "
+            "one for each worker).",
+        ),
+    ] = None
+    actors: Annotated[
+        Natural, _field(CLUSTER, "Processes there that share an index (0: one per machine).")
+    ] = 0
+    replicas: Annotated[Number, _field(CLUSTER, "Replicas of each of these.")] = 1
 
     grace_seconds: Annotated[
         Seconds, _field(OPERATION, "For requests to end once the service is told to.")

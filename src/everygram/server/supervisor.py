@@ -89,7 +89,8 @@ class Supervisor:
             self._sockets[0].close()
             raise
         _allow_files(settings)
-        self._indexes.warm_up()
+        if settings.ray is None:
+            self._indexes.warm_up()
         self._application = pages.create(settings, self._indexes)
         self._metrics, self._rates = Metrics(settings.workers), Rates(settings)
         # (What is there now is never looked at for garbage again, nor copied for that.)

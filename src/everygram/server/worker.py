@@ -15,12 +15,12 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from everygram.server import protocol
+from everygram.server import pages, protocol
 from everygram.server.app import Service
 from everygram.server.door import Door
-from everygram.server.indexes import LOOKS
+from everygram.server.indexes import LOOKS, Indexes
 from everygram.server.metrics import Metrics
-from everygram.server.pool import Runners
+from everygram.server.pool import Pool, Runners, Threads
 from everygram.server.rates import Rates
 from everygram.server.settings import Settings
 
@@ -41,7 +41,12 @@ def run(
 
     application: the pages, with the settings and indexes.
     """
-    # uvicorn handles these, and raises them again once it has ended.
+    settings: Settings = application.state.settings
+    if settings.ray is not None:
+        indexes = Indexes(settings, over_ray=True)
+        indexes.warm_up()
+        application = pages.create(settings, indexes)
+    # uvicorn handles these, and raises them again once it has ended. (Ray has handled them, too.)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: None)
     # Files may have changed since the supervisor opened them, which may be what the worker before
@@ -61,7 +66,11 @@ async def _serve(
 ) -> None:
     settings: Settings = application.state.settings
     supervisor = _Supervisor(control)
-    pool = Runners(supervisor.spawn, application.state.indexes, settings)
+    pool: Pool
+    if settings.ray is None:
+        pool = Runners(supervisor.spawn, application.state.indexes, settings)
+    else:
+        pool = Threads(application)
     service = Service(application, pool, metrics, rates)
     config = protocol.Config(
         service,
