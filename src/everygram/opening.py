@@ -92,6 +92,10 @@ def open(
             verify=verify,
             tokenizer=tokenizer,
         )
+    replicas, partial = (
+        arguments.natural("replicas", replicas, 1),
+        arguments.flag("partial", partial),
+    )
     if actors is not None or replicas != 1 or partial:
         raise OptionError("actors, replicas, partial: go with ray")
     if isinstance(path, list | tuple) or minus is not None:

@@ -150,7 +150,7 @@ def test_what_is_shown_is_read_as_the_same(here, monkeypatch):
     assert "max_body_bytes = 12345  # --max-body-bytes" in shown
     assert "# tls_key is not set" in shown
     assert "[indexes]  # PATH" in shown
-    missing = {"tls_certificate", "tls_key", "rate_per_address"}
+    missing = {"tls_certificate", "tls_key", "rate_per_address", "ray"}
     assert tomllib.loads(shown).keys() == Settings.model_fields.keys() - missing
 
 

@@ -13,6 +13,7 @@ from everygram.building.parts import (
     Job,
     Run,
     build_parts,
+    checked_number,
     collected,
     common_warnings,
     finished,
@@ -141,7 +142,7 @@ def build_of(
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     document_counts = arguments.flag("document_counts", document_counts)
     every = kind_given(kind, sample_every)
-    number = None if parts is None else arguments.natural("parts", parts, 1)
+    number = checked_number(parts)
     with disk(out), new_index(out, restart) as (left, done), PeakMemory() as peak:
         begun = _begun(source.operation, source)
         if not document_counts:

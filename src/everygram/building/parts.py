@@ -12,13 +12,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from everygram import arguments
 from everygram.corpus.dividing import Part
 from everygram.durable import sync_directory
+from everygram.errors import OptionError
 from everygram.progress import BuildReport, Clock, Progress
 from everygram.storage import format as fmt
 from everygram.storage.directory import read_manifest
 from everygram.storage.disk import write_synced
 
+# More parts than anybody wants, of which the list is still short.
+MOST = 100_000
 # In the folder of a part: what its build made.
 REPORT = "report.json"
 
@@ -49,6 +53,14 @@ class Job:
 # Builds parts: calls the function with the number of one and how far it is; gives, for each that is
 # built, its number and its report.
 Run = Callable[[Sequence[Job], Callable[[int, Progress], None]], Iterator[tuple[int, BuildReport]]]
+
+
+def checked_number(parts: object) -> int | None:
+    """A number of parts, as it was given. Raises OptionError for what is none."""
+    number = None if parts is None else arguments.natural("parts", parts, 1)
+    if number is not None and number > MOST:
+        raise OptionError(f"parts: expected at most {MOST:,}, found {number:,}")
+    return number
 
 
 def part_name(number: int) -> str:

@@ -13,6 +13,7 @@ from everygram.building.external_sort import (
     RESERVED,
     longest_at_once,
 )
+from everygram.building.parts import checked_number
 from everygram.building.source import Source, open_source
 from everygram.building.stages import LEFT_BYTES, kind_given, resources, self_index_bytes
 from everygram.corpus.memory import Given
@@ -83,8 +84,8 @@ def plan_of(
         fmt.SELF_INDEX_KIND: int(compressed * INDEX_OVERHEAD) + counts,
     }
     divided: tuple[int, ...] = ()
-    if parts is not None:
-        pieces = source.corpus.divide(arguments.natural("parts", parts, 1))
+    if (number := checked_number(parts)) is not None:
+        pieces = source.corpus.divide(number)
         divided = tuple(sum(piece.end - piece.begin for piece in part) for part in pieces)
     share = max(divided, default=1) / max(1, sum(divided)) if divided else 1.0
     merged = tokens * share > longest_at_once(memory - source.beside, threads)
