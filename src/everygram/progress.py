@@ -73,16 +73,17 @@ class BuildPlan:
 class BuildReport:
     """What a build made.
 
-    formats: files read of each, with what was taken for granted of how separators mark documents.
-    `skips` lists the first of what was `skipped`, `again` files that were in the index already, and
-    whose documents are in it once more now; `seconds` is what each stage took; `peak_bytes`
-    the most memory held at once, page cache and mapped files not counted; `index_bytes` all files;
-    `passed_over` as in `BuildPlan`. `first_document` is the number of the first one that was read.
-    `warnings`: what is hardly meant, such as a field to keep that no record has; of a build that
-    was continued, only those of this run.
+    path: a folder, or the address of an object store. formats: files read of each, with what was
+    taken for granted of how separators mark documents. `skips` lists the first of what was
+    `skipped`, `again` files that were in the index already, and whose documents are in it once more
+    now; `seconds` is what each stage took; `peak_bytes` the most memory held at once, page cache
+    and mapped files not counted; `index_bytes` all files; `passed_over` as in `BuildPlan`.
+    `first_document` is the number of the first one that was read. `warnings`: what is hardly meant,
+    such as a field to keep that no record has; of a build that was continued, only those of this
+    run.
     """
 
-    path: Path
+    path: Path | str
     formats: dict[str, int]
     num_documents: int
     num_tokens: int

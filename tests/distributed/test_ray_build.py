@@ -11,6 +11,7 @@ import time
 import pytest
 
 import everygram
+import stores
 from campaign import sized
 from everygram import BuildError, OptionError, distributed
 from everygram.storage.verify import verify
@@ -160,19 +161,73 @@ def test_no_cluster_there(tmp_path, corpus):
         distributed.build(corpus, tmp_path / "index", ray="127.0.0.1:1")
 
 
-OWN = """
-import sys
-import ray
-from everygram import distributed
-print(distributed.build(sys.argv[1], sys.argv[2], parts=2, threads=1).num_documents)
-assert not ray.is_initialized()
-"""
+def test_an_index_in_a_store(connected, tmp_path, corpus, monkeypatch):
+    """Parts that are noted there are kept; the files are those of a build here."""
+    address = f"file://{tmp_path / 'there'}"
+    lines = (corpus / "c.jsonl").read_text()
+    (corpus / "c.jsonl").write_text(lines + "no JSON\n")
+    with pytest.raises(BuildError, match=r"part 4 failed 3 times, .*c.jsonl.*JSON"):
+        built(connected, corpus, address, parts=4)
+    notes = list((tmp_path / "there").glob("part-*.json"))
+    assert notes and not (tmp_path / "there" / "manifest.json").exists()
+    # Of another corpus, or with other options, it does not go on.
+    (corpus / "c.jsonl").write_text(lines)
+    with pytest.raises(BuildError, match="interrupted build of another corpus or with other"):
+        built(connected, corpus, address)
+    report = built(connected, corpus, address, parts=4, restart=True)
+    assert (report.path, report.num_documents) == (address, 341)
+    everygram.build(corpus, tmp_path / "local", parts=4, threads=1)
+    assert content(tmp_path / "there") == content(tmp_path / "local")
+    assert verify(tmp_path / "there", lambda *_: None) == []
+    with pytest.raises(BuildError, match="already holds an index"):
+        built(connected, corpus, address)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(BuildError, match="is not empty: it holds 'file'"):
+        built(connected, corpus, f"file://{tmp_path / 'other'}")
 
 
-def test_processes_end(tmp_path):
-    """A cluster of its own ends with the build."""
+def test_a_driver_is_killed_that_builds_in_a_store(cluster, tmp_path, corpus):
+    """Whoever runs it again finds the parts that are there, however many there are to be."""
+    there = tmp_path / "there"
+    command = [sys.executable, "-c", DRIVER, str(corpus), f"file://{there}", cluster.address]
+    with subprocess.Popen([*command, str(MEMORY)], start_new_session=True) as driver:
+        while not list(there.glob("part-*.json")) and driver.poll() is None:
+            time.sleep(0.02)
+        os.killpg(driver.pid, signal.SIGKILL)
+    kept = {path: path.stat().st_mtime_ns for path in there.glob("part-*.json")}
+    assert kept and not (there / "manifest.json").exists()
+    seen = []
+
+    def look(progress):
+        seen.append({path: path.stat().st_mtime_ns for path in kept if path.exists()})
+
+    built(cluster, corpus, f"file://{there}", progress=look)
+    assert kept in seen
+    everygram.build(corpus, tmp_path / "local", parts=6, threads=1)
+    assert content(there) == content(tmp_path / "local")
+
+
+def test_a_cluster_of_its_own(tmp_path):
+    """It ends with the build, here of an index on S3."""
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a cat"}\n' * 9)
-    command = [sys.executable, "-c", OWN, str(path), str(tmp_path / "index")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stdout) == (0, "9\n"), done.stderr
+    with stores.serving() as bucket:
+        run = "from everygram.cli.app import run; run()"
+        command = [sys.executable, "-c", run, "build", str(path), "--out", f"{bucket}/index"]
+        done = subprocess.run(
+            [*command, "--ray", "--parts", "2", "--threads", "1"],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"ask it: everygram count {bucket}/index" in done.stdout
+        everygram.pull(f"{bucket}/index", tmp_path / "index")
+    with everygram.open(tmp_path / "index") as index:
+        assert index.count("a cat").count == 9
+
+
+def test_a_store_without_a_cluster(tmp_path, corpus):
+    with pytest.raises(OptionError, match=r"expected a folder, found 's3://b/i': .*everygram push"):
+        everygram.build(corpus, "s3://b/i")

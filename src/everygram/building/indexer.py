@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Unpack
 
 from everygram import arguments
+from everygram.addresses import is_address
 from everygram.arguments import Size
 from everygram.building.parts import (
     Job,
@@ -30,7 +31,7 @@ from everygram.corpus.dividing import Part
 from everygram.corpus.documents import SKIPS_LISTED
 from everygram.corpus.memory import Given
 from everygram.corpus.source import CorpusKeywords
-from everygram.errors import BuildError
+from everygram.errors import BuildError, OptionError
 from everygram.progress import BuildReport, PeakMemory, Progress
 from everygram.storage import format as fmt
 from everygram.storage.build_state import BuildState
@@ -139,6 +140,11 @@ def build_of(
     """
     memory, threads = resources(memory, threads)
     source.limit(memory)
+    if is_address(out):
+        raise OptionError(
+            f"out: expected a folder, found '{out}': build in a folder and 'everygram push' it, or "
+            "build there on a cluster: --ray"
+        )
     restart, out = arguments.flag("restart", restart), arguments.path("out", out)
     document_counts = arguments.flag("document_counts", document_counts)
     every = kind_given(kind, sample_every)

@@ -68,23 +68,31 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}"
 
 
+def report_of(fields: dict[str, Any], path: Path) -> BuildReport:
+    """The report that was written down as these JSON values."""
+    listed = {name: tuple(fields[name]) for name in ("skips", "again", "warnings")}
+    return BuildReport(**fields | listed | {"path": path})
+
+
+def fields_of(report: BuildReport) -> dict[str, Any]:
+    """A report as JSON values."""
+    fields = asdict(report)
+    del fields["path"]
+    return fields
+
+
 def finished(job: Job) -> BuildReport | None:
     """What was made of a part that is built, or None."""
     try:
-        fields = json.loads((job.folder / REPORT).read_bytes())
+        return report_of(json.loads((job.folder / REPORT).read_bytes()), job.folder)
     except (OSError, ValueError):
         return None
-    for name in ("skips", "again", "warnings"):
-        fields[name] = tuple(fields[name])
-    return BuildReport(**fields | {"path": job.folder})
 
 
 def note(job: Job, report: BuildReport) -> None:
     """Let a part be `finished`."""
-    fields = asdict(report)
-    del fields["path"]
     temporary = job.folder / (REPORT + ".tmp")
-    write_synced(temporary, json.dumps(fields).encode())
+    write_synced(temporary, json.dumps(fields_of(report)).encode())
     temporary.rename(job.folder / REPORT)
     sync_directory(job.folder)
 
@@ -134,7 +142,7 @@ def collected(path: Path, jobs: Sequence[Job]) -> tuple[fmt.SegmentEntry, ...]:
     documents = 0
     for job in jobs:
         for entry in read_manifest(job.folder).segments:
-            name = fmt.segment_name(len(entries) + 1)
+            name = fmt.segment_name(job.number)
             made, target = job.folder / entry.name, path / name
             if made.exists():
                 made.rename(target)

@@ -16,6 +16,7 @@ from everygram.cli.answering import opened, print_answer
 from everygram.cli.keeping import say_least, says_what_is_kept
 from everygram.cli.options import (
     PATH,
+    PLACE,
     completes,
     corpus_argument,
     corpus_options,
@@ -61,11 +62,18 @@ document_counts_option = click.option(
         "everygram build huge.jsonl.zst --out huge-index --tokenizer t.json --memory 4GiB",
         "everygram build big.jsonl --out big-index --tokenizer t.json --parts 16 --memory 4GiB",
         "everygram build web/ --out /shared/index --tokenizer t.json --ray head-node:6379",
+        "everygram build s3://bucket/web/ --out s3://bucket/web-index --ray head-node:6379",
         "zcat old.jsonl.Z | everygram build - --out old-index",
     )
 )
 @corpus_argument
-@out_option
+@click.option(
+    "--out",
+    type=PLACE,
+    shell_complete=completes("dir"),
+    required=True,
+    help="Folder for the new index; with --ray also an address such as s3://bucket/index.",
+)
 @click.option(
     "--tokenizer",
     metavar="T",
@@ -97,7 +105,7 @@ document_counts_option = click.option(
     flag_value="local",
     help="Build the parts as tasks of the Ray cluster at ADDRESS, 'auto' for the one of this "
     "machine; without ADDRESS, of a new one on this machine. --out is then a folder that all its "
-    "machines share.",
+    "machines share, or an address.",
 )
 @restart_option
 @click.option("--dry-run", is_flag=True, help="Show what the build would read and need, and stop.")
@@ -105,7 +113,7 @@ document_counts_option = click.option(
 @says_what_is_kept("out")
 def build(
     corpus: tuple[str, ...],
-    out: Path,
+    out: Path | str,
     tokenizer: str | None,
     metadata_fields: str | None,
     document_counts: bool,
@@ -136,13 +144,15 @@ def build(
     source = open_source(corpus, tokenizer, **options)
     with ExitStack() as stack:
         run = None
+        folder: str | os.PathLike[str] = out
         if ray is not None:
             from everygram.distributed.building import tasks
 
-            given = parts, memory, limits["threads"]
-            spread, run = stack.enter_context(tasks(source, out, ray, *given))
-            limits |= spread
-        plan = plan_of(source, out, **limits)
+            given = parts, memory, limits["threads"], restart
+            tasks_given = stack.enter_context(tasks(source, out, ray, *given))
+            run, folder = tasks_given.run, tasks_given.folder
+            limits |= tasks_given.limits
+        plan = plan_of(source, folder, **limits)
         say_least(memory, source.beside)
         if dry_run:
             print_answer(asdict(plan), lambda _: show_plan(plan, options["text_field"]), as_json)
@@ -150,7 +160,9 @@ def build(
         # (What is skipped is in the report, in full; what is not read is said before it begins.)
         click.echo(show_plan(replace(plan, skips=()), options["text_field"]), err=True)
         with build_progress() as progress:
-            report = build_of(source, out, **limits, run=run, restart=restart, progress=progress)
+            report = build_of(source, folder, **limits, run=run, restart=restart, progress=progress)
+            if run is not None:
+                report = tasks_given.publish(report)
     _warn(corpus, report, "the index is empty")
     _show_new(out, report, as_json)
 
@@ -282,13 +294,17 @@ def _warn(corpus: tuple[str, ...], report: BuildReport, so: str) -> None:
     click.echo(said, err=True)
 
 
-def _show_new(out: Path, report: BuildReport, as_json: bool) -> None:
+def _show_new(out: Path | str, report: BuildReport, as_json: bool) -> None:
     """Show what made a new index, and what it may be asked."""
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return
     click.echo(show_report(replace(report, passed_over={})))
-    if report.num_tokens:
+    if not report.num_tokens:
+        return
+    if isinstance(out, str):
+        click.echo(f"ask it: everygram count {shlex.quote(out)} … --cache FOLDER")
+    else:
         click.echo(f"ask it: everygram count {shlex.quote(str(out))} {_first_query(out)}")
 
 

@@ -50,7 +50,7 @@ def says_what_is_kept(name: str) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         @wraps(command)
         def run(**options: Any) -> None:
-            path = options[name]
+            path: Path | str = options[name]
             before = _published(path)
             try:
                 command(**options)
@@ -63,25 +63,32 @@ def says_what_is_kept(name: str) -> Callable[[F], F]:
     return decorate
 
 
-def _published(path: Path) -> bytes | None:
-    """The manifest of the index at `path`, if there is one."""
+def _published(path: Path | str) -> bytes | None:
+    """The manifest of the index in the folder `path`, if there is one."""
     from everygram.storage import format as fmt
 
+    if isinstance(path, str):
+        return None
     try:
         return (path / fmt.MANIFEST).read_bytes()
     except OSError:
         return None
 
 
-def _kept(path: Path, before: bytes | None) -> str:
+def _kept(path: Path | str, before: bytes | None) -> str:
     """What an interrupted change keeps, and what to do. `before`: the manifest at its start."""
+    from everygram.building.parts import REPORT
     from everygram.storage.build_state import BuildState
 
+    if isinstance(path, str):
+        return f"'{path}' keeps parts that are finished; run the same command again to continue"
     state = BuildState.read(path)
     if _published(path) != before:
         return f"'{path}' is complete already"
     if state is not None and state.made:
         finished = f"{counted(len(state.made), 'segment')} converted"
+    elif parts := len([*path.glob(f"part-*/{REPORT}")]):
+        finished = counted(parts, "part")
     elif state is None or state.segment is None:
         unchanged = "nothing is kept" if before is None else f"'{path}' is unchanged"
         return f"{unchanged}; the same command starts over"

@@ -91,6 +91,8 @@ class _Place(_Path):
         return value if is_address(value) else super().convert(value, param, ctx)
 
 
+PLACE = _Place()
+
 # Where click's context has the address of the service to ask, and what the caching options say.
 REMOTE_URL = "everygram.remote"
 CACHE, CACHE_BYTES = "everygram.cache", "everygram.cache_bytes"
@@ -116,7 +118,7 @@ def _kept(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 asked_index = together(
     click.argument(
         "index",
-        type=_Place(),
+        type=PLACE,
         shell_complete=completes("dir"),
         help="The index's folder, or an address that it was pushed to, such as s3://bucket/index.",
     ),

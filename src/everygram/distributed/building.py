@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
 
 from everygram import arguments
+from everygram.addresses import is_address
 from everygram.arguments import Size
 from everygram.building.external_sort import BYTES_A_TOKEN, RESERVED
 from everygram.building.indexer import build_of, build_part
@@ -16,6 +19,7 @@ from everygram.corpus.memory import Given
 from everygram.corpus.source import CorpusKeywords
 from everygram.distributed.cluster import LOCAL, connected, machines
 from everygram.distributed.running import run_jobs
+from everygram.distributed.storing import stored
 from everygram.errors import OptionError
 from everygram.progress import BuildReport, Progress
 from everygram.storage.build_state import BuildState
@@ -47,6 +51,8 @@ def build(
     of `everygram.build` with as many parts, byte for byte. Parts that are built are kept: another
     run builds the others, whatever has died.
 
+    out: a folder, or an address such as s3://bucket/index: then a machine builds a part in a
+        temporary folder of its own (TMPDIR) and copies it there.
     ray: the address of the cluster, "auto" for the one on this machine, or "local" for a new one
         with all its processors, which ends with the build.
     parts: default: one for each task that the cluster can run at once, more if one would not fit in
@@ -58,18 +64,31 @@ def build(
     error.
     """
     source = open_source(corpus, tokenizer, vocab_size=vocab_size, **options)
-    with tasks(source, out, ray, parts, memory, threads) as (spread, run):
-        return build_of(
+    with tasks(source, out, ray, parts, memory, threads, restart) as given:
+        report = build_of(
             source,
-            out,
-            **spread,
+            given.folder,
+            **given.limits,
             document_counts=document_counts,
             kind=kind,
             sample_every=sample_every,
-            run=run,
+            run=given.run,
             restart=restart,
             progress=progress,
         )
+        return given.publish(report)
+
+
+class Tasks(NamedTuple):
+    """What `build_of` is given to build on a cluster, and what makes of its report that of all.
+
+    limits: `parts`, `memory` and `threads`. folder: for what is done here.
+    """
+
+    limits: dict[str, int]
+    run: Run
+    folder: str | os.PathLike[str]
+    publish: Callable[[BuildReport], BuildReport]
 
 
 @contextmanager
@@ -80,20 +99,36 @@ def tasks(
     parts: int | None,
     memory: Size | None,
     threads: int | None,
-) -> Iterator[tuple[dict[str, int], Run]]:
-    """What `build_of` is given to build on a cluster: `parts`, `memory` and `threads`, and `run`.
-
-    Raises as `build`.
-    """
+    restart: bool,
+) -> Iterator[Tasks]:
+    """How a corpus is built on a cluster. Raises as `build`."""
     with connected(ray) as cluster:
-        spread = _spread(cluster, source, out, parts, memory, threads)
-        yield spread, partial(_run, cluster)
+        if not is_address(out):
+            if parts is None:
+                parts = _begun(arguments.path("out", out))
+            limits = _limits(cluster, source, parts, memory, threads)
+            yield Tasks(limits, partial(_run, cluster), out, lambda report: report)
+            return
+        with stored(out, arguments.flag("restart", restart)) as (folder, storing):
+            limits = _limits(cluster, source, parts or storing.parts, memory, threads)
+
+            def publish(report: BuildReport) -> BuildReport:
+                storing.publish(folder)
+                return replace(report, path=out)
+
+            yield Tasks(limits, partial(storing.run, cluster), folder, publish)
 
 
-def _spread(
+def _begun(out: Path) -> int | None:
+    """The number of parts of an interrupted build."""
+    left = BuildState.read(out)
+    known = None if left is None else left.arguments.get("parts")
+    return known if isinstance(known, int) else None
+
+
+def _limits(
     ray: Any,
     source: Source,
-    out: str | os.PathLike[str],
     parts: int | None,
     memory: Size | None,
     threads: int | None,
@@ -114,14 +149,9 @@ def _spread(
             "give parts fewer threads or less memory"
         )
     if parts is None:
-        left = BuildState.read(arguments.path("out", out))
-        known = None if left is None else left.arguments.get("parts")
-        if isinstance(known, int):
-            parts = known
-        else:
-            source.limit(given)
-            needed = source.estimate().tokens * BYTES_A_TOKEN
-            parts = max(slots, -(-needed // max(1, given - source.beside - RESERVED)))
+        source.limit(given)
+        needed = source.estimate().tokens * BYTES_A_TOKEN
+        parts = max(slots, -(-needed // max(1, given - source.beside - RESERVED)))
     return {"parts": parts, "memory": given, "threads": threads}
 
 
