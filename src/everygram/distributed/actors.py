@@ -143,9 +143,7 @@ def own(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.array(value)
     if isinstance(value, Queries):
-        # (Of queries the ids are read-only here, too.)
-        ids = np.frombuffer(value.ids.tobytes(), value.ids.dtype)
-        return Queries(ids, np.array(value.starts), np.array(value.ends))
+        return value.copied()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {each.name: own(getattr(value, each.name)) for each in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)

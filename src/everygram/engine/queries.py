@@ -59,6 +59,11 @@ class Queries:
         """Some of the queries."""
         return Queries(self.ids, self.starts[part], self.ends[part])
 
+    def copied(self) -> "Queries":
+        """The same, in arrays as kernels know them: those of another process's are read-only."""
+        ids = np.frombuffer(self.ids.tobytes(), self.ids.dtype)  # read-only, as everywhere
+        return Queries(ids, np.array(self.starts), np.array(self.ends))
+
     def alone(self) -> Iterator["Queries"]:
         """Each query by itself."""
         for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
