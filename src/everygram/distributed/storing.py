@@ -7,6 +7,7 @@ is not built again, whoever asks for it: nothing of a build is kept anywhere els
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from everygram.storage.directory import read_manifest
 from everygram.storage.store import Store
 
 # What a note of a part is called, in the store.
-NOTE = "part-{:06d}.json"
+NOTE, IS_NOTE = "part-{:06d}.json", re.compile(r"part-[0-9]+\.json")
 
 
 class _Stored(NamedTuple):
@@ -47,7 +48,7 @@ def stored(address: str, restart: bool) -> Iterator[tuple[Path, "Storing"]]:
     there = store.sizes()
     if fmt.MANIFEST in there:
         raise BuildError(f"'{store.address}' already holds an index; choose another address")
-    notes = [name for name in there if fmt.PART_NOTE.fullmatch(name)]
+    notes = [name for name in there if IS_NOTE.fullmatch(name)]
     if restart:
         store.remove(notes)
         notes = []
@@ -106,7 +107,7 @@ class Storing:
         for name in (fmt.TOKENIZER, fmt.MANIFEST):
             if (folder / name).exists():
                 self._store.put(folder / name, name)
-        self._store.remove([name for name in there if fmt.PART_NOTE.fullmatch(name)])
+        self._store.remove([name for name in there if IS_NOTE.fullmatch(name)])
 
 
 def _digest(jobs: Sequence[Job]) -> str:

@@ -202,8 +202,6 @@ FOREIGN = "infini-gram"
 SEGMENT_PREFIX = "segment-"
 # A folder in an index, only during a build: a part of the corpus.
 PART_NAME = re.compile("part-[0-9]{6,18}")
-# Where an index is built in an object store: a note of a part that is there.
-PART_NOTE = re.compile(r"part-[0-9]{6,18}\.json")
 SEGMENT_NAME = re.compile(SEGMENT_PREFIX + "[0-9]{6,18}")
 
 TOKENS = "tokens.bin"
