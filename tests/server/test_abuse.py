@@ -31,7 +31,7 @@ LIMITS = {
     "follow_seconds": 0.2,
 }
 # What any honest client waits at most, whatever the others do.
-SOON = 1.0
+SOON = 2.5
 # How soon work that is not wanted any more ends: far from what it would take.
 STOPPED = 3.0
 # A document, as an answer that no buffer of the system takes: text, ids and tokens.

@@ -193,14 +193,14 @@ def test_neighbours_are_one_read(tmp_path, data, monkeypatch):
 def test_reads_are_together(tmp_path, data):
     """What is asked for comes while other reads are under way; what is wanted twice comes once."""
     file = stored(tmp_path, data)
-    file.store.waits = 0.2
+    file.store.waits = 1.0
     start = time.monotonic()
     for number in range(0, 10, 2):
         file.ask(number)
     with ThreadPoolExecutor(4) as threads:
         for found in threads.map(lambda _: file.blocks([0, 4, 8]), range(4)):
             assert found == [block_of(data, number) for number in (0, 4, 8)]
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 4
     assert len(file.store.reads) == 5
 
 
