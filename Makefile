@@ -51,6 +51,7 @@ test-infini-gram: $(VENV)/.tests-installed bench/.peers/.installed
 campaign: $(VENV)/.tests-installed
 	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest $(TOGETHER) --durations 20 tests/building tests/engine \
 		tests/storage
+	EVERYGRAM_CAMPAIGN=1 $(BIN)/pytest --durations 20 tests/distributed
 	EVERYGRAM_KINDS=self-index $(BIN)/pytest $(TOGETHER) tests/search tests/attribution \
 		tests/analysis tests/compat tests/integrations tests/lm tests/results tests/test_index.py \
 		tests/test_novelty.py tests/test_passages.py tests/test_union.py

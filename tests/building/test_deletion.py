@@ -199,20 +199,20 @@ def test_numbers_that_are_of_no_document_delete_nothing(tmp_path, numbers, compa
 
 KILLED = """
 import os, sys, everygram
-from everygram.building import indexer
+from everygram.building import publishing
 stage, index, corpus = sys.argv[1:]
 def progress(now):
     if now.stage == stage:
         print(flush=True)
         os.kill(os.getpid(), 9)
 if stage == "published":
-    publish = indexer.publish
+    publish = publishing.publish
     def killed(*arguments):
         unlink = os.unlink
         import pathlib
         pathlib.Path.unlink = lambda *_, **__: os.kill(os.getpid(), 9)
         publish(*arguments)
-    indexer.publish = killed
+    publishing.publish = killed
 everygram.add(index, corpus, progress=progress)
 """
 

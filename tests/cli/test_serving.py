@@ -102,6 +102,7 @@ def test_every_setting_has_an_option_that_sets_it(run, served, tmp_path):
         "rate_per_address": ("4/minute", "4/minute"),
         "max_body_bytes": ("3MiB", 3 << 20),
         "max_seconds": ("2.5", 2.5),
+        "ray": ("auto", "auto"),
     }
     for name, field in Settings.model_fields.items():
         if name in by_name or name.startswith("tls_") or name == "keys":

@@ -584,7 +584,7 @@ def settle(store, end=None):
 def test_an_addition_that_is_killed_is_done_once(idle, index, copy, tmp_path, moment, forgotten):
     add(idle, key="a")
     store = Jobs(index)
-    killed(store, "indexer", moment)
+    killed(store, "publishing", moment)
     if forgotten:  # the writer had been told, and had forgotten (see `changed_index`)
         (index / "done.json").unlink(missing_ok=True)
     job = settle(store)
@@ -605,7 +605,7 @@ def test_an_addition_that_is_killed_is_done_once(idle, index, copy, tmp_path, mo
 def test_an_addition_is_known_after_other_changes(idle, index):
     add(idle)
     store = Jobs(index)
-    killed(store, "indexer", "after")
+    killed(store, "publishing", "after")
     everygram.delete(index, documents=[0])
     everygram.compact(index, full=True)
     job = settle(store)
@@ -642,7 +642,7 @@ def test_a_job_that_is_not_to_go_on_says_whether_it_is_done(idle, index, moment,
     before, names = content_of(index), {each.name for each in index.iterdir()}
     add(idle)
     store = Jobs(index)
-    killed(store, "indexer", moment)
+    killed(store, "publishing", moment)
     job = settle(store, end)
     if moment == "after":
         assert job["state"] == "done" and job["result"]["first_document"] == 3
