@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ import stores
 from conftest import write_index, written_as
 from everygram import DamagedIndexError, EverygramError, FormatError, OptionError, QueryError
 from everygram.kernels import INTERPRETED
+from everygram.storage import caching
 from everygram.storage import format as fmt
 from everygram.storage.store import Store
 from naive import NaiveIndex
@@ -320,6 +322,59 @@ def test_a_process_that_is_killed(large_place, cache, monkeypatch):
         again = far._apart._there._process
         assert again.pid != process.pid
     assert again.wait(5) == 0
+
+
+@pytest.mark.skipif(INTERPRETED, reason="there is no other process")
+def test_a_process_that_is_killed_once_the_index_has_changed(tmp_path, place, cache):
+    """Another version answers only who asks for it."""
+    everygram.build(iter(TEXTS), tmp_path / "index")
+    everygram.push(tmp_path / "index", place)
+    with everygram.open(place, cache=cache) as index:
+        count = index.count([*b"the"]).count
+        (tmp_path / "more.jsonl").write_text('{"text": "the end"}\n')
+        everygram.add(tmp_path / "index", tmp_path / "more.jsonl")
+        everygram.push(tmp_path / "index", place)
+        assert index.count([*b"the"]).count == count
+        index._apart._there._process.kill()
+        index._apart._there._process.wait()
+        until_it_has_ended(index)
+        for _ in range(2):
+            with pytest.raises(FormatError, match=r"another version .* refresh\(\) opens it"):
+                index.count([*b"the"])
+        assert index.num_documents == len(TEXTS)
+        assert index.refresh() and not index.refresh()
+        assert index.count([*b"the"]).count == count + 1
+        assert index.num_documents == len(TEXTS) + 1
+
+
+def until_it_has_ended(index):
+    while not index._apart._there.ended:
+        time.sleep(0.01)
+
+
+def test_another_index_at_the_address(tmp_path, place, cache, monkeypatch):
+    """Files of the same name and size, as large as are not compared each time."""
+    monkeypatch.setattr(caching, "CHECKED_AT_ONCE", 0)
+    rng = random.Random(3)
+    for number in range(3):
+        texts = ["".join(rng.choices("abcd", k=9)) for _ in range(300)]
+        shutil.rmtree(tmp_path / "index", ignore_errors=True)
+        everygram.build(iter(texts), tmp_path / "index")
+        shutil.rmtree(tmp_path / "there", ignore_errors=True)
+        everygram.push(tmp_path / "index", place)
+        with everygram.open(tmp_path / "index") as here:
+            index = caching.StoredIndex(place, cache, 1 << 30)
+            if number == 1:  # a run that was killed while it copied
+                with monkeypatch.context() as patch, pytest.raises(TypeError):
+                    patch.setattr(caching, "open_segment", None)
+                    index.open((), False)
+                continue
+            _, segments, _ = index.open((), False)
+            for name in ("fences", "unigrams"):
+                path = f"{here.manifest.segments[0].name}/{name}.bin"
+                assert (index.path / path).read_bytes() == (here.path / path).read_bytes()
+            assert len(segments) == 1
+            index.close()
 
 
 def test_an_index_goes_to_other_processes(large_place, cache):

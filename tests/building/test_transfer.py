@@ -67,6 +67,54 @@ def test_there_and_back(tmp_path, index, place):
     assert set(Store(place).sizes()) == set(files(index))
 
 
+def test_what_is_damaged_is_copied_again(tmp_path, index, place):
+    """If one says so: what seems to be there is not looked at otherwise."""
+    everygram.push(index, place)
+    everygram.pull(place, tmp_path / "copy")
+    name = next(name for name in files(index) if name.endswith("unigrams.bin"))
+    good = files(index)[name]
+    bad = good[:-1] + bytes([good[-1] ^ 1])
+    Store(place).write(name, bad)
+    (tmp_path / "copy" / name).write_bytes(bad)
+    assert everygram.push(index, place).copied_files == 0
+    assert everygram.pull(place, tmp_path / "copy").copied_files == 0
+    sent = everygram.push(index, place, again=True)
+    assert sent.copied_files == sent.num_files and Store(place).read(name) == good
+    assert everygram.pull(place, tmp_path / "copy", again=True).copied_files == sent.num_files
+    check(tmp_path / "copy", index)
+    Store(place).write("manifest.json", b"{")
+    with pytest.raises(DamagedIndexError):
+        everygram.push(index, place)
+    everygram.push(index, place, again=True)
+    check_there(place, index)
+
+
+def check_there(place, index):
+    store = Store(place)
+    assert {name: store.read(name) for name in store.sizes()} == files(index)
+
+
+def test_all_that_older_versions_had_is_pruned(tmp_path, place):
+    index = tmp_path / "index"
+    everygram.build(iter(DOCUMENTS), index)
+    for number in range(3):
+        everygram.push(index, place)
+        (tmp_path / "more.jsonl").write_text(f'{{"text": "more {number}"}}\n')
+        everygram.add(index, tmp_path / "more.jsonl")
+        everygram.compact(index, full=True)
+    Store(place).write("notes.txt", b"somebody's")
+    everygram.push(index, place, prune=True)
+    assert Store(place).read("notes.txt") == b"somebody's"
+    Store(place).remove(["notes.txt"])
+    assert set(Store(place).sizes()) == {*files(index)} - {"done.json"}
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3:///", "file:///"])
+def test_no_place_at_an_address(index, address):
+    with pytest.raises(OptionError, match=r"expected an address such as s3://bucket/index"):
+        everygram.push(index, address)
+
+
 def test_a_tokenizer_goes_along(tmp_path, place):
     (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in DOCUMENTS))
     everygram.build(tmp_path / "a.jsonl", tmp_path / "index", "train:300")

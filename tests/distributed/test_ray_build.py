@@ -181,10 +181,35 @@ def test_an_index_in_a_store(connected, tmp_path, corpus, monkeypatch):
     assert verify(tmp_path / "there", lambda *_: None) == []
     with pytest.raises(BuildError, match="already holds an index"):
         built(connected, corpus, address)
+    # What is somebody else's stays, whatever it is called.
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").touch()
-    with pytest.raises(BuildError, match="is not empty: it holds 'file'"):
-        built(connected, corpus, f"file://{tmp_path / 'other'}")
+    (tmp_path / "other" / "part-000001.json").write_text("{}")
+    with pytest.raises(BuildError, match=r"is not empty: it holds 'part-000001.json'"):
+        built(connected, corpus, f"file://{tmp_path / 'other'}", restart=True)
+    assert (tmp_path / "other" / "part-000001.json").exists()
+
+
+def test_two_builds_at_one_address(connected, tmp_path, corpus):
+    """The later one has it; the earlier ends in an error, and publishes nothing."""
+    there = tmp_path / "there"
+    claim = there / "build.json"
+
+    def another(progress):
+        if progress.stage == "parts" and claim.exists():
+            claim.write_text('{"build": "another", "parts": 2}')
+
+    with pytest.raises(BuildError, match="holds an interrupted build of another corpus"):
+        built(connected, corpus, f"file://{there}", parts=3, progress=another)
+    assert not (there / "manifest.json").exists()
+    # A note that is cut off is none.
+    (there / "part-000001.json").write_text('{"build": "')
+    built(connected, corpus, f"file://{there}", parts=3, restart=True)
+    assert {path.name for path in there.iterdir()} == {
+        "manifest.json",
+        "segment-000001",
+        "segment-000002",
+        "segment-000003",
+    }
 
 
 def test_a_driver_is_killed_that_builds_in_a_store(cluster, tmp_path, corpus):

@@ -8,6 +8,7 @@ not copied again: beside the files lies, meanwhile, the manifest that they are o
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -40,6 +41,7 @@ PathLike = str | os.PathLike[str]
 PUSHING = "push.json"
 PULLING = "pull.json"
 PART = ".part"
+_SEGMENTS = re.compile(fmt.SEGMENT_NAME.pattern + "/")
 # Bytes of a file that are fetched at a time, and seconds between two notes of which are there.
 PIECE, NOTE_SECONDS = 32 << 20, 2.0
 # Files, or pieces of them, that are copied at once.
@@ -70,6 +72,7 @@ def push(
     address: str,
     *,
     prune: bool = False,
+    again: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Transfer:
     """Copy an index to an address, such as s3://bucket/index, and what is missing there alone.
@@ -77,13 +80,15 @@ def push(
     Each file is compared with its checksum before it is copied. Whoever reads the address sees the
     index that was there until all files are. If the copying was interrupted, run it again.
 
-    prune: afterwards remove the files that only an older version of the index had: those who have
-        that one open cannot read on.
+    prune: afterwards remove the files that only older versions of the index had: those who have
+        one open cannot read on.
+    again: copy all files, also those that seem to be there: what was damaged there is mended.
 
     Raises the errors of `open`, FormatError for what cannot be reached or written, BuildError if
     another index is at the address, DamagedIndexError for a file that does not match its checksum.
     """
     prune, path = arguments.flag("prune", prune), arguments.path("index", index)
+    again = arguments.flag("again", again)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     started = time.monotonic()
     manifest = read_manifest(path)
@@ -93,14 +98,14 @@ def push(
     store = Store(arguments.string("address", address))
     there = store.sizes()
     files = files_of(manifest)
-    published = _manifest_at(store, fmt.MANIFEST, there)
+    published = _manifest_at(store, fmt.MANIFEST, there, again)
     _refuse_another(files, published, f"'{address}'")
     begun = _read(store, PUSHING, there) == data
     known = {} if published is None else files_of(published)
     kept = {
         name
         for name, file in files.items()
-        if there.get(name) == file.bytes and (begun or known.get(name) == file)
+        if there.get(name) == file.bytes and (begun or known.get(name) == file) and not again
     }
     if not begun:
         # (What lies there from before would be taken for copied by the next run.)
@@ -132,7 +137,7 @@ def push(
         store.write(fmt.TOKENIZER, tokenizer)
     if _read(store, fmt.MANIFEST, there) != data:
         store.write(fmt.MANIFEST, data)
-    old = [name for name in known if name in there and name not in files] if prune else []
+    old = [name for name in there if _SEGMENTS.match(name) and name not in files] if prune else []
     store.remove([*old, PUSHING])
     clock.leave()
     spent = time.monotonic() - started
@@ -144,6 +149,7 @@ def pull(
     address: str,
     out: PathLike,
     *,
+    again: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Transfer:
     """Copy an index from an address into a folder, and what is missing there alone.
@@ -151,12 +157,13 @@ def pull(
     out: a new folder, or one with an older version of the same index, or with what an interrupted
         run has copied. Files are fetched in pieces, several at once, and compared with their
         checksums. Readers of an older version go on with it until they `refresh`.
+    again: copy all files, also those that seem to be there: what was damaged here is mended.
 
     Raises FormatError for what cannot be reached or is no index, BuildError if the folder has
     something else or cannot be written, DamagedIndexError for a file that does not match its
     checksum.
     """
-    path = arguments.path("out", out)
+    path, again = arguments.path("out", out), arguments.flag("again", again)
     clock = Clock(arguments.function("progress", progress) or (lambda _: None))
     started = time.monotonic()
     store = Store(arguments.string("address", address))
@@ -175,7 +182,7 @@ def pull(
         kept = {
             name
             for name, file in files.items()
-            if (known.get(name) == file or name in pulling.finished)
+            if ((known.get(name) == file and not again) or name in pulling.finished)
             and (path / name).is_file()
             and (path / name).stat().st_size == file.bytes
         }
@@ -366,10 +373,18 @@ def _changed(store: Store, name: str) -> FormatError:
     )
 
 
-def _manifest_at(store: Store, name: str, there: dict[str, int]) -> fmt.Manifest | None:
-    """The manifest of the index at an address; None if there is none. Raises FormatError."""
+def _manifest_at(
+    store: Store, name: str, there: dict[str, int], lenient: bool = False
+) -> fmt.Manifest | None:
+    """The manifest of the index at an address; None if there is none, or if it is damaged and
+    `lenient`. Raises FormatError, DamagedIndexError."""
     data = _read(store, name, there)
-    return None if data is None else decode_manifest(data, store.address)
+    try:
+        return None if data is None else decode_manifest(data, store.address)
+    except DamagedIndexError:
+        if lenient:
+            return None
+        raise
 
 
 def _read(store: Store, name: str, there: dict[str, int]) -> bytes | None:

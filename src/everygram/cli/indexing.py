@@ -148,7 +148,7 @@ def build(
         if ray is not None:
             from everygram.distributed.building import tasks
 
-            given = parts, memory, limits["threads"], restart
+            given = parts, memory, limits["threads"], restart and not dry_run
             tasks_given = stack.enter_context(tasks(source, out, ray, *given))
             run, folder = tasks_given.run, tasks_given.folder
             limits |= tasks_given.limits

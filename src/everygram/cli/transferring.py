@@ -8,6 +8,12 @@ from everygram.cli.answering import print_answer
 from everygram.cli.options import PATH, completes, examples, index_argument, json_option
 from everygram.cli.show_indexing import build_progress, show_transfer
 
+again_option = click.option(
+    "--again",
+    is_flag=True,
+    help="Copy all files, also those that seem to be there: what was damaged is mended.",
+)
+
 
 @click.command(
     epilog=examples(
@@ -24,11 +30,12 @@ from everygram.cli.show_indexing import build_progress, show_transfer
 @click.option(
     "--prune",
     is_flag=True,
-    help="Afterwards remove the files that only an older version there has. Who has that one open "
+    help="Afterwards remove the files that only older versions there have. Who has one open "
     "cannot read on.",
 )
+@again_option
 @json_option
-def push(index: Path, address: str, prune: bool, as_json: bool) -> None:
+def push(index: Path, address: str, prune: bool, again: bool, as_json: bool) -> None:
     """Copy an index to an object store.
 
     Only what is missing there is copied, several files at once. Readers there see the old index
@@ -37,7 +44,7 @@ def push(index: Path, address: str, prune: bool, as_json: bool) -> None:
     import everygram
 
     with build_progress() as progress:
-        done = everygram.push(index, address, prune=prune, progress=progress)
+        done = everygram.push(index, address, prune=prune, again=again, progress=progress)
     print_answer(done.as_dict(), show_transfer, as_json)
 
 
@@ -54,8 +61,9 @@ def push(index: Path, address: str, prune: bool, as_json: bool) -> None:
     required=True,
     help="A new folder, or one with an older version of the index.",
 )
+@again_option
 @json_option
-def pull(address: str, out: Path, as_json: bool) -> None:
+def pull(address: str, out: Path, again: bool, as_json: bool) -> None:
     """Copy an index from an object store.
 
     Only what is missing here is copied, in pieces, several at once, and compared with its
@@ -64,5 +72,5 @@ def pull(address: str, out: Path, as_json: bool) -> None:
     import everygram
 
     with build_progress() as progress:
-        done = everygram.pull(address, out, progress=progress)
+        done = everygram.pull(address, out, again=again, progress=progress)
     print_answer(done.as_dict(), show_transfer, as_json)

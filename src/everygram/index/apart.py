@@ -26,6 +26,9 @@ TOGETHER = 32
 # Seconds that it has to end.
 PATIENCE = 2
 SOCKET = socket.AF_UNIX, socket.SOCK_STREAM
+# What tells which version is open, and what may be asked of any.
+DESCRIBED = pickle.dumps(("described", (), {}))
+FREE = ("described", "refresh")
 PROGRAM = "from everygram.index.apart import serve; serve()"
 
 
@@ -36,13 +39,16 @@ class Apart:
         """given: the arguments of `StoredIndex`. It is opened at the first call, and again at the
         next one if the process was killed."""
         self.of, self._given = os.getpid(), given
+        # What the index there is said to be; a process that is started later may find another one.
+        self.expects: object = None
         self._lock = threading.Lock()
         self._there: _Process | None = None
 
     def ask(self, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """What a method of the index there returns, with these arguments; raises what it raises.
 
-        Raises FormatError if the process dies.
+        Raises FormatError if the process dies, or if one that was started again finds another
+        version of the index, until `refresh`.
         """
         try:
             call = pickle.dumps((name, tuple(args), dict(options)))
@@ -52,7 +58,21 @@ class Apart:
             if self._there is None or self._there.ended:
                 self._there = _Process(self._given)
             there = self._there
+            if self.expects is not None and not there.known and name not in FREE:
+                if there.ask(DESCRIBED)[0] != self.expects:
+                    raise FormatError(
+                        "the process that read the store has ended, and there is another version "
+                        "of the index by now: refresh() opens it"
+                    )
+                there.known = True
         return there.ask(call)
+
+    def learn(self, manifest: object) -> None:
+        """From now on, this is what the index there is."""
+        with self._lock:
+            self.expects = manifest
+            if self._there is not None:
+                self._there.known = True
 
     def close(self) -> None:
         """End the process, if this one has started it."""
@@ -74,7 +94,8 @@ class _Process:
             stdout=subprocess.DEVNULL,
         )
         its.close()
-        self.ended = False
+        # Whether it has ended; whether it has what is expected.
+        self.ended = self.known = False
         self._sending, self._waiting = threading.Lock(), dict[int, Future[Any]]()
         self._number = 0
         # (Errors of opening come like those of any call: as the answer to the first.)

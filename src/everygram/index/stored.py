@@ -160,6 +160,7 @@ class ApartIndex(_FarIndex):
         """Ask what the other process has open."""
         described: tuple[fmt.Manifest, Reading, Path] = self._ask("described")
         self._manifest, self._reading, self.path = described
+        self._apart.learn(self._manifest)
 
     def _ask(self, name: str, *args: Any, **options: Any) -> Any:
         if self._closed:
@@ -168,6 +169,7 @@ class ApartIndex(_FarIndex):
             with self._changing:
                 if self._apart.of != os.getpid():
                     self._apart = Apart(self._given)
+                    self._apart.expects = self._manifest
         return self._apart.ask(name, args, options)
 
     @property
@@ -184,10 +186,10 @@ class ApartIndex(_FarIndex):
 
     def refresh(self) -> bool:
         """As `Index.refresh`."""
-        changed = bool(self._ask("refresh"))
-        if changed:
-            self._learn()
-        return changed
+        before = self._manifest
+        self._ask("refresh")
+        self._learn()
+        return self._manifest != before
 
     def latest(self) -> Self:
         """As `Index.latest`."""

@@ -25,6 +25,8 @@ from everygram.storage.store import Store
 
 # Reads of the store that are under way at once; neighbouring blocks that one read takes.
 TOGETHER, NEIGHBOURS = 64, 16
+# What mends what is wrong there.
+AGAIN = "push the index there again, with --again"
 # Bytes of blocks that a process keeps in memory.
 IN_MEMORY = 256 << 20
 # A process looks whether there are too many blocks when it has written this part of what may be
@@ -268,7 +270,7 @@ class StoredFile:
         last = min(self.entry.bytes, first + self.block_bytes)
         raise DamagedIndexError(
             f"{self.store.address}/{self.name}: bytes {first:,} to {last:,} do not match their "
-            "checksum; push the index there again"
+            f"checksum; {AGAIN}"
         )
 
 

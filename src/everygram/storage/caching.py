@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from everygram.durable import sync, sync_directory
-from everygram.errors import DamagedIndexError, FormatError
+from everygram.errors import DamagedIndexError, EverygramError, FormatError
 from everygram.storage import format as fmt
-from everygram.storage.blocks import TOGETHER, Blocks, StoredFile
+from everygram.storage.blocks import AGAIN, TOGETHER, Blocks, StoredFile
 from everygram.storage.directory import CHECKED_AT_ONCE, open_segment
 from everygram.storage.disk import checksums_of, write_synced, wrong_files
 from everygram.storage.manifest import decode_manifest
@@ -77,7 +77,7 @@ class StoredIndex:
                     manifest, data = self._read_manifest()
                     if manifest == before:
                         raise DamagedIndexError(
-                            f"{self.store.address}: {error}: missing there; push the index again"
+                            f"{self.store.address}: {error}: missing there; {AGAIN}"
                         ) from None
         except OSError as error:
             raise FormatError(f"cache '{self.cache}': cannot be written: {error}") from None
@@ -108,6 +108,7 @@ class StoredIndex:
         }
         size = sum(file.bytes for files in local.values() for file in files.values())
         known = {segment.entry.name: segment for segment in opened}
+        cached = self._cached()
         segments = []
         for entry in manifest.segments:
             if fmt.CHECKSUMS not in entry.files:
@@ -119,7 +120,9 @@ class StoredIndex:
             segment = known.get(entry.name)
             if segment is None or segment.entry != entry:
                 folder = self.path / entry.name
-                self._copy(folder, local[entry.name], verify or size <= CHECKED_AT_ONCE)
+                # (What is there under the same name may be of another index that was there.)
+                check = verify or size <= CHECKED_AT_ONCE or cached.get(entry.name) != entry
+                self._copy(folder, local[entry.name], check)
                 segment = open_segment(folder, entry, manifest.dtype, self._distant(folder, entry))
             segments.append(segment)
         tokenizer = self._tokenizer(manifest.tokenizer)
@@ -129,6 +132,14 @@ class StoredIndex:
             if folder.name not in local:
                 shutil.rmtree(folder, ignore_errors=True)
         return manifest, segments, tokenizer
+
+    def _cached(self) -> dict[str, fmt.SegmentEntry]:
+        """The segments whose files were all copied, by name."""
+        try:
+            data = (self.path / fmt.MANIFEST).read_bytes()
+            return {entry.name: entry for entry in decode_manifest(data, "").segments}
+        except (OSError, EverygramError):
+            return {}
 
     def _distant(self, folder: Path, entry: fmt.SegmentEntry) -> dict[str, StoredFile]:
         return {
@@ -150,6 +161,8 @@ class StoredIndex:
         }
         if not missing:
             return
+        # (Until all are copied, nothing says what is there.)
+        (self.path / fmt.MANIFEST).unlink(missing_ok=True)
         pieces = [
             (name, start, min(file.bytes, start + PIECE))
             for name, file in missing.items()
@@ -179,7 +192,7 @@ class StoredIndex:
             for problem in wrong_files(folder, {path.name: missing[name]}, _none):
                 what = problem.removeprefix(f"{path.name}: ")
                 raise DamagedIndexError(
-                    f"{self.store.address}/{folder.name}/{name}: {what}; push the index there again"
+                    f"{self.store.address}/{folder.name}/{name}: {what}; {AGAIN}"
                 )
             with path.open("r+b") as file:
                 sync(file.fileno())
@@ -197,7 +210,7 @@ class StoredIndex:
             if hashlib.sha256(data).hexdigest() != entry.sha256:
                 raise DamagedIndexError(
                     f"{self.store.address}/{fmt.TOKENIZER}: not the tokenizer the index was built "
-                    "with (its SHA-256 differs from the manifest's); push the index there again"
+                    f"with (its SHA-256 differs from the manifest's); {AGAIN}"
                 )
             _write(path, data)
         return data

@@ -34,6 +34,8 @@ class Store:
                 "needs no copying"
             )
         self.address = address.rstrip("/")
+        if not address.partition("://")[2].strip("/"):
+            raise OptionError(f"expected an address such as s3://bucket/index, found {address!r}")
         try:
             fsspec = import_module("fsspec")
             scheme = address.partition("://")[0].lower()
