@@ -96,6 +96,28 @@ def test_the_oracle(connected, tmp_path, make, case):
             assert longest.suffix_len == naive.suffix_len(query)
 
 
+def test_drafts_that_repeat_their_context(connected, tmp_path, make):
+    make(tmp_path / "index", [[97, 98, 32] * 9, [97, 32]], segments=2)
+    with everygram.open(tmp_path / "index") as here, opened(tmp_path / "index") as far:
+        for context in ([97, 98, 32, 97], [98, 98, 98], [], [65, 65]):
+            for lookback in (0, 2, 8):
+                drafts = [index.draft(context, lookback=lookback) for index in (here, far)]
+                assert drafts[0] == drafts[1]
+
+
+def test_a_compaction_before_a_refresh(connected, tmp_path, make):
+    path = make(tmp_path / "index", some_documents(9, 20), segments=3)
+    with opened(path, actors=1) as index:
+        count = index.count([97]).count
+        everygram.compact(path, full=True)
+        (group,) = index.engine.actors.groups
+        ray.kill(group._actors[0], no_restart=False)
+        until(lambda: unreachable(index))
+        with pytest.raises(UnreachableSegmentError, match=r"another version by now.* refresh\(\)"):
+            index.count([97])
+        assert index.refresh() and index.count([97]).count == count
+
+
 def test_an_empty_index(connected, tmp_path, make):
     make(tmp_path / "index", [])
     with everygram.open(tmp_path / "index") as here, opened(tmp_path / "index") as far:
@@ -193,12 +215,26 @@ def test_segments_whose_files_are_gone(connected, tmp_path, make, monkeypatch):
     assert index.count([97]).count == naive.count([97])
     assert index.num_documents == len(documents) - lost.num_documents
     assert index.document(0).number == 0
+    with pytest.raises(UnreachableSegmentError, match=f"document {first}: .*{lost.name}"):
+        index.document(first)
     found = index.count([97])
     assert found.missing_segments == pickle.loads(pickle.dumps(found)).missing_segments
     assert found.as_dict()["missing_segments"] == [lost.name]
     assert index.count_batch([[97]]).missing_segments == (lost.name,)
     # A refresh that finds no more is none.
     assert not index.refresh()
+    child = os.fork()
+    if not child:
+        try:
+            index.count([97])
+        except QueryError:
+            os._exit(3)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    with pytest.raises(
+        OptionError, match=r"connected to the cluster at .*, and cannot be to 'n:1'"
+    ):
+        everygram.open(path, ray="n:1")
     # The answer is whole again when it is there again.
     shutil.move(gone, kept)
     assert index.refresh()

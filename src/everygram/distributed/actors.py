@@ -4,8 +4,10 @@ A question goes to all that it concerns at once. One that does not come back is 
 replica, or of the actor, which Ray starts again elsewhere if its process or machine has died.
 """
 
+import contextlib
 import dataclasses
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +18,9 @@ import numpy as np
 
 from everygram.engine.engine import Engine
 from everygram.engine.queries import Queries
-from everygram.errors import EverygramError, UnreachableSegmentError
+from everygram.errors import EverygramError, QueryError, UnreachableSegmentError
 from everygram.storage import format as fmt
-from everygram.storage.directory import check_files, open_segment
+from everygram.storage.directory import check_files, open_segment, read_manifest
 
 # Seconds until an actor that does not answer counts as unreachable, if none can be started.
 PATIENCE = 60.0
@@ -155,10 +157,15 @@ def own(value: Any) -> Any:
 def unreachable(path: Path, names: Sequence[str], why: str) -> UnreachableSegmentError:
     """The error for segments that cannot be asked."""
     named = ", ".join(f"'{name}'" for name in names)
+    advice = (
+        "make its files readable on every machine of the cluster, or open the index with "
+        "partial=True for answers without it"
+    )
+    with contextlib.suppress(EverygramError):
+        if not {*names} <= {entry.name for entry in read_manifest(path).segments}:
+            advice = "the index has another version by now, without it: refresh() opens that"
     return UnreachableSegmentError(
-        f"index '{path}': segment {named} cannot be reached: {why}; make its files readable on "
-        "every machine of the cluster, or open the index with partial=True for answers without it",
-        tuple(names),
+        f"index '{path}': segment {named} cannot be reached: {why}; {advice}", tuple(names)
     )
 
 
@@ -220,7 +227,7 @@ class Actors:
     """All groups. Methods may be called from several threads."""
 
     def __init__(self, ray: Any, groups: Sequence[Group]) -> None:
-        self._ray = ray
+        self._ray, self._process = ray, os.getpid()
         self.groups = list(groups)
         # Whether a segment was found not to be reached.
         self.lost = False
@@ -230,6 +237,11 @@ class Actors:
 
         Raises UnreachableSegmentError, and what the holders raise.
         """
+        if os.getpid() != self._process:
+            raise QueryError(
+                "a forked process cannot ask over the connection to Ray of the one that opened the "
+                "index; open it again here"
+            )
         end = time.monotonic() + PATIENCE
         sent = [self.groups[group].send(name, args) for group, name, args in questions]
         answers = []

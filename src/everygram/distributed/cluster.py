@@ -45,6 +45,7 @@ def connected(address: str) -> Iterator[Any]:
     arguments.string("ray", address)
     ray = ray_module()
     if ray.is_initialized():
+        _check_same(ray, address)
         yield ray
         return
     _check_answers(address)
@@ -85,6 +86,8 @@ def hold(address: str) -> Any:
     with _changing:
         if not _holders:
             _connection.enter_context(connected(address))
+        else:
+            _check_same(ray_module(), address)
         _holders += 1
     return ray_module()
 
@@ -96,6 +99,23 @@ def let_go() -> None:
         _holders -= 1
         if not _holders:
             _connection.close()
+
+
+def _check_same(ray: Any, address: str) -> None:
+    """Raise OptionError if this program is connected to another cluster."""
+    there = ray.get_runtime_context().gcs_address
+    if address in (LOCAL, "auto", there) or address.startswith("ray://"):
+        return
+    (host, _, port), (its_host, _, its_port) = address.rpartition(":"), there.rpartition(":")
+    try:
+        hosts = {found[4][0] for found in socket.getaddrinfo(host, None)} if host else set()
+    except OSError:
+        hosts = set()
+    if port != its_port or its_host not in hosts:
+        raise OptionError(
+            f"ray: this program is connected to the cluster at {there!r} already, and cannot be to "
+            f"{address!r} too"
+        )
 
 
 def _check_answers(address: str) -> None:

@@ -18,6 +18,7 @@ from everygram.engine.intervals import damaged
 from everygram.engine.pace import Pace
 from everygram.engine.queries import Ids, Queries, Vocabulary
 from everygram.engine.texts import LONG
+from everygram.errors import EverygramError, UnreachableSegmentError
 from everygram.kernels import drafts, search, suffixes
 from everygram.storage import format as fmt
 from everygram.storage.segment import Segment
@@ -28,9 +29,9 @@ class FarEngine(Engine):
 
     far = True
 
-    def __init__(self, actors: Actors, manifest: fmt.Manifest) -> None:
-        """manifest: of the segments that the actors hold."""
-        self.actors = actors
+    def __init__(self, actors: Actors, manifest: fmt.Manifest, missing: tuple[str, ...]) -> None:
+        """manifest: of the segments that the actors hold. missing: the names of others."""
+        self.actors, self.missing = actors, missing
         place = {
             entry.name: (group, number)
             for group, each in enumerate(actors.groups)
@@ -208,7 +209,7 @@ class FarEngine(Engine):
         tokens, counts, count, repeats, at = [], [], 0, 0, 0
         if lookback:
             first = max(0, ids.shape[0] - lookback)
-            repeats, at = drafts.repeated(ids, first, max_suffix, self.vocabulary.separator)
+            repeats, at = drafts.longest_repeat(ids, first, max_suffix, self.vocabulary.separator)
         repeated = repeats > 0 and repeats >= length
         size = int(min(max_tokens, max_factor * (repeats if repeated else length)))
         if repeated:
@@ -276,6 +277,16 @@ class FarEngine(Engine):
         return alone
 
     # Documents.
+
+    def gone(self, number: int) -> EverygramError:
+        """As of any engine."""
+        if not self.missing:
+            return super().gone(number)
+        return UnreachableSegmentError(
+            f"{self.called(number)}: it was deleted, or is in a segment that cannot be reached: "
+            f"{', '.join(self.missing)}",
+            self.missing,
+        )
 
     def text_at(self, segment: Segment, start: int, end: int) -> np.ndarray:
         """As of any engine."""

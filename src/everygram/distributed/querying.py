@@ -62,7 +62,7 @@ class RayIndex(Index):
             )
         if tokenizer is not None:
             raise OptionError(f"tokenizer: index '{self.path}' has been built with its own")
-        manifest = read_manifest(self.path)
+        manifest = whole = read_manifest(self.path)
         engine = None if before is None else before.engine
         known = engine.actors.groups if isinstance(engine, FarEngine) else []
         while True:
@@ -72,15 +72,16 @@ class RayIndex(Index):
                 break
             except UnreachableSegmentError as error:
                 latest = read_manifest(self.path)
-                if latest != manifest and not self._missing:
+                if latest != whole:
                     # (A compaction may just have removed them.)
-                    manifest = latest
+                    manifest = whole = latest
+                    self._missing = ()
                     continue
                 if not self._partial:
                     raise
                 known = actors.groups
                 manifest = self._without(manifest, error)
-        far = FarEngine(actors, manifest)
+        far = FarEngine(actors, manifest, self._missing)
         far.path = self.path
         return manifest, far, read_tokenizer_json(self.path, manifest.tokenizer)
 

@@ -8,7 +8,7 @@ import numpy as np
 from everygram.arguments import short
 from everygram.engine.intervals import Intervals, damaged
 from everygram.engine.members import Members
-from everygram.errors import QueryError
+from everygram.errors import EverygramError, QueryError
 from everygram.storage import format as fmt
 from everygram.storage.segment import Segment
 
@@ -235,7 +235,11 @@ class Documents(Intervals):
                 if local >= 0:
                     start, end = segment.document_bounds(local)
                     return StoredTokens(self, segment, start, end), segment.metadata(local)
-        raise QueryError(f"{self.called(number)}: it was deleted")
+        raise self.gone(number)
+
+    def gone(self, number: int) -> EverygramError:
+        """The error for a document that no segment has."""
+        return QueryError(f"{self.called(number)}: it was deleted")
 
     def document_found(self, number: int) -> tuple[StoredTokens, dict[str, Any]]:
         """`document`, of one that an occurrence is in: that there is none is damage."""

@@ -209,6 +209,12 @@ def repeated(query: np.ndarray, first: int, most: int, separator: int) -> tuple[
     return best, at
 
 
+@kernel
+def longest_repeat(query: np.ndarray, first: int, most: int, separator: int) -> tuple[int, int]:
+    """As `repeated`."""
+    return repeated(query, first, most, separator)
+
+
 @inlined
 def budget(drafted: np.ndarray, max_factor: float, length: int) -> int:
     """How many tokens a draft after a suffix of this length may have."""

@@ -68,6 +68,11 @@ def token_texts(ids: Iterable[int], reading: Reading) -> list[str] | None:
     return reading.token_texts(ids) if reading.has_tokenizer else None
 
 
+def lacking(reading: Reading) -> dict[str, Any]:
+    """What JSON says of the segments that an answer lacks: nothing, if it lacks none."""
+    return {"missing_segments": [*reading.missing_segments]} if reading.missing_segments else {}
+
+
 def labels(ids: Iterable[int], reading: Reading) -> list[str | int]:
     """Tokens for display: their texts, or the ids themselves if there is no text."""
     known = [int(i) for i in ids]
@@ -162,8 +167,7 @@ class Result(Value):
 
         echo: whether with `token_ids` and `tokens` of the query.
         """
-        lacking = list(self.missing_segments)
-        made: dict[str, Any] = {"missing_segments": lacking} if lacking else {}
+        made = lacking(self._reading)
         if flag("echo", echo, QueryError):
             made |= {"token_ids": self.token_ids, "tokens": self.tokens}
         return made

@@ -20,6 +20,7 @@ from everygram.results.base import (
     divided,
     ids_of,
     labels,
+    lacking,
     token_texts,
 )
 
@@ -65,11 +66,17 @@ class Count(int):
         """The query's tokens, or None if the index has no tokenizer."""
         return token_texts(self.token_ids, self._reading)
 
+    @property
+    def missing_segments(self) -> tuple[str, ...]:
+        """As of any result."""
+        return self._reading.missing_segments
+
     def as_dict(self, *, echo: bool = True) -> dict[str, Any]:
         """The result as JSON values; `echo`: with `token_ids` and `tokens`."""
-        if not flag("echo", echo, QueryError):
-            return {"count": self.count}
-        return {"token_ids": self.token_ids, "tokens": self.tokens, "count": self.count}
+        made: dict[str, Any] = {"count": self.count}
+        if flag("echo", echo, QueryError):
+            made = {"token_ids": self.token_ids, "tokens": self.tokens} | made
+        return lacking(self._reading) | made
 
 
 class DocumentCount(Count):

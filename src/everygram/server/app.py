@@ -172,7 +172,9 @@ class Service:
                 elif not key.allows("*", "read"):
                     raise Refusal("forbidden", "this key may not read every index: name one")
             call = Call(operation, name, body, request_id=exchange.request_id)
-            if answering.quick(call) and (made := await self._at_once(call)) is not None:
+            # (What is asked elsewhere may take long, however short it is.)
+            quick = self._settings.ray is None and answering.quick(call)
+            if quick and (made := await self._at_once(call)) is not None:
                 await self._send(exchange, made)
                 return
             given = await self._given(exchange, call, self._settings.max_seconds)

@@ -6,8 +6,11 @@ In: the supervisor's listening sockets, and a connection to it, over which runne
 import asyncio
 import ctypes
 import gc
+import logging
+import os
 import signal
 import socket
+import time
 from collections import deque
 
 import psutil
@@ -15,6 +18,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from everygram.errors import EverygramError
 from everygram.server import pages, protocol
 from everygram.server.app import Service
 from everygram.server.door import Door
@@ -24,10 +28,14 @@ from everygram.server.pool import Pool, Runners, Threads
 from everygram.server.rates import Rates
 from everygram.server.settings import Settings
 
+logger = logging.getLogger("everygram")
+
 # What a worker says to the supervisor: a byte, the niceness of a runner it asks for, or this.
 READY = 255
 # How often a worker looks whether it has grown by so many bytes.
 TIDY_SECONDS, GROWTH = 2.0, 16 << 20
+# How long a worker waits whose cluster does not answer, until another one tries.
+RETRY_SECONDS = 5.0
 
 
 def run(
@@ -43,8 +51,13 @@ def run(
     """
     settings: Settings = application.state.settings
     if settings.ray is not None:
-        indexes = Indexes(settings, over_ray=True)
-        indexes.warm_up()
+        try:
+            indexes = Indexes(settings, over_ray=True)
+            indexes.warm_up()
+        except EverygramError as error:
+            logger.error("nothing is served: %s; trying again in %g s", error, RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
+            os._exit(1)
         application = pages.create(settings, indexes)
     # uvicorn handles these, and raises them again once it has ended. (Ray has handled them, too.)
     for each in (signal.SIGTERM, signal.SIGINT):
