@@ -55,6 +55,7 @@ LM_REST = {
 }
 # What is of an object in a process, not of the index.
 LOCAL = {"changed", "close", "disturbed", "engine", "latest", "manifest", "refresh", "warm_up"}
+LOCAL |= {"missing_segments"}  # (A service over Ray has whole indexes, or none.)
 LM_LOCAL = {"context", "order", "smoothing"}
 
 
