@@ -100,7 +100,7 @@ class Looking:
     def __init__(self, browser, url, **context):
         given = {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"} | context
         self.context = browser.new_context(**given)
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.url = url
         self.said, self.hosts = [], set()
