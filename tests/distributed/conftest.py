@@ -1,9 +1,8 @@
 """A Ray cluster of several nodes, all on this machine, which the tests share."""
 
 import pytest
-
-ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
+import ray
+from ray.cluster_utils import Cluster
 
 NODE = {"num_cpus": 1, "memory": 1 << 30, "object_store_memory": 100 << 20}
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -72,11 +73,12 @@ class Threads:
         self._application = application
         self._settings: Settings = application.state.settings
         self._threads = ThreadPoolExecutor(THREADS)
-        self._asked = 0
+        self._asked, self._counting = 0, threading.Lock()
 
     async def answer(self, call: Call, seconds: float) -> Given:
         self.check(call)
-        self._asked += 1
+        with self._counting:
+            self._asked += 1
         made = self._threads.submit(answer, call, self._application)
         made.add_done_callback(self._answered)
         try:
@@ -87,7 +89,8 @@ class Threads:
         return Given(given, [given.body])
 
     def _answered(self, _: object) -> None:
-        self._asked -= 1
+        with self._counting:  # (Called in the thread that answered.)
+            self._asked -= 1
 
     def check(self, call: Call) -> None:
         if self._asked >= THREADS + self._settings.max_queue:
